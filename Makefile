@@ -1,0 +1,26 @@
+# Works with GNU make 3.81 and a POSIX sh. A target is listed by the comment after its "##".
+PYTHON = python3
+VENV = .venv-test
+QUIET = PYTHONDONTWRITEBYTECODE=1
+
+.PHONY: help demo test test-all check
+help:
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
+
+demo: ## one task from file to answer to file, on this machine, with no account and no network
+	@$(QUIET) $(PYTHON) examples/demo.py
+
+test: ## every test on one Python (PYTHON=...); fetches pytest into .venv-test if there is none
+	@if $(PYTHON) -c 'import pytest' 2>/dev/null; then python=$(PYTHON); else \
+	  python=$(VENV)/bin/python; \
+	  $$python -c 'import pytest' 2>/dev/null || { \
+	    echo "no pytest here: making $(VENV)" >&2; \
+	    $(PYTHON) -m venv --clear $(VENV) && \
+	    $$python -m pip install -q --disable-pip-version-check 'pytest>=7' </dev/null; } || exit 1; \
+	fi; $(QUIET) $$python -m pytest -q $(TESTS) </dev/null
+
+test-all: ## every test on each Python 3.8 to 3.13 that pyenv has, as the gate does
+	@bash .ci/run
+
+check: ## sizes that have a limit, and the linters that are installed
+	@$(QUIET) $(PYTHON) tests/contract/measure.py
