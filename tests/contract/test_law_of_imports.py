@@ -1,0 +1,158 @@
+"""The law of imports, the names that may stand in scripts/, and the sizes that keep it readable."""
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import sys
+import sysconfig
+
+import pytest
+from project_tree import SCRIPTS, files_under, modules, short, tree_of
+
+# Each room may import itself and the rooms below it.
+STOREYS = ("rebyte_wire", "rebyte_client", "rebyte_flows", "rebyte_commands", "rebyte_cli")
+ONLY_DOOR_TO_LOCAL = "rebyte_commands.local"
+LAZY_ROOMS = ("rebyte_cli", "rebyte_commands")
+NOT_EVERYWHERE = {"msvcrt", "winreg", "_winapi", "fcntl", "pwd", "grp", "resource", "termios", "tty", "pty"}
+FILE_LINES_MOST = 300
+FUNCTION_LINES_MOST = 60
+
+MODULES = modules()
+each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: short(module.path))
+
+
+def imports_of(tree):
+    """Yield (dotted name, node) for everything a module imports, lazily or not."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or ""), node
+
+
+def room_of(dotted):
+    """Return the first part of a dotted name: a room, or a module of the standard library."""
+    return dotted.split(".")[0]
+
+
+def is_standard(name):
+    """Say whether a top-level module belongs to the standard library of the Python that runs this."""
+    if name in NOT_EVERYWHERE or name in sys.builtin_module_names:
+        return True
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        return False
+    if spec.origin in ("built-in", "frozen"):
+        return True
+    places = [os.path.realpath(sysconfig.get_paths()[key]) for key in ("stdlib", "platstdlib")]
+    origin = os.path.realpath(spec.origin or "")
+    return origin.startswith(tuple(places)) and "site-packages" not in origin
+
+
+def complaint(module, dotted):
+    """Say what is wrong with one import, or None."""
+    own, other = room_of(module.name), room_of(dotted)
+    if dotted.startswith("."):
+        return None if not dotted.startswith("..") else "climbs out of its room"
+    if not other.startswith("rebyte_"):
+        return None if is_standard(other) else "is not in the standard library"
+    if other == own:
+        return None
+    if other == "rebyte_local":
+        return None if module.name == ONLY_DOOR_TO_LOCAL else "may be named only by " + ONLY_DOOR_TO_LOCAL
+    if own == "rebyte_local":
+        return "the local server shares no code with the client"
+    if other not in STOREYS or own not in STOREYS:
+        return "is a room that the law does not know"
+    return None if STOREYS.index(other) < STOREYS.index(own) else "is above or beside"
+
+
+@each_module
+def test_no_import_goes_up_sideways_or_outside(module):
+    wrong = [(dotted, complaint(module, dotted)) for dotted, _ in imports_of(tree_of(module))]
+    assert [pair for pair in wrong if pair[1]] == []
+
+
+@each_module
+def test_only_one_module_names_the_local_server(module):
+    if module.name == ONLY_DOOR_TO_LOCAL or room_of(module.name) == "rebyte_local":
+        return
+    named = [node.lineno for node in ast.walk(tree_of(module))
+             if isinstance(node, ast.Constant) and isinstance(node.value, str)
+             and node.value.startswith("rebyte_local") and " " not in node.value]
+    assert named == []
+
+
+@each_module
+def test_imports_are_at_the_top_but_for_the_two_lazy_seams(module):
+    if room_of(module.name) in LAZY_ROOMS:
+        return
+    tree = tree_of(module)
+    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    lazy = sorted({node.lineno for function in functions for dotted, node in imports_of(function)
+                   if room_of(dotted) not in NOT_EVERYWHERE})
+    assert lazy == []
+
+
+@each_module
+def test_annotations_are_never_evaluated(module):
+    tree = tree_of(module)
+    has_code = any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in tree.body)
+    # The door itself must be readable by a Python that is too old, so that it can say so.
+    if has_code and module.name != "rebyte_cli":
+        assert ("__future__", "annotations") in [
+            (node.module, alias.name) for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+
+
+def test_everything_in_scripts_has_a_name_that_collides_with_nothing():
+    assert [name for name in os.listdir(SCRIPTS) if not name.startswith("rebyte_") and name != "__pycache__"] == []
+
+
+def test_no_shipped_file_begins_with_an_underscore():
+    names = [os.path.basename(path) for path in files_under(SCRIPTS)]
+    assert [name for name in names if name.startswith("_") and name != "__init__.py"] == []
+
+
+def test_packages_are_empty():
+    for path in files_under(SCRIPTS):
+        if os.path.basename(path) == "__init__.py":
+            with open(path, encoding="utf-8") as file:
+                body = ast.parse(file.read()).body
+            docstring = len(body) == 1 and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
+            assert body == [] or docstring, short(path) + " holds code"
+
+
+@each_module
+def test_no_file_is_longer_than_the_house_allows(module):
+    with open(module.path, encoding="utf-8") as file:
+        assert len(file.readlines()) <= FILE_LINES_MOST
+
+
+@each_module
+def test_no_function_is_longer_than_the_house_allows(module):
+    long = [(node.name, node.end_lineno - node.lineno + 1) for node in ast.walk(tree_of(module))
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            and node.end_lineno - node.lineno + 1 > FUNCTION_LINES_MOST]
+    assert long == []
+
+
+def public_parts(tree, name):
+    """Yield (name, node) for the module, its public functions and classes, and their public methods."""
+    yield name, tree
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            yield node.name, node
+            if isinstance(node, ast.ClassDef):
+                for part in node.body:
+                    if isinstance(part, ast.FunctionDef) and not part.name.startswith("_"):
+                        yield node.name + "." + part.name, part
+
+
+@each_module
+def test_everything_public_has_a_docstring(module):
+    if os.path.basename(module.path) == "__init__.py":
+        return
+    bare = [name for name, node in public_parts(tree_of(module), module.name) if not ast.get_docstring(node)]
+    assert bare == []
