@@ -1,0 +1,107 @@
+"""Pure questions about addresses: where does one lead, is that this machine, and may signed bytes go there."""
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import namedtuple
+from urllib.parse import urlsplit
+
+from rebyte_wire.errors import InputError, NetworkError
+
+Origin = namedtuple("Origin", "scheme host port")
+
+DEFAULT_PORTS = {"https": 443, "http": 80}
+PLAIN = re.compile("[\x21-\x7e]+")
+HOST = re.compile(r"[a-z0-9_.:-]+(%[a-z0-9]+)?")
+LOOPBACK = re.compile(r"localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1")
+NUMBER = re.compile("0x[0-9a-f]*|[0-9]+")
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def origin_of(address) -> Origin:
+    """Return scheme, host and port of an http(s) address; anything dubious in it raises InputError."""
+    try:
+        if not PLAIN.fullmatch(address):
+            raise ValueError("blank or non-ASCII characters")
+        parts = urlsplit(address)
+        scheme, host, port = parts.scheme.lower(), (parts.hostname or "").lower(), parts.port
+    except (ValueError, TypeError):
+        raise InputError("The address is not a valid http(s) address.") from None
+    if scheme not in DEFAULT_PORTS:
+        raise InputError("The address begins with {!r}; only https (and http to this machine) is spoken.".format(
+            scheme[:20] + ":"))
+    if parts.username is not None or parts.password is not None or "\\" in parts.netloc:
+        raise InputError("The address holds a user name or password; that is never sent.")
+    if not HOST.fullmatch(host) or port == 0:
+        raise InputError("The address names no usable host and port.")
+    if scheme == "http" and not is_loopback(host):
+        raise InputError("The address is plain http; only this machine is spoken to without TLS.",
+                         hint="Use https.")
+    return Origin(scheme, host, port or DEFAULT_PORTS[scheme])
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name or literal plainly means this machine."""
+    return bool(LOOPBACK.fullmatch(host))
+
+
+def check_signed(address, api_is_loopback: bool) -> Origin:
+    """Return the origin of a signed address, or raise NetworkError(address_refused) if no bytes may go there."""
+    try:
+        origin = origin_of(address)
+    except InputError as error:
+        raise refused(str(error)) from None
+    if origin.scheme == "http" and not api_is_loopback:
+        raise refused("It is plain http.")
+    if not api_is_loopback and (is_loopback(origin.host.rstrip(".")) or is_private(origin.host)):
+        raise refused("It leads into a private network, and the API is public.")
+    return origin
+
+
+def refused(why: str) -> NetworkError:
+    """Return the error for a signed address that is not used; it never shows the address, which is a secret."""
+    return NetworkError("The service gave an address for a file that is not safe to use. " + why, code="address_refused",
+                        retryable=False, outcome="not_sent", hint="Expected a public https address. Tell the service's operator.")
+
+
+def is_private(host: str) -> bool:
+    """Say whether a literal, in any spelling an operating system would accept, is not a public unicast address.
+
+    A name is not a literal and gives False: it is judged by the peer's address once connected.
+    """
+    address = parse_literal(host.rstrip("."))
+    if address is None:
+        return bool(re.fullmatch(r"(.*\.)?(localhost|local|internal)", host.rstrip(".")))
+    inner = embedded_ipv4(address)
+    return inner is not None and is_private(str(inner)) or not address.is_global or address.is_multicast
+
+
+def embedded_ipv4(address):
+    """Return the IPv4 address inside a mapped, 6to4 or NAT64 one, or None."""
+    if address.version == 4:
+        return None
+    if address in NAT64 or int(address) >> 32 == 0:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
+
+
+def parse_literal(host: str):
+    """Return the IP address a literal means, the way inet_aton reads decimal, hex, octal and short forms, or None."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0].strip("[]")) if ":" in host else parse_ipv4(host)
+    except ValueError:
+        return None
+
+
+def parse_ipv4(host: str):
+    """Read one to four numbers; the last one fills all the bytes that are left."""
+    parts = host.split(".")
+    if len(parts) > 4 or not all(NUMBER.fullmatch(part) for part in parts):
+        return None
+    numbers = [int(part[2:] or "0", 16) if part.startswith("0x") else int(part, 8 if part[0] == "0" else 10)
+               for part in parts]
+    head, tail = numbers[:-1], numbers[-1]
+    if any(number > 255 for number in head):
+        raise ValueError("no such address")
+    value = tail + sum(number << 8 * (3 - index) for index, number in enumerate(head))
+    return ipaddress.IPv4Address(value)
