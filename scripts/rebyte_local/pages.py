@@ -1,0 +1,156 @@
+"""What a person watches in a browser: the list, a task as it runs, a shared task. No key, loopback only, no trust."""
+from __future__ import annotations
+
+import json
+import secrets
+from html import escape
+
+from rebyte_local.answers import Answer, StreamAnswer, not_found
+from rebyte_local.checks import is_uuid
+from rebyte_local.page_parts import LIST_PAGE, LIST_ROW, PROMPT_PART, RUN_PAGE, SCRIPT
+from rebyte_local.streams import EVENT_STREAM
+from rebyte_local.timestamps import long_form
+
+LIST_ROWS = 100
+SHOWN_BYTES = 512 * 1024  # of a prompt's events; the end is what matters
+HEARTBEAT_SECONDS = 15.0
+LABELS = {"running": "running", "completed": "completed", "failed": "failed", "canceled": "canceled"}
+
+
+def _page(html, nonce):
+    policy = ("default-src 'none'; style-src 'nonce-%s'; script-src 'nonce-%s'; connect-src 'self'; base-uri 'none'; "
+              "form-action 'none'; frame-ancestors 'none'" % (nonce, nonce))
+    headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+               "X-Frame-Options": "DENY", "Cache-Control": "no-store"}
+    return Answer(200, html.encode("utf-8", "replace"), "text/html; charset=utf-8", headers)
+
+
+def clean(text):
+    """Foreign text made harmless for HTML: escaped, and without characters that hide or reorder what is read."""
+    return escape("".join(c if _is_plain(ord(c)) else "\ufffd" for c in str(text)), quote=True)
+
+
+def _is_plain(code):
+    if code < 32:
+        return code in (9, 10)
+    return not (127 <= code < 160 or 0x200B <= code <= 0x200F or 0x202A <= code <= 0x202E or 0x2060 <= code <= 0x2069
+                or code == 0xFEFF or 0xD800 <= code <= 0xDFFF or 0xE0000 <= code <= 0xE007F)
+
+
+def show_list(service, request):
+    """GET /: the tasks, newest first."""
+    nonce = secrets.token_urlsafe(16)
+    tasks, total = service.records.tasks(LIST_ROWS, 0)
+    ends = service.records.ends([task["id"] for task in tasks])
+    rows = "".join(LIST_ROW.format(id=task["id"], title=clean(service.show_title(task)) or "(no title)",
+                                   status=ends[task["id"]][0], created=long_form(task["created"])[:19].replace("T", " "))
+                   for task in tasks)
+    return _page(LIST_PAGE.format(nonce=nonce, rows=rows, total=total), nonce)
+
+
+def _find(service, request, only_public):
+    task_id = request.params[0].lower()
+    task = service.records.task(task_id) if is_uuid(task_id) else None
+    if task is None or (only_public and task["visibility"] != "public"):
+        raise not_found("Task")
+    return task
+
+
+def show_run(service, request):
+    """GET /run/:id: the address that create gives."""
+    return _show(service, _find(service, request, False), "run")
+
+
+def show_share(service, request):
+    """GET /share/:id: the same, only while the task is public."""
+    return _show(service, _find(service, request, True), "share")
+
+
+def _show(service, task, door):
+    nonce = secrets.token_urlsafe(16)
+    status, _ = service.records.end(task["id"])
+    prompts = service.records.prompts(task["id"])
+    parts = []
+    offset = 0
+    for prompt in prompts:
+        output, offset = _read_output(service, prompt["id"])
+        parts.append(PROMPT_PART.format(id=prompt["id"], text=clean(prompt["text"]), output=output,
+                                        status=clean(prompt["status"])))
+    is_live = status == "running"
+    html = RUN_PAGE.format(
+        nonce=nonce, title=clean(service.show_title(task)) or "(no title)", status=status, id=task["id"],
+        created=long_form(task["created"])[:19].replace("T", " "), parts="".join(parts),
+        kind="rehearsal, no model" if task["rehearsal"] else "agent program",
+        refresh='<noscript><meta http-equiv="refresh" content="3"></noscript>' if is_live else "",
+        stream="/%s/%s/stream?prompt=%s&amp;offset=%d" % (door, task["id"], prompts[-1]["id"], offset) if is_live else "",
+        script=SCRIPT)
+    return _page(html, nonce)
+
+
+def _read_output(service, prompt_id):
+    """(the prompt's last output as HTML, the offset after it)."""
+    timeline = service.timelines.find(prompt_id)
+    try:
+        with open(service.timelines.path(prompt_id), "rb") as file:
+            size = timeline.size if timeline else file.seek(0, 2)
+            start = max(0, size - SHOWN_BYTES)
+            file.seek(start)
+            data = file.read(size - start)
+    except FileNotFoundError:
+        return "", 0
+    lines = data.split(b"\n")[:-1]
+    skipped = lines[:1] if start else []
+    spans = ["<span class=\"note\">[earlier output left out]\n</span>"] if skipped else []
+    for kind, text in (read_line(line) for line in lines[len(skipped):]):
+        spans.append("<span class=\"%s\">%s</span>" % (kind, clean(text)))
+    return "".join(spans), size
+
+
+def read_line(line):
+    """(kind, text) of one stored event, as a person wants to read it."""
+    event = json.loads(line.decode("ascii"))
+    payload, event_type = event["payload"], event["eventType"]
+    if event_type in ("stdout", "stderr"):
+        return event_type, payload["content"] + "\n"
+    if event_type in ("text", "result"):
+        words = payload.get("content", payload.get("result", ""))
+        return "text", words if payload.get("is_delta") else words + "\n"
+    if event_type == "tool_use":
+        return "note", "\u2500\u2500 %s\n" % payload["name"]
+    if event_type == "tool_result":
+        return "note", "\u2500\u2500 failed\n" if payload["is_error"] else "\u2500\u2500 done\n"
+    if event_type == "ask_user_question":
+        options = "".join("\n  %d. %s" % (n, o["label"]) for n, o in enumerate(payload["options"], 1))
+        return "ask", "? %s%s\n" % (payload["question"], options)
+    return "note", ""
+
+
+def stream_run(service, request):
+    """GET /run/:id/stream: what the page listens to."""
+    return _stream(service, request, _find(service, request, False))
+
+
+def stream_share(service, request):
+    """GET /share/:id/stream: the same for a public task."""
+    return _stream(service, request, _find(service, request, True))
+
+
+def _stream(service, request, task):
+    offset = request.query.get("offset", "")
+    offset = int(offset) if offset.isascii() and offset.isdigit() and len(offset) < 15 else 0
+    chunks = _say(service, task["id"], request.query.get("prompt", ""), offset)
+    return StreamAnswer(chunks, EVENT_STREAM, {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
+
+
+def _say(service, task_id, prompt_id, offset):
+    """Pieces of text for the page, until nothing of the task runs; then its status."""
+    for prompt in service.records.prompts(task_id):
+        if prompt_id and prompt["id"] != prompt_id:
+            continue
+        for block, _ in service.timelines.follow(prompt["id"], HEARTBEAT_SECONDS, offset):
+            pieces = [read_line(line) for line in block.split(b"\n")[:-1]]
+            data = json.dumps({"prompt": prompt["id"], "pieces": pieces})
+            yield b"data: %s\n\n" % data.encode("ascii") if pieces else b": alive\n\n"
+        prompt_id, offset = "", 0
+    status = service.records.end(task_id)[0]
+    yield b"event: end\ndata: %s\n\n" % json.dumps({"status": status}).encode("ascii")

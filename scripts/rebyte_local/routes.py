@@ -1,0 +1,133 @@
+"""Path -> function, in the order of the nouns; and what stands before every function: host, key, faults."""
+from __future__ import annotations
+
+import hmac
+import re
+from urllib.parse import unquote
+
+from rebyte_local import artifacts, files, pages, streams, tasks
+from rebyte_local.answers import Answer, ConnectionCut, Refusal, json_answer
+from rebyte_local.signing import KEY_HEADERS
+
+ROUTES = (
+    ("GET", "/health", lambda service, request: json_answer(200, {"status": "ok", "service": "rebyte-local"})),
+    # tasks
+    ("POST", "/v1/tasks", tasks.create_task),
+    ("GET", "/v1/tasks", tasks.list_tasks),
+    ("GET", "/v1/tasks/*", tasks.get_task),
+    ("POST", "/v1/tasks/*/prompts", tasks.follow_up),
+    ("POST", "/v1/tasks/*/cancel", tasks.cancel_task),
+    ("GET", "/v1/tasks/*/events", streams.stream_events),
+    ("PATCH", "/v1/tasks/*/visibility", tasks.set_visibility),
+    ("DELETE", "/v1/tasks/*", tasks.delete_task),
+    ("GET", "/v1/tasks/*/content", streams.get_content),
+    ("GET", "/v1/tasks/*/prompts/*/events", streams.list_prompt_events),
+    ("POST", "/v1/tasks/*/answer", tasks.answer_question),
+    # files
+    ("POST", "/v1/files", files.create_upload),
+    ("PUT", "/storage/files/*/*", files.receive_file),
+    # artifacts
+    ("GET", "/v1/workspaces/*/artifacts", artifacts.list_artifacts),
+    ("GET", "/v1/workspaces/*/artifacts/*", artifacts.get_artifact),
+    ("POST", "/v1/workspaces/*/artifacts", artifacts.upload_artifacts),
+    ("POST", "/v1/workspaces/*/artifacts/upload-url", artifacts.request_uploads),
+    ("DELETE", "/v1/workspaces/*/artifacts/*", artifacts.delete_artifact),
+    ("DELETE", "/v1/workspaces/*/artifacts", artifacts.delete_artifacts),
+    ("PUT", "/storage/artifacts/*/*", artifacts.receive_artifact),
+    ("GET", "/storage/artifacts/*/*", artifacts.send_artifact),
+    # pages
+    ("GET", "/", pages.show_list),
+    ("GET", "/run/*", pages.show_run),
+    ("GET", "/run/*/stream", pages.stream_run),
+    ("GET", "/share/*", pages.show_share),
+    ("GET", "/share/*/stream", pages.stream_share),
+)
+LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+HTML_PAGE = "<html>\r\n<head><title>%s</title></head>\r\n<body><center><h1>%s</h1></center><hr><center>nginx</center></body>\r\n</html>\r\n"
+
+
+def _compile(pattern):
+    return re.compile("/".join("([^/]*)" if part == "*" else re.escape(part) for part in pattern.split("/")))
+
+
+TABLE = [(method, _compile(pattern), function) for method, pattern, function in ROUTES]
+
+
+def find_route(method, path):
+    """(function, path parameters), or a Refusal: 404 no such route, 405 another method."""
+    allowed = []
+    for known, pattern, function in TABLE:
+        match = pattern.fullmatch(path)
+        if match and known == method:
+            try:
+                return function, [unquote(text, errors="strict") for text in match.groups()]
+            except UnicodeDecodeError:
+                raise Refusal(400, "bad_request", "the path is not UTF-8") from None
+        if match:
+            allowed.append(known)
+    if allowed:
+        raise Refusal(405, "method_not_allowed", "%s is not allowed here" % method, {"Allow": ", ".join(sorted(allowed))})
+    raise Refusal(404, "not_found", "Route %s %s not found" % (method, path))
+
+
+def check_host(request):
+    """Refuse a Host that is not this machine: a page elsewhere must not reach the server through a name of its own."""
+    if not LOOPBACK.fullmatch(request.headers.get("Host", "")):
+        raise Refusal(403, "forbidden", "the Host header must name this machine")
+
+
+def check_key(service, request):
+    """401 without the right key in API_KEY, api-key or x-api-key."""
+    given = next((v for v in (request.headers.get(name) for name in KEY_HEADERS) if v), None)
+    if given is None:
+        raise Refusal(401, "missing_api_key", "API key is required in the API_KEY header")
+    if not hmac.compare_digest(given.strip().encode("utf-8", "replace"), service.key.encode("utf-8")):
+        raise Refusal(401, "invalid_api_key", "Invalid API key")
+
+
+def respond(service, request):
+    """The answer to a request; raises Refusal, StorageRefusal or ConnectionCut."""
+    check_host(request)
+    if not request.path.startswith("/v1/"):
+        function, request.params = find_route(request.method, request.path)
+        return function(service, request)
+    check_key(service, request)
+    refused = refuse_by_fault(service.faults, request)
+    if refused:
+        return refused
+    function, request.params = find_route(request.method, request.path)
+    answer = function(service, request)
+    return disturb_create(service.faults, answer) if function is tasks.create_task else answer
+
+
+def refuse_by_fault(faults, request):
+    """The answer of a fault that stands before everything, or None."""
+    line = "%s %s" % (request.method, request.path)
+    if faults.concerns("too-many-retry-after", line) and faults.count("too-many-retry-after", line) % 2 == 0:
+        return _too_many({"Retry-After": "%d" % -(-faults.value("too-many-retry-after") // 1)})
+    if faults.strikes("too-many", line):
+        return _too_many(None)
+    if faults.strikes("server-error", line):
+        return json_answer(500, {"error": {"code": "internal_error", "message": "Internal server error"}})
+    if faults.strikes("html-error", line):
+        return _html_error(502, "502 Bad Gateway")
+    if request.method == "GET" and faults.strikes("html-now-and-then", line):
+        return _html_error(503, "503 Service Temporarily Unavailable")
+    return None
+
+
+def _too_many(headers):
+    return json_answer(429, {"error": {"code": "rate_limited", "message": "Too many requests"}}, headers)
+
+
+def _html_error(status, words):
+    return Answer(status, (HTML_PAGE % (words, words)).encode("ascii"), "text/html")
+
+
+def disturb_create(faults, answer):
+    """What the faults of creating do to the answer of an accepted create."""
+    if faults.strikes("drop-after-accept"):
+        raise ConnectionCut()
+    if faults.is_on("cut-answer"):
+        answer.cut_at = len(answer.body) // 2
+    return answer

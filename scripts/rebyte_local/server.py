@@ -1,0 +1,250 @@
+"""The local server's life: the port, the threads, the lock on its folder, and the process around it."""
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from http.server import ThreadingHTTPServer
+
+from rebyte_local.handler import Handler
+from rebyte_local.request_log import RequestLog
+from rebyte_local.service import Service
+from rebyte_local.timestamps import now_us, short_form
+
+BACKLOG = 1024
+JOIN_SECONDS = 5.0
+
+
+class FolderInUse(Exception):
+    """Another server has this folder."""
+
+
+class Activity:
+    """Who is being served, and since when nobody is."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._since = time.monotonic()
+
+    def __enter__(self):
+        with self._lock:
+            self._busy += 1
+
+    def __exit__(self, *error):
+        with self._lock:
+            self._busy -= 1
+            self._since = time.monotonic()
+
+    def idle_seconds(self):
+        """Seconds since the last request ended, 0 while one is served."""
+        with self._lock:
+            return 0.0 if self._busy else time.monotonic() - self._since
+
+
+class HttpServer(ThreadingHTTPServer):
+    """Threads and connections; what it answers comes from the service."""
+
+    daemon_threads = True
+    request_queue_size = BACKLOG
+
+    def __init__(self, port, service, log):
+        self.service = service
+        self.log = log
+        self.activity = Activity()
+        self._connections = set()
+        self._guard = threading.Lock()
+        super().__init__(("127.0.0.1", port), Handler)
+
+    def server_bind(self):
+        """Bind without asking the resolver for a name of this machine."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+
+    def add_connection(self, connection):
+        """Remember a connection until it is closed."""
+        with self._guard:
+            self._connections.add(connection)
+
+    def shutdown_request(self, request):
+        """Close a connection and forget it."""
+        with self._guard:
+            self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def end_connections(self):
+        """Close every connection under its thread and wait until the threads are gone."""
+        end = time.monotonic() + JOIN_SECONDS
+        while time.monotonic() < end:
+            with self._guard:
+                if not self._connections:
+                    return
+                for connection in self._connections:
+                    try:
+                        connection.shutdown(socket.SHUT_RDWR)
+                    except OSError:
+                        pass
+            time.sleep(0.005)
+
+    def handle_error(self, request, client_address):
+        """A connection that broke is no news."""
+
+
+class LocalServer:
+    """The Tasks API of one folder on 127.0.0.1; a context manager, for tests and for `serve`."""
+
+    def __init__(self, folder, *, port=0, key=None, faults=None, repos=None, skills=None, agent=None, width=4,
+                 idle_seconds=None, signed_seconds=None):
+        self.folder = os.path.abspath(str(folder))
+        self._port = port
+        self._settings = {"key": key, "faults": faults, "repos": repos, "skills": skills, "agent": agent, "width": width,
+                          "signed_seconds": signed_seconds}
+        self._idle_seconds = idle_seconds
+        self._lock_file = self._http = self._thread = self._service = self._log = None
+
+    def __repr__(self):
+        return "LocalServer(%r, %s)" % (self.folder, self.url if self._http else "not started")
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    @property
+    def url(self):
+        """The origin: http://127.0.0.1:PORT."""
+        return self._service.origin
+
+    @property
+    def base_url(self):
+        """The address of the API: the origin and /v1."""
+        return self.url + "/v1"
+
+    @property
+    def key(self):
+        """The one key this server takes."""
+        return self._service.key
+
+    @property
+    def faults(self):
+        """The misbehaviours, to be switched on and off."""
+        return self._service.faults
+
+    @property
+    def requests(self):
+        """What was asked so far, as dictionaries; neither key nor signature is in it."""
+        return self._log.entries
+
+    def start(self):
+        """Lock the folder, take the port, and serve in a thread; raises FolderInUse or OSError."""
+        os.makedirs(self.folder, 0o700, exist_ok=True)
+        os.chmod(self.folder, 0o700)
+        self._lock_file = _lock(self.folder)
+        try:
+            self._service = Service(self.folder, **self._settings)
+            self._log = RequestLog(self.folder)
+            self._http = self._bind()
+        except BaseException:
+            self._lock_file.close()
+            raise
+        self._service.store.remember("port", self._http.server_port)
+        self._service.open("http://127.0.0.1:%d" % self._http.server_port)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="rebyte-local", daemon=True)
+        self._thread.start()
+
+    def _bind(self):
+        last = int(self._service.store.recall("port") or 0)
+        if self._port == 0 and last:
+            try:
+                return HttpServer(last, self._service, self._log)
+            except OSError:
+                pass  # taken meanwhile: any other will do
+        return HttpServer(self._port, self._service, self._log)
+
+    def is_idle(self):
+        """True when nobody asked and nothing ran for `idle_seconds`."""
+        return (self._idle_seconds is not None and self._http.activity.idle_seconds() >= self._idle_seconds
+                and not self._service.runner.is_busy)
+
+    def close(self):
+        """End processes, connections and threads, and release the folder; safe to call twice."""
+        if self._http is None:
+            return
+        http, self._http = self._http, None
+        http.shutdown()
+        self._thread.join()
+        http.socket.close()
+        self._service.close()
+        http.end_connections()
+        self._service.store.close()
+        self._log.close()
+        self._lock_file.close()
+
+
+def _lock(folder):
+    file = open(os.open(os.path.join(folder, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), "r+b")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return file
+    except OSError:
+        file.close()
+        raise FolderInUse("another local server has the folder %s" % folder) from None
+
+
+def serve(folder, **settings):
+    """Serve in the foreground of this process until SIGTERM, SIGINT or idleness; gives an exit code."""
+    os.umask(0o077)
+    server = LocalServer(folder, **settings)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it outlives the shell that started it
+    _raise_file_limit()
+    try:
+        server.start()
+    except (FolderInUse, OSError) as error:
+        print("local server: %s" % error, file=sys.stderr)
+        return 1
+    path = os.path.join(server.folder, "server.json")
+    try:
+        facts = {"url": server.url, "baseUrl": server.base_url, "key": server.key, "pid": os.getpid(),
+                 "startedAt": short_form(now_us()), "faults": server.faults.describe()}
+        _write_whole(path, json.dumps(facts))
+        print(json.dumps(facts), flush=True)
+        while not ended.wait(0.25) and not server.is_idle():
+            pass
+    finally:
+        _forget(path)
+        server.close()
+    return 0
+
+
+def _write_whole(path, text):
+    temporary = "%s.%d" % (path, os.getpid())
+    with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+        file.write(text + "\n")
+    os.replace(temporary, path)
+
+
+def _forget(path):
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _raise_file_limit():
+    import resource
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
