@@ -1,0 +1,79 @@
+"""`make check`: the sizes that have a limit, then the linters that are installed; not zero when one says no."""
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+from project_tree import ROOT, SCRIPTS, files_under, modules, read
+
+TRACKED_FILES_MOST = 140
+TRACKED_KILOBYTES_MOST = 700
+CLIENT_LINES_MOST = 1500
+SKILL_TOKENS_MOST = 2000
+FILE_LINES_MOST = 300
+# program -> its arguments; run only where it is installed.
+LINTERS = (
+    ("ruff", ["check", "--no-cache", "--select", "E4,E7,E9,F,W", "scripts", "tests", "examples"]),
+    ("agentskills", ["validate", ROOT]),
+    ("skill-scanner", ["scan", ROOT]),
+    ("skillcheck", [ROOT]),
+)
+
+
+def tracked() -> list[str]:
+    """Return the paths of the files that git tracks, or all files where this is no checkout."""
+    done = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    names = [name for name in done.stdout.decode().split("\0") if name]
+    paths = [os.path.join(ROOT, name) for name in names] if done.returncode == 0 else files_under(ROOT)
+    return [path for path in paths if os.path.exists(path)]
+
+
+def lines_of(path: str) -> int:
+    """Count the lines of a file."""
+    return read(path).count("\n")
+
+
+def sizes() -> list[tuple]:
+    """Return (what, how much, the most that is allowed, unit)."""
+    files = tracked()
+    client = [os.path.join(SCRIPTS, "rebyte_client.py")] + files_under(os.path.join(SCRIPTS, "rebyte_wire"))
+    longest = max(modules(), key=lambda module: lines_of(module.path))
+    return [
+        ("tracked files", len(files), TRACKED_FILES_MOST, "files"),
+        ("tracked bytes", -(-sum(map(os.path.getsize, files)) // 1024), TRACKED_KILOBYTES_MOST, "KiB"),
+        ("rebyte_client.py with rebyte_wire", sum(lines_of(path) for path in client if path.endswith(".py")),
+         CLIENT_LINES_MOST, "lines"),
+        ("longest module, " + longest.name, lines_of(longest.path), FILE_LINES_MOST, "lines"),
+        ("SKILL.md, characters / 4", -(-len(read("SKILL.md")) // 4), SKILL_TOKENS_MOST, "tokens"),
+        ("SKILL.md", lines_of("SKILL.md"), 180, "lines"),
+    ]
+
+
+def lint(program: str, arguments: list) -> bool:
+    """Run one linter; True when it has nothing to say or is not here."""
+    if not shutil.which(program):
+        print("%-36s not installed, not run" % program)
+        return True
+    done = subprocess.run([program] + arguments, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    print("%-36s %s" % (program, "fine" if done.returncode == 0 else "exit %d" % done.returncode))
+    if done.returncode:
+        sys.stdout.write(done.stdout.decode("utf-8", "replace"))
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Print everything, then say whether all of it is allowed."""
+    fine = True
+    for what, much, most, unit in sizes():
+        fine = fine and much <= most
+        print("%-36s %5d of %5d %s%s" % (what, much, most, unit, "" if much <= most else "   TOO MUCH"))
+    for program, arguments in LINTERS:
+        fine = lint(program, arguments) and fine
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

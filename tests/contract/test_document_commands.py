@@ -1,0 +1,155 @@
+"""Every command line shown in SKILL.md, README.md and references/ really runs.
+
+The convention: a `sh` block is run by sh -e, a `python` block by this Python, block after block, in one folder that
+is a clone of owner/repo and holds orders.csv, against one local server whose agent is sample_agent.py. The first `sh` block of SKILL.md, which
+defines `rebyte`, stands before every other one, as it does in an agent's call. A last line that ends in `# exit N` must
+end with that code, and everything else with 0. What cannot run stands in a `text` block; commands among those are
+listed here with the reason.
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from project_tree import ROOT, SCRIPTS, documents, fences, read, short
+
+PLACEHOLDER = "<absolute path of the directory containing this SKILL.md>"
+BLOCK_SECONDS = 60
+SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh") if shutil.which(shell)]
+COMMAND = re.compile(r"^ *(?:rebyte|make|npx|git|curl|pip|python3?|\$ \S+|[a-z]+ (?:skills|plugin)\b)", re.M)
+# (document, how the first command begins): why no test runs it.
+NOT_RUN = {
+    ("README.md", "make demo"): "the demo has its own test, and the tests cannot run themselves",
+    ("README.md", "git clone"): "needs the network and an account somewhere",
+    ("README.md", "export REBYTE_API_KEY"): "the reader's own key belongs there, and the line reaches the cloud",
+    ("CONTRIBUTING.md", "make test"): "the tests cannot run themselves",
+}
+NOT_RUN_MOST = 8
+
+RUN_DOCUMENTS = [path for path in documents() if short(path) in ("SKILL.md", "README.md") or "references" in path]
+each_run_document = pytest.mark.parametrize("path", RUN_DOCUMENTS, ids=short)
+
+
+def setup_block():
+    """Return the block of SKILL.md that every call begins with, its placeholder filled in."""
+    first = next(fence for fence in fences(os.path.join(ROOT, "SKILL.md")) if fence.language == "sh")
+    definition = first.text.split("\n}\n")[0] + "\n}\n"
+    assert PLACEHOLDER in definition and "rebyte()" in definition
+    return definition.replace(PLACEHOLDER, ROOT)
+
+
+def expected_exit(text):
+    """Return the exit code that a block announces on its last line, else 0."""
+    announced = re.search(r"# exit (\d+)\s*$", text)
+    return int(announced.group(1)) if announced else 0
+
+
+def argv_of(fence, shell="sh"):
+    """Return the process that runs a block, or None for one that is only text."""
+    if fence.language == "sh":
+        text = setup_block() + fence.text.replace(PLACEHOLDER, ROOT)
+        return [shell, "-e", "-c", text]
+    if fence.language == "python":
+        return [sys.executable, "-B", "-c", fence.text.replace(PLACEHOLDER, ROOT)]
+    return None
+
+
+def git(folder, *arguments):
+    """Run git with a name to commit under."""
+    subprocess.run(["git", "-c", "user.name=reader", "-c", "user.email=reader@example.invalid", "-C", str(folder)]
+                   + list(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                   check=True, timeout=BLOCK_SECONDS)
+
+
+def make_repository(repos, desk):
+    """Make owner/repo with the branches main and fix-42 below `repos`, and `desk` a clone of it."""
+    origin = repos / "owner" / "repo"
+    origin.mkdir(parents=True)
+    desk.mkdir()
+    if not shutil.which("git"):
+        return
+    git(origin, "init", "-q", ".")
+    git(origin, "checkout", "-q", "-b", "main")
+    for branch, name in (("main", "login.py"), ("fix-42", "fix.py")):
+        if branch != "main":
+            git(origin, "checkout", "-q", "-b", branch)
+        (origin / name).write_text("sample = 1\n")
+        git(origin, "add", ".")
+        git(origin, "commit", "-q", "-m", "sample")
+    git(origin, "checkout", "-q", "main")
+    git(desk, "clone", "-q", str(origin), ".")
+
+
+@contextlib.contextmanager
+def reader(tmp_path):
+    """Yield (folder, environment) of someone who types what the documents show; end what was started."""
+    from rebyte_local.server import LocalServer
+    folder, state, repos = tmp_path / "desk", tmp_path / "state", tmp_path / "repos"
+    make_repository(repos, folder)
+    shutil.copy(os.path.join(ROOT, "examples", "orders.csv"), str(folder))
+    agent = [sys.executable, os.path.join(ROOT, "tests", "contract", "sample_agent.py")]
+    with LocalServer(str(tmp_path / "server"), agent=agent, repos=str(repos)) as server:
+        environ = dict(os.environ, REBYTE_API_KEY=server.key, REBYTE_BASE_URL=server.base_url,
+                       REBYTE_STATE_DIR=str(state), PATH=os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"])
+        try:
+            yield folder, environ
+        finally:
+            subprocess.run([sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py"), "local", "stop"],
+                           env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                           timeout=BLOCK_SECONDS)
+
+
+def run_block(argv, folder, environ):
+    """Run one block; return (exit code, what it printed)."""
+    done = subprocess.run(argv, cwd=str(folder), env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=BLOCK_SECONDS)
+    return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+@each_run_document
+def test_what_a_document_shows_runs_as_written(path, tmp_path):
+    needed = [tool for tool in ("curl", "jq", "git", "unzip") if re.search(r"\b%s " % tool, read(path))]
+    with reader(tmp_path) as (folder, environ):
+        for fence in fences(path):
+            argv = argv_of(fence)
+            missing = [tool for tool in needed if re.search(r"\b%s " % tool, fence.text) and not shutil.which(tool)]
+            if argv is None or missing:
+                continue
+            status, printed = run_block(argv, folder, environ)
+            assert status == expected_exit(fence.text), "%s:%d ended with %d\n%s\n%s" % (
+                short(path), fence.line, status, fence.text, printed)
+            assert "Traceback" not in printed, printed
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_first_lines_of_the_skill_work_in_every_shell(shell, tmp_path):
+    with reader(tmp_path) as (folder, environ):
+        first = next(fence for fence in fences(os.path.join(ROOT, "SKILL.md")) if fence.language == "sh")
+        status, printed = run_block(argv_of(first, shell), folder, environ)
+        assert status == 0, printed
+
+
+@each_run_document
+def test_documents_shown_as_json_are_json(path):
+    for fence in fences(path):
+        if fence.language == "json":
+            json.loads(fence.text)
+
+
+def test_few_commands_are_shown_that_no_test_runs():
+    shown = set()
+    for path in documents():
+        for fence in fences(path):
+            command = COMMAND.search(fence.text)
+            if fence.language not in ("sh", "python", "json") and command:
+                shown.add((short(path), fence.text[command.start():].strip().split("\n")[0]))
+    unlisted = [(name, line) for name, line in sorted(shown)
+                if not any(name == known and line.startswith(start) for known, start in NOT_RUN)]
+    assert unlisted == []
+    assert len(NOT_RUN) <= NOT_RUN_MOST

@@ -1,0 +1,114 @@
+"""The documents tell the truth about the code: links, exit codes, variables and verbs."""
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+
+import pytest
+from project_tree import ROOT, documents, modules, read, short, without_fences
+
+VARIABLE = re.compile(r"\bREBYTE_[A-Z]+(?:_[A-Z]+)*\b")
+# Our own folder and module names in a document, and the words that never belong in a shipped one.
+WORKPLACE = re.compile(r"/work/|/tmp/house|\bshared/|farm-|\bthe lead\b|\bclaude session", re.I)
+
+each_document = pytest.mark.parametrize("path", documents(), ids=short)
+
+
+def anchors(path):
+    """Return the anchors that GitHub makes of a document's headings."""
+    titles = re.findall(r"^#+ +(.*?) *$", without_fences(read(path)), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@each_document
+def test_every_relative_link_leads_somewhere(path):
+    prose = re.sub(r"`[^`\n]*`", "", without_fences(read(path)))
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        place = os.path.join(os.path.dirname(path), name) if name else path
+        if not os.path.exists(place) or (anchor and anchor not in anchors(place)):
+            broken.append(target)
+    assert broken == []
+
+
+@each_document
+def test_no_document_speaks_of_how_it_was_made(path):
+    assert WORKPLACE.findall(read(path)) == []
+
+
+def exit_codes():
+    """Return the numbers of the one table in the code."""
+    return {number for number, _, _ in importlib.import_module("rebyte_wire.errors").EXIT_CODES}
+
+
+def codes_in_table(path):
+    """Return the numbers in the first cells of the table whose first heading is "Exit"."""
+    table = re.search(r"^\| *Exit\b.*\n\|[-| :]+\n((?:\|.*\n)+)", read(path), re.M)
+    assert table, short(path) + " has no table of exit codes"
+    cells = [row.split("|")[1] for row in table.group(1).splitlines()]
+    return {int(number) for cell in cells for number in re.findall(r"\d+", cell)}
+
+
+@pytest.mark.parametrize("path", ["SKILL.md", "references/errors.md"])
+def test_a_table_of_exit_codes_lists_what_the_code_has(path):
+    assert codes_in_table(path) == exit_codes()
+
+
+@each_document
+def test_exit_codes_in_the_text_exist(path):
+    named = {int(number) for number in re.findall(r"\b[Ee]xit(?:s|ed)?(?: code| with)? (\d+)", read(path))}
+    assert named - exit_codes() == set()
+
+
+def variables():
+    """Return the names of the environment variables that the code says it reads."""
+    return set(dict(importlib.import_module("rebyte_commands.environment").VARIABLES))
+
+
+@each_document
+def test_variables_in_a_document_exist(path):
+    assert set(VARIABLE.findall(read(path))) - variables() == set()
+
+
+def test_every_variable_is_in_the_command_line_reference():
+    assert [name for name in sorted(variables()) if "`%s`" % name not in read("references", "cli.md")] == []
+
+
+def test_the_code_reads_no_variable_that_its_table_does_not_have():
+    named = {name for module in modules() for name in VARIABLE.findall(read(module.path))}
+    assert named - variables() == set()
+
+
+def test_every_verb_is_in_the_command_line_reference():
+    verbs = importlib.import_module("rebyte_commands.verbs").VERBS
+    headings = re.findall(r"^### +(.*)$", read("references", "cli.md"), re.M)
+    described = {word for heading in headings for word in re.findall(r"[a-z][a-z-]*", heading.split("(")[0])}
+    assert {name for name in verbs} - described == set()
+
+
+def test_the_faults_in_the_reference_are_those_of_the_local_server():
+    table = re.search(r"^\| Name \|.*\n\|[-| ]+\n((?:\|.*\n)+)", read("references", "local.md"), re.M).group(1)
+    assert set(re.findall(r"^\| `([\w-]+)`", table, re.M)) == set(importlib.import_module("rebyte_local.faults").FAULTS)
+
+
+@each_document
+def test_a_command_in_a_sentence_has_a_verb_and_flags_that_exist(path):
+    parse = importlib.import_module("rebyte_commands.arguments").parse
+    for line in re.findall(r"`rebyte ([^`\n]+)`", without_fences(read(path))):
+        words = [word for word in shlex.split(line) if word != "..."]
+        # A verb alone is spoken of, not typed.
+        if len(words) > 1 and "--help" not in words:
+            parse(words, "rebyte")
+
+
+def test_there_is_one_skill_file():
+    found = []
+    for place, folders, names in os.walk(ROOT):
+        folders[:] = [name for name in folders if name != ".git" and not name.startswith(".venv")]
+        found += [os.path.join(place, name) for name in names if name.lower() == "skill.md"]
+    assert found == [os.path.join(ROOT, "SKILL.md")]
