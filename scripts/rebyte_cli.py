@@ -1,0 +1,21 @@
+#!/usr/bin/env python3
+"""RUN ME: rebyte_cli.py VERB ... (see --help). Finds the verb, hands over, exits. Parses on old Pythons to say what is missing."""
+import sys
+import time
+
+STARTED = time.time()
+
+if sys.version_info < (3, 8):
+    sys.stderr.write("rebyte: needs Python 3.8 or newer; this is %d.%d at %s. Try: python3.11 %s\n"
+                     % (sys.version_info[0], sys.version_info[1], sys.executable, " ".join(sys.argv)))
+    sys.exit(2)
+
+if __name__ == "__main__":
+    import os
+
+    # An installed skill stays as it was installed: no bytecode beside the sources.
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+    from rebyte_commands.main import main
+
+    sys.exit(main(sys.argv[1:], STARTED))

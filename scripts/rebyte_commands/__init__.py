@@ -1,0 +1,1 @@
+"""What the shell sees: one module per noun, reached through the verb table."""

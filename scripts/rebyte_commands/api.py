@@ -1,0 +1,83 @@
+"""api METHOD PATH: the raw door to the service, with the same key rules, ledger and guards as everything else."""
+from __future__ import annotations
+
+import json
+import sys
+from urllib.parse import parse_qsl
+
+from rebyte_commands.output import without_signed
+from rebyte_commands.starting import once_name, starter_for
+from rebyte_flows.orders import RawOrder
+from rebyte_wire.errors import InputError
+from rebyte_wire.retry import is_paid
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+EXAMPLES = """examples:
+  rebyte_cli.py api GET /tasks?limit=3
+  rebyte_cli.py api PATCH /tasks/ID/visibility --body '{"visibility":"private"}'
+"""
+
+
+def flags(parser):
+    """Declare the flags of api."""
+    parser.add_argument("method", metavar="METHOD", type=str.upper, choices=METHODS, help="GET, POST, PUT, PATCH or DELETE")
+    parser.add_argument("path", metavar="PATH", help="below /v1, with its query")
+    parser.add_argument("--body", metavar="JSON", help="the JSON body; @FILE reads it from a file, - from stdin")
+    parser.add_argument("--once", metavar="NAME", help="for paid starts: at most once under this name")
+    parser.add_argument("--again", action="store_true", help="for paid starts: a second one, knowingly")
+    parser.add_argument("--urls", action="store_true", help="show signed addresses, which are secrets")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be sent and send nothing")
+
+
+def api(session, options):
+    """Send one request and print the answer as sent."""
+    path, query = _split(options.path)
+    body = _body(options.body)
+    if options.dry_run:
+        session.emit({"dryRun": True, "method": options.method, "path": path, "query": query, "body": body})
+        return 0
+    if is_paid(options.method, path):
+        answer = _paid(session, options, path, body)
+    else:
+        answer = session.client.request(options.method, path, query=query or None, body=body)
+    if answer is None:
+        answer = {"done": True}
+    session.emit(answer if options.urls else without_signed(answer))
+    return 0
+
+
+def _paid(session, options, path, body):
+    """A paid start goes through the ledger and the guards like any other."""
+    order = RawOrder(path, body)
+    started = starter_for(session, options).start(order, name=once_name(options), again=options.again)
+    if started.answer is not None:
+        return started.answer
+    row = started.row
+    return {"id": row.task_id, "workspaceId": row.workspace_id, "promptId": row.prompt_id, "url": row.url, "reused": started.reused}
+
+
+def _split(path):
+    path, _, query = path.partition("?")
+    path = "/" + path.strip("/")
+    if path == "/v1" or path.startswith("/v1/"):
+        path = path[3:] or "/"
+    return path, dict(parse_qsl(query, keep_blank_values=True))
+
+
+def _body(text):
+    if text is None:
+        return None
+    try:
+        if text == "-":
+            text = sys.stdin.read()
+        elif text.startswith("@"):
+            with open(text[1:], encoding="utf-8-sig") as file:
+                text = file.read()
+        return json.loads(text)
+    except OSError as problem:
+        raise InputError("cannot read the body: %s" % problem)
+    except (ValueError, RecursionError) as problem:
+        raise InputError("the body is no JSON: %s" % problem, hint="quote it for the shell, or pass --body @FILE")
+
+
+COMMANDS = {"api": (flags, api, EXAMPLES)}

@@ -1,0 +1,100 @@
+"""From words on the command line to a namespace: flags on either side of the verb, errors that name the nearest word."""
+from __future__ import annotations
+
+import argparse
+
+from rebyte_commands.verbs import VERBS, module_of, nearest
+from rebyte_wire.errors import InputError
+
+GLOBAL_FLAGS_WITH_VALUE = ("--base-url", "--api-key-file", "--field", "--max-wait")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises InputError instead of printing and exiting."""
+
+    def error(self, message):
+        """Raise InputError with the parser's words and the line that shows the right form."""
+        raise InputError(message, code="usage", hint=self.hint_for(message))
+
+    def hint_for(self, message):
+        """Return what to try next for a usage error."""
+        if "unrecognized arguments" in message:
+            return self._hint_for_unknown(message.split(": ", 1)[-1])
+        if "--skills" in self._option_string_actions and "prompt" in message:
+            return "--skills takes every word after it; put the prompt first or use --prompt"
+        return "see: %s --help" % self.prog
+
+    def _hint_for_unknown(self, words):
+        first = next((word for word in words.split() if word.startswith("--")), None)
+        known = first and nearest(first.split("=")[0], self._option_string_actions)
+        return "did you mean %s? see: %s --help" % (known, self.prog) if known else "see: %s --help" % self.prog
+
+
+def split_verb(words):
+    """Return (verb, the other words); the verb is the first word that is neither a flag nor a global flag's value."""
+    skip = False
+    for place, word in enumerate(words):
+        if skip:
+            skip = False
+        elif word in GLOBAL_FLAGS_WITH_VALUE:
+            skip = True
+        elif not word.startswith("-"):
+            return word, words[:place] + words[place + 1:]
+    return None, words
+
+
+def add_global_flags(parser):
+    """Add the flags that stand before or after any verb."""
+    group = parser.add_argument_group("everywhere")
+    group.add_argument("--local", action="store_true", help="use the server on this machine, started if need be")
+    group.add_argument("--base-url", metavar="URL", help="another address of the API; needs its own --api-key-file")
+    group.add_argument("--api-key-file", metavar="F", help="read the key from this file")
+    group.add_argument("--max-wait", metavar="S", type=seconds, help="end after so many seconds and say how to go on (default 90)")
+    group.add_argument("--json", dest="form", action="store_const", const="json", help="JSON, also on a terminal")
+    group.add_argument("--text", dest="form", action="store_const", const="text", help="text for people, also off a terminal")
+    group.add_argument("--field", metavar="PATH", help="print one field of the document, as id or files.0.path")
+    group.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
+    group.add_argument("--debug", action="store_true", help="tracebacks on stderr")
+
+
+def parse(words, prog):
+    """Return (namespace, run function) of a command line; raises InputError, and SystemExit only for --help."""
+    check_no_key(words)
+    verb, rest = split_verb(words)
+    if verb not in VERBS:
+        known = nearest(verb, VERBS)
+        raise InputError("there is no verb %s" % verb, code="usage",
+                         hint="did you mean %s?" % known if known else "see: %s --help" % prog)
+    flags, run, example = module_of(verb).COMMANDS[verb]
+    parser = Parser(prog="%s %s" % (prog, verb), description=VERBS[verb][1], allow_abbrev=False, epilog=example,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags(parser)
+    add_global_flags(parser)
+    # A word after "--" is never a flag, so prompts may begin with a dash.
+    options = parser.parse_intermixed_args(rest)
+    options.verb = verb
+    return options, run
+
+
+def check_no_key(words):
+    """Refuse a key on the command line, where every process of the machine can read it."""
+    for word in words:
+        if word.startswith("rbk_") or word.startswith("--") and "=rbk_" in word:
+            raise InputError("a key stands on the command line, where other processes can read it", code="key_on_command_line",
+                             hint="set REBYTE_API_KEY, or write the key to a file and pass --api-key-file FILE; then make a new key")
+
+
+def seconds(text):
+    """Read a number of seconds, 0 or more."""
+    number = float(text)
+    if not 0 <= number < 1e9:
+        raise ValueError(text)
+    return number
+
+
+def count(text):
+    """Read a whole number, 0 or more."""
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number

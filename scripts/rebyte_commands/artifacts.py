@@ -1,0 +1,135 @@
+"""artifacts list, get, put, delete: the files of a workspace, found from its task."""
+from __future__ import annotations
+
+import os
+
+from rebyte_commands.output import without_signed
+from rebyte_flows.downloads import bring_home, list_files
+from rebyte_flows.orders import accepts_type
+from rebyte_wire.errors import EXIT_SOME_FAILED, GuardRefused, InputError, NotFound
+
+EXAMPLES = """examples:
+  rebyte_cli.py artifacts list TASK
+  rebyte_cli.py artifacts get TASK --out result
+  rebyte_cli.py artifacts get TASK report.pdf --out result
+  rebyte_cli.py artifacts put TASK big.csv
+  rebyte_cli.py artifacts delete TASK report.pdf
+"""
+ACTIONS = ("list", "get", "put", "delete")
+MULTIPART_FILES, MULTIPART_BYTES = 10, 10 * 1024 * 1024
+
+
+def flags(parser):
+    """Declare the flags of artifacts."""
+    parser.add_argument("action", choices=ACTIONS)
+    parser.add_argument("id", metavar="TASK_OR_WORKSPACE")
+    parser.add_argument("name", nargs="*", metavar="NAME", help="get: none means all; put: paths of local files")
+    parser.add_argument("--out", metavar="DIR", help="get: the folder the files go to (default: this one)")
+    parser.add_argument("--force", action="store_true", help="overwrite what is there")
+    parser.add_argument("--urls", action="store_true", help="list: show the signed download addresses, which are secrets")
+    parser.add_argument("--all", action="store_true", help="delete: every artifact; needs --yes")
+    parser.add_argument("--yes", action="store_true")
+
+
+def artifacts(session, options):
+    """Do one of list, get, put, delete."""
+    workspace = session.workspace_of(options.id)
+    try:
+        return {"list": list_, "get": get, "put": put, "delete": delete}[options.action](session, options, workspace)
+    except NotFound as problem:
+        problem.hint = problem.hint or "if %s is a task made elsewhere, pass its workspaceId" % options.id
+        raise
+
+
+def list_(session, options, workspace):
+    """Print the artifacts as the service lists them, without the signed addresses unless asked for."""
+    answer = session.client.list_artifacts(workspace)
+    session.emit(answer if options.urls else without_signed(answer))
+    return 0
+
+
+def get(session, options, workspace):
+    """Download artifacts; a refused name is reported and does not hide the others."""
+    folder = options.out or os.curdir
+    listing = list_files(session.client, workspace)
+    known = {item.get("name") for item in listing}
+    missing = [name for name in options.name if name not in known]
+    names = [name for name in options.name if name in known] if options.name else None
+    files, refused = bring_home(session.client, workspace, folder, names=names, force=options.force, listing=listing)
+    document = {"workspaceId": workspace, "files": files}
+    if refused:
+        document["refused"] = refused
+    if missing:
+        document["missing"] = missing
+    session.emit(document)
+    if missing and not files and not refused:
+        raise NotFound("no artifact of that name: %s" % ", ".join(missing), hint="see: %s" % session.line("artifacts", "list", options.id))
+    return EXIT_SOME_FAILED if refused or missing else 0
+
+
+def put(session, options, workspace):
+    """Upload local files as artifacts; types that the store refuses are told before anything is sent."""
+    items = [_checked(path) for path in options.name]
+    if not items:
+        raise InputError("artifacts put needs the path of a file", code="usage")
+    if not options.force:
+        here = {item.get("name") for item in list_files(session.client, workspace)} & {item.name for item in items}
+        if here:
+            raise GuardRefused("the workspace has an artifact of that name: %s" % ", ".join(sorted(here)), code="needs_force",
+                               hint="--force overwrites it")
+    small = [item for item in items if item.bytes <= MULTIPART_BYTES]
+    uploaded = []
+    for place in range(0, len(small), MULTIPART_FILES):
+        group = small[place:place + MULTIPART_FILES]
+        uploaded += session.client.upload_artifacts(workspace, [item.path for item in group]).get("uploaded") or []
+    for item in items:
+        if item.bytes > MULTIPART_BYTES:
+            uploaded.append(_put_large(session, workspace, item))
+    session.emit({"workspaceId": workspace, "uploaded": uploaded})
+    return 0
+
+
+class LargeFile:
+    """A local file for the artifact store: it may be larger than a task's attachment."""
+
+    def __init__(self, path):
+        try:
+            self.path, self.name, self.bytes = os.path.abspath(path), os.path.basename(path), os.path.getsize(path)
+        except OSError as problem:
+            raise InputError("cannot read %s: %s" % (path, problem.strerror))
+        if not os.path.isfile(path):
+            raise InputError("%s is no plain file" % path, hint="pack a folder first, for example as a zip")
+
+
+def _checked(path):
+    item = LargeFile(path)
+    if not accepts_type(item.name):
+        raise InputError("the artifact store does not take %s files" % (os.path.splitext(item.name)[1] or "nameless"),
+                         hint="zip it first; it takes documents, tables, archives, images, audio and video", code="type_refused")
+    return item
+
+
+def _put_large(session, workspace, item):
+    slot = session.client.request_artifact_uploads(workspace, [{"name": item.name}])["files"][0]
+    session.client.put_bytes(slot["uploadUrl"], lambda: open(item.path, "rb"), item.bytes, "application/octet-stream")
+    return {"name": slot.get("name") or item.name, "size": item.bytes}
+
+
+def delete(session, options, workspace):
+    """Delete one or several artifacts by name, or all with --all --yes."""
+    if options.all and not options.name:
+        if not options.yes:
+            raise GuardRefused("every artifact of the workspace would be deleted", code="needs_yes", hint="the same line with --yes")
+        session.client.delete_artifacts(workspace)
+        session.emit({"workspaceId": workspace, "deleted": "all"})
+        return 0
+    if not options.name or options.all:
+        raise InputError("artifacts delete needs a name, or --all", code="usage",
+                         hint="see what is there: %s" % session.line("artifacts", "list", options.id))
+    for name in options.name:
+        session.client.delete_artifact(workspace, name)
+    session.emit({"workspaceId": workspace, "deleted": options.name})
+    return 0
+
+
+COMMANDS = {"artifacts": (flags, artifacts, EXAMPLES)}

@@ -1,0 +1,114 @@
+"""follow-up and reply: one more turn, or the answer to what a task asks."""
+from __future__ import annotations
+
+from rebyte_commands.jobs import finish
+from rebyte_commands.run import begin
+from rebyte_commands.starting import add_prompt_flags, add_turn_flags, dry_run, once_name, read_prompt, turn_parts
+from rebyte_flows.asking import answer_body, open_question
+from rebyte_flows.orders import Order
+from rebyte_wire.errors import EXIT_QUESTION, InputError, RequestRefused, RouteMissing
+
+FOLLOW_UP_EXAMPLES = """examples:
+  rebyte_cli.py follow-up ID 'Now add tests' --wait
+  rebyte_cli.py follow-up ID --prompt-file more.md --once tests
+"""
+REPLY_EXAMPLES = """examples:
+  rebyte_cli.py reply ID --option 2 --wait
+  rebyte_cli.py reply ID --say 'Use the second sheet' --wait
+"""
+
+
+def follow_up_flags(parser):
+    """Declare the flags of follow-up."""
+    parser.add_argument("id", metavar="ID")
+    add_prompt_flags(parser)
+    add_turn_flags(parser)
+    parser.add_argument("--wait", action="store_true", help="follow this very turn to its end and print the document")
+    parser.add_argument("--out", metavar="DIR", help="with --wait: bring the answer, the transcript and the files into this folder")
+    parser.add_argument("--anyway", action="store_true", help="send although the task asks a question")
+
+
+def follow_up(session, options):
+    """Send one more prompt to a task; with --wait print that turn's document."""
+    task_id = session.resolve(options.id)
+    order = Order(read_prompt(options), kind="follow-up", task_id=task_id, skills=options.skill + options.skills, **turn_parts(options))
+    name = once_name(options)
+    if options.dry_run:
+        return dry_run(session, order, name)
+    if not options.anyway:
+        asked = open_question(session.client, task_id, session.ledger.replies(task_id))
+        if asked:
+            return _show_question(session, task_id, asked)
+    started = begin(session, order, name, options)
+    row = started.row
+    if options.wait:
+        return finish(session, with_task(session, row), options, order=order, reused=started.reused,
+                      answered=session.ledger.replies(task_id))
+    answer = dict(started.answer or {"promptId": row.prompt_id}, taskId=task_id)
+    if started.reused:
+        answer["reused"] = True
+    answer["next"] = [{"why": "this waits for that very turn", "run": session.line("result", task_id, "--prompt", row.prompt_id, "--wait")}]
+    session.emit(answer)
+    session.deliver(row)
+    return session.flight.pending.exit_code if session.flight.pending else 0
+
+
+def _show_question(session, task_id, asked):
+    session.complain("the task waits for an answer; a follow-up would leave its question open (--anyway sends it)")
+    words = ("--option", "1") if asked["options"] else ("--say", "YOUR ANSWER")
+    session.emit({"id": task_id, "status": "question", "question": {key: asked[key] for key in ("text", "multi", "options")},
+                  "next": [{"why": "it waits for an answer; options count from 1", "run": session.line("reply", task_id, *words, "--wait")}]})
+    return EXIT_QUESTION
+
+
+def with_task(session, row):
+    """Return a row that also knows workspace and address, from the row of the task itself."""
+    task = session.ledger.find_task(row.task_id)
+    if task is not None:
+        row.workspace_id = row.workspace_id or task.workspace_id
+        row.url = row.url or task.url
+    return row
+
+
+def reply_flags(parser):
+    """Declare the flags of reply."""
+    parser.add_argument("id", metavar="ID")
+    parser.add_argument("--option", action="append", default=[], metavar="N", help="the number or the label of an option; again for several")
+    parser.add_argument("--say", metavar="TEXT", help="an answer in words")
+    parser.add_argument("--wait", action="store_true", help="follow the turn to its end and print the document")
+    parser.add_argument("--out", metavar="DIR", help="with --wait: bring the answer, the transcript and the files into this folder")
+
+
+def reply(session, options):
+    """Answer the question a task asks; with --wait print the document of the turn."""
+    task_id = session.resolve(options.id)
+    if not options.option and options.say is None:
+        raise InputError("a reply needs --option N or --say TEXT", code="usage")
+    asked = open_question(session.client, task_id, session.ledger.replies(task_id))
+    if not asked:
+        raise InputError("the task asks nothing just now", code="no_question",
+                         hint="see how it stands: %s" % session.line("result", task_id))
+    _send_reply(session, task_id, asked, answer_body(asked, options.option, options.say))
+    row = with_task(session, session.row_of(task_id))
+    if options.wait:
+        row.prompt_id = asked.get("promptId") or row.prompt_id
+        return finish(session, row, options, reused=False, answered=session.ledger.replies(task_id))
+    session.emit({"id": task_id, "answered": True,
+                  "next": [{"why": "this waits for the turn to end", "run": session.line("result", task_id, "--wait")}]})
+    return 0
+
+
+def _send_reply(session, task_id, asked, body):
+    try:
+        session.client.answer_question(task_id, body)
+    except RouteMissing as problem:
+        problem.hint = "this deployment takes no replies; answer in a browser at the task's address, or send a follow-up with --anyway"
+        raise
+    except RequestRefused as problem:
+        # 409: nothing is blocked any more, somebody else has answered.
+        if problem.http_status != 409:
+            raise
+    session.ledger.remember_reply(task_id, asked["messageId"])
+
+
+COMMANDS = {"follow-up": (follow_up_flags, follow_up, FOLLOW_UP_EXAMPLES), "reply": (reply_flags, reply, REPLY_EXAMPLES)}

@@ -1,0 +1,35 @@
+"""SIGINT and SIGTERM: end at once, but not while a paid start waits for its answer."""
+from __future__ import annotations
+
+import signal
+
+from rebyte_flows.flight import Flight
+from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
+
+
+class Interrupted(BaseException):
+    """A signal asked this command to end; `exit_code` is 130 or 143."""
+
+    def __init__(self, number):
+        super().__init__("interrupted")
+        self.exit_code = EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_TERMINATED
+
+
+def listen(session):
+    """Raise Interrupted on a signal; with a paid start in the air the first one only sets `flight.pending`."""
+    flight = Flight()
+
+    def handle(number, frame):
+        if flight.busy and flight.pending is None:
+            flight.pending = Interrupted(number)
+            session.complain("a paid start is on its way; waiting for its answer (interrupt again to leave it unknown)")
+            return
+        raise Interrupted(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            signal.signal(number, handle)
+        except ValueError:
+            # Outside the main thread: whoever runs us there handles signals.
+            break
+    return flight

@@ -1,0 +1,136 @@
+"""Following one task to its document: slices, interrupts, progress on stderr, the next line, delivery, exit code."""
+from __future__ import annotations
+
+import time
+
+from rebyte_commands import output
+from rebyte_commands.interrupts import Interrupted
+from rebyte_commands.session import is_terminal
+from rebyte_flows.document import exit_name, task_document
+from rebyte_flows.job import Job
+from rebyte_flows.stream import words_of
+from rebyte_wire.errors import EXIT_CODES, AuthError, DeadlineReached, NetworkError, NotFound, RateLimited, RebyteError
+
+EXIT_BY_NAME = {name: number for number, name, _ in EXIT_CODES}
+PROGRESS_SECONDS = 5
+AFTER_CANCEL_SECONDS = 15
+
+
+def finish(session, row, options, *, order=None, reused=False, answered=(), rehearsal=False):
+    """Follow a started row, print its document and return the exit code."""
+    job = Job(session.client, row, state=session.state, out=getattr(options, "out", None), want=getattr(options, "want", ()),
+              order=order, reused=reused, service=session.service, rehearsal=rehearsal, answered=answered, on_event=Progress(session))
+    go_on = _result_line(session, row, options)
+    ended_by = None
+    try:
+        document = _follow_with_limits(session, job, options)
+    except Interrupted as interrupt:
+        document, ended_by = _interrupted(session, job, options), interrupt.exit_code
+    except (AuthError, NetworkError, NotFound, RateLimited, RebyteError) as problem:
+        document, ended_by = _broken(session, job, problem), problem.exit_code
+    document = with_next(session, document, row, options, go_on)
+    session.emit(document, output.task_text)
+    if document["status"] not in ("running", "question") and ended_by is None:
+        session.deliver(row, status=document["status"])
+    return ended_by or EXIT_BY_NAME[exit_name(document)]
+
+
+def _result_line(session, row, options):
+    """Return the line that goes on with a row: short, whatever the prompt was and wherever it came from."""
+    words = ["result", row.task_id, "--wait"]
+    if row.kind == "follow-up" and row.prompt_id:
+        words += ["--prompt", row.prompt_id]
+    if getattr(options, "out", None):
+        words += ["--out", options.out]
+    return session.line(*words, *[word for name in getattr(options, "want", ()) for word in ("--want", name)])
+
+
+def _follow_with_limits(session, job, options):
+    """Follow within the slice; --cancel-after ends the task itself when its time comes first."""
+    if session.flight.pending:
+        raise session.flight.pending
+    limit = getattr(options, "cancel_after", None)
+    if limit is None:
+        return job.follow()
+    left = max(0.0, job.row.claimed_at + limit - time.time())
+    whole = session.client.deadline
+    session.client.deadline = whole.within(left)
+    document = job.follow()
+    session.client.deadline = whole
+    if document["status"] != "running" or time.time() < job.row.claimed_at + limit:
+        return document
+    session.say("--cancel-after: %g seconds are over; canceling" % limit)
+    session.client.cancel_task(job.row.task_id)
+    session.client.deadline = whole.within(AFTER_CANCEL_SECONDS)
+    try:
+        return job.follow()
+    finally:
+        session.client.deadline = whole
+
+
+def _interrupted(session, job, options):
+    if getattr(options, "cancel_on_interrupt", False):
+        session.client.cancel_task(job.row.task_id)
+        session.say("interrupted; the task was canceled")
+        return job.document_now("canceled")
+    session.say("interrupted; the task runs on")
+    return job.document_now("running")
+
+
+def _broken(session, job, problem):
+    """The task is known, but the service cannot be reached just now: the document says both."""
+    if isinstance(problem, DeadlineReached):
+        return job.document_now("running")
+    session.complain(problem.message + (". " + problem.hint if problem.hint else ""))
+    return dict(job.document_now("running"), error=problem.as_dict())
+
+
+def with_next(session, document, row, options, go_on):
+    """Return the document with the lines that go on from here, in the place where they belong."""
+    steps = next_steps(session, document, row, options, go_on)
+    return task_document(**dict(document, next=steps)) if steps else document
+
+
+def next_steps(session, document, row, options, go_on):
+    """Return what to do next, as lines to paste or a sentence for the caller's human; never foreign text."""
+    status, steps = document["status"], []
+    if status == "running":
+        steps.append({"why": "it still runs; this goes on with the same task", "run": go_on})
+    elif status == "question":
+        steps.append({"why": "it waits for an answer; options count from 1",
+                      "run": session.line("reply", row.task_id, *(("--option", "1") if document["question"].get("options")
+                                                                  else ("--say", "YOUR ANSWER")), "--wait")})
+    if document.get("missing"):
+        steps.append({"why": "these files did not come; this asks for them once more",
+                      "run": session.line("follow-up", row.task_id, "Publish these as artifacts: %s" % ", ".join(options.want), "--wait",
+                                          *[word for name in options.want for word in ("--want", name)])})
+    if document.get("files") and not getattr(options, "out", None) and status in ("completed", "failed", "canceled"):
+        steps.append({"why": "this brings its files", "run": session.line("artifacts", "get", row.task_id, "--out", "result")})
+    if document.get("reused") and status in ("completed", "failed", "canceled") and row.delivered_at:
+        steps.append({"why": "this is the first answer again; a second paid task needs --again", "run": session.same_line() + " --again"})
+    return steps
+
+
+class Progress:
+    """What happens, told on stderr: a line per event on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self, session):
+        self.session, self.told, self.count = session, 0.0, 0
+        self.terminal = is_terminal(session.stderr)
+
+    def __call__(self, event):
+        """Tell one event, or let it pass when one was told a moment ago."""
+        self.count += 1
+        now = time.monotonic()
+        if not self.terminal and now - self.told < PROGRESS_SECONDS and self.told:
+            return
+        self.told = now
+        self.session.say(brief(event) if self.terminal else "running, %d events so far" % self.count)
+
+
+def brief(event, width=160):
+    """Return one event as one short line."""
+    payload = event.get("payload") if isinstance(event.get("payload"), dict) else {}
+    text = words_of(payload) or payload.get("name") or payload.get("tool_name") or payload.get("output") or payload.get("question") or ""
+    text = " ".join(str(text).split())
+    return "%s: %s" % (event.get("eventType"), text if len(text) <= width else text[:width] + "...")

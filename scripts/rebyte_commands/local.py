@@ -1,0 +1,185 @@
+"""local start, stop, status, serve: the server on this machine, one per state folder, in a process of its own."""
+from __future__ import annotations
+
+import json
+import os
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+from rebyte_commands.arguments import count
+from rebyte_commands.session import DOOR
+from rebyte_flows.state import FILE_MODE
+from rebyte_wire.errors import InputError, NetworkError
+
+IDLE_SECONDS = 30 * 60
+START_SECONDS = 20
+STOP_SECONDS = 10
+EXAMPLES = """examples:
+  rebyte_cli.py local start
+  rebyte_cli.py local start --repos ~/src --fault slow-create=3
+  rebyte_cli.py local stop
+
+It runs what prompts ask for on this machine, with your rights, and holds no model.
+"""
+ACTIONS = ("start", "stop", "status", "serve")
+
+
+def flags(parser):
+    """Declare the flags of local."""
+    parser.add_argument("action", choices=ACTIONS)
+    parser.add_argument("--fault", action="append", default=[], metavar="NAME[=VALUE]", help="misbehave on purpose; again for more")
+    parser.add_argument("--repos", metavar="DIR", help="serve owner/repo from DIR/owner/repo")
+    parser.add_argument("--skills", metavar="DIR", help="where the folders of skills lie")
+    parser.add_argument("--agent", metavar="CMD", help="a real agent program: the prompt on its stdin, words on its stdout")
+    parser.add_argument("--port", type=count, default=0, metavar="N", help="a fixed port (default: a free one)")
+    parser.add_argument("--width", type=count, default=4, metavar="N", help="prompts run at once")
+    parser.add_argument("--idle", type=count, default=IDLE_SECONDS, metavar="S", help="end after so many idle seconds (default 1800)")
+
+
+def local(session, options):
+    """Do one of start, stop, status, serve."""
+    options.local = True
+    return {"start": start, "stop": stop, "status": status, "serve": serve}[options.action](session, options)
+
+
+def start(session, options):
+    """Start the server unless it runs, and tell how to reach it."""
+    server = running(session)
+    if server and _serve_flags(options):
+        raise InputError("the local server runs already, with other settings", hint="%s, then start it again" % session.line("local", "stop"))
+    server = server or _spawn(session, _serve_flags(options))
+    session.emit(_told(session, server))
+    return 0
+
+
+def status(session, options):
+    """Tell whether the server runs; exit 5 when it does not."""
+    server = running(session)
+    if not server:
+        session.emit({"running": False, "next": [{"why": "this starts it", "run": session.line("local", "start")}]})
+        return 5
+    session.emit(_told(session, server))
+    return 0
+
+
+def stop(session, options):
+    """End the server and what it runs."""
+    server = running(session)
+    if server:
+        os.kill(server["pid"], signal.SIGTERM)
+        until = time.monotonic() + STOP_SECONDS
+        while running(session) and time.monotonic() < until:
+            time.sleep(0.05)
+    session.emit({"running": bool(running(session)), "stopped": bool(server)})
+    return 0
+
+
+def serve(session, options):
+    """Be the server, in the foreground, until a signal or the idle time ends it."""
+    from rebyte_local.server import serve as serve_here
+    extra = {}
+    if options.agent:
+        extra["agent"] = shlex.split(options.agent)
+    for name in ("repos", "skills"):
+        if getattr(options, name):
+            extra[name] = os.path.abspath(getattr(options, name))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return serve_here(_folder(session), port=options.port, width=options.width, idle_seconds=options.idle or None,
+                      faults=_faults(options.fault), **extra)
+
+
+def _faults(words):
+    """Return {name: value or None} of --fault NAME[=VALUE]; raises InputError for a name that is none."""
+    from rebyte_local.faults import FAULTS
+    found = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in FAULTS:
+            raise InputError("there is no fault %s" % name, hint="one of: %s" % ", ".join(sorted(FAULTS)))
+        found[name] = float(value) if value else None
+    return found
+
+
+def _serve_flags(options):
+    words = [word for fault in options.fault for word in ("--fault", fault)]
+    for name in ("repos", "skills"):
+        if getattr(options, name):
+            words += ["--" + name, os.path.abspath(getattr(options, name))]
+    if options.agent:
+        words += ["--agent", options.agent]
+    for name, usual in (("port", 0), ("width", 4), ("idle", IDLE_SECONDS)):
+        if getattr(options, name) != usual:
+            words += ["--" + name, str(getattr(options, name))]
+    return words
+
+
+def _told(session, server):
+    return {"running": True, "url": server["url"], "baseUrl": server["baseUrl"], "pid": server["pid"],
+            "faults": server.get("faults") or None, "stateFolder": _folder(session), "rehearsal": True,
+            "next": [{"why": "this ends it", "run": session.line("local", "stop")}]}
+
+
+def _folder(session):
+    return session.state.folder("local")
+
+
+def running(session):
+    """Return what a running server wrote about itself, or None."""
+    folder = _folder(session)
+    try:
+        with open(os.path.join(folder, "server.json"), encoding="utf-8") as file:
+            server = json.load(file)
+        os.kill(server["pid"], 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return server
+
+
+def ensure_running(session):
+    """Return the running server of this state folder, started when there is none."""
+    return running(session) or _spawn(session, [])
+
+
+def _spawn(session, words):
+    """Start the server as a child that outlives this command, and wait until it says where it listens."""
+    folder = _folder(session)
+    log_path = os.path.join(folder, "server.log")
+    environ = dict(session.environ, REBYTE_STATE_DIR=session.state.path)
+    with os.fdopen(os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE), "wb") as log:
+        child = subprocess.Popen([sys.executable, DOOR, "local", "serve"] + words, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=log, start_new_session=True, env=environ, cwd=folder)
+    until = time.monotonic() + START_SECONDS
+    try:
+        ready = select.select([child.stdout], [], [], START_SECONDS)[0]
+        line = child.stdout.readline() if ready else b""
+    finally:
+        child.stdout.close()
+    if line.startswith(b"{") and b'"pid"' in line:
+        # The server outlives us on purpose; nobody waits for it.
+        child.returncode = 0
+        return json.loads(line)
+    return _other_server(session, child, until, log_path)
+
+
+def _other_server(session, child, until, log_path):
+    """Another command may have started the server at the same moment; else say why ours did not come up."""
+    while time.monotonic() < until:
+        server = running(session)
+        if server:
+            child.poll()
+            return server
+        if child.poll() is not None:
+            break
+        time.sleep(0.05)
+    with open(log_path, encoding="utf-8", errors="replace") as log:
+        words = " ".join(log.read()[-400:].split())
+    raise NetworkError("the local server did not start: %s" % (words or "no reason was given"), code="local_not_started",
+                       hint="see %s" % log_path)
+
+
+COMMANDS = {"local": (flags, local, EXAMPLES)}

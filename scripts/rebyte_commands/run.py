@@ -1,0 +1,87 @@
+"""run and create: one paid start, at most once, and what comes of it."""
+from __future__ import annotations
+
+from rebyte_commands.interrupts import Interrupted
+from rebyte_commands.jobs import finish
+from rebyte_commands.starting import add_start_flags, dry_run, once_name, starter_for, task_order
+from rebyte_wire.errors import NotRecorded, OutcomeUnknown
+
+RUN_EXAMPLES = """examples:
+  rebyte_cli.py run 'Summarize /code/data.csv in a chart' --file data.csv --want chart.png --out result
+  rebyte_cli.py run --prompt-file job.md --repo owner/name --once nightly-review
+
+Type the same line again after a kill, a cut or exit 75: it goes on with the same task.
+"""
+CREATE_EXAMPLES = """examples:
+  rebyte_cli.py create 'Write a changelog' --repo owner/name
+  rebyte_cli.py create --prompt-file - --once changelog --field url < job.md
+"""
+
+
+def run_flags(parser):
+    """Declare the flags of run."""
+    add_start_flags(parser)
+    parser.add_argument("--out", metavar="DIR", help="bring the answer, the transcript and the files into this folder")
+
+
+def create_flags(parser):
+    """Declare the flags of create."""
+    run_flags(parser)
+    parser.add_argument("--wait", action="store_true", help="follow it to its end, as run does")
+
+
+def run(session, options):
+    """Start one task (or go on with it), follow it, and print its document."""
+    order, name = task_order(session, options), once_name(options)
+    if options.dry_run:
+        return dry_run(session, order, name)
+    started = begin(session, order, name, options)
+    row = started.row
+    if row.url and not started.reused:
+        session.say("live: %s" % row.url)
+    return finish(session, row, options, order=order, reused=started.reused, answered=session.ledger.replies(row.task_id),
+                  rehearsal=bool((started.answer or {}).get("rehearsal")))
+
+
+def create(session, options):
+    """Start one task and print the service's answer with what helps to go on."""
+    if options.wait:
+        return run(session, options)
+    order, name = task_order(session, options), once_name(options)
+    if options.dry_run:
+        return dry_run(session, order, name)
+    started = begin(session, order, name, options)
+    row = started.row
+    answer = dict(started.answer or {"id": row.task_id, "workspaceId": row.workspace_id, "url": row.url})
+    answer = {key: value for key, value in answer.items() if value is not None}
+    answer.update(service=session.service, next=[{"why": "this follows it to its end and prints the answer",
+                                                  "run": session.line("result", row.task_id, "--wait")}])
+    if row.name:
+        answer["once"] = row.name
+    if started.reused:
+        answer["reused"] = True
+        if row.delivered_at:
+            answer["next"].append({"why": "this is the first start again; a second paid task needs --again",
+                                   "run": session.same_line("--again") + " --again"})
+    session.emit(answer)
+    session.deliver(row)
+    return session.flight.pending.exit_code if session.flight.pending else 0
+
+
+def begin(session, order, name, options):
+    """Start an order; an unknown outcome and an unrecorded one end with the lines that go on."""
+    try:
+        started = starter_for(session, options).start(order, name=name, again=options.again)
+    except OutcomeUnknown as problem:
+        problem.next = [{"why": "this looks once more and starts nothing while it is unknown", "run": session.same_line("--again")},
+                        {"why": "a second paid task, knowingly", "run": session.same_line("--again") + " --again"}]
+        raise
+    except Interrupted:
+        raise
+    except NotRecorded as problem:
+        problem.next = [{"why": "it was started; this reads it", "run": session.line("get", problem.details.get("id", "ID"))}]
+        raise
+    return started
+
+
+COMMANDS = {"run": (run_flags, run, RUN_EXAMPLES), "create": (create_flags, create, CREATE_EXAMPLES)}

@@ -1,0 +1,88 @@
+"""Runs one verb and ends with one document, one plain line and the right exit code, whatever happens."""
+from __future__ import annotations
+
+import os
+
+from rebyte_commands.arguments import parse
+from rebyte_commands.interrupts import Interrupted, listen
+from rebyte_commands.main import silence_stdout
+from rebyte_commands.session import Session
+from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, RebyteError
+
+
+class Unread:
+    """Stands for the options of a command line that could not be read."""
+
+    form = field = base_url = api_key_file = verb = None
+    max_wait, quiet, local = 0, False, False
+
+    def __init__(self, words):
+        self.form = "text" if "--text" in words else "json" if "--json" in words else None
+        self.field = "any" if "--field" in words else None
+        self.debug = "--debug" in words
+
+
+def run_line(words, program, started):
+    """Run one command line and return its exit code; no traceback reaches the caller."""
+    session = None
+    try:
+        options, run = parse(words, program)
+        session = Session(options, os.environ, started)
+        session.words, session.flight = words, listen(session)
+        return run(session, options)
+    except SystemExit as end:
+        return end.code or 0
+    except BaseException as problem:
+        return _end_badly(session or Session(Unread(words), os.environ, started), problem)
+    finally:
+        if session:
+            _close(session)
+
+
+def _end_badly(session, problem):
+    """Report what ended the command; the exit code is the problem's own."""
+    if session.options.debug or session.environ.get("REBYTE_DEBUG") in ("1", "true"):
+        import traceback
+        traceback.print_exception(type(problem), problem, problem.__traceback__, file=session.stderr)
+    if isinstance(problem, BrokenPipeError) or session.stdout is None or session.stdout.closed:
+        silence_stdout()
+        session.complain("stdout is closed, so the document was not delivered")
+        return EXIT_UNEXPECTED
+    error, code = describe(problem)
+    session.complain(". ".join(error[part].rstrip(".") for part in ("message", "hint") if error.get(part)))
+    if not session.printed and not session.options.field and session.form == "json":
+        _print_error(session, problem, error)
+    return code
+
+
+def _print_error(session, problem, error):
+    document = {"error": error}
+    if getattr(problem, "details", None):
+        document["details"] = problem.details
+    if getattr(problem, "next", None):
+        document["next"] = problem.next
+    try:
+        session.emit(document)
+    except (OSError, ValueError):
+        silence_stdout()
+
+
+def describe(problem):
+    """Return (the error as the document shows it, the exit code) of anything that can end a command."""
+    if isinstance(problem, RebyteError):
+        return problem.as_dict(), problem.exit_code
+    if isinstance(problem, Interrupted):
+        return {"code": "interrupted", "message": "interrupted", "hint": "type the same line again to go on"}, problem.exit_code
+    if isinstance(problem, KeyboardInterrupt):
+        return {"code": "interrupted", "message": "interrupted"}, EXIT_INTERRUPTED
+    if isinstance(problem, OSError):
+        return {"code": "system_error", "message": "the system says: %s" % problem}, EXIT_UNEXPECTED
+    return {"code": "unexpected", "message": ("unexpected %s: %s" % (type(problem).__name__, problem))[:300],
+            "hint": "--debug shows where; please report it"}, EXIT_UNEXPECTED
+
+
+def _close(session):
+    try:
+        session.close()
+    except (RebyteError, OSError) as problem:
+        session.complain("while closing: %s" % problem)

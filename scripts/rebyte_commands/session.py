@@ -1,0 +1,249 @@
+"""One command's surroundings: where it writes, how long it may take, its client, its ledger, and what an ID means."""
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+import time
+
+from rebyte_commands import output
+from rebyte_commands.environment import HARNESS_MARKERS, read_number
+from rebyte_flows.ledger import Ledger, account_mark, foreign_row
+from rebyte_flows.state import find_state, open_private, prune
+from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base
+from rebyte_wire.deadlines import Deadline
+from rebyte_wire.errors import InputError, LedgerUnwritable, NotFound
+
+DEFAULT_WAIT_SECONDS = 90
+LINE_LIMIT_CHARACTERS = 1500
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.I)
+ADDRESS = re.compile(r"https?://[^/\s]+/(?:run|share)/([0-9A-Za-z-]+)/?(?:[?#].*)?$")
+PREFIX = re.compile(r"[0-9a-f-]{6,35}$", re.I)
+DOOR = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "rebyte_cli.py")
+
+
+class Session:
+    """Made once per command; the client, the state folder and the ledger are made when first asked for."""
+
+    def __init__(self, options, environ, started, stdout=None, stderr=None, clock=None):
+        self.options, self.environ = options, environ
+        self.stdout, self.stderr = stdout or sys.stdout, stderr or sys.stderr
+        self.deadline = Deadline(self._wait_limit(), started=_monotonic(started))
+        self.printed, self.words, self.flight = False, [], None
+        self._client = self._state = self._ledger = self._account = None
+
+    def __repr__(self):
+        return "Session(%s)" % getattr(self.options, "verb", None)
+
+    def _wait_limit(self):
+        """Return the slice in seconds, None for no limit: only a person at a terminal, outside any harness, has none."""
+        if self.options.max_wait is not None:
+            return self.options.max_wait
+        asked = read_number(self.environ, "REBYTE_MAX_WAIT")
+        if asked is not None:
+            return asked
+        harness = any(self.environ.get(name) for name in HARNESS_MARKERS)
+        return None if is_terminal(sys.stdin) and is_terminal(self.stdout) and not harness else DEFAULT_WAIT_SECONDS
+
+    # What is said
+
+    def say(self, text):
+        """Write one plain line to stderr, unless --quiet."""
+        if not self.options.quiet:
+            self.complain(text)
+
+    def complain(self, text):
+        """Write one plain line to stderr whatever was asked for."""
+        try:
+            self.stderr.write("rebyte: %s\n" % ascii_text(output.harmless(text)))
+            self.stderr.flush()
+        except (OSError, ValueError, AttributeError):
+            pass
+
+    @property
+    def form(self):
+        """json or text: what was asked for, else text on a terminal only."""
+        asked = self.options.form or (self.environ.get("REBYTE_OUTPUT") or "").strip().lower()
+        return asked if asked in ("json", "text") else "text" if is_terminal(self.stdout) else "json"
+
+    def emit(self, document, text=None):
+        """Write the one document to stdout; `text` is its form for people. True when it was delivered."""
+        if self.options.field:
+            words = self._field_text(document)
+        elif self.form == "text":
+            words = output.harmless((text or output.plain_text)(document))
+        else:
+            words = output.to_json(output.fit(output.fit_answer(document, self.keep), self.keep))
+        self.write(words)
+        self.printed = True
+
+    def write(self, words):
+        """Write a line to stdout and flush it; raises OSError when nobody reads it any more."""
+        if self.stdout is None:
+            raise BrokenPipeError("stdout is closed")
+        encoding = getattr(self.stdout, "encoding", None) or "ascii"
+        self.stdout.write(words.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        self.stdout.flush()
+
+    def _field_text(self, document):
+        try:
+            value = output.field_of(document, self.options.field)
+        except KeyError as part:
+            keys = ", ".join(sorted(document)) if isinstance(document, dict) else "a list"
+            raise InputError("the document has no %s at --field %s; it has: %s" % (part, self.options.field, keys), code="no_such_field")
+        if isinstance(value, str):
+            return output.harmless(value) if is_terminal(self.stdout) else value
+        return output.to_json(value)
+
+    def keep(self, text):
+        """Keep a long text whole in the state folder and return its path; None when the disk refuses."""
+        try:
+            path = self.state.file("answers", "%s-%s.txt" % (self.options.verb, os.urandom(6).hex()))
+            with open_private(path) as file:
+                file.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+            return path
+        except (OSError, LedgerUnwritable):
+            return None
+
+    def line(self, *words):
+        """Return a whole command line to paste, with the interpreter, the path and the flags that work here."""
+        flags = ["--local"] if self.options.local else []
+        if self.options.base_url:
+            flags += ["--base-url", self.options.base_url]
+        if self.options.api_key_file:
+            flags += ["--api-key-file", self.options.api_key_file]
+        return " ".join(shlex.quote(word) for word in [sys.executable or "python3", DOOR] + flags + [str(word) for word in words])
+
+    def same_line(self, without=None):
+        """Return the line that was typed, quoted, less one flag; a very long one is cut to a line that finds the start again."""
+        words = [word for word in self.words if word != without]
+        if sum(map(len, words)) > LINE_LIMIT_CHARACTERS:
+            return self.line("list")
+        return " ".join(shlex.quote(word) for word in [sys.executable or "python3", DOOR] + words)
+
+    # What is reached
+
+    @property
+    def client(self):
+        """The client for the service this command speaks to, the one on this machine with --local."""
+        if self._client is None:
+            # Second lazy seam: verbs that send nothing load no network.
+            from rebyte_client import RebyteClient
+            key, base = self._local_address() if self.options.local else self._address()
+            self._client, self._account = RebyteClient(key, base, deadline=self.deadline, environ=self.environ), account_mark(key)
+        return self._client
+
+    def _local_address(self):
+        from rebyte_commands.local import ensure_running
+        server = ensure_running(self)
+        return server["key"], server["baseUrl"]
+
+    def _address(self):
+        from rebyte_client import key_for
+        base = find_base(self.environ, self.options.base_url)
+        key = key_for(self.environ, base, self.options.api_key_file)
+        if base != DEFAULT_BASE_URL:
+            self.say("speaking to %s" % base)
+        return key, base
+
+    @property
+    def service(self):
+        """local when the service runs on this machine, else cloud."""
+        return "local" if self.client.is_loopback else "cloud"
+
+    @property
+    def state(self):
+        """The state folder; raises LedgerUnwritable when there is none."""
+        if self._state is None:
+            self._state = find_state(self.environ, self.say)
+            prune(self._state)
+        return self._state
+
+    @property
+    def ledger(self):
+        """The ledger of this origin and account; raises LedgerUnwritable when it cannot be kept."""
+        if self._ledger is None:
+            origin = self.client.base_url[:-len("/v1")]
+            self._ledger = Ledger(self.state, origin, self._account)
+        return self._ledger
+
+    def close(self):
+        """Give back connections, locks and files."""
+        for thing in (self._client, self._ledger):
+            if thing is not None:
+                thing.close()
+
+    # What an ID means
+
+    def resolve(self, word):
+        """Return the task id that a UUID, a pasted address, @NAME or a prefix in the ledger stands for."""
+        if UUID.match(word):
+            return word.lower()
+        address = ADDRESS.match(word)
+        if address:
+            return self.resolve(address.group(1))
+        if word.startswith("@"):
+            row = self.ledger.named(word[1:])
+            if row is None or not row.task_id:
+                raise NotFound("nothing was started under the name %s here" % word[1:],
+                               hint="names belong to one service and account; see: %s" % self.line("list"))
+            return row.task_id
+        if PREFIX.match(word):
+            return self._resolve_prefix(word)
+        raise InputError("%r is no task id" % word[:80], hint="an id is a UUID, a task's address, @NAME, or 6 or more characters of an id")
+
+    def _resolve_prefix(self, word):
+        found = self.ledger.with_prefix(word)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InputError("%d tasks in the ledger begin with %s" % (len(found), word), hint="give more characters of the id")
+        raise NotFound("no task in the ledger begins with %s" % word, hint="pass the whole id or the task's address")
+
+    def row_of(self, task_id, prompt_id=None):
+        """Return the ledger's row of a task, or of one of its turns; a stand-in for what was started elsewhere."""
+        row = self.ledger.find_prompt(task_id, prompt_id) if prompt_id else self.ledger.find_task(task_id)
+        if row is None:
+            row = foreign_row(task_id)
+            row.prompt_id = prompt_id
+        return row
+
+    def deliver(self, row, **values):
+        """Remember that a start's final document was written to stdout."""
+        if row.id is not None:
+            self.ledger.note(row.id, delivered_at=time.time(), **values)
+
+    def workspace_of(self, word):
+        """Return the workspace that a task or workspace id stands for, found through the ledger."""
+        task_id = self.resolve(word)
+        try:
+            row = self.ledger.find_task(task_id)
+        except LedgerUnwritable:
+            row = None
+        if row is None:
+            if UUID.match(word):
+                return word.lower()
+            raise InputError("the workspace of task %s is not known here; it was told once, when the task was created" % task_id,
+                             hint="pass the workspaceId that create printed")
+        if not row.workspace_id:
+            raise InputError("the service did not tell the workspace of task %s" % task_id, hint="pass a workspaceId instead")
+        return row.workspace_id
+
+
+def is_terminal(stream):
+    """Tell whether a stream is a terminal; a closed or missing one is not."""
+    try:
+        return stream is not None and stream.isatty()
+    except (ValueError, OSError):
+        return False
+
+
+def ascii_text(text):
+    """Return a text with everything beyond ASCII written as escapes."""
+    return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _monotonic(started):
+    """Return the monotonic moment of a wall-clock moment just past, never in the future."""
+    return time.monotonic() - min(max(time.time() - started, 0), 10)

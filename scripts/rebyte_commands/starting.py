@@ -1,0 +1,137 @@
+"""The flags of a paid start and how they become an order; shared by run, create and follow-up."""
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+from rebyte_commands.arguments import count, seconds
+from rebyte_commands.environment import read_number
+from rebyte_flows.ledger import check_name
+from rebyte_flows.orders import PROMPT_LIMIT_CHARACTERS, Attachment, Order
+from rebyte_flows.starts import Guards, Starter
+from rebyte_wire.errors import InputError
+
+REPOSITORY = re.compile(r"(?:https://github\.com/)?([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
+
+
+def add_prompt_flags(parser):
+    """Add the ways to pass a prompt: one argument, --prompt, or --prompt-file (- for stdin)."""
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what the task is to do")
+    parser.add_argument("--prompt", dest="prompt_flag", metavar="TEXT", help="the same, as a flag")
+    parser.add_argument("--prompt-file", metavar="F", help="read it from a file, - for stdin")
+
+
+def add_turn_flags(parser):
+    """Add what a first turn and a later one have in common."""
+    parser.add_argument("--skill", action="append", default=[], metavar="S", help="a skill for the task; again for more")
+    parser.add_argument("--skills", nargs="+", default=[], metavar="S", help="several skills; takes every word after it")
+    parser.add_argument("--file", action="append", default=[], metavar="PATH", help="attach a file; again for more")
+    parser.add_argument("--file-id", action="append", default=[], metavar="ID=NAME", help="attach a file uploaded before")
+    parser.add_argument("--want", action="append", default=[], metavar="NAME", help="ask for this file as an artifact; again for more")
+    parser.add_argument("--once", metavar="NAME", help="start at most once under this name")
+    parser.add_argument("--again", action="store_true", help="a second paid task, knowingly")
+    parser.add_argument("--no-questions", action="store_true", help="ask the agent to decide instead of asking")
+    parser.add_argument("--bare", action="store_true", help="add no line to the prompt")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be sent and send nothing")
+
+
+def add_start_flags(parser):
+    """Add the flags of run and create."""
+    add_prompt_flags(parser)
+    add_turn_flags(parser)
+    parser.add_argument("--executor", metavar="E", help="claude, gemini, codex, opencode, ... (the service decides when not given)")
+    parser.add_argument("--model", metavar="M", help="a model of that executor")
+    parser.add_argument("--repo", "--github-url", metavar="OWNER/REPO", help="a GitHub repository to clone")
+    parser.add_argument("--branch", metavar="B", help="its branch")
+    parser.add_argument("--workspace", "--workspace-id", metavar="ID", help="reuse a machine: a workspace, a task or @NAME")
+    parser.add_argument("--max-tasks", type=count, metavar="N", help="how many tasks this command may start (default 20)")
+    parser.add_argument("--cancel-after", type=seconds, metavar="S", help="cancel what still runs S seconds after its start")
+    parser.add_argument("--cancel-on-interrupt", action="store_true", help="cancel the task when this command is interrupted")
+
+
+def read_prompt(options, stdin=None):
+    """Return the prompt from the one place it was given in; raises InputError for none or several."""
+    given = [text for text in (options.prompt, options.prompt_flag) if text is not None]
+    if options.prompt_file is not None:
+        given.append(_read_text(options.prompt_file, stdin or sys.stdin))
+    if len(given) != 1:
+        stolen = "; --skills took every word after it" if not given and options.skills else ""
+        raise InputError("%s prompt was given%s" % ("no" if not given else "more than one", stolen), code="usage",
+                         hint="pass it as one argument, as --prompt TEXT or as --prompt-file FILE (- for stdin)")
+    # Under LC_ALL=C words arrive with surrogates; the bytes behind them are what was meant.
+    return os.fsencode(given[0]).decode("utf-8", "replace") if _has_surrogates(given[0]) else given[0]
+
+
+def _has_surrogates(text):
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _read_text(path, stdin):
+    try:
+        if path == "-":
+            if stdin is None or stdin.closed:
+                raise InputError("--prompt-file - reads stdin, and stdin is closed")
+            data = getattr(stdin, "buffer", stdin).read(PROMPT_LIMIT_CHARACTERS * 4 + 8)
+            return data.decode("utf-8-sig", "replace") if isinstance(data, bytes) else data
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
+            return file.read(PROMPT_LIMIT_CHARACTERS + 2)
+    except OSError as problem:
+        raise InputError("cannot read the prompt from %s: %s" % (path, problem.strerror or problem))
+
+
+def task_order(session, options):
+    """Return the Order of a new task from the flags; nothing has been sent."""
+    if options.branch and not options.repo:
+        raise InputError("--branch names a branch of --repo, and no --repo was given")
+    return Order(read_prompt(options), executor=options.executor, model=options.model, skills=options.skill + options.skills,
+                 github_url=_repository(options.repo), branch_name=options.branch,
+                 workspace_id=session.workspace_of(options.workspace) if options.workspace else None, **turn_parts(options))
+
+
+def turn_parts(options):
+    """Return what flags of any turn say of files, wants and added lines."""
+    return dict(attachments=[Attachment(path) for path in options.file], file_ids=[_file_id(text) for text in options.file_id],
+                want=options.want, no_questions=options.no_questions, bare=options.bare)
+
+
+def _file_id(text):
+    identifier, sign, name = text.partition("=")
+    if not sign or not identifier or not name:
+        raise InputError("--file-id is %r; ID=NAME was expected, as upload prints them" % text)
+    return {"id": identifier, "filename": name}
+
+
+def _repository(text):
+    if text is None:
+        return None
+    match = REPOSITORY.match(text)
+    if not match:
+        raise InputError("--repo is %r; OWNER/REPO on GitHub was expected" % text)
+    return match.group(1)
+
+
+def starter_for(session, options):
+    """Return the Starter of this command, with the guards that hold for it."""
+    per_day = read_number(session.environ, "REBYTE_MAX_TASKS_PER_DAY", int)
+    guards = Guards(per_day, getattr(options, "max_tasks", None), session.state.lasting)
+    return Starter(session.client, session.ledger, guards=guards, flight=session.flight, say=session.say)
+
+
+def once_name(options):
+    """Return the checked name of --once, or None."""
+    return check_name(options.once) if options.once is not None else None
+
+
+def dry_run(session, order, name):
+    """Print what would be sent, without the key, and send nothing."""
+    body = dict(order.fields, prompt=order.prompt_with([item.name for item in order.attachments]))
+    if order.attachments or order.file_ids:
+        body["files"] = [{"id": "(told by the upload)", "filename": item.name} for item in order.attachments] + order.file_ids
+    path = "/tasks" if order.kind == "task" else "/tasks/%s/prompts" % order.task_id
+    wire_names = {"workspace_id": "workspaceId", "github_url": "githubUrl", "branch_name": "branchName"}
+    session.emit({"dryRun": True, "method": "POST", "path": path, "once": name,
+                  "body": {wire_names.get(key, key): value for key, value in body.items()},
+                  "uploads": [{"path": item.path, "name": item.name, "bytes": item.bytes, "sha256": item.sha256}
+                              for item in order.attachments]})
+    return 0

@@ -1,0 +1,128 @@
+"""The service's own words on tasks: get, list, cancel, share, delete. Answers are printed as sent."""
+from __future__ import annotations
+
+from rebyte_commands.arguments import count
+from rebyte_wire.errors import EXIT_SOME_FAILED, GuardRefused, InputError, RebyteError
+from rebyte_wire.status import outcome_of
+
+LEVELS = (("private", "only the owner of the key"), ("shared", "every member of the organization"),
+          ("public", "anyone who has the link, without logging in"))
+
+
+def get_flags(parser):
+    """Declare the flags of get."""
+    parser.add_argument("id", metavar="ID", help="a UUID, a task's address, @NAME or a prefix")
+
+
+def get(session, options):
+    """Print one task as the service tells it."""
+    session.emit(session.client.get_task(session.resolve(options.id)))
+    return 0
+
+
+def list_flags(parser):
+    """Declare the flags of list."""
+    parser.add_argument("--limit", type=count, metavar="N", help="how many, at most 100")
+    parser.add_argument("--offset", type=count, metavar="N", help="how many of the newest to pass over")
+
+
+def list_tasks(session, options):
+    """Print a page of tasks, newest first."""
+    session.emit(session.client.list_tasks(options.limit, options.offset), _list_text)
+    return 0
+
+
+def _list_text(page):
+    rows = page.get("data") or []
+    lines = ["%s  %s  %-9s  %s" % (item.get("id"), str(item.get("createdAt") or "")[:16],
+                                   "ended" if item.get("completedAt") else "", " ".join(str(item.get("title") or "").split())[:80])
+             for item in rows if isinstance(item, dict)]
+    return "\n".join(lines + ["%d of %s" % (len(lines), page.get("total", "?"))])
+
+
+def cancel_flags(parser):
+    """Declare the flags of cancel."""
+    parser.add_argument("id", nargs="+", metavar="ID")
+
+
+def cancel(session, options):
+    """Stop tasks; one answer for one ID, a list for several."""
+    return for_each(session, options.id, session.client.cancel_task)
+
+
+def for_each(session, words, act):
+    """Do one thing to each of several tasks; a failure does not hide the rest. Prints what came of each."""
+    ids = [session.resolve(word) for word in words]
+    if len(ids) == 1:
+        session.emit(act(ids[0]) or {"id": ids[0]})
+        return 0
+    done, failed = [], []
+    for task_id in ids:
+        try:
+            done.append(act(task_id) or {"id": task_id})
+        except RebyteError as problem:
+            if problem.exit_code == 4:
+                raise
+            failed.append({"id": task_id, "error": problem.as_dict()})
+    document = {"tasks": done, "counts": {"done": len(done), "failed": len(failed)}}
+    if failed:
+        document["failed"] = failed
+    session.emit(document)
+    return EXIT_SOME_FAILED if failed else 0
+
+
+def share_flags(parser):
+    """Declare the flags of share."""
+    parser.add_argument("id", metavar="ID")
+    parser.add_argument("level", nargs="?", metavar="LEVEL", help="private, shared or public")
+    for level, meaning in LEVELS:
+        parser.add_argument("--" + level, dest="level_flag", action="store_const", const=level, help=meaning)
+
+
+def share(session, options):
+    """Set who may see a task; the answer carries the line that undoes it."""
+    task_id, level = session.resolve(options.id), options.level or options.level_flag
+    if level not in dict(LEVELS):
+        raise InputError("share needs a level: %s" % "; ".join("%s (%s)" % pair for pair in LEVELS), code="usage",
+                         hint="for example: %s" % session.line("share", task_id, "shared"))
+    answer = dict(session.client.set_visibility(task_id, level))
+    if level != "private":
+        answer["next"] = [{"why": "this takes it back", "run": session.line("share", task_id, "private")}]
+    session.emit(answer)
+    return 0
+
+
+def delete_flags(parser):
+    """Declare the flags of delete."""
+    parser.add_argument("id", nargs="+", metavar="ID")
+    parser.add_argument("--yes", action="store_true", help="needed for several, and for one that still runs")
+
+
+def delete(session, options):
+    """Delete tasks; several, or one that still runs, need --yes."""
+    ids = [session.resolve(word) for word in options.id]
+    if not options.yes:
+        _check_harmless(session, ids)
+
+    def remove(task_id):
+        session.client.delete_task(task_id)
+        return {"id": task_id, "deleted": True}
+    return for_each(session, ids, remove)
+
+
+def _check_harmless(session, ids):
+    if len(ids) > 1:
+        raise GuardRefused("%d tasks would be deleted" % len(ids), code="needs_yes", hint="the same line with --yes deletes them")
+    task = session.client.get_task(ids[0])
+    if outcome_of(task.get("status")) is None:
+        raise GuardRefused("the task still runs", code="needs_yes",
+                           hint="cancel it first: %s; or the same line with --yes" % session.line("cancel", ids[0]))
+
+
+COMMANDS = {
+    "get": (get_flags, get, "example:\n  rebyte_cli.py get ID --field status"),
+    "list": (list_flags, list_tasks, "example:\n  rebyte_cli.py list --limit 10"),
+    "cancel": (cancel_flags, cancel, "example:\n  rebyte_cli.py cancel ID"),
+    "share": (share_flags, share, "example:\n  rebyte_cli.py share ID public --field shareUrl"),
+    "delete": (delete_flags, delete, "example:\n  rebyte_cli.py delete ID"),
+}

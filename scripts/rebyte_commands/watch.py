@@ -1,0 +1,82 @@
+"""watch: a task's events as they come, one compact line each, the last one saying how it ended."""
+from __future__ import annotations
+
+import json
+
+from rebyte_commands.interrupts import Interrupted
+from rebyte_commands.jobs import EXIT_BY_NAME, brief
+from rebyte_commands.output import harmless
+from rebyte_flows.document import exit_name
+from rebyte_flows.result import question_of
+from rebyte_flows.stream import End, watch as events_of, words_of
+from rebyte_wire.errors import EXIT_RUNNING, DeadlineReached
+
+TEXT_CHARACTERS = 200
+EXAMPLES = """examples:
+  rebyte_cli.py watch ID
+  rebyte_cli.py watch ID --raw --max-wait 600
+"""
+
+
+def flags(parser):
+    """Declare the flags of watch."""
+    parser.add_argument("id", metavar="ID")
+    parser.add_argument("--raw", action="store_true", help="each event whole, as the service sent it")
+    parser.add_argument("--prompt", dest="prompt_id", metavar="ID", help="that very turn instead of the latest")
+
+
+def watch(session, options):
+    """Print a task's events until it ends, asks, or the time is over."""
+    task_id = session.resolve(options.id)
+    written, end, code = 0, None, None
+    try:
+        for seen in events_of(session.client, task_id, prompt_id=options.prompt_id, answered=session.ledger.replies(task_id)):
+            if isinstance(seen, End):
+                end = seen
+                break
+            session.write(_line(session, seen, options.raw))
+            session.printed = True
+            written += 1
+    except DeadlineReached:
+        code = EXIT_RUNNING
+    except Interrupted as interrupt:
+        code = interrupt.exit_code
+        session.say("interrupted; the task runs on")
+    done = {"id": task_id, "status": end.status if end else "running", "events": written}
+    if end and end.question:
+        asked = question_of(end.question)
+        done["question"] = {key: asked[key] for key in ("text", "multi", "options")}
+    if not end:
+        done["next"] = [{"why": "it still runs", "run": session.line("watch", task_id)}]
+    session.write(_end_text(done) if session.form == "text" else json.dumps({"done": done}, separators=(",", ":")))
+    return code if end is None else EXIT_BY_NAME[exit_name(done)]
+
+
+def _line(session, event, raw):
+    if raw:
+        return json.dumps(event, separators=(",", ":"))
+    if session.form == "text":
+        return ("    " if "parent" in event else "") + harmless(brief(event))
+    return json.dumps(compact(event), separators=(",", ":"))
+
+
+def compact(event):
+    """Return an event in the few fields a caller reads: type, text (200 characters), tool, error, parent."""
+    payload = event.get("payload") if isinstance(event.get("payload"), dict) else {}
+    text = words_of(payload) or payload.get("output") or payload.get("question") or payload.get("thinking") or ""
+    text = text if isinstance(text, str) else json.dumps(text)
+    small = {"type": event.get("eventType"), "tool": payload.get("name") or payload.get("tool_name"),
+             "text": text if len(text) <= TEXT_CHARACTERS else text[:TEXT_CHARACTERS] + "...",
+             "isError": payload.get("is_error") or None, "parent": event.get("parent")}
+    return {key: value for key, value in small.items() if value not in (None, "")}
+
+
+def _end_text(done):
+    lines = ["-- %s, %d events" % (done["status"], done["events"])]
+    if "question" in done:
+        lines += [harmless("it asks: " + done["question"]["text"])]
+        lines += [harmless("  %(n)d  %(label)s" % option) for option in done["question"]["options"]]
+    return "\n".join(lines + ["next: " + step["run"] for step in done.get("next", [])])
+
+
+COMMANDS = {"watch": (flags, watch, EXAMPLES)}

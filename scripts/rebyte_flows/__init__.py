@@ -1,0 +1,1 @@
+"""Jobs made of several calls: start once, follow, wait, bring home."""

@@ -1,0 +1,159 @@
+"""A whole job: start, follow to an end that can be trusted, the answer, the files: one document."""
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from rebyte_flows.document import task_document
+from rebyte_flows.downloads import bring_home, list_files, open_folder
+from rebyte_flows.orders import wanted_name
+from rebyte_flows.result import Reader, question_of
+from rebyte_flows.state import open_private
+from rebyte_flows.stream import End, watch
+from rebyte_wire.errors import AuthError, DeadlineReached, RebyteError
+
+ANSWER_FILE = "answer.md"
+
+
+class Job:
+    """One task being followed: who it is, where its files go, and what is told on the way."""
+
+    def __init__(self, client, row, *, state, out=None, want=(), order=None, reused=False, service="cloud", rehearsal=False,
+                 answered=(), on_event=None, clock=time.monotonic, sleep=time.sleep):
+        self.client, self.row, self.state, self.out, self.want = client, row, state, out, list(want)
+        self.order, self.reused, self.service, self.rehearsal = order, reused, service, rehearsal
+        self.answered, self.on_event = answered, on_event
+        self.clock, self.sleep = clock, sleep
+        self.reader, self.warnings, self.files, self.refused, self.missing = Reader(), [], [], [], []
+        self.task, self.transcript_path, self.answer_path = {}, None, None
+
+    def __repr__(self):
+        return "Job(%s)" % self.row.task_id
+
+    def follow(self):
+        """Follow to the end and return the document; when the client's deadline comes first its status is running."""
+        end = self._watch()
+        if end is None:
+            return self._document("running")
+        if end.status == "question":
+            return self._document("question", question=question_of(end.question))
+        self._read_task()
+        answer = self._answer(end.final)
+        self._bring_files(end.status)
+        if end.status == "failed":
+            return self._document("failed", answer, failure=self._failure())
+        self._warn(answer, end.status)
+        return self._document(end.status, answer)
+
+    def _watch(self):
+        """Read events into the transcript; returns the End, or None when the time is over."""
+        transcript = self._open_transcript()
+        try:
+            for seen in watch(self.client, self.row.task_id, prompt_id=self.row.prompt_id, answered=self.answered,
+                              clock=self.clock, sleep=self.sleep):
+                if isinstance(seen, End):
+                    return seen
+                self.reader.take(seen)
+                if transcript:
+                    transcript.write(json.dumps(seen) + "\n")
+                if self.on_event:
+                    self.on_event(seen)
+        except DeadlineReached:
+            return None
+        finally:
+            if transcript:
+                transcript.close()
+
+    def _open_transcript(self):
+        """Return the transcript file, written anew since each connect replays from the start; None when the disk refuses."""
+        try:
+            if self.out:
+                open_folder(self.out)
+                self.transcript_path = os.path.abspath(os.path.join(self.out, "transcript.jsonl"))
+            else:
+                name = "-".join([self.row.task_id] + ([self.row.prompt_id] if self.row.prompt_id else [])) + ".jsonl"
+                self.transcript_path = self.state.file("transcripts", name)
+            return open_private(self.transcript_path)
+        except OSError as problem:
+            self.transcript_path = None
+            self.warnings.append("no transcript was kept: %s" % problem)
+            return None
+
+    def _read_task(self):
+        try:
+            self.task = self.client.get_task(self.row.task_id)
+            self.rehearsal = self.rehearsal or self.task.get("rehearsal") is True
+        except (AuthError, DeadlineReached):
+            raise
+        except RebyteError as problem:
+            self.warnings.append("the task could not be read once more: %s" % problem.message)
+
+    def _answer(self, final):
+        text = self.reader.answer(self.client, self.row.task_id, task=self.task, final=final, prompt_id=self.row.prompt_id)
+        if text and self.out:
+            self._keep_answer(text)
+        return text
+
+    def _keep_answer(self, text):
+        self.answer_path = os.path.abspath(os.path.join(self.out, ANSWER_FILE))
+        with open(self.answer_path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            file.write(text if text.endswith("\n") else text + "\n")
+
+    def _bring_files(self, status):
+        """List the artifacts; with an out folder bring them into its files/ and write the manifest."""
+        if not self.row.workspace_id:
+            if self.want or self.out:
+                self.warnings.append("the workspace of this task is not known here, so its files cannot be listed; pass --workspace ID")
+            return
+        listing = list_files(self.client, self.row.workspace_id)
+        if self.out:
+            folder = os.path.join(self.out, "files")
+            if listing:
+                self.files, self.refused = bring_home(self.client, self.row.workspace_id, folder, listing=listing, force=True)
+            self._write_manifest()
+        else:
+            self.files = [{"name": str(item.get("name")), "bytes": item.get("size")} for item in listing]
+        if status == "completed":
+            here = {item["name"] for item in self.files}
+            self.missing = [name for name in self.want if name not in here and wanted_name(name) not in here]
+
+    def _write_manifest(self):
+        manifest = {"taskId": self.row.task_id, "workspaceId": self.row.workspace_id,
+                    "files": [{key: item[key] for key in ("name", "bytes", "sha256")} for item in self.files]}
+        with open(os.path.join(self.out, "manifest.json"), "w", encoding="ascii", newline="\n") as file:
+            json.dump(manifest, file, indent=1)
+            file.write("\n")
+
+    def _failure(self):
+        events = self.reader.last_events()
+        reason = events[-1]["text"] if events else "the service gives no reason"
+        return {"reason": reason, "lastEvents": events}
+
+    def _warn(self, answer, status):
+        if self.rehearsal:
+            self.warnings.append("a rehearsal on this machine: no model read the prompt")
+            if not self.reader.tools:
+                self.warnings.append("the prompt held nothing to run, so nothing was done")
+        elif self.order and self.order.attachments and not self.reader.tools and self.reader.events:
+            self.warnings.append("files were attached, but no tool was used: the answer may not come from them")
+        if status == "completed" and not answer:
+            self.warnings.append("it finished with nothing to show: no words and no result")
+        asked, reported = self.row.executor, self.task.get("executor")
+        if asked and reported and asked != reported:
+            self.warnings.append("%s was asked for, and the service reports another executor" % asked)
+
+    def document_now(self, status="running"):
+        """Return the document as it stands, without asking the service anything."""
+        return self._document(status)
+
+    def _document(self, status, answer=None, **more):
+        requested = {key: getattr(self.row, key) for key in ("executor", "model") if getattr(self.row, key)}
+        return task_document(
+            id=self.row.task_id, workspaceId=self.row.workspace_id, url=self.row.url or self.task.get("url"), once=self.row.name,
+            status=status, promptId=self.row.prompt_id or self.reader.prompt_id, answer=answer,
+            answerBytes=len(answer.encode("utf-8", "replace")) if answer else None, answerPath=self.answer_path,
+            files=self.files, missing=self.missing, refused=self.refused, warnings=self.warnings, requested=requested,
+            executor=self.task.get("executor"), model=self.task.get("model") or self.reader.model,
+            seconds=round(time.time() - self.row.claimed_at, 1) if self.row.claimed_at else None, transcriptPath=self.transcript_path, reused=self.reused,
+            service=self.service, rehearsal=self.rehearsal, **more)

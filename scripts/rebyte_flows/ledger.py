@@ -1,0 +1,260 @@
+"""The ledger: a row for each paid start before its first byte leaves, and what came back.
+
+States: intent -> created | not_sent | refused | unknown;  unknown -> settled | abandoned.
+No key, no signed address and no prompt text is ever kept. One SQLite file, shared by all processes.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import threading
+import time
+
+try:
+    import sqlite3
+except ImportError:  # some small Pythons are built without it
+    sqlite3 = None
+
+from rebyte_flows.state import Owner, is_alive
+from rebyte_wire.errors import InputError, LedgerUnwritable
+
+BUSY_SECONDS = 30
+SCHEMA_VERSION = 1
+DAY_SECONDS = 86_400
+COLUMNS = ("id", "kind", "origin", "account", "digest", "ordinal", "attempt", "name", "parts", "prompt_digest", "state", "holder",
+           "claimed_at", "answered_at", "delivered_at", "task_id", "workspace_id", "prompt_id", "url", "executor", "model",
+           "known", "reason", "status")
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS starts (
+  id INTEGER PRIMARY KEY, kind TEXT NOT NULL, origin TEXT NOT NULL, account TEXT NOT NULL, digest TEXT NOT NULL,
+  ordinal INTEGER NOT NULL, attempt INTEGER NOT NULL, name TEXT, parts TEXT NOT NULL, prompt_digest TEXT, state TEXT NOT NULL,
+  holder TEXT, claimed_at REAL NOT NULL, answered_at REAL, delivered_at REAL, task_id TEXT, workspace_id TEXT, prompt_id TEXT,
+  url TEXT, executor TEXT, model TEXT, known TEXT, reason TEXT, status TEXT);
+CREATE INDEX IF NOT EXISTS by_digest ON starts (digest, ordinal);
+CREATE INDEX IF NOT EXISTS by_name ON starts (name) WHERE name IS NOT NULL;
+CREATE INDEX IF NOT EXISTS by_task ON starts (task_id);
+CREATE INDEX IF NOT EXISTS by_time ON starts (claimed_at);
+CREATE INDEX IF NOT EXISTS open_rows ON starts (state) WHERE state IN ('intent', 'unknown');
+CREATE TABLE IF NOT EXISTS replies (task_id TEXT, message_id TEXT, PRIMARY KEY (task_id, message_id));
+"""
+
+
+class Row:
+    """One paid start as the ledger knows it: the columns as attributes, times in seconds since 1970."""
+
+    def __init__(self, values):
+        self.__dict__.update(zip(COLUMNS, values))
+        self.parts = json.loads(self.parts)
+        self.known = json.loads(self.known) if self.known else []
+
+    def __repr__(self):
+        return "Row(%d %s %s%s)" % (self.id, self.kind, self.state, " " + self.task_id if self.task_id else "")
+
+    def is_started(self):
+        """Tell whether the service is known to have started it."""
+        return self.state in ("created", "settled")
+
+
+def foreign_row(task_id):
+    """Return a row for a task that was started elsewhere: it stands in no ledger, and most of it is unknown."""
+    row = Row([None] * COLUMNS.index("parts") + ["{}"] + [None] * (len(COLUMNS) - COLUMNS.index("parts") - 1))
+    row.task_id, row.kind, row.state = task_id, "task", "created"
+    return row
+
+
+def account_mark(key):
+    """Return a mark that tells accounts apart without telling anything of the key."""
+    return hashlib.sha256(b"rebyte ledger account:" + (key or "").encode("utf-8", "replace")).hexdigest()[:12]
+
+
+class Ledger:
+    """The book of paid starts in one state folder, seen from one origin and account."""
+
+    def __init__(self, state, origin, account, *, clock=time.time):
+        if sqlite3 is None:
+            raise LedgerUnwritable("this Python (%s) has no sqlite3, so a paid start could not be recorded" % sys.executable,
+                                   hint="use a Python with sqlite3; Debian: the python3 package has it")
+        self.state, self.origin, self.account, self.clock = state, origin, account, clock
+        self._owner = None
+        # One connection, many threads of a batch: a transaction must not be cut into by a neighbour.
+        self._lock = threading.RLock()
+        with _writing("open"):
+            self._db = sqlite3.connect(state.file("ledger.db"), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._prepare()
+
+    def __repr__(self):
+        return "Ledger(%s for %s)" % (self.state.path, self.origin)
+
+    def _prepare(self):
+        os.chmod(self.state.file("ledger.db"), 0o600)
+        # WAL with FULL syncs each commit, so an intent outlives a power cut.
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise LedgerUnwritable("the ledger was written by a newer version of this bundle (%d > %d)" % (version, SCHEMA_VERSION),
+                                   hint="update this bundle, or point REBYTE_STATE_DIR at another folder")
+        if version < SCHEMA_VERSION:
+            self._db.executescript(SCHEMA + "PRAGMA user_version=%d;" % SCHEMA_VERSION)
+
+    def close(self):
+        """Close the file; a run that still holds rows gives up its owner lock."""
+        if self._owner:
+            self._owner.close()
+        self._db.close()
+
+    def owner(self):
+        """Return the name this process holds rows under, taking the lock when first asked."""
+        with self._lock, _writing("record who runs"):
+            if self._owner is None:
+                self._owner = Owner(self.state)
+            return self._owner.name
+
+    def rows(self, where="1", values=(), *, newest=None):
+        """Return rows that fit a condition, oldest first; `newest` keeps that many of the latest."""
+        text = "SELECT %s FROM starts WHERE %s ORDER BY id" % (", ".join(COLUMNS), where)
+        if newest is not None:
+            text += " DESC LIMIT %d" % newest
+        found = [Row(values) for values in self._ask(text, values)]
+        return found if newest is None else found[::-1]
+
+    def _ask(self, text, values=()):
+        with self._lock:
+            return self._db.execute(text, values).fetchall()
+
+    def row(self, number):
+        """Return one row by its number, or None."""
+        found = self.rows("id = ?", (number,))
+        return found[0] if found else None
+
+    def earlier(self, order, name=None):
+        """Return the latest row of the same line here (by name when one is given), or None."""
+        here = (self.origin, self.account)
+        if name:
+            found = self.rows("name = ? AND origin = ? AND account = ?", (name,) + here, newest=1)
+        else:
+            found = self.rows("digest = ? AND ordinal = ? AND origin = ? AND account = ?",
+                              (order.digest(), order.ordinal) + here, newest=1)
+        return found[0] if found else None
+
+    def claim(self, order, name, *, prompt_digest, known=(), may_start, limits):
+        """Commit the intent to start, in one transaction with the look at earlier rows and the guards.
+
+        `may_start(row or None)` decides on the latest row; `limits(count)` raises when this day's count is spent.
+        Returns the number of the new row, or None when `may_start` said no. Raises LedgerUnwritable.
+        """
+        holder = self.owner()
+        with self._lock, _writing("record the start"):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                row = self.earlier(order, name)
+                if not may_start(row):
+                    self._db.execute("ROLLBACK")
+                    return None
+                limits(self.count_since(self.clock() - DAY_SECONDS))
+                number = self._insert(order, name, row, prompt_digest, known, holder)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        return number
+
+    def _insert(self, order, name, row, prompt_digest, known, holder):
+        values = dict(kind=order.kind, origin=self.origin, account=self.account, digest=order.digest(), ordinal=order.ordinal,
+                      attempt=row.attempt + 1 if row else 1, name=name, parts=json.dumps(order.parts()), prompt_digest=prompt_digest,
+                      state="intent", holder=holder, claimed_at=self.clock(), task_id=order.task_id,
+                      workspace_id=order.fields.get("workspace_id"), executor=order.fields.get("executor"),
+                      model=order.fields.get("model"), known=json.dumps(list(known)))
+        text = "INSERT INTO starts (%s) VALUES (%s)" % (", ".join(values), ", ".join("?" * len(values)))
+        return self._db.execute(text, tuple(values.values())).lastrowid
+
+    def note(self, number, **values):
+        """Write columns of one row, durably; raises LedgerUnwritable."""
+        text = "UPDATE starts SET %s WHERE id = ?" % ", ".join("%s = ?" % column for column in values)
+        with self._lock, _writing("record the answer"):
+            self._db.execute(text, tuple(values.values()) + (number,))
+
+    def count_since(self, moment):
+        """Return how many new tasks and computers may have been started at this origin since a moment, unknown ones included."""
+        return self._ask("SELECT count(*) FROM starts WHERE claimed_at >= ? AND origin = ? AND kind IN ('task', 'computer') "
+                         "AND state IN ('intent', 'created', 'unknown', 'settled')", (moment, self.origin))[0][0]
+
+    def is_held(self, row):
+        """Tell whether a live process is at this row just now."""
+        return row.holder is not None and is_alive(self.state, row.holder)
+
+    def sweep(self):
+        """Turn intents whose run died into unknown ones; return every open row of this origin and account."""
+        for row in self._here("state = 'intent'"):
+            if not self.is_held(row):
+                self.note(row.id, state="unknown", reason="the run ended before the answer came", holder=None)
+        return self._here("state = 'unknown'")
+
+    def _here(self, condition):
+        return self.rows("%s AND origin = ? AND account = ?" % condition, (self.origin, self.account))
+
+    def known_ids(self):
+        """Return every task id and prompt id this ledger holds, as a set."""
+        return {word for pair in self._ask("SELECT task_id, prompt_id FROM starts WHERE state != 'unknown'") for word in pair if word}
+
+    def find_task(self, task_id):
+        """Return the row that started this task, or None."""
+        found = self.rows("task_id = ? AND kind = 'task'", (task_id,), newest=1)
+        return found[0] if found else None
+
+    def find_prompt(self, task_id, prompt_id):
+        """Return the row that started this turn of a task, or None."""
+        found = self.rows("task_id = ? AND prompt_id = ?", (task_id, prompt_id), newest=1)
+        return found[0] if found else None
+
+    def named(self, name):
+        """Return the latest row that `--once NAME` made here, or None."""
+        found = self._here_named(name)
+        return found[-1] if found else None
+
+    def _here_named(self, name):
+        return self.rows("name = ? AND origin = ? AND account = ?", (name, self.origin, self.account))
+
+    def with_prefix(self, prefix):
+        """Return the ids of tasks in this ledger that begin with a prefix of six or more characters."""
+        found = self._ask("SELECT DISTINCT task_id FROM starts WHERE substr(task_id, 1, ?) = ?", (len(prefix), prefix.lower()))
+        return [word for (word,) in found]
+
+    def forget(self, condition, values):
+        """Remove rows for good and return how many went."""
+        with self._lock, _writing("forget"):
+            return self._db.execute("DELETE FROM starts WHERE " + condition, values).rowcount
+
+    def remember_reply(self, task_id, message_id):
+        """Remember that a question was answered from here, so that a replay of it is not asked again."""
+        with self._lock, _writing("record the reply"):
+            self._db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (task_id, str(message_id)))
+
+    def replies(self, task_id):
+        """Return the message ids of questions of this task that were answered from here."""
+        return {word for (word,) in self._ask("SELECT message_id FROM replies WHERE task_id = ?", (task_id,))}
+
+
+class _writing:
+    """Translate what SQLite and the disk say while writing into one error that a caller can act on."""
+
+    def __init__(self, what):
+        self.what = what
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, problem, trace):
+        if isinstance(problem, (OSError, getattr(sqlite3, "Error", OSError))):
+            raise LedgerUnwritable("cannot %s in the ledger: %s" % (self.what, problem),
+                                   hint="free some space or point REBYTE_STATE_DIR at a folder that can be written") from problem
+
+
+def check_name(name):
+    """Return a name given with --once, or raise InputError: 1 to 200 printable characters without blanks at the ends."""
+    if not name or name != name.strip() or len(name) > 200 or not name.isprintable() or name.startswith("@"):
+        raise InputError("%r cannot be a name: 1 to 200 printable characters, not beginning with @" % name)
+    return name

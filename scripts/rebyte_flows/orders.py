@@ -1,0 +1,167 @@
+"""What a paid start would send: checked before anything leaves, and told apart from every other by its digest."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+from rebyte_wire.errors import InputError
+
+PROMPT_LIMIT_CHARACTERS = 100_000
+FILE_LIMIT_BYTES = 52_428_800
+FILENAME_LIMIT_CHARACTERS = 255
+PIECE_BYTES = 1 << 20
+# What the service's artifact store takes; anything else has to be zipped by the sub-agent.
+ARTIFACT_TYPES = frozenset(
+    ".pdf .doc .docx .xls .xlsx .ppt .pptx .csv .tsv .rtf .epub .html .htm .zip .gz .tar .tgz .png .jpg .jpeg .gif .webp"
+    " .svg .tiff .tif .bmp .avif .mp4 .webm .mov .avi .mkv .mp3 .wav .ogg .aac .flac .m4a".split())
+
+
+class Attachment:
+    """A local file to attach: path, name, bytes and SHA-256, read when the order is made."""
+
+    def __init__(self, path):
+        if os.path.isdir(path):
+            raise InputError("%s is a folder; a task takes files" % path, hint="pack it first, for example as a zip, and attach that")
+        try:
+            self.path, self.name = os.path.abspath(path), os.path.basename(path)
+            self.bytes = os.path.getsize(path)
+            self._check()
+            self.sha256 = digest_of_file(path)
+        except OSError as problem:
+            raise InputError("cannot read %s: %s" % (path, problem.strerror), hint="check the path; --file takes a file on this machine")
+
+    def __repr__(self):
+        return "Attachment(%r, %d bytes)" % (self.name, self.bytes)
+
+    def _check(self):
+        if self.bytes > FILE_LIMIT_BYTES:
+            raise InputError("%s has %d bytes; a task's file may have %d" % (self.path, self.bytes, FILE_LIMIT_BYTES),
+                             hint="artifacts put takes larger files into a workspace")
+        if len(self.name) > FILENAME_LIMIT_CHARACTERS:
+            raise InputError("the file name %s... has more than %d characters" % (self.name[:40], FILENAME_LIMIT_CHARACTERS))
+
+
+def digest_of_file(path):
+    """Return the SHA-256 of a file's content as hexadecimal text; memory stays flat."""
+    seen = hashlib.sha256()
+    with open(path, "rb") as file:
+        for piece in iter(lambda: file.read(PIECE_BYTES), b""):
+            seen.update(piece)
+    return seen.hexdigest()
+
+
+class Order:
+    """One paid start before it is sent: `kind` is task, follow-up or computer; `fields` go into the body as they are.
+
+    `attachments` are uploaded just before; `file_ids` were uploaded earlier; the remaining arguments add one plain
+    line each to the prompt unless `bare`.
+    """
+
+    def __init__(self, prompt, *, kind="task", task_id=None, attachments=(), file_ids=(), want=(), no_questions=False,
+                 bare=False, ordinal=0, **fields):
+        self.kind, self.prompt, self.task_id, self.ordinal = kind, prompt, task_id, ordinal
+        self.attachments, self.file_ids, self.want = list(attachments), list(file_ids), list(want)
+        self.no_questions, self.bare = no_questions, bare
+        self.fields = {name: value for name, value in fields.items() if value not in (None, [], ())}
+        self._check()
+
+    def __repr__(self):
+        return "Order(%s, %d characters, %d files)" % (self.kind, len(self.prompt or ""), len(self.attachments))
+
+    def _check(self):
+        if self.kind == "computer":
+            return
+        if not isinstance(self.prompt, str) or not self.prompt.strip():
+            raise InputError("the prompt is empty; say what the task is to do", hint="pass it as one argument, or --prompt-file FILE")
+        names = [item.name for item in self.attachments]
+        if len(set(names)) != len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise InputError("two files are named %s; in the task they would be one" % ", ".join(twice), hint="rename one of them")
+        length = len(self.prompt_with(names))
+        if length > PROMPT_LIMIT_CHARACTERS:
+            raise InputError("the prompt has %d characters; the service takes %d" % (length, PROMPT_LIMIT_CHARACTERS),
+                             hint="put the long part into a file and attach it with --file")
+
+    def prompt_with(self, names):
+        """Return the prompt as it is sent when the attached files got these names on the service."""
+        return "\n".join([self.prompt] + self.added_lines(names))
+
+    def added_lines(self, names):
+        """Return the plain lines that are added to the prompt, none when bare."""
+        if self.bare:
+            return []
+        lines = []
+        if names:
+            lines.append("Attached for you: %s" % ", ".join("/code/" + name for name in names))
+        if self.want:
+            lines.append(_want_line(self.want))
+        if self.no_questions:
+            lines.append("Do not ask questions: decide yourself and say what you assumed.")
+        return [""] + lines if lines else []
+
+    def parts(self):
+        """Return what makes two orders the same, part by part, as short digests (no prompt text)."""
+        pieces = dict(self.fields, kind=self.kind, prompt=self.prompt, task=self.task_id, bare=self.bare, want=self.want,
+                      no_questions=self.no_questions, file_ids=self.file_ids,
+                      files=[(item.name, item.sha256) for item in self.attachments])
+        return {name: _short(value) for name, value in pieces.items() if value not in (None, [], False)}
+
+    def send(self, client, prompt, files, before_send):
+        """Send it through a client and return the service's answer."""
+        if self.kind == "follow-up":
+            return client.follow_up(self.task_id, prompt, self.fields.get("skills"), files=files or None, before_send=before_send)
+        return client.create_task(prompt, files=files or None, before_send=before_send, **self.fields)
+
+    def digest(self):
+        """Return the digest of all parts: the same line again gives the same digest."""
+        return _short(self.parts(), 64)
+
+
+class RawOrder(Order):
+    """A paid start as `api` sends it: a path and a body, nothing added and nothing uploaded."""
+
+    def __init__(self, path, body):
+        parts = path.strip("/").split("/")
+        body = body if isinstance(body, dict) else {}
+        kind = "computer" if parts == ["agent-computers"] else "follow-up" if len(parts) == 3 else "task"
+        super().__init__(body.get("prompt"), kind=kind, task_id=parts[1] if kind == "follow-up" else None, bare=True)
+        self.path, self.body = path, body
+        self.fields = {mine: body[theirs] for mine, theirs in (("workspace_id", "workspaceId"), ("executor", "executor"), ("model", "model"))
+                       if isinstance(body.get(theirs), str)}
+
+    def parts(self):
+        """Return what makes two raw starts the same: the path and each field of the body."""
+        return dict({"field " + name: _short(value) for name, value in self.body.items()}, path=_short(self.path))
+
+    def send(self, client, prompt, files, before_send):
+        """Send the body as it is."""
+        return client.request("POST", self.path, body=self.body, before_send=before_send)
+
+
+def digest_of_prompt(text):
+    """Return the digest of a prompt exactly as sent, for finding its task again."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _short(value, length=16):
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:length]
+
+
+def accepts_type(name):
+    """Tell whether the artifact store takes a file of this name, by its extension."""
+    return os.path.splitext(name)[1].lower() in ARTIFACT_TYPES
+
+
+def _want_line(want):
+    line = "When you are done, publish these as artifacts of this workspace: %s." % ", ".join(map(wanted_name, want))
+    refused = [name for name in want if not accepts_type(name)]
+    if refused:
+        line += " The artifact store refuses the type of %s, so publish a zip that holds it." % ", ".join(refused)
+    return line
+
+
+def wanted_name(name):
+    """Return the name under which a wanted file can come: its own, or that of a zip when its type is refused."""
+    return name if accepts_type(name) else os.path.splitext(name)[0] + ".zip"

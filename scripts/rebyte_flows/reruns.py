@@ -1,0 +1,35 @@
+"""Pure: what typing the same line again means, given the earlier row. The table of reruns, as code."""
+from __future__ import annotations
+
+from rebyte_wire.errors import InputError
+
+START, REUSE, RESUME, HOLD, SETTLE = "start", "reuse", "resume", "hold", "settle"
+REUSE_SECONDS = 15 * 60
+RESUME_SECONDS = 24 * 3600
+
+
+def next_move(row, *, named, again, held, now):
+    """Return START, REUSE (delivered), RESUME (not yet delivered), HOLD (another run is at it) or SETTLE (outcome unknown)."""
+    if row is None or again or row.state in ("not_sent", "refused", "abandoned"):
+        return START
+    if held:
+        return HOLD
+    if row.state in ("intent", "unknown"):
+        return SETTLE
+    if row.delivered_at is None:
+        return RESUME if named or now - row.claimed_at < RESUME_SECONDS else START
+    if named:
+        return REUSE
+    # Saying "go on" twice is normal, so a delivered follow-up is only repeated back when it has a name.
+    return REUSE if row.kind != "follow-up" and now - row.delivered_at < REUSE_SECONDS else START
+
+
+def check_same(row, order, name):
+    """Raise InputError when a name was used for something else, saying which parts differ."""
+    mine, theirs = order.parts(), row.parts
+    differing = sorted(part for part in set(mine) | set(theirs) if mine.get(part) != theirs.get(part))
+    if differing:
+        raise InputError("the name %s was used for another start: %s differ%s" %
+                         (name, ", ".join(differing), "s" if len(differing) == 1 else ""), code="name_in_use",
+                         hint="choose another name, or --again to start this one under the same name knowingly",
+                         details={"differs": differing, "taskId": row.task_id})

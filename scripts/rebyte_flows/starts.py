@@ -1,0 +1,216 @@
+"""One paid start, at most once: look, claim between connecting and sending, send, record, and settle what is unknown."""
+from __future__ import annotations
+
+import threading
+import time
+
+from rebyte_flows import reruns
+from rebyte_flows.flight import Flight
+from rebyte_flows.orders import digest_of_prompt
+from rebyte_flows.settling import settle_row
+from rebyte_wire.errors import (
+    DeadlineReached, GuardRefused, LedgerUnwritable, NotRecorded, OutcomeUnknown, RebyteError)
+
+HOLD_LOOK_SECONDS = 0.25
+TASKS_PER_COMMAND = 20
+
+
+class Guards:
+    """The smallest wins: the owner's tasks per day, and the caller's tasks per command (20 when nothing is said)."""
+
+    def __init__(self, per_day=None, per_command=None, lasting=True):
+        self.per_day, self.lasting = per_day, lasting
+        self.per_command = TASKS_PER_COMMAND if per_command is None else per_command
+        self.started, self._lock = 0, threading.Lock()
+
+    def __repr__(self):
+        return "Guards(%s a day, %s a command, %d started)" % (self.per_day, self.per_command, self.started)
+
+    def check(self, count_today, kind="task"):
+        """Raise GuardRefused when one more start is too many; a follow-up is no new task."""
+        if kind == "follow-up":
+            return
+        if self.per_day is not None and not self.lasting:
+            raise GuardRefused("REBYTE_MAX_TASKS_PER_DAY is set, but there is no lasting ledger to count in",
+                               hint="set REBYTE_STATE_DIR to a folder that lasts", code="guard_no_ledger")
+        if self.per_day is not None and count_today >= self.per_day:
+            raise GuardRefused("REBYTE_MAX_TASKS_PER_DAY is %d, and %d were started in the last 24 hours" % (self.per_day, count_today),
+                               hint="ask the owner of this key; only the owner raises it", code="guard_tasks_per_day")
+        with self._lock:
+            if self.started >= self.per_command:
+                raise GuardRefused("this command may start %d tasks and has started %d" % (self.per_command, self.started),
+                                   hint="raise it knowingly with --max-tasks N", code="guard_tasks_per_command")
+            self.started += 1
+
+
+class Started:
+    """What a start came to: the ledger's row, the service's answer (None when it was found by looking), and
+    `reused`: nothing was sent because the same line had been started before."""
+
+    def __init__(self, row, answer=None, reused=False):
+        self.row, self.answer, self.reused = row, answer, reused
+
+    def __repr__(self):
+        return "Started(%r%s)" % (self.row, ", reused" if self.reused else "")
+
+
+class Starter:
+    """Starts orders through one client and one ledger; safe to share by the threads of a batch."""
+
+    def __init__(self, client, ledger, *, guards=None, flight=None, say=None, clock=time.time, sleep=time.sleep):
+        self.client, self.ledger = client, ledger
+        self.guards, self.flight = guards or Guards(), flight or Flight()
+        self.say, self.clock, self.sleep = say or (lambda text: None), clock, sleep
+        self.uploads = {}
+
+    def __repr__(self):
+        return "Starter(%r, %r)" % (self.client, self.guards)
+
+    def start(self, order, *, name=None, again=False):
+        """Start an order, or go on with the earlier start of the same line; returns Started.
+
+        Raises InputError (a name in use), GuardRefused, LedgerUnwritable, OutcomeUnknown, DeadlineReached (another run
+        holds it), NotRecorded, and what the service or the network said.
+        """
+        while True:
+            row = self.ledger.earlier(order, name)
+            if row is not None and name and not again:
+                reruns.check_same(row, order, name)
+            move = self._next_move(row, name, again)
+            if move == reruns.START:
+                started = self._send_or_settle(order, name, again)
+                if started is not None:
+                    return started
+            elif move == reruns.HOLD:
+                self._wait_for_other(row)
+            elif move == reruns.SETTLE:
+                return Started(self._settle(row), reused=True)
+            else:
+                return Started(row, reused=True)
+
+    def look(self, order, name=None, again=False):
+        """Tell what `start` would do now, without sending anything."""
+        return self._next_move(self.ledger.earlier(order, name), name, again)
+
+    def _next_move(self, row, name, again):
+        held = row is not None and row.state == "intent" and self.ledger.is_held(row)
+        return reruns.next_move(row, named=bool(name), again=again, held=held, now=self.clock())
+
+    def _send_or_settle(self, order, name, again):
+        """Send; an unknown outcome is looked into at once. None when another run was faster."""
+        try:
+            number, answer = self._send(order, name, again)
+        except OutcomeUnknown as problem:
+            number = (problem.details or {}).get("row")
+            if number is None:
+                raise
+            self.say("%s; looking whether the service has it" % problem.message)
+            return Started(self._settle(self.ledger.row(number)))
+        return None if number is None else Started(self.ledger.row(number), answer)
+
+    def _settle(self, row):
+        return settle_row(self.client, self.ledger, row, say=self.say, sleep=self.sleep, clock=self.clock)
+
+    def _wait_for_other(self, row):
+        """Wait while another live run is at this row; the slice ends the wait."""
+        self.say("another run is starting this very task; waiting for it")
+        while self.ledger.is_held(row) and self.ledger.row(row.id).state == "intent":
+            if self.client.deadline is not None and self.client.deadline.expired:
+                raise DeadlineReached("another run is still starting this task", hint="type the same line again")
+            self.sleep(HOLD_LOOK_SECONDS)
+
+    def _send(self, order, name, again):
+        """Upload, connect, claim, send; returns (row number, answer), or (None, None) when another run was faster."""
+        files = [self._upload(item) for item in order.attachments] + [dict(item) for item in order.file_ids]
+        prompt = order.prompt_with([item["filename"] for item in files]) if order.prompt else ""
+        claim = _Claim(self, order, name, again, prompt, self._prompts_before(order))
+        notice = self._notice_when_late()
+        try:
+            answer = order.send(self.client, prompt, files, claim)
+        except _Taken:
+            return None, None
+        except BaseException as problem:
+            self._record_failure(claim, problem)
+            raise
+        finally:
+            if notice:
+                notice.cancel()
+            if claim.number is not None:
+                self.flight.change(-1)
+        return claim.number, self._record(claim.number, order, answer)
+
+    def _upload(self, item):
+        """Upload a file once per content; returns what the service takes as an entry of `files`."""
+        known = self.uploads.get((item.sha256, item.name))
+        if known is None:
+            found = self.client.upload_file(item.path, item.name)
+            known = self.uploads[item.sha256, item.name] = {"id": found["id"], "filename": found.get("filename") or item.name}
+        return known
+
+    def _prompts_before(self, order):
+        if order.kind != "follow-up":
+            return ()
+        return [prompt.get("id") for prompt in self.client.get_task(order.task_id).get("prompts") or []]
+
+    def _notice_when_late(self):
+        left = self.client.deadline.left() if self.client.deadline is not None else None
+        if left is None:
+            return None
+        timer = threading.Timer(left, self.say, ["the time is over, but a paid start is on its way; waiting for its answer"])
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _record(self, number, order, answer):
+        try:
+            if order.kind == "follow-up":
+                self.ledger.note(number, state="created", holder=None, answered_at=self.clock(), prompt_id=answer.get("promptId"))
+            else:
+                self.ledger.note(number, state="created", holder=None, answered_at=self.clock(), task_id=answer["id"],
+                                 workspace_id=answer.get("workspaceId"), url=answer.get("url"))
+        except LedgerUnwritable as problem:
+            raise NotRecorded("the start was accepted but could not be recorded: %s" % problem.message,
+                              hint="keep these ids; a rerun of the same line would not know of them", details=dict(answer)) from problem
+        return answer
+
+    def _record_failure(self, claim, problem):
+        """Write down what is known; the problem itself goes on to the caller."""
+        if claim.number is None:
+            return
+        outcome = getattr(problem, "outcome", None) or ("unknown" if claim.sent else "not_sent")
+        reason = problem.message if isinstance(problem, RebyteError) else type(problem).__name__
+        try:
+            self.ledger.note(claim.number, state=outcome, holder=None, answered_at=self.clock(), reason=reason[:300])
+        except LedgerUnwritable:
+            # The row stays an intent of a run that is gone: the next look finds it and settles it.
+            pass
+        if isinstance(problem, OutcomeUnknown):
+            problem.details = dict(problem.details or {}, row=claim.number)
+
+
+class _Taken(Exception):
+    """Another run claimed the same line between our look and our send."""
+
+
+class _Claim:
+    """Runs between connecting and sending: commits the intent, once, or stops the send."""
+
+    def __init__(self, starter, order, name, again, prompt, known):
+        self.starter, self.order, self.name, self.again = starter, order, name, again
+        self.prompt_digest, self.known = digest_of_prompt(prompt), known
+        self.number, self.sent = None, False
+
+    def __call__(self):
+        starter = self.starter
+        if self.number is not None:
+            # A repeat after a certain "not executed": the same row, open again.
+            starter.ledger.note(self.number, state="intent", holder=starter.ledger.owner())
+            return
+        number = starter.ledger.claim(
+            self.order, self.name, prompt_digest=self.prompt_digest, known=self.known,
+            may_start=lambda row: starter._next_move(row, self.name, self.again) == reruns.START,
+            limits=lambda count: starter.guards.check(count, self.order.kind))
+        if number is None:
+            raise _Taken()
+        self.number, self.sent = number, True
+        starter.flight.change(1)
