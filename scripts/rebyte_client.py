@@ -1,0 +1,281 @@
+"""The API of skill-as-a-service, one method per endpoint: dictionaries in, dictionaries out, as the service sends them.
+
+    import sys; sys.path.insert(0, "scripts")          # the folder with this file and rebyte_wire/, which it needs
+    from rebyte_client import RebyteClient
+    client = RebyteClient()                             # the key comes from REBYTE_API_KEY or a key file
+    task = client.create_task("Write a haiku about sockets to /code/haiku.txt")
+    for event in client.stream_events(task["id"]): print(event.event, event.data)
+
+Every method may raise a RebyteError (rebyte_wire/errors.py draws the family). create_task and follow_up cost money and
+are never repeated on a doubt: they raise OutcomeUnknown instead. Nothing is sent that was not asked for.
+"""
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import quote, unquote
+
+from rebyte_wire.addresses import origin_of
+from rebyte_wire.credentials import check_key, find_base, find_key
+from rebyte_wire.errors import AnswerUnreadable, AuthError, DeadlineReached, InputError, StorageRefused
+from rebyte_wire.multipart import Form, Source
+from rebyte_wire.status import outcome_of
+from rebyte_wire.streams import EVENT_STREAM, EventStream
+from rebyte_wire.transport import Transport
+
+MAX_UPLOAD_BYTES = 52_428_800
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+EXPIRED_STATUSES = (400, 403)
+ID = re.compile(r"[A-Za-z0-9_.~:-]*[A-Za-z0-9_~:-][A-Za-z0-9_.~:-]*")
+PATH = re.compile(r"/[A-Za-z0-9_.~:@!$&'()*+,;=%-][A-Za-z0-9_.~:@!$&'()*+,;=%/-]*(\?[A-Za-z0-9_.~:@!$&'()*+,;=%/?-]*)?")
+CONTENT_TYPE = re.compile(r"[\x20-\x7e]+")
+
+
+class RebyteClient:
+    """A client for one service and one key. Safe across threads; close it, or use it in a `with` block."""
+
+    def __init__(self, api_key=None, base_url=None, *, deadline=None, environ=None, key_file=None, transport=None):
+        """Find key and address (arguments, then the environment); connect nothing yet. `deadline` bounds every call."""
+        environ = os.environ if environ is None else environ
+        base = find_base(environ, base_url)
+        key = check_key(api_key) if api_key else key_for(environ, base, key_file)
+        self._transport = transport or Transport(base, key, environ)
+        self.deadline = deadline or self._transport.deadline
+
+    # tasks
+
+    def create_task(self, prompt, *, executor=None, model=None, workspace_id=None, files=None, skills=None,
+                    github_url=None, branch_name=None, before_send=None) -> dict:
+        """Start a task: POST /tasks. Paid; blocks until a machine is up, a minute or more, at most 300 s.
+
+        `files` are dictionaries with the id and filename that upload_file gave. `before_send()` runs once connected.
+        """
+        body = given(prompt=prompt, executor=executor, model=model, workspaceId=workspace_id, files=files, skills=skills,
+                     githubUrl=github_url, branchName=branch_name)
+        return self._transport.fetch("POST", "/tasks", body=body, before_send=before_send)
+
+    def list_tasks(self, limit=None, offset=None) -> dict:
+        """List tasks made through the API, newest first: GET /tasks. At most 100 at once; items carry no status."""
+        return self._transport.fetch("GET", "/tasks", query={"limit": limit, "offset": offset})
+
+    def get_task(self, id) -> dict:
+        """Get a task with its status and prompts, but never its answer: GET /tasks/:id."""
+        return self._transport.fetch("GET", route("/tasks/{}", id))
+
+    def follow_up(self, id, prompt, skills=None, *, files=None, before_send=None) -> dict:
+        """Send one more prompt to a task's machine: POST /tasks/:id/prompts. Paid, like create_task; {"promptId"}."""
+        return self._transport.fetch("POST", route("/tasks/{}/prompts", id), before_send=before_send,
+                                     body=given(prompt=prompt, skills=skills, files=files))
+
+    def cancel_task(self, id) -> dict:
+        """Cancel what runs or waits in a task: POST /tasks/:id/cancel. A late answer can still arrive."""
+        return self._transport.fetch("POST", route("/tasks/{}/cancel", id))
+
+    def stream_events(self, id, *, read_seconds=60) -> EventStream:
+        """Stream the latest prompt's events from its start: GET /tasks/:id/events. Minutes of silence are normal."""
+        return EventStream(self._transport.open(route("/tasks/{}/events", id), accept=EVENT_STREAM,
+                                                read_seconds=read_seconds))
+
+    def set_visibility(self, id, visibility) -> dict:
+        """Set who may see a task (private, shared, public): PATCH /tasks/:id/visibility."""
+        return self._transport.fetch("PATCH", route("/tasks/{}/visibility", id), body={"visibility": visibility})
+
+    def delete_task(self, id) -> None:
+        """Delete a task softly: DELETE /tasks/:id. Whether that stops it is not documented: cancel first."""
+        self._transport.fetch("DELETE", route("/tasks/{}", id))
+
+    def wait_for_task(self, id, poll_interval=5, timeout=600) -> dict:
+        """Ask GET /tasks/:id until the task has ended, and return it; DeadlineReached after `timeout` seconds."""
+        deadline = self.deadline.within(timeout)
+        while True:
+            task = self.get_task(id)
+            if outcome_of(task.get("status")):
+                return task
+            if deadline.expired:
+                raise DeadlineReached("The task is still running after {} s.".format(timeout))
+            left = deadline.left()
+            self._transport.sleep(poll_interval if left is None else min(poll_interval, left))
+
+    # files
+
+    def create_upload(self, filename, content_type=None) -> dict:
+        """Ask for a place to upload a file to: POST /files. The address is a secret and lasts an hour."""
+        return self._transport.fetch("POST", "/files", body=given(filename=filename, contentType=content_type))
+
+    def put_bytes(self, upload_url, source, length, content_type) -> None:
+        """Send `length` bytes to a signed upload address: PUT. `source` opens a binary file, or is a seekable one."""
+        if not CONTENT_TYPE.fullmatch(content_type):
+            raise InputError("The content type {!r} cannot travel in a header.".format(content_type))
+        self._transport.put_signed(upload_url, Source(source, length), content_type)
+
+    def upload_file(self, path, filename=None, content_type=None) -> dict:
+        """Upload a file from disk: POST /files, then PUT. Returns {"id", "filename"}, ready for create_task's `files`."""
+        size = size_of(path)
+        check_size(path, size, MAX_UPLOAD_BYTES)
+        slot = self._new_slot(path, size, filename, content_type)
+        put = opener(path), size, content_type or DEFAULT_CONTENT_TYPE
+        try:
+            self.put_bytes(slot.pop("uploadUrl"), *put)
+        except StorageRefused as error:
+            if error.http_status not in EXPIRED_STATUSES:
+                raise
+            # The address may have expired: one fresh one, once.
+            slot = self._new_slot(path, size, filename, content_type)
+            self.put_bytes(slot.pop("uploadUrl"), *put)
+        return slot
+
+    def _new_slot(self, path, size, filename, content_type) -> dict:
+        """Ask for an upload slot and check that the file fits in it."""
+        slot = self.create_upload(filename or os.path.basename(path), content_type)
+        if not isinstance(slot.get("uploadUrl"), str) or not isinstance(slot.get("id"), str):
+            raise AnswerUnreadable("The service gave no id or address to upload to.")
+        limit = slot.get("maxFileSize")
+        check_size(path, size, limit if isinstance(limit, int) else MAX_UPLOAD_BYTES)
+        return slot
+
+    # artifacts
+
+    def list_artifacts(self, workspace_id) -> dict:
+        """List a workspace's artifacts with their signed addresses: GET /workspaces/:id/artifacts."""
+        return self._transport.fetch("GET", route("/workspaces/{}/artifacts", workspace_id))
+
+    def open_artifact(self, workspace_id, name):
+        """Open an artifact to read(n) and close: GET /workspaces/:id/artifacts/:name. A short body raises."""
+        return self._transport.open(artifact_path(workspace_id, name), may_leave=True)
+
+    def open_address(self, url):
+        """Open a signed download address to read(n) and close: GET, without the key. A short body raises."""
+        return self._transport.open_signed(url)
+
+    def upload_artifacts(self, workspace_id, paths) -> dict:
+        """Upload files as artifacts: POST /workspaces/:id/artifacts. At most 10 files of 10 MB; same names are replaced."""
+        form = Form([("files", os.path.basename(path), DEFAULT_CONTENT_TYPE, Source(opener(path), size_of(path)))
+                     for path in paths])
+        return self._transport.fetch("POST", route("/workspaces/{}/artifacts", workspace_id), body=form,
+                                     content_type=form.content_type)
+
+    def request_artifact_uploads(self, workspace_id, files) -> dict:
+        """Ask for addresses to put up to 50 artifacts to: POST /workspaces/:id/artifacts/upload-url. They last 15 min."""
+        return self._transport.fetch("POST", route("/workspaces/{}/artifacts/upload-url", workspace_id),
+                                     body={"files": files})
+
+    def delete_artifact(self, workspace_id, name) -> None:
+        """Delete one artifact: DELETE /workspaces/:id/artifacts/:name."""
+        self._transport.fetch("DELETE", artifact_path(workspace_id, name))
+
+    def delete_artifacts(self, workspace_id) -> None:
+        """Delete all artifacts of a workspace: DELETE /workspaces/:id/artifacts."""
+        self._transport.fetch("DELETE", route("/workspaces/{}/artifacts", workspace_id))
+
+    # undocumented: seen in use by others, may answer RouteMissing on some deployments
+
+    def task_content(self, id, events=False) -> dict:
+        """Get the prompts with their answers, and their events if asked: GET /tasks/:id/content."""
+        return self._transport.fetch("GET", route("/tasks/{}/content", id), query={"include": "events" if events else None})
+
+    def prompt_events(self, id, prompt_id) -> dict:
+        """Get the events of one delegated prompt: GET /tasks/:id/prompts/:promptId/events."""
+        return self._transport.fetch("GET", route("/tasks/{}/prompts/{}/events", id, prompt_id))
+
+    def answer_question(self, id, answer) -> dict:
+        """Answer what a task asks: POST /tasks/:id/answer. 409 (RequestRefused) means nothing is asked any more."""
+        return self._transport.fetch("POST", route("/tasks/{}/answer", id), body=answer)
+
+    # the raw door, and the client itself
+
+    def request(self, method, path, *, query=None, body=None, before_send=None):
+        """Make any API call and return its JSON, or None for 204. `path` begins with / and is below /v1."""
+        if not PATH.fullmatch(path) or ".." in unquote(path.partition("?")[0]).split("/"):
+            raise InputError("The path {!r} cannot be used; expected one like /tasks?limit=10.".format(path))
+        return self._transport.fetch(method.upper(), path, query=query, body=body, expected=(dict, list),
+                                     before_send=before_send)
+
+    @property
+    def deadline(self):
+        """The Deadline of every call, settable; only a paid start that has left takes its own time."""
+        return self._transport.deadline
+
+    @deadline.setter
+    def deadline(self, deadline):
+        """Set the deadline of the calls that follow."""
+        self._transport.deadline = deadline
+
+    @property
+    def base_url(self) -> str:
+        """The service's address, ending in /v1."""
+        return self._transport.base_url
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the service is on this machine."""
+        return self._transport.is_loopback
+
+    @property
+    def clock_skew(self):
+        """Seconds by which the service's clock is ahead of this machine's; None before the first answer."""
+        return self._transport.clock_skew
+
+    def close(self):
+        """Close the kept connections."""
+        self._transport.close()
+
+    def __enter__(self):
+        """Close at the end of the block."""
+        return self
+
+    def __exit__(self, *_):
+        """Close."""
+        self.close()
+
+    def __repr__(self):
+        """Show the address, never the key."""
+        return "<RebyteClient {}>".format(self.base_url)
+
+
+def key_for(environ, base, key_file) -> str:
+    """Return the key to send to a base address; the environment's own key only goes to the environment's own origin."""
+    if not key_file and origin_of(base) != origin_of(find_base(environ)):
+        raise AuthError("No API key for {}.".format(base), code="missing_api_key",
+                        hint="The environment's key is not sent to another address; name a key file for it.")
+    key, _ = find_key(environ, key_file)
+    if not key:
+        raise AuthError("No API key was found.", code="missing_api_key")
+    return key
+
+
+def given(**fields) -> dict:
+    """Return the fields that were given: the service decides about the others."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def route(template, *ids) -> str:
+    """Fill ids into a path; one that would lead elsewhere raises InputError before anything is sent."""
+    for id in ids:
+        if not isinstance(id, str) or not ID.fullmatch(id):
+            raise InputError("{!r} is not an id; expected letters, digits and dashes.".format(id))
+    return template.format(*ids)
+
+
+def artifact_path(workspace_id, name) -> str:
+    """Return the path of one artifact; its name is quoted whole."""
+    if not name or name in (".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name):
+        raise InputError("{!r} is not the name of an artifact.".format(name))
+    return route("/workspaces/{}/artifacts", workspace_id) + "/" + quote(name, safe="")
+
+
+def opener(path):
+    """Return a function that opens a file from its start."""
+    return lambda: open(path, "rb")
+
+
+def size_of(path) -> int:
+    """Return a file's size, or raise InputError if it is not a readable file."""
+    if not os.path.isfile(path) or not os.access(path, os.R_OK):
+        raise InputError("{} is not a file that can be read.".format(path))
+    return os.path.getsize(path)
+
+
+def check_size(path, size, limit):
+    """Raise InputError for a file that is larger than it may be."""
+    if size > limit:
+        raise InputError("The file {} has {} bytes; at most {} can be uploaded.".format(path, size, limit))

@@ -1,0 +1,192 @@
+"""An answer of the service: its body read to the true end, its JSON, or the error that its status stands for."""
+from __future__ import annotations
+
+import json
+import re
+import time
+
+from rebyte_wire.errors import (AnswerUnreadable, AuthError, NetworkError, NotFound, RateLimited, RequestRefused,
+                                RouteMissing, ServerError, StorageRefused)
+from rebyte_wire.failures import translated
+from rebyte_wire.retry import is_passing, retry_after_seconds
+
+MAX_JSON_BYTES = 8 * 1024 * 1024
+MAX_ERROR_BYTES = 64 * 1024
+MAX_MESSAGE_CHARS = 300
+MAX_INTEGER_DIGITS = 4300
+SIGNATURE = re.compile(r"(?i)((?:x-goog-|x-amz-)?(?:signature|credential|security-token)|sig|token|key)=[^&\s\"'<>]+")
+CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+XML_CODE = re.compile(r"<Code>([A-Za-z0-9_.-]{1,64})</Code>")
+HINTS = {
+    401: "Check the key. If it is right, a proxy may drop header names with an underscore (API_KEY), as nginx does by default.",
+    402: "The organization may be out of credit; see https://app.rebyte.ai.",
+    403: "The key may lack the scope for this; see https://app.rebyte.ai/settings/api-keys.",
+}
+CODES = {401: "invalid_api_key", 403: "forbidden"}
+
+
+class Answer:
+    """An answer whose head is in: status, headers, length (None if not told), and a body to read to its true end."""
+
+    def __init__(self, response, line, pool, call):
+        """Take over the connection until the body is read or closed."""
+        self.status, self.headers, self.length, self.url = response.status, response.headers, response.length, call.url
+        self.received, self.closed = 0, False
+        self._response, self._line, self._pool, self._call = response, line, pool, call
+
+    def read(self, size=64 * 1024) -> bytes:
+        """Return up to `size` bytes, b"" only at the end; a body shorter than told raises NetworkError(short_body)."""
+        with translated(self._call, cut="short_body"):
+            return self._take(self._response.read(size), "short_body")
+
+    def read_some(self, size=64 * 1024) -> bytes:
+        """Return what has arrived, waiting for the first byte only; b"" at the end. A cut raises NetworkError."""
+        try:
+            with translated(self._call):
+                return self._take(self._response.read1(size), "connection_cut")
+        except Exception:
+            # Closed by another thread while we waited: a quiet end, whatever http.client made of it.
+            if self.closed:
+                return b""
+            raise
+
+    def _take(self, chunk, cut):
+        """Count a chunk; at the end compare the count and give the connection back."""
+        self.received += len(chunk)
+        if not chunk and not self.closed:
+            if self.length is not None and self.received < self.length:
+                self.close()
+                raise NetworkError("The answer ended after {} of {} bytes.".format(self.received, self.length), code=cut)
+            self.closed = True
+            self._response.close()
+            self._pool.give_back(self._line, self._response.will_close)
+        return chunk
+
+    def close(self):
+        """Let go of what was not read; a reader in another thread wakes up and ends."""
+        if not self.closed:
+            self.closed = True
+            self._line.hang_up()
+            self._response.close()
+
+    def __enter__(self):
+        """Close at the end of the block."""
+        return self
+
+    def __exit__(self, *_):
+        """Close."""
+        self.close()
+
+    def __repr__(self):
+        """Show status and progress."""
+        return "<Answer {} {} of {} bytes{}>".format(self.status, self.received, self.length, " closed" * self.closed)
+
+
+def read_json(answer, expected=dict, may_be_empty=False):
+    """Read an answer as JSON of the expected type(s), or None for 204. Anything else raises AnswerUnreadable."""
+    with answer:
+        check_encoding(answer)
+        body = b"".join(iter_up_to(answer, MAX_JSON_BYTES + 1))
+    if answer.status == 204 or may_be_empty and not body:
+        return None
+    if len(body) > MAX_JSON_BYTES:
+        raise unreadable(answer, "it is larger than {} bytes".format(MAX_JSON_BYTES))
+    if not body.strip():
+        raise unreadable(answer, "it is empty")
+    try:
+        value = json.loads(body.decode("utf-8-sig"), parse_int=parse_integer)
+    except RecursionError:
+        raise unreadable(answer, "it is nested too deeply") from None
+    except ValueError:
+        raise unreadable(answer, "it is a web page" if body.lstrip()[:1] == b"<" else "it is not JSON") from None
+    if not isinstance(value, expected):
+        raise unreadable(answer, "it is JSON, but a {}".format(type(value).__name__))
+    return value
+
+
+def iter_up_to(answer, limit: int):
+    """Yield chunks until the end of the body or until `limit` bytes have come."""
+    while limit > 0:
+        chunk = answer.read(min(64 * 1024, limit))
+        if not chunk:
+            return
+        limit -= len(chunk)
+        yield chunk
+
+
+def parse_integer(digits: str) -> int:
+    """Read an integer as newer Pythons do, refusing one that would take quadratic time."""
+    if len(digits) > MAX_INTEGER_DIGITS:
+        raise ValueError("too many digits")
+    return int(digits)
+
+
+def check_encoding(answer):
+    """Refuse a compressed body: none was asked for, and a small one can grow without bound."""
+    encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        answer.close()
+        raise unreadable(answer, "it is encoded ({}) although that was not asked for".format(encoding[:20]))
+
+
+def unreadable(answer, why: str) -> AnswerUnreadable:
+    """Return the error for an answer that is not what the API promises."""
+    return AnswerUnreadable("The answer (HTTP {}) cannot be used: {}; expected JSON as the API documents it.".format(
+        answer.status, why), http_status=answer.status)
+
+
+def failure_of(answer, secret=None, now=time.time):
+    """Read an answer whose status is no success and return the error it stands for; never shows `secret`."""
+    body = read_leniently(answer)
+    code, text, is_ours = told_by(body)
+    status, headers = answer.status, answer.headers
+    kind = kind_of(status, is_ours)
+    text = SIGNATURE.sub(r"\1=***", text.replace(secret, "***") if secret else text)
+    said = " ".join(text.split())[:MAX_MESSAGE_CHARS]
+    passing = is_passing(status) and headers.get("x-should-retry", "").strip().lower() != "false"
+    return kind("HTTP {}{}".format(status, ": " + said if said else " without a message from the service."),
+                code=code or CODES.get(status), hint=HINTS.get(status), http_status=status, retryable=passing,
+                retry_after=retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), now()))
+
+
+def storage_failure_of(answer) -> StorageRefused:
+    """Return the error for a signed address that did not answer 2xx; storage speaks XML, of which the code is told."""
+    found = XML_CODE.search(read_leniently(answer).decode("utf-8", "replace"))
+    return StorageRefused("The storage answered HTTP {}{}.".format(answer.status, ": " + found.group(1) if found else ""),
+                          code=found.group(1) if found else None, http_status=answer.status,
+                          retryable=is_passing(answer.status))
+
+
+def read_leniently(answer) -> bytes:
+    """Read what there is of an error's body; the status counts even if the body is cut, late or encoded."""
+    with answer:
+        try:
+            check_encoding(answer)
+            return b"".join(iter_up_to(answer, MAX_ERROR_BYTES))
+        except (NetworkError, AnswerUnreadable):
+            return b""
+
+
+def told_by(body: bytes) -> tuple:
+    """Return (code, message, whether it is the service's own shape) for an error body of any shape."""
+    try:
+        value = json.loads(body.decode("utf-8", "replace"), parse_int=parse_integer)
+    except (ValueError, RecursionError):
+        return None, "", False
+    error = value.get("error", value) if isinstance(value, dict) else None
+    if isinstance(error, dict):
+        code, message = error.get("code"), error.get("message")
+        code = code if isinstance(code, str) and CODE.fullmatch(code) else None
+        return code, message if isinstance(message, str) else "", "error" in value
+    return None, error if isinstance(error, str) else "", False
+
+
+def kind_of(status: int, is_ours: bool):
+    """Return the class of error that a status stands for."""
+    if status in (401, 403):
+        return AuthError
+    if status in (404, 410):
+        return NotFound if is_ours else RouteMissing
+    if status == 429:
+        return RateLimited
+    return ServerError if is_passing(status) else RequestRefused

@@ -1,0 +1,170 @@
+"""One logical call: build it, send it (again where that is safe), and return what it answered or raise."""
+from __future__ import annotations
+
+import json
+import random
+import time
+from urllib.parse import urlencode
+
+from rebyte_wire import redirects, retry
+from rebyte_wire.addresses import check_signed, is_loopback, origin_of
+from rebyte_wire.answers import check_encoding, failure_of, read_json, storage_failure_of
+from rebyte_wire.calls import READ_TIMEOUT_SECONDS, Call
+from rebyte_wire.connections import Connections
+from rebyte_wire.deadlines import Deadline
+from rebyte_wire.errors import InputError, OutcomeUnknown, RebyteError
+
+VERSION = "1.0.0"
+USER_AGENT = "skill-as-a-service/" + VERSION
+
+
+class Transport:
+    """Knows the service's address and the key, and carries calls there. Clock, sleep, dice and time are arguments."""
+
+    def __init__(self, base_url, key, environ, *, deadline=None, connections=None, sleep=time.sleep, dice=random.random,
+                 now=time.time):
+        """Connect nothing yet; `deadline` bounds every call and can be set again later."""
+        self.base_url, self.deadline, self.clock_skew = base_url, deadline or Deadline(), None
+        self.origin = origin_of(base_url)
+        self.is_loopback = is_loopback(self.origin.host)
+        self.sleep = sleep
+        self._key, self._dice, self._now = key, dice, now
+        self._connections = connections or Connections(environ)
+
+    def fetch(self, method, path, *, query=None, body=None, content_type="application/json", expected=dict,
+              before_send=None):
+        """Make an API call and return its JSON (None for 204); a paid start that gives no id raises OutcomeUnknown."""
+        call = self._api_call(method, path, query, body, content_type, before_send=before_send)
+
+        def receive(answer):
+            value = read_json(answer, expected, may_be_empty=method == "DELETE")
+            if call.paid and not is_id(value, "promptId" if path.rstrip("/").endswith("/prompts") else "id"):
+                raise OutcomeUnknown("The service said HTTP {} but gave no id of what it started.".format(answer.status),
+                                     http_status=answer.status)
+            return value
+        return self._perform(call, receive)
+
+    def open(self, path, *, accept="*/*", read_seconds=READ_TIMEOUT_SECONDS, may_leave=False):
+        """Open a GET and return its Answer, unread; where `may_leave`, redirects to other origins go without the key."""
+        call = self._api_call("GET", path, None, None, None, read_seconds=read_seconds)
+        call.headers.update({"Accept": accept, "Cache-Control": "no-cache"})
+        return self._perform(call, open_body, may_leave)
+
+    def open_signed(self, url):
+        """Open a signed download address: no key, no redirects."""
+        return self._perform(self._signed_call("GET", url, {}, None), open_body)
+
+    def put_signed(self, url, source, content_type):
+        """Put bytes to a signed upload address: fixed headers, no key, no redirects; again from byte 0 if that helps."""
+        headers = {"Content-Type": content_type, "Content-Length": str(source.length)}
+        self._perform(self._signed_call("PUT", url, headers, source), lambda answer: answer.close())
+
+    def close(self):
+        """Close the kept connections."""
+        self._connections.close()
+
+    def __repr__(self):
+        """Show where it leads, never the key."""
+        return "<Transport {} {!r}>".format(self.base_url, self._connections)
+
+    # Building the request...
+
+    def _api_call(self, method, path, query, body, content_type, **more) -> Call:
+        """Describe a call to the API itself, with the key."""
+        headers = {"User-Agent": USER_AGENT, "Accept": "application/json", redirects.KEY_HEADER: self._key}
+        if isinstance(body, (dict, list)):
+            body = encode(body)
+        if body is not None:
+            headers["Content-Type"] = content_type
+        if body is not None or method in ("POST", "PUT", "PATCH"):
+            headers["Content-Length"] = str(0 if body is None else len(body) if isinstance(body, bytes) else body.length)
+        query = {name: value for name, value in (query or {}).items() if value is not None}
+        return Call(method, self.base_url + path + ("?" + urlencode(query) if query else ""), headers, body,
+                    deadline=self.deadline, paid=retry.is_paid(method, path),
+                    repeatable=retry.is_repeatable(method, path), **more)
+
+    def _signed_call(self, method, url, headers, body) -> Call:
+        """Describe a call to a signed address, which must be public if the API is."""
+        check_signed(url, self.is_loopback)
+        return Call(method, url, headers, body, deadline=self.deadline, repeatable=True, public_only=not self.is_loopback)
+
+    # Sending it...
+
+    def _perform(self, call, receive, may_leave=False):
+        """Try a call until it is answered, its failure is final, or waiting would outlast the deadline."""
+        tried, may_have_acted = 0, False
+        while True:
+            tried += 1
+            try:
+                return receive(self._follow(call, may_leave))
+            except RebyteError as error:
+                if error.http_status == 404 and call.method == "DELETE" and may_have_acted:
+                    return None
+                failure = verdict(call, error)
+            wait = retry.delay_before(tried, self._dice, failure.retry_after)
+            left = self.deadline.left()
+            if not retry.may_retry(failure, call.repeatable, tried) or left is not None and wait >= left:
+                raise failure
+            may_have_acted = may_have_acted or call.sent
+            self.sleep(wait)
+
+    def _follow(self, call, may_leave):
+        """Exchange a call, following what may be followed; return the successful answer or raise what it says."""
+        for hops in range(redirects.MAX_REDIRECTS + 1):
+            answer = self._connections.exchange(call)
+            to_api = origin_of(call.url) == self.origin
+            if to_api:
+                self._note_clock(answer)
+            if 200 <= answer.status < 300:
+                return answer
+            is_redirect = 300 <= answer.status < 400
+            if redirects.KEY_HEADER not in call.headers and not (is_redirect and hops):
+                raise storage_failure_of(answer)
+            if not is_redirect:
+                raise failure_of(answer, self._key, self._now)
+            answer.close()
+            url = redirects.next_address(answer.status, answer.headers.get("Location"), call.url, method=call.method,
+                                         hops=hops, may_leave=may_leave, api_is_loopback=self.is_loopback)
+            call = Call("GET", url, redirects.headers_for(call.headers, call.url, url), deadline=call.deadline,
+                        read_seconds=call.read_seconds, repeatable=True,
+                        public_only=not self.is_loopback and origin_of(url) != self.origin)
+
+    def _note_clock(self, answer):
+        """Remember how far the service's clock is from ours."""
+        moment = retry.moment_of(answer.headers.get("Date"))
+        self.clock_skew = self.clock_skew if moment is None else moment - self._now()
+
+
+def verdict(call, error):
+    """Return what a failed try means; of a paid start only a sure refusal is told as one."""
+    if not call.paid or error.outcome:
+        return error
+    if not call.sent:
+        error.outcome = "not_sent"
+    elif retry.outcome_of_start(error.http_status, error.retry_after is not None) == "refused":
+        error.outcome = "refused"
+    else:
+        unknown = OutcomeUnknown("The start was sent, but whether it was made is unknown. " + error.message,
+                                 http_status=error.http_status, retry_after=error.retry_after)
+        unknown.__cause__ = error
+        return unknown
+    return error
+
+
+def encode(value) -> bytes:
+    """Return a value as JSON bytes; what JSON cannot say raises InputError."""
+    try:
+        return json.dumps(value, allow_nan=False).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError("The request cannot be written as JSON ({}).".format(error)) from None
+
+
+def is_id(value, name) -> bool:
+    """Say whether an answer holds a usable id under a name."""
+    return isinstance(value, dict) and isinstance(value.get(name), str) and bool(value[name].strip())
+
+
+def open_body(answer):
+    """Return an answer whose body may be read as it is."""
+    check_encoding(answer)
+    return answer
