@@ -18,6 +18,7 @@ QUIET_LOOK_SECONDS = 15
 QUESTION_GRACE_SECONDS = 1.5
 NEW_TASK_GRACE_SECONDS = 5
 BACK_OFF_SECONDS = (0.2, 0.5, 1, 2, 4, 8)
+EMPTY_DONE_PAUSE_SECONDS = 0.8
 FAILURES_AT_MOST = 8
 DRAIN_AT_LEAST_SECONDS = 5
 DRAIN_AT_MOST_SECONDS = 10
@@ -198,7 +199,7 @@ class _Watch:
     def _pause(self, came):
         self._check_deadline()
         tries = 0 if came else min(self.failures, len(BACK_OFF_SECONDS) - 1)
-        wait = max(BACK_OFF_SECONDS[tries], 0.8 if self.done and not came else 0)
+        wait = max(BACK_OFF_SECONDS[tries], EMPTY_DONE_PAUSE_SECONDS if self.done and not came else 0)
         left = self._left()
         self.sleep(wait if left is None else min(wait, left))
         self._check_deadline()
