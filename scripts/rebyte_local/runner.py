@@ -74,6 +74,7 @@ class Runner:
         except Exception:  # a fault of ours must not leave the task running for ever
             traceback.print_exc()
             words = "The local server failed: " + traceback.format_exc(limit=0).strip().splitlines()[-1]
+            run.emit("text", content=words)
             self._service.records.finish_prompt(run.prompt["id"], "failed", {"final": words, "response": words})
         finally:
             self._service.timelines.end(run.prompt["id"])

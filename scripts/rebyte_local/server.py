@@ -158,7 +158,7 @@ class LocalServer:
             raise
         self._service.store.remember("port", self._http.server_port)
         self._service.open("http://127.0.0.1:%d" % self._http.server_port)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="rebyte-local", daemon=True)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.1,), name="rebyte-local", daemon=True)
         self._thread.start()
 
     def _bind(self):
@@ -180,6 +180,10 @@ class LocalServer:
         if self._http is None:
             return
         http, self._http = self._http, None
+        try:
+            http.socket.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread, which otherwise looks up every 0.1 s
+        except OSError:
+            pass
         http.shutdown()
         self._thread.join()
         http.socket.close()

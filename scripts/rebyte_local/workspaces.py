@@ -117,18 +117,23 @@ class Workspaces:
             return "its name is not UTF-8"
         except OSError as error:
             return "it cannot be read as a plain file (%s)" % error.strerror
-        with open(handle, "rb") as file:
-            state = os.fstat(handle)
-            if not stat.S_ISREG(state.st_mode):
-                return "it is not a plain file; folders have to be zipped"
-            content_type = artifact_type(name)
-            if content_type is None:
-                return "the store does not take this kind of file; zip it"
-            source = json.dumps([state.st_mtime_ns, state.st_size, state.st_ino])
-            known = self._shelves.artifact(workspace, name)
-            if known is None or known["source"] != source:
-                blob, size = self._shelves.take_in(file.read)
-                self._shelves.put_artifact(workspace, name, blob, size, content_type, source)
+        try:
+            return self._publish_handle(workspace, handle, name)
+        finally:
+            os.close(handle)
+
+    def _publish_handle(self, workspace, handle, name):
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
+            return "it is not a plain file; folders have to be zipped"
+        content_type = artifact_type(name)
+        if content_type is None:
+            return "the store does not take this kind of file; zip it"
+        source = json.dumps([state.st_mtime_ns, state.st_size, state.st_ino])
+        known = self._shelves.artifact(workspace, name)
+        if known is None or known["source"] != source:
+            blob, size = self._shelves.take_in(lambda count: os.read(handle, count))
+            self._shelves.put_artifact(workspace, name, blob, size, content_type, source)
         return None
 
 

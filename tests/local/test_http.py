@@ -1,0 +1,139 @@
+"""The HTTP under the API: who is let in, what is no request, how bodies and connections are kept."""
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import stat
+import time
+
+import pytest
+
+ENDPOINTS = [
+    ("POST", "/tasks"), ("GET", "/tasks"), ("GET", "/tasks/x"), ("POST", "/tasks/x/prompts"), ("POST", "/tasks/x/cancel"),
+    ("GET", "/tasks/x/events"), ("PATCH", "/tasks/x/visibility"), ("DELETE", "/tasks/x"), ("POST", "/files"),
+    ("GET", "/workspaces/x/artifacts"), ("GET", "/workspaces/x/artifacts/y"), ("POST", "/workspaces/x/artifacts"),
+    ("POST", "/workspaces/x/artifacts/upload-url"), ("DELETE", "/workspaces/x/artifacts/y"),
+    ("DELETE", "/workspaces/x/artifacts"), ("GET", "/tasks/x/content"), ("GET", "/tasks/x/prompts/y/events"),
+    ("POST", "/tasks/x/answer")]
+
+
+def speak(api, raw):
+    """Send raw bytes and read until the server closes."""
+    with socket.create_connection(("127.0.0.1", int(api.url.rpartition(":")[2])), timeout=20) as connection:
+        connection.sendall(raw)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize("method,path", ENDPOINTS)
+def test_no_endpoint_answers_without_the_key(api, method, path):
+    nothing = api.send(method, "/v1" + path, "{}")
+    wrong = api.send(method, "/v1" + path, "{}", {"API_KEY": "rbk_wrong"})
+    assert (nothing.status, nothing.code) == (401, "missing_api_key")
+    assert (wrong.status, wrong.code) == (401, "invalid_api_key")
+
+
+@pytest.mark.parametrize("name", ["API_KEY", "api_key", "Api-Key", "x-api-key"])
+def test_the_key_is_taken_under_its_documented_names(api, name):
+    assert api.send("GET", "/v1/tasks", headers={name: api.key}).status == 200
+
+
+def test_health_needs_no_key(api):
+    assert api.send("GET", "/health").json == {"status": "ok", "service": "rebyte-local"}
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "localhost.evil.example:80"])
+@pytest.mark.parametrize("path", ["/", "/health", "/v1/tasks"])
+def test_a_host_that_is_not_this_machine_is_refused(api, host, path):
+    assert api.send("GET", path, headers={"Host": host, "API_KEY": api.key}).status == 403
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:1", "[::1]:8080", "LOCALHOST:99"])
+def test_every_name_of_this_machine_is_taken(api, host):
+    assert api.send("GET", "/health", headers={"Host": host}).status == 200
+
+
+def test_an_unknown_route_and_a_wrong_method_are_told_apart(api):
+    assert (api.api("GET", "/nothing").status, api.api("GET", "/nothing").code) == (404, "not_found")
+    wrong = api.api("DELETE", "/tasks")
+    assert (wrong.status, wrong.headers["Allow"]) == (405, "GET, POST")
+
+
+def test_one_connection_serves_many_requests_even_after_refusals(api):
+    connection = http.client.HTTPConnection(api.url[7:], timeout=20)
+    for body, wanted in (("nonsense", 400), (json.dumps({"prompt": "x"}), 201), ("y" * 200000, 400)) * 3:
+        connection.request("POST", "/v1/tasks", body, {"API_KEY": api.key})
+        response = connection.getresponse()
+        assert response.status == wanted and response.read()
+        assert not response.will_close
+    connection.request("POST", "/v1/tasks", "unread body" * 1000, {"API_KEY": "wrong"})
+    response = connection.getresponse()
+    assert response.status == 401 and response.read()
+    connection.request("GET", "/health")
+    assert connection.getresponse().read()
+    connection.close()
+
+
+def test_a_chunked_body_is_read_and_a_broken_one_is_refused(api):
+    head = "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\nTransfer-Encoding: chunked\r\n\r\n" % api.key
+    good = head + '5\r\n{"pro\r\nb;x=y\r\nmpt": "hi"}\r\n0\r\nTrailer: z\r\n\r\n'
+    assert speak(api, good.encode()).startswith(b"HTTP/1.1 201 ")
+    for bad in ("zz\r\n", "-5\r\n", "fffffffffffffffffffff\r\n", "5\r\nab", ""):
+        assert speak(api, (head + bad).encode()).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("raw", [
+    b"NONSENSE\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET  HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+    b"GET /" + b"x" * 70000 + b" HTTP/1.1\r\n\r\n", b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+    b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+    b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n"])
+def test_what_is_no_request_gets_a_clean_refusal(api, raw):
+    answer = speak(api, raw)
+    status = int(answer.split(b" ")[1])
+    assert answer.startswith(b"HTTP/1.1 ") and 400 <= status < 600 and b'"error"' in answer
+    assert api.send("GET", "/health").status == 200
+
+
+def test_an_http_1_0_client_gets_a_stream_without_chunks(api):
+    task, _, _ = api.run("x")
+    answer = speak(api, ("GET /v1/tasks/%s/events HTTP/1.0\r\nHost: localhost\r\nAPI_KEY: %s\r\n\r\n" % (
+        task["id"], api.key)).encode())
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"Transfer-Encoding" not in head and body.startswith(b"event: event\ndata: {")
+
+
+def test_small_answers_come_at_once_on_a_kept_connection(api):
+    connection = http.client.HTTPConnection(api.url[7:], timeout=20)
+    began = time.monotonic()
+    for _ in range(50):
+        connection.request("GET", "/v1/tasks", headers={"API_KEY": api.key})
+        connection.getresponse().read()
+    connection.close()
+    assert time.monotonic() - began < 1.5  # a delayed acknowledgement would cost 40 ms each time
+
+
+def test_requests_are_noted_without_key_and_signature(api, folder):
+    api.create("x")
+    url = api.api("POST", "/files", {"filename": "a.csv"}).json["uploadUrl"]
+    api.send("PUT", url, b"1", {"Content-Type": "application/octet-stream"})
+    first, last = api.server.requests[0], api.server.requests[-1]
+    assert (first["method"], first["path"], first["status"], first["bytes"]) == ("POST", "/v1/tasks", 201, 15)
+    assert first["headers"]["api_key"] == "***" and first["headers"]["host"]
+    assert last["path"].endswith("signature=***") and last["bytes"] == 1
+    with open(os.path.join(folder, "requests.jsonl"), encoding="utf-8") as file:
+        text = file.read()
+    assert [json.loads(line) for line in text.splitlines()] == api.server.requests
+    assert api.key not in text and url.rpartition("=")[2] not in text
+
+
+def test_the_folder_and_everything_in_it_is_the_owners_alone(api, folder):
+    api.create("x")
+    assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
+    for name in os.listdir(folder):
+        mode = stat.S_IMODE(os.stat(os.path.join(folder, name)).st_mode)
+        assert mode & 0o077 == 0, name
