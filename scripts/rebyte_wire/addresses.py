@@ -72,8 +72,8 @@ def is_private(host: str) -> bool:
     address = parse_literal(host.rstrip("."))
     if address is None:
         return bool(re.fullmatch(r"(.*\.)?(localhost|local|internal)", host.rstrip(".")))
-    inner = embedded_ipv4(address)
-    return inner is not None and is_private(str(inner)) or not address.is_global or address.is_multicast
+    address = embedded_ipv4(address) or address
+    return not address.is_global or address.is_multicast
 
 
 def embedded_ipv4(address):

@@ -22,11 +22,11 @@ def next_address(status, location, url, *, method, hops, may_leave, api_is_loopb
         raise refused(status, "a {} is never sent on".format(method))
     if hops >= MAX_REDIRECTS:
         raise refused(status, "it is the {}th in a row".format(hops + 1))
-    target = urljoin(url, location).partition("#")[0]
     try:
+        target = urljoin(url, location).partition("#")[0]
         here, there = origin_of(url), origin_of(target)
-    except InputError as error:
-        raise refused(status, "its target cannot be used ({})".format(error.message.rstrip("."))) from None
+    except (InputError, ValueError):
+        raise refused(status, "its target is no address that may be used") from None
     if here.scheme == "https" and there.scheme == "http":
         raise refused(status, "it leaves https")
     if there != here:

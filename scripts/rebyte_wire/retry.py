@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import re
-from email.utils import mktime_tz, parsedate_tz
+from email.utils import parsedate_to_datetime
 from urllib.parse import unquote
 
 MAX_RETRIES = 3
@@ -87,6 +87,6 @@ def retry_after_seconds(value, date, now: float):
 def moment_of(date):
     """Return an HTTP date as seconds since 1970, or None."""
     try:
-        return mktime_tz(parsedate_tz(date)) if HTTP_DATE.fullmatch((date or "").strip()) else None
+        return parsedate_to_datetime(date).timestamp() if HTTP_DATE.fullmatch((date or "").strip()) else None
     except (TypeError, ValueError, OverflowError):
         return None

@@ -14,7 +14,7 @@ from rebyte_wire.connections import Connections
 from rebyte_wire.deadlines import Deadline
 from rebyte_wire.errors import InputError, OutcomeUnknown, RebyteError
 
-VERSION = "1.0.0"
+VERSION = "0.1.0"
 USER_AGENT = "skill-as-a-service/" + VERSION
 
 

@@ -1,0 +1,128 @@
+"""May this be tried again, and after how long: tables against tables, with a fixed clock and loaded dice."""
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from rebyte_wire import retry
+from rebyte_wire.errors import NetworkError, RateLimited, RequestRefused, ServerError
+
+NOW = 1696004797.0
+DATE = "Fri, 29 Sep 2023 16:26:37 GMT"
+CUT = NetworkError("cut", code="connection_cut")
+UNSENT = NetworkError("refused", code="connection_refused", outcome="not_sent")
+CONFIGURATION = NetworkError("tls", code="tls_failed", outcome="not_sent", retryable=False)
+
+
+def answered(status, retry_after=None, retryable=None):
+    """Return the failure that a status stands for, as transport sees it."""
+    kind = RateLimited if status == 429 else ServerError if retry.is_passing(status) else RequestRefused
+    return kind("x", http_status=status, retry_after=retry_after,
+                retryable=retry.is_passing(status) if retryable is None else retryable)
+
+
+@pytest.mark.parametrize("value, seconds", [
+    ("20", 20), ("0", 0), ("60", 60), ("61", 61), ("120", 120), ("121", 121), ("1.5", 1.5), (" 7 ", 7),
+    ("Fri, 29 Sep 2023 16:26:57 GMT", 20), ("Fri, 29 Sep 2023 16:26:37 GMT", 0), ("Fri, 29 Sep 2023 16:26:27 GMT", 0),
+    ("Fri, 29 Sep 2023 16:27:37 GMT", 60), ("Fri, 29 Sep 2023 16:28:38 GMT", 121),
+    ("-10", None), ("99999999999999999999999999999999999", None), ("inf", None), ("nan", None), ("1e3", None), ("", None),
+    ("Zun, 29 Sep 2023 16:26:57 GMT", None), ("Fri, 29 Sep 100000 16:26:57 GMT", None), ("Fri, 99 Sep 2023 16:26:57 GMT", None),
+    ("Fri, 29 Foo 2023 16:26:57 GMT", None), ("\u0663", None), (None, None)])
+def test_retry_after_is_read_or_ignored(value, seconds):
+    assert retry.retry_after_seconds(value, DATE, NOW + 5000) == seconds
+    assert retry.retry_after_seconds(value, None, NOW) == seconds
+
+
+def test_a_retry_after_date_counts_from_the_answers_own_date_and_not_from_our_clock():
+    assert retry.retry_after_seconds("Fri, 29 Sep 2023 16:26:57 GMT", DATE, now=0.0) == 20
+    assert retry.retry_after_seconds("Fri, 29 Sep 2023 16:26:57 GMT", "rubbish", now=NOW + 10) == 10
+
+
+def test_the_backoff_doubles_up_to_its_cap_and_never_overflows():
+    assert [retry.delay_before(tried, lambda: 1.0) for tried in (1, 2, 3, 4, 5, 6)] == [0.5, 1, 2, 4, 8, 8]
+    assert retry.delay_before(10 ** 9, lambda: 1.0) == 8
+
+
+def test_the_jitter_is_full():
+    dice = random.Random(1).random
+    draws = [retry.delay_before(3, dice) / 2 for _ in range(10000)]
+    for tenth in range(10):
+        assert 800 < sum(tenth / 10 <= draw < (tenth + 1) / 10 for draw in draws) < 1200
+
+
+def test_what_the_service_asks_for_beats_the_dice_but_zero_does_not():
+    assert retry.delay_before(1, lambda: 1.0, 20) == 20
+    assert retry.delay_before(2, lambda: 1.0, 0) == 1
+
+
+@pytest.mark.parametrize("method, path, paid", [
+    ("POST", "/tasks", True), ("post", "/tasks/", True), ("POST", "/tasks?x=1", True), ("POST", "/TASKS", True),
+    ("POST", "//tasks", True), ("POST", "/t%61sks", True), ("POST", "/./tasks", True), ("POST", "/tasks/abc/prompts", True),
+    ("POST", "/agent-computers", True), ("GET", "/tasks", False), ("POST", "/tasks/abc/cancel", False),
+    ("POST", "/files", False), ("POST", "/tasks/abc/answer", False), ("PUT", "/tasks", False), ("POST", "/webhooks", False)])
+def test_paid_starts_are_known_in_any_spelling(method, path, paid):
+    assert retry.is_paid(method, path) is paid
+
+
+@pytest.mark.parametrize("method, path, repeatable", [
+    ("GET", "/tasks", True), ("DELETE", "/tasks/a", True), ("PUT", "/x", True), ("POST", "/tasks/a/cancel", True),
+    ("PATCH", "/tasks/a/visibility", True), ("POST", "/files", True), ("POST", "/workspaces/w/artifacts", True),
+    ("POST", "/workspaces/w/artifacts/upload-url", True), ("POST", "/tasks", False), ("POST", "/tasks/a/prompts", False),
+    ("POST", "/agent-computers", False), ("POST", "/tasks/a/answer", False), ("POST", "/webhooks", False),
+    ("PATCH", "/agent-computers/a", False)])
+def test_only_calls_with_the_same_end_state_are_repeatable(method, path, repeatable):
+    assert retry.is_repeatable(method, path) is repeatable
+
+
+def test_no_paid_start_is_repeatable():
+    for path in ("/tasks", "/tasks/a/prompts", "/agent-computers"):
+        assert retry.is_paid("POST", path) and not retry.is_repeatable("POST", path)
+
+
+@pytest.mark.parametrize("status", list(range(300, 309)) + list(range(400, 452)) + list(range(500, 530)))
+def test_every_status_of_a_read_is_repeated_or_not_as_the_table_says(status):
+    assert retry.may_retry(answered(status), True, 1) is (status in (408, 425, 429) or status >= 500)
+
+
+@pytest.mark.parametrize("status", list(range(300, 309)) + list(range(400, 452)) + list(range(500, 530)))
+def test_every_status_of_a_paid_start_is_repeated_or_not_as_the_table_says(status):
+    assert retry.may_retry(answered(status), False, 1) is (status in (425, 429))
+    assert retry.may_retry(answered(status, retry_after=3), False, 1) is (status in (425, 429, 503))
+
+
+REFUSED = {400, 401, 402, 403, 404, 405, 406, 409, 411, 413, 414, 415, 422, 425, 429, 431, 451, 301, 302, 307, 308}
+UNKNOWN = {200, 201, 202, 204, 300, 303, 304, 408, 444, 499, 500, 501, 502, 503, 504, 520, 521, 522, 523, 524, 599}
+
+
+@pytest.mark.parametrize("status", sorted(REFUSED))
+def test_a_paid_start_answered_so_was_surely_not_made(status):
+    assert retry.outcome_of_start(status, False) == "refused"
+
+
+@pytest.mark.parametrize("status", sorted(UNKNOWN) + [None])
+def test_a_paid_start_answered_so_may_have_been_made(status):
+    assert retry.outcome_of_start(status, False) == "unknown"
+
+
+def test_only_with_retry_after_is_a_503_a_refusal():
+    assert retry.outcome_of_start(503, True) == "refused"
+    assert retry.outcome_of_start(500, True) == "unknown"
+
+
+def test_network_failures_are_repeated_only_where_nothing_was_sent_or_nothing_is_doubled():
+    assert retry.may_retry(UNSENT, False, 1) and retry.may_retry(UNSENT, True, 1)
+    assert retry.may_retry(CUT, True, 1) and not retry.may_retry(CUT, False, 1)
+    assert not retry.may_retry(CONFIGURATION, True, 1) and not retry.may_retry(CONFIGURATION, False, 1)
+
+
+def test_three_retries_and_no_more():
+    assert [retry.may_retry(CUT, True, tried) for tried in (1, 2, 3, 4)] == [True, True, True, False]
+
+
+def test_more_than_two_minutes_is_reported_and_not_waited_for():
+    assert retry.may_retry(answered(429, 120), True, 1) and not retry.may_retry(answered(429, 121), True, 1)
+
+
+def test_a_service_that_says_stop_is_obeyed():
+    assert not retry.may_retry(answered(503, 1, retryable=False), True, 1)
