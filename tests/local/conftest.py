@@ -81,21 +81,22 @@ class Caller:
     def stream(self, task_id):
         """(events, done or None, was it cut) of one connect, read to its end."""
         connection, response = self.open_stream(task_id)
-        events, done, was_cut = [], None, False
+        raw, was_cut = b"", False
         try:
             assert response.status == 200, response.read()
-            try:
-                for name, data in self.read_frames(response):
-                    if name == "done":
-                        done = data
-                    else:
-                        events.append(data)
-            except (http.client.IncompleteRead, ConnectionError):
-                was_cut = True
+            while True:
+                piece = response.read1(1 << 20)
+                raw += piece
+                if not piece:
+                    break
+        except (http.client.IncompleteRead, ConnectionError):
+            was_cut = True  # reading line by line would take it for an end
         finally:
             response.close()
             connection.close()
-        return events, done, was_cut
+        frames = list(self.read_frames(raw.split(b"\n")))
+        events = [data for name, data in frames if name == "event"]
+        return events, next((data for name, data in frames if name == "done"), None), was_cut
 
     @staticmethod
     def read_frames(response):

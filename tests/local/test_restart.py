@@ -1,0 +1,159 @@
+"""The process around it: one per folder, kill -9 and go on, signals, idleness, what it leaves behind."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import time
+
+import pytest
+
+from rebyte_local.server import FolderInUse, LocalServer
+
+
+def is_alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid, encoding="ascii") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(is_true, seconds=10):
+    end = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def first_output(api, task):
+    """The first stdout line of a running task."""
+    connection, response = api.open_stream(task["id"])
+    try:
+        for _, data in api.read_frames(response):
+            if data["eventType"] == "stdout":
+                return data["payload"]["content"]
+    finally:
+        response.close()
+        connection.close()
+
+
+def test_serve_says_where_it_is_in_one_line_and_in_a_file(spawn, folder):
+    process, api = spawn(faults=["odd-status"])
+    path = os.path.join(folder, "server.json")
+    with open(path, encoding="utf-8") as file:
+        assert json.load(file) == api.facts
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert set(api.facts) == {"url", "baseUrl", "key", "pid", "startedAt", "faults"}
+    assert api.facts["pid"] == process.pid and api.facts["baseUrl"] == api.url + "/v1"
+    assert api.facts["faults"] == ["odd-status"]
+    assert api.send("GET", "/health").status == 200
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, b"", b"") and not os.path.exists(path)
+
+
+def test_a_second_server_on_the_same_folder_is_refused(spawn, folder):
+    process, api = spawn()
+    second, _ = spawn()
+    assert second.wait(20) == 1 and b"another local server has the folder" in second.stderr.read()
+    with pytest.raises(FolderInUse):
+        LocalServer(folder).start()
+    assert os.path.exists(os.path.join(folder, "server.json")) and api.send("GET", "/health").status == 200
+
+
+@pytest.mark.parametrize("number,first", [(signal.SIGTERM, "trap '' TERM"), (signal.SIGINT, "true")])
+def test_a_signal_ends_the_server_and_all_process_groups(spawn, number, first):
+    process, api = spawn()
+    task = api.create(api.fence("bash", first, "sleep 61 & echo $!", "wait; wait; sleep 60"))
+    pid = int(first_output(api, task))
+    process.send_signal(number)
+    assert process.wait(20) == 0
+    wait_until(lambda: not is_alive(pid))
+
+
+def test_what_was_answered_before_a_kill_is_there_after_it(spawn):
+    process, api = spawn()
+    done_task, events, done = api.run(api.fence("sh", "echo answer; echo 1 > artifacts/a.csv"))
+    slot = api.api("POST", "/files", {"filename": "f.txt"}).json
+    api.send("PUT", slot["uploadUrl"], b"content", {"Content-Type": "application/octet-stream"})
+    running = api.create(api.fence("sh", "echo $$; exec sleep 60"))
+    pid = int(first_output(api, running))
+    waiting = api.api("POST", "/tasks/%s/prompts" % running["id"], {"prompt": api.fence("sh", "echo after")}).json
+    process.kill()
+    process.wait(20)
+    _, again = spawn()
+    assert (again.key, again.url) == (api.key, api.url)
+    assert again.stream(done_task["id"])[:2] == (events, done)
+    assert again.api("GET", "/workspaces/%s/artifacts/a.csv" % done_task["workspaceId"]).body == b"1\n"
+    assert again.api("GET", "/tasks").json["total"] == 2
+    _, end, _ = again.stream(running["id"])
+    assert end["finalResult"] == "after"
+    prompts = again.api("GET", "/tasks/" + running["id"]).json["prompts"]
+    assert [(p["id"] == waiting["promptId"], p["status"]) for p in prompts] == [(True, "succeeded"), (False, "failed")]
+    told = again.api("GET", "/tasks/%s/prompts/%s/events" % (running["id"], prompts[1]["id"])).json["events"]
+    assert "stopped while this prompt ran" in again.words(told)[-1]
+    wait_until(lambda: not is_alive(pid))
+    used = again.create(again.fence("sh", "cat f.txt"), files=[{"id": slot["id"], "filename": "f.txt"}])
+    assert again.stream(used["id"])[1]["finalResult"] == "content"
+
+
+def test_every_create_answered_while_it_is_killed_is_there_after(spawn):
+    process, api = spawn()
+    ids = []
+    for number in range(30):
+        ids.append(api.create("task %d" % number)["id"])
+    process.kill()
+    process.wait(20)
+    _, again = spawn()
+    assert [t["id"] for t in again.api("GET", "/tasks").json["data"]] == ids[::-1]
+    assert {again.finish(i)["status"] for i in ids} <= {"completed", "failed"}
+
+
+def test_an_event_line_cut_off_by_a_kill_is_removed(start, folder):
+    api = start()
+    task = api.create(api.fence("sh", "echo here; sleep 60"))
+    first_output(api, task)
+    prompt_id = api.api("GET", "/tasks/" + task["id"]).json["prompts"][0]["id"]
+    path = os.path.join(folder, "events", prompt_id + ".jsonl")
+    with open(path, "rb") as file:
+        whole = file.read()
+    api.server.close()
+    with open(path, "wb") as file:
+        file.write(whole + b'{"seq": 99, "half')
+    import sqlite3
+    database = sqlite3.connect(os.path.join(folder, "state.sqlite"))
+    with database:
+        database.execute("UPDATE prompts SET status='running', completed=NULL")
+    database.close()
+    events, done, _ = start().stream(task["id"])
+    assert [e["seq"] for e in events] == list(range(len(events))) and done["status"] == "failed"
+
+
+def test_closing_ends_what_runs_and_says_so_after(start):
+    api = start()
+    task = api.create(api.fence("sh", "echo $$; sleep 60"))
+    pid = int(first_output(api, task))
+    api.server.close()
+    api.server.close()
+    wait_until(lambda: not is_alive(pid))
+    again = start()
+    events, done, _ = again.stream(task["id"])
+    assert done["status"] == "failed" and "stopped while" in again.words(events)[-1]
+    assert (again.key, again.url) == (api.key, api.url)
+
+
+def test_a_key_or_port_may_be_given(start):
+    api = start(key="rbk_mine")
+    assert api.key == "rbk_mine" and api.api("GET", "/tasks").status == 200
+    api.server.close()
+    assert start().key == "rbk_mine"
+
+
+def test_it_ends_by_itself_when_idle_but_not_while_something_runs(spawn, folder):
+    process, api = spawn(idle_seconds=0.4)
+    task = api.create(api.fence("sh", "sleep 1; echo late"))
+    assert api.stream(task["id"])[1]["finalResult"] == "late"
+    assert process.wait(20) == 0
+    assert not os.path.exists(os.path.join(folder, "server.json"))
