@@ -65,6 +65,20 @@ def test_exit_codes_in_the_text_exist(path):
     assert named - exit_codes() == set()
 
 
+def codes_in_the_code():
+    """Return every error code that the client's side of scripts/ gives by name."""
+    found = set()
+    for module in modules():
+        if not module.name.startswith("rebyte_local"):
+            found |= set(re.findall(r'\bcode="([a-z_]+)"', read(module.path)))
+    classes = vars(importlib.import_module("rebyte_wire.errors")).values()
+    return found | {kind.default_code for kind in classes if hasattr(kind, "default_code")}
+
+
+def test_every_error_code_is_in_the_reference():
+    assert [code for code in sorted(codes_in_the_code()) if "`%s`" % code not in read("references", "errors.md")] == []
+
+
 def variables():
     """Return the names of the environment variables that the code says it reads."""
     return set(dict(importlib.import_module("rebyte_commands.environment").VARIABLES))
