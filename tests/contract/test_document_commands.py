@@ -150,6 +150,16 @@ def test_the_first_lines_of_the_skill_work_in_every_shell(shell, tmp_path):
         assert status == 0, printed
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_skill_works_through_a_link_with_a_blank_in_a_bare_world(shell, tmp_path):
+    link = tmp_path / "my skills"
+    link.symlink_to(ROOT)
+    text = setup_block().replace(ROOT, str(link)) + "rebyte run --dry-run --field body.prompt 'Say hello.'"
+    environ = {"PATH": os.environ["PATH"], "LC_ALL": "C", "PYTHONSAFEPATH": "1", "REBYTE_API_KEY": "sample"}
+    status, printed = run_block([shell, "-c", text], tmp_path, environ)
+    assert (status, printed) == (0, "Say hello.\n")
+
+
 @each_run_document
 def test_documents_shown_as_json_are_json(path):
     for fence in fences(path):
