@@ -1,10 +1,13 @@
 """`make check`: the sizes that have a limit, then the linters that are installed; not zero when one says no."""
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 
 from project_tree import ROOT, SCRIPTS, files_under, modules, read
 
@@ -13,12 +16,12 @@ TRACKED_KILOBYTES_MOST = 700
 CLIENT_LINES_MOST = 1500
 SKILL_TOKENS_MOST = 2000
 FILE_LINES_MOST = 300
-# program -> its arguments; run only where it is installed.
+# program -> its arguments; run only where it is installed. "." is the bundle as git would ship it, under its own name.
 LINTERS = (
     ("ruff", ["check", "--no-cache", "--select", "E4,E7,E9,F,W", "scripts", "tests", "examples"]),
-    ("agentskills", ["validate", ROOT]),
-    ("skill-scanner", ["scan", ROOT]),
-    ("skillcheck", [ROOT]),
+    ("agentskills", ["validate", "."]),
+    ("skill-scanner", ["scan", "."]),
+    ("skillcheck", ["."]),
 )
 
 
@@ -51,12 +54,23 @@ def sizes() -> list[tuple]:
     ]
 
 
-def lint(program: str, arguments: list) -> bool:
+def unpack(folder: str) -> str:
+    """Lay out what the last commit ships as `skill-as-a-service` below a folder; return its path."""
+    bundle = os.path.join(folder, "skill-as-a-service")
+    done = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if done.returncode:
+        shutil.copytree(ROOT, bundle)
+    else:
+        tarfile.open(fileobj=io.BytesIO(done.stdout)).extractall(bundle, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+    return bundle
+
+
+def lint(program: str, arguments: list, bundle: str) -> bool:
     """Run one linter; True when it has nothing to say or is not here."""
     if not shutil.which(program):
         print("%-36s not installed, not run" % program)
         return True
-    done = subprocess.run([program] + arguments, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    done = subprocess.run([program] + [bundle if word == "." else word for word in arguments], cwd=bundle, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)
     print("%-36s %s" % (program, "fine" if done.returncode == 0 else "exit %d" % done.returncode))
     if done.returncode:
@@ -70,8 +84,10 @@ def main() -> int:
     for what, much, most, unit in sizes():
         fine = fine and much <= most
         print("%-36s %5d of %5d %s%s" % (what, much, most, unit, "" if much <= most else "   TOO MUCH"))
-    for program, arguments in LINTERS:
-        fine = lint(program, arguments) and fine
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = unpack(folder)
+        for program, arguments in LINTERS:
+            fine = lint(program, arguments, bundle) and fine
     return 0 if fine else 1
 
 
