@@ -37,7 +37,7 @@ def artifacts(session, options):
     try:
         return {"list": list_, "get": get, "put": put, "delete": delete}[options.action](session, options, workspace)
     except NotFound as problem:
-        problem.hint = problem.hint or "if %s is a task made elsewhere, pass its workspaceId" % options.id
+        problem.hint = "if %s is a task made elsewhere, pass the workspaceId that create printed" % options.id
         raise
 
 

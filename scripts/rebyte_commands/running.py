@@ -49,6 +49,8 @@ def _end_badly(session, problem):
         session.complain("stdout is closed, so the document was not delivered")
         return EXIT_UNEXPECTED
     error, code = describe(problem)
+    verb = session.options.verb + " " if session.options.verb else ""
+    error.setdefault("hint", "see: rebyte_cli.py %s--help" % verb)
     session.complain(". ".join(error[part].rstrip(".") for part in ("message", "hint") if error.get(part)))
     if not session.printed and not session.options.field and session.form == "json":
         _print_error(session, problem, error)

@@ -52,13 +52,13 @@ def add_start_flags(parser):
 
 def read_prompt(options, stdin=None):
     """Return the prompt from the one place it was given in; raises InputError for none or several."""
-    given = [text for text in (options.prompt, options.prompt_flag) if text is not None]
-    if options.prompt_file is not None:
-        given.append(_read_text(options.prompt_file, stdin or sys.stdin))
+    given = [text for text in (options.prompt, options.prompt_flag, options.prompt_file) if text is not None]
     if len(given) != 1:
         stolen = "; --skills took every word after it" if not given and options.skills else ""
         raise InputError("%s prompt was given%s" % ("no" if not given else "more than one", stolen), code="usage",
                          hint="pass it as one argument, as --prompt TEXT or as --prompt-file FILE (- for stdin)")
+    if options.prompt_file is not None:
+        given = [_read_text(options.prompt_file, stdin or sys.stdin)]
     # Under LC_ALL=C words arrive with surrogates; the bytes behind them are what was meant.
     return os.fsencode(given[0]).decode("utf-8", "replace") if _has_surrogates(given[0]) else given[0]
 

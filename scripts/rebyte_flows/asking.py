@@ -7,7 +7,7 @@ from rebyte_flows.stream import object_in
 from rebyte_flows.times import seconds_of
 from rebyte_wire.errors import AuthError, InputError, RebyteError
 from rebyte_wire.sse import Decoder
-from rebyte_wire.status import task_status
+from rebyte_wire.status import outcome_of
 
 QUIET_SECONDS = 1.0
 
@@ -17,7 +17,7 @@ def open_question(client, task_id, answered=()):
 
     Reads what the stream replays until it falls silent for a second. A deployment without a stream asks nothing.
     """
-    if task_status(client.get_task(task_id)):
+    if outcome_of(client.get_task(task_id).get("status")):
         return None
     try:
         last = _last_event(client, task_id)

@@ -5,7 +5,7 @@ import time
 
 from rebyte_flows.orders import digest_of_prompt
 from rebyte_flows.times import seconds_of
-from rebyte_wire.errors import AuthError, NotFound, OutcomeUnknown, RebyteError, RouteMissing
+from rebyte_wire.errors import AuthError, LedgerUnwritable, NotFound, OutcomeUnknown, RebyteError, RouteMissing
 
 LOOKS_AFTER_SECONDS = (2, 10, 30)
 PAGE_ROWS = 100
@@ -38,13 +38,25 @@ def settle_row(client, ledger, row, *, say=None, sleep=time.sleep, clock=time.ti
     for due in looks_due(clock() - failed_at):
         if not _wait(client, failed_at + due - clock(), sleep):
             break
-        candidates = found_for(settle(client, ledger), row)
+        candidates = found_for(_settle_forgiving(client, ledger, say), row)
         now = ledger.row(row.id)
         if now.is_started():
             if say:
                 say("found it: the service had accepted it")
             return now
-    raise _still_unknown(row, candidates)
+    raise still_unknown(row, candidates)
+
+
+def _settle_forgiving(client, ledger, say):
+    """Look once; a look that fails proves nothing and hides nothing."""
+    try:
+        return settle(client, ledger)
+    except LedgerUnwritable:
+        raise
+    except RebyteError as problem:
+        if say:
+            say("the look failed: %s" % problem.message)
+        return []
 
 
 def looks_due(since):
@@ -191,7 +203,8 @@ def _wait(client, seconds, sleep):
     return True
 
 
-def _still_unknown(row, candidates):
+def still_unknown(row, candidates=()):
+    """Return the error for a start whose outcome looking did not prove."""
     return OutcomeUnknown(
         "the service may have accepted this start, and looking did not prove it", outcome="unknown",
         hint="type the same line again later to look once more; --again starts a second paid task knowingly",

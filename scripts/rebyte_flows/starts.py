@@ -7,7 +7,7 @@ import time
 from rebyte_flows import reruns
 from rebyte_flows.flight import Flight
 from rebyte_flows.orders import digest_of_prompt
-from rebyte_flows.settling import settle_row
+from rebyte_flows.settling import settle_row, still_unknown
 from rebyte_wire.errors import (
     DeadlineReached, GuardRefused, LedgerUnwritable, NotRecorded, OutcomeUnknown, RebyteError)
 
@@ -109,7 +109,13 @@ class Starter:
         return None if number is None else Started(self.ledger.row(number), answer)
 
     def _settle(self, row):
-        return settle_row(self.client, self.ledger, row, say=self.say, sleep=self.sleep, clock=self.clock)
+        try:
+            return settle_row(self.client, self.ledger, row, say=self.say, sleep=self.sleep, clock=self.clock)
+        except Exception:
+            raise
+        except BaseException as interrupt:
+            # An interrupt does not make an unknown start any less unknown.
+            raise still_unknown(row) from interrupt
 
     def _wait_for_other(self, row):
         """Wait while another live run is at this row; the slice ends the wait."""
@@ -130,7 +136,9 @@ class Starter:
         except _Taken:
             return None, None
         except BaseException as problem:
-            self._record_failure(claim, problem)
+            outcome = self._record_failure(claim, problem)
+            if outcome == "unknown" and not isinstance(problem, Exception):
+                raise still_unknown(self.ledger.row(claim.number)) from problem
             raise
         finally:
             if notice:
@@ -174,9 +182,9 @@ class Starter:
         return answer
 
     def _record_failure(self, claim, problem):
-        """Write down what is known; the problem itself goes on to the caller."""
+        """Write down what is known and return it; the problem itself goes on to the caller."""
         if claim.number is None:
-            return
+            return "not_sent"
         outcome = getattr(problem, "outcome", None) or ("unknown" if claim.sent else "not_sent")
         reason = problem.message if isinstance(problem, RebyteError) else type(problem).__name__
         try:
@@ -186,6 +194,7 @@ class Starter:
             pass
         if isinstance(problem, OutcomeUnknown):
             problem.details = dict(problem.details or {}, row=claim.number)
+        return outcome
 
 
 class _Taken(Exception):

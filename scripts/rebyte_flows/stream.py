@@ -12,7 +12,7 @@ from rebyte_flows.pump import CUT, ENDED, QUIET, Pump
 from rebyte_flows.sightings import Sightings
 from rebyte_wire.errors import AuthError, DeadlineReached, NetworkError, NotFound, RebyteError, RouteMissing
 from rebyte_wire.sse import Decoder
-from rebyte_wire.status import outcome_of, task_status
+from rebyte_wire.status import outcome_of
 
 QUIET_LOOK_SECONDS = 15
 QUESTION_GRACE_SECONDS = 1.5
@@ -228,7 +228,7 @@ class _Watch:
 def status_of(task, prompt_id=None):
     """Return completed, failed or canceled for a prompt of a task (else the whole task), or None while it runs."""
     if prompt_id is None:
-        return task_status(task)
+        return outcome_of(task.get("status"))
     for prompt in task.get("prompts") or []:
         if isinstance(prompt, dict) and prompt.get("id") == prompt_id:
             return outcome_of(prompt.get("status"))

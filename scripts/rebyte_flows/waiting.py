@@ -6,7 +6,7 @@ from collections import deque
 
 from rebyte_flows.asking import question_in_content
 from rebyte_wire.errors import AuthError, DeadlineReached, NotFound, RebyteError
-from rebyte_wire.status import task_status
+from rebyte_wire.status import outcome_of
 
 REQUESTS_PER_SECOND = 1.1
 LIST_EVERY_SECONDS = 2.5
@@ -93,7 +93,7 @@ class _Waiting:
         except RebyteError as problem:
             self._forgive(problem)
             return 1, None
-        status = task_status(task)
+        status = outcome_of(task.get("status"))
         if status:
             return 1, Ended(task_id, status, task)
         visit = self.visits[task_id] = self.visits.get(task_id, 0) + 1

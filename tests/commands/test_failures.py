@@ -1,0 +1,274 @@
+"""What an agent sees when something is wrong: one document or one line, a hint, the right exit code, no traceback, no key."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from rebyte_local.server import LocalServer
+
+from .conftest import DOOR, creates
+
+CANARY = "rbk_canary_0123456789"
+UUID = "550e8400-e29b-41d4-a716-446655440000"
+
+
+@pytest.fixture
+def odd(world, monkeypatch):
+    """A service that answers every request with what the test says: odd(status, body, headers)."""
+    answer = {}
+
+    class Odd(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self):
+            length = int(self.headers.get("Content-Length") or 0)
+            self.rfile.read(length)
+            self.send_response(answer["status"])
+            for name, value in answer["headers"].items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(answer["body"])))
+            self.end_headers()
+            self.wfile.write(answer["body"])
+
+        do_GET = do_POST = do_PATCH = do_DELETE = answer
+
+        def log_message(self, *words):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Odd)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    monkeypatch.setenv("REBYTE_BASE_URL", "http://127.0.0.1:%d" % server.server_port)
+    monkeypatch.setenv("REBYTE_API_KEY", CANARY)
+    monkeypatch.setenv("REBYTE_MAX_WAIT", "1")
+
+    def says(status, body, **headers):
+        body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        answer.update(status=status, body=body, headers=dict({"Content-Type": "application/json"}, **headers))
+    yield says
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def is_clean(ran, code):
+    """Check that a command failed as promised: exit code, one error document with a hint, one line, no traceback, no key."""
+    assert ran.code == code, ran
+    assert ran.error["message"] and ran.error["hint"], ran
+    assert "Traceback" not in ran.err and CANARY not in ran.out + ran.err
+    assert ran.err.splitlines()[-1].startswith("rebyte: ")
+    return True
+
+
+@pytest.mark.parametrize("status, body, code", [
+    (401, {"error": {"code": "invalid_api_key", "message": "bad key"}}, 4),
+    (403, {"error": {"code": "insufficient_scopes", "message": "no"}}, 4),
+    (404, {"error": {"code": "not_found", "message": "no such task"}}, 5),
+    (404, b"<html>nothing here</html>", 5),
+    (410, b"gone", 5),
+    (400, {"error": "plain words"}, 2),
+    (400, {"error": None}, 2),
+    (422, [1, 2], 2),
+    (400, {"message": "older form"}, 2),
+    (200, b"<html><body>Please log in</body></html>", 12),
+    (200, b"", 12),
+    (200, [1], 12),
+    (200, b'"text"', 12),
+    (200, b"[" * 5_000_000, 12),
+    (200, b'{"n":' + b"9" * 5000 + b"x}", 12),
+    (200, b'{"a":1', 12),
+    (302, b"", 10),
+])
+def test_an_odd_answer_to_a_read_is_a_clear_error(odd, rebyte, status, body, code):
+    odd(status, body, **({"Location": "http://elsewhere.example/"} if status == 302 else {}))
+    assert is_clean(rebyte("get", UUID), code)
+
+
+@pytest.mark.parametrize("status, body, code", [
+    (500, {"error": {"code": "internal_error", "message": "boom"}}, 8), (502, b"<html>bad gateway</html>", 8),
+    (503, b"<html/>", 8), (504, b"", 8), (408, b"", 8), (303, b"", 8), (200, b"", 8), (201, {"status": "running"}, 8),
+    (201, b"<html/>", 8), (201, [1], 8), (400, {"error": {"code": "validation_error", "message": "prompt"}}, 2),
+    (401, {"error": {"code": "invalid_api_key", "message": "no"}}, 4), (302, b"", 10), (429, b"", 11)])
+def test_an_odd_answer_to_a_paid_start_is_unknown_unless_it_surely_was_not_made(odd, rebyte, status, body, code):
+    odd(status, body, **({"Location": "http://elsewhere.example/"} if status < 400 else {"Retry-After": "100"} if status == 429 else {}))
+    ran = rebyte("create", "hello")
+    assert is_clean(ran, code)
+    if code == 8:
+        assert any("--again" in step["run"] for step in ran.document["next"])
+
+
+def test_unknown_words_and_missing_fields_pass_through(odd, rebyte):
+    odd(200, {"id": UUID, "status": "simmering", "executor": None, "prompts": "odd", "extra": {"a": [1]}})
+    assert rebyte("get", UUID).document["status"] == "simmering"
+    ran = rebyte("result", UUID)
+    assert ran.code in (12, 75) and "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("words", [("list",), ("get", UUID), ("create", "x"), ("run", "x"), ("cancel", UUID), ("upload", "numbers.csv"),
+                                   ("artifacts", "list", UUID), ("api", "GET", "/tasks"), ("share", UUID, "public")])
+def test_no_key_says_where_to_get_one(rebyte, monkeypatch, words):
+    monkeypatch.delenv("REBYTE_API_KEY")
+    ran = rebyte(*words)
+    assert is_clean(ran, 4) and ran.error["code"] == "missing_api_key" and "REBYTE_API_KEY" in ran.error["hint"]
+
+
+@pytest.mark.parametrize("key, code", [(CANARY + "\n", 4), (CANARY, 4), ("canary\x07" + CANARY, 4), ("canary\u20ac" + CANARY, 4), ("   ", 4)])
+def test_a_wrong_key_is_told_apart_and_never_shown(rebyte, monkeypatch, key, code, world):
+    monkeypatch.setenv("REBYTE_API_KEY", key)
+    assert is_clean(rebyte("create", "hello", "--file", "numbers.csv"), code)
+
+
+def test_the_key_is_in_no_file_no_argument_and_no_address(rebyte, server, monkeypatch, tmp_path, world):
+    with LocalServer(str(tmp_path / "canary"), key=CANARY) as other:
+        monkeypatch.setenv("REBYTE_BASE_URL", other.url)
+        monkeypatch.setenv("REBYTE_API_KEY", CANARY)
+        outputs = [rebyte("run", "hello", "--file", "numbers.csv", "--out", "r"), rebyte("get", UUID), rebyte("create", "x", "--file", "none"),
+                   rebyte("list", "--debug"), rebyte("api", "GET", "/nowhere", "--debug")]
+        assert all("api_key=" not in seen["path"] and CANARY not in json.dumps(seen) for seen in other.requests)
+    assert all(CANARY not in ran.out + ran.err for ran in outputs)
+    for path in list((tmp_path / "state").rglob("*")) + list(world.rglob("*")):
+        assert not path.is_file() or CANARY.encode() not in path.read_bytes(), path
+
+
+def test_a_refused_port_and_an_unknown_host_were_never_sent(rebyte, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("REBYTE_BASE_URL", "http://127.0.0.1:%d" % port)
+    monkeypatch.setenv("REBYTE_MAX_WAIT", "2")
+    assert is_clean(rebyte("create", "hello"), 10)
+    monkeypatch.setenv("REBYTE_BASE_URL", "https://no-such-host.invalid")
+    ran = rebyte("create", "hello")
+    assert is_clean(ran, 10) and ran.error["code"] in ("dns_failed", "proxy_refused")
+
+
+@pytest.mark.parametrize("base", ["file:///etc/passwd", "ftp://127.0.0.1", "http://api.example.com", "http://user:pw@127.0.0.1", "nonsense", "https://"])
+def test_an_address_that_cannot_be_right_is_refused_before_anything(rebyte, monkeypatch, base):
+    monkeypatch.setenv("REBYTE_BASE_URL", base)
+    assert is_clean(rebyte("get", UUID), 2)
+
+
+def test_another_base_url_needs_a_key_of_its_own(rebyte, server, tmp_path):
+    with LocalServer(str(tmp_path / "other")) as other:
+        assert is_clean(rebyte("list", "--base-url", other.url), 4) and other.requests == []
+        key = tmp_path / "key"
+        key.write_text(other.key + "\r\n")
+        ran = rebyte("list", "--base-url", other.url, "--api-key-file", str(key))
+        assert ran.code == 0 and "speaking to " + other.url in ran.err
+
+
+@pytest.mark.parametrize("words, why", [
+    (("run",), "no prompt"), (("run", "a", "--prompt", "b"), "more than one"), (("run", "   "), "empty"), (("run", "x" * 100_001), "100001"),
+    (("run", "x", "--file-id", "nonsense"), "ID=NAME"), (("run", "x", "--repo", "no"), "OWNER/REPO"), (("run", "x", "--branch", "b"), "--repo"),
+    (("run", "x", "--max-wait", "soon"), "max-wait"), (("run", "x", "--once", "@n"), "name"), (("get",), "ID"), (("frobnicate",), "verb"),
+    (("run", "x", "--prompt-file", "missing"), "more than one"), (("run", "--prompt-file", "missing"), "missing"),
+    (("api", "TRACE", "/x"), "TRACE"), (("api", "POST", "/tasks", "--body", "{"), "JSON"), (("artifacts", "put", UUID), "path"),
+    (("list", "--limit", "-1"), "limit")])
+def test_bad_input_is_named_before_anything_is_sent(rebyte, server, words, why):
+    ran = rebyte(*words)
+    assert is_clean(ran, 2) and why in ran.error["message"] + ran.error["hint"]
+    assert creates(server) == []
+
+
+def test_with_field_or_text_stdout_stays_empty_and_stderr_speaks(rebyte):
+    for words in (("get", UUID, "--field", "status"), ("get", UUID, "--text")):
+        ran = rebyte(*words)
+        assert (ran.code, ran.out) == (5, "") and ran.err.startswith("rebyte: ")
+
+
+def test_a_field_that_is_not_there_names_those_that_are(rebyte):
+    ran = rebyte("list", "--field", "nope")
+    assert ran.code == 2 and ran.out == "" and "total" in ran.err
+
+
+def test_hostile_text_is_harmless_on_a_terminal_and_ascii_elsewhere(rebyte, server):
+    server.faults.enable("hostile-text")
+    made = rebyte("run", "hello").document["id"]
+    for words in (("run", "hello"), ("result", made), ("list",), ("watch", made)):
+        assert rebyte(*words).out.isascii()
+        text = rebyte(*words, "--text").out
+        assert not set(text) & set("\x1b\x07\x9b\u202e\u2066\u200b\ufeff\r"), words
+
+
+# As a process: what cannot be seen from inside
+
+
+@pytest.mark.parametrize("env", [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"HOME": ""}, {"PYTHONSAFEPATH": "1"}])
+def test_it_works_in_a_bare_environment(shell, env):
+    ran = shell("run", "```bash run\necho gr\u00fc\u00dfe \u2713\n```", env=env)
+    assert ran.code == 0 and ran.document["answer"] == "gr\u00fc\u00dfe \u2713", ran
+
+
+def test_it_works_isolated_through_a_link_and_from_a_read_only_folder(world, tmp_path, server):
+    scripts = tmp_path / "skill" / "scripts"
+    shutil.copytree(os.path.dirname(DOOR), str(scripts))
+    for folder, _, _ in os.walk(str(scripts)):
+        os.chmod(folder, 0o555)
+    os.symlink(str(scripts / "rebyte_cli.py"), str(tmp_path / "link.py"))
+    done = subprocess.run([sys.executable, "-I", str(tmp_path / "link.py"), "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.returncode == 0 and json.loads(done.stdout)["total"] == 0
+    for folder, _, _ in os.walk(str(scripts)):
+        os.chmod(folder, 0o755)
+
+
+def test_no_home_at_all_falls_back_to_a_private_temp_folder_and_says_so(shell, tmp_path, monkeypatch):
+    temp = tmp_path / "t"
+    temp.mkdir()
+    (tmp_path / "nohome").write_text("a file, not a folder")
+    env = {"HOME": str(tmp_path / "nohome"), "TMPDIR": str(temp), "REBYTE_STATE_DIR": ""}
+    ran = shell("create", "hello", env=env)
+    folders = list(temp.iterdir())
+    assert ran.code == 0 and "REBYTE_STATE_DIR" in ran.err and [oct(folder.stat().st_mode)[-3:] for folder in folders] == ["700"]
+    refused = shell("create", "more", env=dict(env, REBYTE_MAX_TASKS_PER_DAY="5"))
+    assert refused.code == 7 and refused.error["code"] == "guard_no_ledger"
+
+
+def test_a_closed_stdout_is_no_traceback_and_no_delivery(world):
+    done = subprocess.run([sys.executable, DOOR, "run", "hello"], stdout=None, stderr=subprocess.PIPE, preexec_fn=lambda: os.close(1))
+    assert done.returncode == 1 and b"stdout is closed" in done.stderr and b"Traceback" not in done.stderr
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, DOOR, "run", "hello"], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert done.returncode == 1 and b"Traceback" not in done.stderr and b"Exception ignored" not in done.stderr
+
+
+def test_a_full_disk_at_stdout_is_told(world):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, DOOR, "list"], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1 and b"Traceback" not in done.stderr
+
+
+def test_an_old_python_gets_one_line_and_two():
+    found = [path for path in (shutil.which("python3.7"), shutil.which("python3.6"), shutil.which("python2.7")) if path]
+    found += [str(path) for root in (Path(os.environ.get("PYENV_ROOT") or "/nowhere"),) for path in root.glob("versions/[23].[67]*/bin/python")]
+    runs = [(path, subprocess.run([path, DOOR, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)) for path in found]
+    runs = [(path, done) for path, done in runs if b"pyenv" not in done.stderr[:6]]
+    if not runs:
+        pytest.skip("no Python older than 3.8 here")
+    for path, done in runs:
+        assert done.returncode == 2 and done.stderr.count(b"\n") == 1 and b"3.8" in done.stderr, path
+
+
+@pytest.mark.parametrize("kind", ["read-only", "a file"])
+def test_a_state_folder_that_cannot_be_written_means_nothing_is_sent(shell, server, tmp_path, kind):
+    path = tmp_path / "bad"
+    if kind == "a file":
+        path.write_text("x")
+    else:
+        path.mkdir(mode=0o500)
+        if os.access(str(path), os.W_OK) and os.getuid() == 0:
+            pytest.skip("root writes everywhere")
+    ran = shell("create", "hello", env={"REBYTE_STATE_DIR": str(path)})
+    assert ran.code == 7 and creates(server) == [] and "REBYTE_STATE_DIR" in ran.error["hint"]
