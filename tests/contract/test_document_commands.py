@@ -102,9 +102,10 @@ def reader(tmp_path):
         try:
             yield folder, environ
         finally:
-            subprocess.run([sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py"), "local", "stop"],
-                           env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                           timeout=BLOCK_SECONDS)
+            if (state / "local").exists():
+                subprocess.run([sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py"), "local", "stop"],
+                               env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, timeout=BLOCK_SECONDS)
 
 
 def run_block(argv, folder, environ):
