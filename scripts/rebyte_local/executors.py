@@ -42,8 +42,6 @@ def rehearse(run):
             return False, _failure_words("the %s fence" % kind, code, errors)
         if out.text():
             said.append(out.text())
-    if run.service.faults.is_on("question"):
-        run.ask("May this task end now?", ["Yes", "No"])
     if not steps:
         return True, NOTHING_TO_RUN
     return True, "\n".join(said)[:ANSWER_LIMIT_CHARS] or "The fences ran and wrote nothing to stdout."

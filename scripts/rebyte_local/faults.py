@@ -137,16 +137,16 @@ class Faults:
             self._counts[(name, key)] = before + step
             return before
 
-    def strikes(self, name, request=""):
-        """Count a request and say whether it is an N-th one; False when the fault is off or does not concern it."""
-        value, only = self._on.get(name, (None, None))
-        if name not in self._on or (only and not request.startswith(only)):
-            return False
-        return (self.count(name) + 1) % value == 0
+    def strikes(self, name, request, usual=None):
+        """Count a request and say whether it is an N-th one; False when the fault does not concern it."""
+        return self.concerns(name, request, usual) and (self.count(name) + 1) % self.value(name) == 0
 
-    def concerns(self, name, request):
-        """True when the fault is on and `only`, if given, fits the request."""
-        return name in self._on and request.startswith(self._on[name][1] or "")
+    def concerns(self, name, request, usual=None):
+        """True when the fault is on and the request begins with `only`, or without `only` matches `usual`."""
+        if name not in self._on:
+            return False
+        only = self._on[name][1]
+        return request.startswith(only) if only else usual is None or usual.fullmatch(request) is not None
 
     def describe(self):
         """The faults that are on, as the command line names them."""

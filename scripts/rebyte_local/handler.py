@@ -43,11 +43,6 @@ class Handler(BaseHTTPRequestHandler):
     timeout = IDLE_SECONDS
     body = None
 
-    def setup(self):
-        """Let the server know of the connection, so that it can end it."""
-        super().setup()
-        self.server.add_connection(self.connection)
-
     def finish(self):
         """Close the connection without complaint when the peer is gone."""
         try:
@@ -135,8 +130,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.close_connection and not (self.body and self.body.ended):
             self._linger()
 
+    def _drain(self):
+        if not self.body.drain(DRAIN_LIMIT_BYTES):
+            self.close_connection = True
+
     def _send_file(self, answer):
-        self.body.drain(DRAIN_LIMIT_BYTES)
+        self._drain()
         try:
             file = open(answer.path, "rb")
         except FileNotFoundError:
@@ -154,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
                 left -= len(piece)
 
     def _send_stream(self, answer):
-        self.body.drain(DRAIN_LIMIT_BYTES)
+        self._drain()
         is_chunked = self.request_version != "HTTP/1.0"
         self.connection.sendall(self._head(answer, None))
         chunks = iter(answer.chunks)

@@ -9,7 +9,7 @@ STYLE = """
 * {{ box-sizing: border-box; }}
 body {{ margin: 0 auto; max-width: 62rem; padding: 2rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }}
-header {{ display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: baseline; }}
+header {{ position: sticky; top: 0; padding: .75rem 0; background: var(--paper); display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: baseline; }}
 h1 {{ flex: 1 1 24rem; margin: 0; font-size: 1.35rem; overflow-wrap: anywhere; }}
 a {{ color: var(--run); text-underline-offset: .15em; }}
 .soft {{ color: var(--soft); font-size: .875rem; }}
@@ -24,6 +24,7 @@ pre.prompt {{ max-height: 16rem; overflow: auto; color: var(--soft); }}
 pre.output {{ min-height: 3rem; }}
 pre.output .text {{ font-weight: 600; }} pre.output .stderr {{ color: var(--bad); }} pre.output .note {{ color: var(--soft); }}
 pre.output .ask {{ color: var(--off); font-weight: 600; }}
+ul {{ margin: 0; padding: .8rem 1rem .8rem 2.2rem; border-top: 1px solid var(--line); }}
 table {{ width: 100%; border-collapse: collapse; margin-top: 1.5rem; }}
 td, th {{ padding: .5rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }}
 td.title {{ overflow-wrap: anywhere; }}
@@ -47,17 +48,22 @@ RUN_PAGE = HEAD + """{refresh}<title>{status}: {title}</title></head>
 <body data-stream="{stream}">
 <header><h1>{title}</h1><span id="status" class="badge {status}" role="status">{status}</span></header>
 <p class="soft">local server &middot; {kind} &middot; created {created} UTC &middot; {id}</p>
-{parts}<script nonce="{nonce}">{script}</script></body></html>
+{parts}{files}<script nonce="{nonce}">{script}</script></body></html>
 """
 
 PROMPT_PART = """<section><h2>Prompt</h2><pre class="prompt">{text}</pre>
 <h2>Output &middot; <span class="{status}">{status}</span></h2><pre class="output" id="out-{id}">{output}</pre></section>
 """
 
+FILES_PART = """<section><h2>Files</h2><ul>{rows}</ul></section>
+"""
+
+FILE_ROW = '<li><a href="{address}" download>{name}</a> <span class="soft">{size} bytes</span></li>\n'
+
 SCRIPT = """
 "use strict";
 (function () {
-  var address = document.body.dataset.stream, badge = document.getElementById("status");
+  var address = document.body.dataset.stream;
   if (!address || !window.EventSource) { return; }
   var source = new EventSource(address);
   function isAtEnd() { return window.innerHeight + window.scrollY >= document.body.scrollHeight - 80; }
@@ -74,16 +80,7 @@ SCRIPT = """
   };
   source.addEventListener("end", function (message) {
     source.close();
-    var status = JSON.parse(message.data).status, title = document.querySelector("h1").textContent;
-    if (status === "running") { setTimeout(function () { location.reload(); }, 1000); return; }
-    badge.className = "badge " + status;
-    badge.textContent = status;
-    document.title = status + ": " + title;
-    document.querySelectorAll("h2 span").forEach(function (label) {
-      if (label.textContent === "running" || label.textContent === "pending") {
-        label.textContent = label.className = status === "completed" ? "succeeded" : status;
-      }
-    });
+    setTimeout(function () { location.reload(); }, JSON.parse(message.data).status === "running" ? 1000 : 0);
   });
   source.onerror = function () { source.close(); setTimeout(function () { location.reload(); }, 2000); };
 })();

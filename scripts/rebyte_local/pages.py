@@ -7,14 +7,14 @@ from html import escape
 
 from rebyte_local.answers import Answer, StreamAnswer, not_found
 from rebyte_local.checks import is_uuid
-from rebyte_local.page_parts import LIST_PAGE, LIST_ROW, PROMPT_PART, RUN_PAGE, SCRIPT
+from rebyte_local.page_parts import FILE_ROW, FILES_PART, LIST_PAGE, LIST_ROW, PROMPT_PART, RUN_PAGE, SCRIPT
+from rebyte_local.signing import DOWNLOAD_SECONDS
 from rebyte_local.streams import EVENT_STREAM
 from rebyte_local.timestamps import long_form
 
 LIST_ROWS = 100
 SHOWN_BYTES = 512 * 1024  # of a prompt's events; the end is what matters
 HEARTBEAT_SECONDS = 15.0
-LABELS = {"running": "running", "completed": "completed", "failed": "failed", "canceled": "canceled"}
 
 
 def _page(html, nonce):
@@ -74,7 +74,7 @@ def _show(service, task, door):
     offset = 0
     for prompt in prompts:
         output, offset = _read_output(service, prompt["id"])
-        parts.append(PROMPT_PART.format(id=prompt["id"], text=clean(prompt["text"]), output=output,
+        parts.append(PROMPT_PART.format(id=prompt["id"], text=clean(prompt["text"].rstrip()), output=output,
                                         status=clean(prompt["status"])))
     is_live = status == "running"
     html = RUN_PAGE.format(
@@ -83,8 +83,15 @@ def _show(service, task, door):
         kind="rehearsal, no model" if task["rehearsal"] else "agent program",
         refresh='<noscript><meta http-equiv="refresh" content="3"></noscript>' if is_live else "",
         stream="/%s/%s/stream?prompt=%s&amp;offset=%d" % (door, task["id"], prompts[-1]["id"], offset) if is_live else "",
-        script=SCRIPT)
+        files=_show_files(service, task["workspace"]), script=SCRIPT)
     return _page(html, nonce)
+
+
+def _show_files(service, workspace):
+    rows = "".join(
+        FILE_ROW.format(address=escape(service.sign("GET", ["artifacts", workspace, a["name"]], DOWNLOAD_SECONDS)[0]),
+                        name=clean(a["name"]), size=a["size"]) for a in service.shelves.artifacts(workspace))
+    return FILES_PART.format(rows=rows) if rows else ""
 
 
 def _read_output(service, prompt_id):

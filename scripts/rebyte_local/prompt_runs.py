@@ -64,6 +64,8 @@ class PromptRun:
         self.env = workspaces.environment(self.path, self.scratch)
         try:
             succeeded, answer = self._prepare_and_run()
+            if self.service.faults.is_on("question"):
+                self.ask("May this task end now?", ["Yes", "No"])
             for sentence in workspaces.publish(workspace, self.path):
                 self.emit("stderr", content=sentence)
             if self.halted.is_set():

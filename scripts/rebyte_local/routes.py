@@ -42,6 +42,7 @@ ROUTES = (
     ("GET", "/share/*", pages.show_share),
     ("GET", "/share/*/stream", pages.stream_share),
 )
+CREATE = re.compile(r"POST /v1/tasks")
 LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 HTML_PAGE = "<html>\r\n<head><title>%s</title></head>\r\n<body><center><h1>%s</h1></center><hr><center>nginx</center></body>\r\n</html>\r\n"
 
@@ -97,7 +98,9 @@ def respond(service, request):
         return refused
     function, request.params = find_route(request.method, request.path)
     answer = function(service, request)
-    return disturb_create(service.faults, answer) if function is tasks.create_task else answer
+    if function is tasks.create_task or function is tasks.follow_up:
+        disturb_start(service.faults, "%s %s" % (request.method, request.path), answer)
+    return answer
 
 
 def refuse_by_fault(faults, request):
@@ -124,10 +127,9 @@ def _html_error(status, words):
     return Answer(status, (HTML_PAGE % (words, words)).encode("ascii"), "text/html")
 
 
-def disturb_create(faults, answer):
-    """What the faults of creating do to the answer of an accepted create."""
-    if faults.strikes("drop-after-accept"):
+def disturb_start(faults, line, answer):
+    """What faults do to the answer of an accepted create; with `only`, of the starts whose path begins so."""
+    if faults.strikes("drop-after-accept", line, usual=CREATE):
         raise ConnectionCut()
-    if faults.is_on("cut-answer"):
+    if faults.concerns("cut-answer", line, usual=CREATE):
         answer.cut_at = len(answer.body) // 2
-    return answer

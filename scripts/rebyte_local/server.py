@@ -4,6 +4,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -68,10 +69,11 @@ class HttpServer(ThreadingHTTPServer):
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
-    def add_connection(self, connection):
-        """Remember a connection until it is closed."""
+    def process_request(self, request, client_address):
+        """Remember the connection until it is closed, and give it a thread."""
         with self._guard:
-            self._connections.add(connection)
+            self._connections.add(request)
+        super().process_request(request, client_address)
 
     def shutdown_request(self, request):
         """Close a connection and forget it."""
@@ -247,7 +249,6 @@ def _forget(path):
 
 
 def _raise_file_limit():
-    import resource
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
     if soft < wanted:

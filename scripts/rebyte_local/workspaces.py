@@ -93,7 +93,7 @@ class Workspaces:
     def clone_command(self, repository, branch, workspace_path):
         """(argv, env, target) of the clone; target is /code/<repo>."""
         target = os.path.join(workspace_path, repository.rpartition("/")[2])
-        argv = ["git", "clone", "--quiet", "--branch", branch, "--", self.repository_source(repository), target]
+        argv = ["git", "clone", "--quiet", "--no-hardlinks", "--branch", branch, "--", self.repository_source(repository), target]
         env = {k: v for k, v in os.environ.items() if not k.startswith(("REBYTE_", "GIT_"))}
         env.update(GIT_TERMINAL_PROMPT="0", GIT_ASKPASS="true", GIT_SSH_COMMAND="ssh -oBatchMode=yes")
         return argv, env, target

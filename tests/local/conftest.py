@@ -149,6 +149,15 @@ def api(start):
     return start()
 
 
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory):
+    """A Caller of one server for all tests of a module that leave nothing behind."""
+    with LocalServer(tmp_path_factory.mktemp("steady")) as server:
+        caller = Caller(server.url, server.key)
+        caller.workspace = caller.create("x")["workspaceId"]
+        yield caller
+
+
 @pytest.fixture
 def spawn(folder):
     """spawn(**settings) -> (process, Caller) of `serve` in its own process."""

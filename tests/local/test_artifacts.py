@@ -98,10 +98,10 @@ def test_bytes_that_look_like_the_boundary_come_through(api, workspace):
     [("a.md", b"", "text/plain")], [("noext", b"", "text/plain")], [("../a.csv", b"", "text/csv")], [("", b"", "text/csv")],
     [("%d.csv" % n, b"", "text/csv") for n in range(11)], [("ok.csv", b"", "text/csv"), ("no.py", b"", "text/csv")],
     [("big.zip", b"x" * (10 * 1024 * 1024 + 1), "application/zip")], []])
-def test_an_upload_beyond_the_rules_is_refused_whole(api, workspace, files):
-    reply = put(api, workspace, *files)
+def test_an_upload_beyond_the_rules_is_refused_whole(steady, files):
+    reply = put(steady, steady.workspace, *files)
     assert (reply.status, reply.code) == (400, "validation_error")
-    assert names(api, workspace) == []
+    assert names(steady, steady.workspace) == []
 
 
 def test_ten_files_of_ten_megabytes_are_taken(api, workspace):
@@ -114,8 +114,8 @@ def test_ten_files_of_ten_megabytes_are_taken(api, workspace):
     ("application/json", b"{}"), ("multipart/form-data", b""), ("multipart/form-data; boundary=b", b"--b\r\n"),
     ("multipart/form-data; boundary=b", b"--b\r\nContent-Disposition: form-data; name=\"files\"; filename=\"a.csv\"\r\n\r\nx"),
     ("multipart/form-data; boundary=b", b"--bXX\r\n\r\n"), ("multipart/form-data; boundary=b", b"--b\r\n" + b"x" * 20000)])
-def test_a_malformed_form_is_refused(api, workspace, content_type, body):
-    reply = api.api("POST", "/workspaces/%s/artifacts" % workspace, body, {"Content-Type": content_type})
+def test_a_malformed_form_is_refused(steady, content_type, body):
+    reply = steady.api("POST", "/workspaces/%s/artifacts" % steady.workspace, body, {"Content-Type": content_type})
     assert reply.status == 400
 
 
@@ -134,8 +134,8 @@ def test_signed_uploads_bring_large_files_to_the_store(api, workspace):
 
 
 @pytest.mark.parametrize("files", [None, [], {}, ["x"], [{}], [{"name": "a.py"}], [{"name": "a.csv"}] * 51])
-def test_signed_uploads_have_limits(api, workspace, files):
-    assert api.api("POST", "/workspaces/%s/artifacts/upload-url" % workspace, {"files": files}).code == "validation_error"
+def test_signed_uploads_have_limits(steady, files):
+    assert steady.api("POST", "/workspaces/%s/artifacts/upload-url" % steady.workspace, {"files": files}).code == "validation_error"
 
 
 def test_one_artifact_or_all_are_deleted(api, workspace):

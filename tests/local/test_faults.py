@@ -303,3 +303,12 @@ def test_all_stream_faults_together_still_let_every_event_through(start):
         response.close()
         connection.close()
     assert {"0", "1", "2", "3", "4", "5", "late row 1"} <= said
+
+
+def test_follow_ups_are_dropped_too_when_asked_for(api):
+    task = api.create("x")
+    api.server.faults.enable("drop-after-accept", only="POST /v1/tasks/")
+    api.create("not concerned")
+    with pytest.raises(http.client.RemoteDisconnected):
+        api.api("POST", "/tasks/%s/prompts" % task["id"], {"prompt": "y"})
+    assert len(api.api("GET", "/tasks/" + task["id"]).json["prompts"]) == 2

@@ -33,8 +33,8 @@ def test_a_slot_has_the_documented_fields(api):
     {}, {"filename": ""}, {"filename": 7}, {"filename": "x" * 256}, {"filename": "a/b"}, {"filename": ".."},
     {"filename": "a\\b"}, {"filename": "a\nb"}, {"filename": "a\x00"}, {"filename": "\ud800"},
     {"filename": "a", "contentType": "no type"}, {"filename": "a", "contentType": "a/b\r\nX: y"}])
-def test_a_name_or_type_that_is_none_is_refused(api, body):
-    assert api.api("POST", "/files", body).code == "validation_error"
+def test_a_name_or_type_that_is_none_is_refused(steady, body):
+    assert steady.api("POST", "/files", body).code == "validation_error"
 
 
 def test_a_file_lies_in_the_workspace_before_the_prompt_runs(api):

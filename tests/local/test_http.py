@@ -28,36 +28,36 @@ def speak(api, raw):
 
 
 @pytest.mark.parametrize("method,path", ENDPOINTS)
-def test_no_endpoint_answers_without_the_key(api, method, path):
-    nothing = api.send(method, "/v1" + path, "{}")
-    wrong = api.send(method, "/v1" + path, "{}", {"API_KEY": "rbk_wrong"})
+def test_no_endpoint_answers_without_the_key(steady, method, path):
+    nothing = steady.send(method, "/v1" + path, "{}")
+    wrong = steady.send(method, "/v1" + path, "{}", {"API_KEY": "rbk_wrong"})
     assert (nothing.status, nothing.code) == (401, "missing_api_key")
     assert (wrong.status, wrong.code) == (401, "invalid_api_key")
 
 
 @pytest.mark.parametrize("name", ["API_KEY", "api_key", "Api-Key", "x-api-key"])
-def test_the_key_is_taken_under_its_documented_names(api, name):
-    assert api.send("GET", "/v1/tasks", headers={name: api.key}).status == 200
+def test_the_key_is_taken_under_its_documented_names(steady, name):
+    assert steady.send("GET", "/v1/tasks", headers={name: steady.key}).status == 200
 
 
-def test_health_needs_no_key(api):
-    assert api.send("GET", "/health").json == {"status": "ok", "service": "rebyte-local"}
+def test_health_needs_no_key(steady):
+    assert steady.send("GET", "/health").json == {"status": "ok", "service": "rebyte-local"}
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "localhost.evil.example:80"])
 @pytest.mark.parametrize("path", ["/", "/health", "/v1/tasks"])
-def test_a_host_that_is_not_this_machine_is_refused(api, host, path):
-    assert api.send("GET", path, headers={"Host": host, "API_KEY": api.key}).status == 403
+def test_a_host_that_is_not_this_machine_is_refused(steady, host, path):
+    assert steady.send("GET", path, headers={"Host": host, "API_KEY": steady.key}).status == 403
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:1", "[::1]:8080", "LOCALHOST:99"])
-def test_every_name_of_this_machine_is_taken(api, host):
-    assert api.send("GET", "/health", headers={"Host": host}).status == 200
+def test_every_name_of_this_machine_is_taken(steady, host):
+    assert steady.send("GET", "/health", headers={"Host": host}).status == 200
 
 
-def test_an_unknown_route_and_a_wrong_method_are_told_apart(api):
-    assert (api.api("GET", "/nothing").status, api.api("GET", "/nothing").code) == (404, "not_found")
-    wrong = api.api("DELETE", "/tasks")
+def test_an_unknown_route_and_a_wrong_method_are_told_apart(steady):
+    assert (steady.api("GET", "/nothing").status, steady.api("GET", "/nothing").code) == (404, "not_found")
+    wrong = steady.api("DELETE", "/tasks")
     assert (wrong.status, wrong.headers["Allow"]) == (405, "GET, POST")
 
 
@@ -92,11 +92,11 @@ def test_a_chunked_body_is_read_and_a_broken_one_is_refused(api):
     b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
     b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
     b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n"])
-def test_what_is_no_request_gets_a_clean_refusal(api, raw):
-    answer = speak(api, raw)
+def test_what_is_no_request_gets_a_clean_refusal(steady, raw):
+    answer = speak(steady, raw)
     status = int(answer.split(b" ")[1])
     assert answer.startswith(b"HTTP/1.1 ") and 400 <= status < 600 and b'"error"' in answer
-    assert api.send("GET", "/health").status == 200
+    assert steady.send("GET", "/health").status == 200
 
 
 def test_an_http_1_0_client_gets_a_stream_without_chunks(api):

@@ -100,3 +100,11 @@ def test_a_question_is_readable_on_the_page(api):
             break
     connection.close()
     assert "? Which colour?\n  1. red" in api.send("GET", task["url"]).body.decode()
+
+
+def test_the_page_links_the_files_a_task_left(api):
+    task, _, _ = api.run(api.fence("sh", "echo 1 > 'artifacts/a&b<i>.csv'"))
+    text = api.send("GET", task["url"]).body.decode()
+    assert "a&amp;b&lt;i&gt;.csv</a>" in text
+    address = re.search(r'<li><a href="([^"]+)"', text).group(1).replace("&amp;", "&")
+    assert api.send("GET", address).body == b"1\n"
