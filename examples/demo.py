@@ -168,7 +168,8 @@ def main():
         return 1
     print("\n%.1f seconds, no process left. In the cloud, with REBYTE_API_KEY set, an agent reads the prompt and does the rest:"
           % (time.monotonic() - began))
-    print('  python3 scripts/rebyte_cli.py run "Which month in /code/orders.csv brought in the most?" --file examples/orders.csv')
+    print('  python3 scripts/rebyte_cli.py run "Which month in /code/orders.csv brought in the most?" --file examples/orders.csv'
+          ' --want months.csv --out result')
     return 0
 
 
