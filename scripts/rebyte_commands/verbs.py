@@ -5,6 +5,7 @@ from __future__ import annotations
 VERBS = {
     "run": ("run", "create, follow, answer, files home: one document"),
     "create": ("run", "start and return at once: ids and the live address"),
+    "batch": ("batch", "many tasks from lines or rows, resumable: counts, failures, paths"),
     "result": ("follow", "the document of a task as it stands; --wait goes on to its end; --out brings the files"),
     "wait": ("wait", "wait for tasks: --all or --any; the documents of those that ended"),
     "watch": ("watch", "a task's events, one line each"),
@@ -17,6 +18,7 @@ VERBS = {
     "delete": ("tasks", "delete tasks"),
     "upload": ("files", "upload files for a later task"),
     "artifacts": ("artifacts", "list, get, put or delete the files of a workspace"),
+    "ledger": ("ledger", "what was started from here: list, show, settle, forget"),
     "api": ("api", "any METHOD and PATH of the service"),
     "local": ("local", "the server on this machine: start, stop, status, serve"),
 }

@@ -182,6 +182,10 @@ class Ledger:
         return self._ask("SELECT count(*) FROM starts WHERE claimed_at >= ? AND origin = ? AND kind IN ('task', 'computer') "
                          "AND state IN ('intent', 'created', 'unknown', 'settled')", (moment, self.origin))[0][0]
 
+    def count_all(self):
+        """Return how many rows the ledger has."""
+        return self._ask("SELECT count(*) FROM starts")[0][0]
+
     def is_held(self, row):
         """Tell whether a live process is at this row just now."""
         return row.holder is not None and is_alive(self.state, row.holder)

@@ -61,7 +61,7 @@ class Starter:
         self.client, self.ledger = client, ledger
         self.guards, self.flight = guards or Guards(), flight or Flight()
         self.say, self.clock, self.sleep = say or (lambda text: None), clock, sleep
-        self.uploads = {}
+        self.uploads, self._uploading = {}, threading.Lock()
 
     def __repr__(self):
         return "Starter(%r, %r)" % (self.client, self.guards)
@@ -148,12 +148,14 @@ class Starter:
         return claim.number, self._record(claim.number, order, answer)
 
     def _upload(self, item):
-        """Upload a file once per content; returns what the service takes as an entry of `files`."""
-        known = self.uploads.get((item.sha256, item.name))
-        if known is None:
-            found = self.client.upload_file(item.path, item.name)
-            known = self.uploads[item.sha256, item.name] = {"id": found["id"], "filename": found.get("filename") or item.name}
-        return known
+        """Upload a file once per content and name; returns what the service takes as an entry of `files`."""
+        with self._uploading:
+            lock, found = self.uploads.setdefault((item.sha256, item.name), (threading.Lock(), {}))
+        with lock:
+            if not found:
+                answer = self.client.upload_file(item.path, item.name)
+                found.update(id=answer["id"], filename=answer.get("filename") or item.name)
+        return dict(found)
 
     def _prompts_before(self, order):
         if order.kind != "follow-up":

@@ -1,0 +1,176 @@
+"""batch: many tasks from a file of lines or rows, resumable; typing it again goes on and starts nothing twice."""
+from __future__ import annotations
+
+import os
+
+from rebyte_commands.arguments import count
+from rebyte_commands.batch_lines import read_entries
+from rebyte_commands.interrupts import Interrupted
+from rebyte_commands.output import BUDGET_BYTES, cut_to
+from rebyte_commands.starting import starter_for
+from rebyte_flows.batch import FINAL, Batch, number_equals
+from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, EXIT_RUNNING, EXIT_SOME_FAILED, EXIT_UNKNOWN, RebyteError
+
+EXAMPLES = """examples:
+  rebyte_cli.py batch jobs.jsonl --out results
+  rebyte_cli.py batch rows.csv --template prompt.md --once-field id --max-tasks 100 --out results
+  rebyte_cli.py batch --prompt 'Review the tests' --prompt 'Review the docs' --repo owner/name
+
+A line of jobs.jsonl: {"once":"a","prompt":"...","files":["data.csv"],"executor":"codex","want":["report.pdf"]}
+Type the same line again after a kill, a cut or exit 75: no line is started twice.
+"""
+SHOWN_TASKS = 20
+ROOM_PER_TASK_BYTES = 260
+
+
+def flags(parser):
+    """Declare the flags of batch."""
+    parser.add_argument("file", nargs="?", metavar="FILE", help="JSON lines, or CSV rows with --template; - for stdin")
+    parser.add_argument("--prompt", action="append", default=[], metavar="TEXT", help="one task for each --prompt")
+    parser.add_argument("--template", metavar="F", help="a prompt with {{field}} for each field of a row")
+    parser.add_argument("--once-field", metavar="COL", help="the field that names a row's task")
+    for name, letter, what in (("executor", "E", "executor"), ("model", "M", "model"), ("repo", "OWNER/REPO", "repository"),
+                               ("branch", "B", "branch"), ("workspace", "ID", "workspace")):
+        parser.add_argument("--" + name, metavar=letter, help="the %s of lines that name none" % what)
+    for name, letter in (("skill", "S"), ("file", "PATH"), ("want", "NAME")):
+        parser.add_argument("--" + name, dest=name + "_flag", action="append", default=[], metavar=letter, help="for every line; again for more")
+    parser.add_argument("--no-questions", action="store_true", help="ask the agents to decide instead of asking")
+    parser.add_argument("--bare", action="store_true", help="add no line to the prompts")
+    parser.add_argument("--concurrency", type=count, default=8, metavar="N", help="tasks at once (default 8)")
+    parser.add_argument("--max-tasks", type=count, metavar="N", help="how many tasks this command may start (default 20)")
+    parser.add_argument("--max-failures", type=count, metavar="N", help="start nothing more after N failures")
+    parser.add_argument("--retry", choices=["failed"], help="a second paid task for each line whose task failed")
+    parser.add_argument("--out", metavar="DIR", help="a folder per task and results.jsonl (default: in the state folder)")
+    parser.add_argument("--dry-run", action="store_true", help="check every line, show what would be started, send nothing")
+
+
+def batch(session, options):
+    """Run every line as one task and print counts, failures, paths and one next line."""
+    entries = read_entries(session, options)
+    number_equals(entries)
+    if options.dry_run:
+        return _dry_run(session, entries)
+    out = options.out or _folder_of(session, entries)
+    run = Batch(starter_for(session, options), entries, out, state=session.state, concurrency=options.concurrency,
+                max_failures=options.max_failures, retry_failed=options.retry == "failed", service=session.service,
+                changed=_Changes(session, len(entries)))
+    interrupted = None
+    try:
+        run.run()
+    except Interrupted as interrupt:
+        interrupted = interrupt
+        _land(session, run, interrupt)
+    document = _document(session, run, out)
+    session.emit(document, _text)
+    if all(entry.status in FINAL for entry in entries):
+        for entry in entries:
+            if entry.row is not None and entry.row.delivered_at is None:
+                session.deliver(entry.row)
+    return _exit_code(run, interrupted)
+
+
+def _folder_of(session, entries):
+    """Return the folder of a batch without --out: the same lines find the same folder again."""
+    from hashlib import sha256
+    mark = sha256("\n".join("%s %s" % (entry.name, entry.order.digest()) for entry in entries).encode()).hexdigest()[:16]
+    return session.state.folder("batches", mark)
+
+
+def _dry_run(session, entries):
+    lines = [{"index": entry.index, "once": entry.name, "prompt": cut_to(entry.order.prompt_with([item.name for item in entry.order.attachments]), 200),
+              "files": [item.name for item in entry.order.attachments], **entry.order.fields} for entry in entries]
+    session.emit({"dryRun": True, "count": len(lines), "tasks": lines})
+    return EXIT_DONE
+
+
+def _land(session, run, interrupt):
+    """After an interrupt: start nothing more, but let what is in the air come down."""
+    run.stop("interrupted")
+    while session.flight.busy:
+        try:
+            run.sleep(0.05)
+        except Interrupted:
+            break
+
+
+class _Changes:
+    """A line on stderr per change of an entry."""
+
+    def __init__(self, session, total):
+        self.session, self.total, self.last = session, total, {}
+
+    def __call__(self, entry):
+        """Tell an entry's change, once."""
+        words = entry.status if entry.document else "started"
+        if self.last.get(entry.index) != words:
+            self.last[entry.index] = words
+            self.session.say("%d of %d: %s%s" % (entry.index, self.total, words, " " + entry.row.task_id if entry.row and entry.row.task_id else ""))
+
+
+def _document(session, run, out):
+    results = run.write_results()
+    told = [entry for entry in run.entries if entry.status not in ("completed", "waiting")]
+    if len(run.entries) <= SHOWN_TASKS:
+        told = run.entries
+    document = {"counts": run.counts(), "tasks": _brief(told[:SHOWN_TASKS]), "results": results, "out": os.path.abspath(out),
+                "next": _next(session, run)}
+    if isinstance(run.stopped, RebyteError):
+        document["error"] = run.stopped.as_dict()
+    elif run.stopped:
+        document["stopped"] = run.stopped
+    return {key: value for key, value in document.items() if value not in ([], {}, None)}
+
+
+def _brief(entries):
+    room = max(BUDGET_BYTES // max(len(entries), 1) - ROOM_PER_TASK_BYTES, 60)
+    found = []
+    for entry in entries:
+        document = entry.document or {"status": "waiting"}
+        small = {key: document[key] for key in ("id", "once", "status", "missing", "error", "row") if key in document}
+        small = dict({"index": entry.index}, **small)
+        if document.get("answer"):
+            small["answer"] = cut_to(document["answer"], room)
+        if document.get("failure"):
+            small["reason"] = cut_to(document["failure"]["reason"], room)
+        found.append(small)
+    return found
+
+
+def _next(session, run):
+    counts = run.counts()
+    if counts.get("question"):
+        asking = next(entry for entry in run.entries if entry.status == "question")
+        return [{"why": "a task asks; answer it, then type the batch again",
+                 "run": session.line("reply", asking.document["id"], "--option", "1")}]
+    if counts.get("unknown"):
+        return [{"why": "this looks once more at what is unknown and starts nothing", "run": session.line("ledger", "settle")}]
+    if set(counts) & {"running", "waiting", "error"}:
+        return [{"why": "this goes on; no line is started twice", "run": session.same_line()}]
+    if counts.get("failed"):
+        return [{"why": "a second paid task for each line that failed", "run": session.same_line() + " --retry failed"}]
+    return []
+
+
+def _text(document):
+    lines = ["  ".join("%s %d" % pair for pair in document["counts"].items())]
+    for task in document.get("tasks", []):
+        lines.append("%4d  %-10s %s" % (task["index"], task.get("status", "error"), task.get("answer") or task.get("reason") or
+                                        (task.get("error") or {}).get("message") or ""))
+    return "\n".join(lines + ["results: " + document["results"]] + ["next: " + step["run"] for step in document.get("next", [])])
+
+
+def _exit_code(run, interrupted):
+    counts = run.counts()
+    for statuses, code in ((("unknown",), EXIT_UNKNOWN), (("question",), EXIT_QUESTION)):
+        if any(counts.get(status) for status in statuses):
+            return code
+    if isinstance(run.stopped, RebyteError):
+        return run.stopped.exit_code
+    if interrupted and (counts.get("waiting") or counts.get("running")):
+        return interrupted.exit_code
+    if not run.stopped and (counts.get("running") or counts.get("waiting")):
+        return EXIT_RUNNING
+    return EXIT_SOME_FAILED if set(counts) - {"completed"} else EXIT_DONE
+
+
+COMMANDS = {"batch": (flags, batch, EXAMPLES)}

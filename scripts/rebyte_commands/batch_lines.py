@@ -1,0 +1,120 @@
+"""From lines or rows to the entries of a batch; every bad line is named before anything is sent."""
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+
+from rebyte_commands.starting import REPOSITORY
+from rebyte_flows.batch import Entry
+from rebyte_flows.ledger import check_name
+from rebyte_flows.orders import Attachment, Order
+from rebyte_wire.errors import InputError, RebyteError
+
+KEYS = {"once": str, "prompt": str, "prompt_file": str, "files": list, "executor": str, "model": str, "skills": list, "repo": str,
+        "branch": str, "workspace": str, "want": list}
+FIELD = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
+
+
+def read_entries(session, options):
+    """Return the entries of the batch; raises one InputError that names every bad line."""
+    if bool(options.file) == bool(options.prompt):
+        raise InputError("a batch needs a FILE, or --prompt once or more", code="usage")
+    rows = list(enumerate(({"prompt": text} for text in options.prompt), 1)) if options.prompt else _read_rows(options)
+    attachments, entries, bad = {}, [], []
+    for number, row in rows:
+        try:
+            entries.append(_entry(session, options, len(entries) + len(bad) + 1, row, attachments))
+        except RebyteError as problem:
+            bad.append({"line": number, "message": problem.message})
+    if bad:
+        raise InputError("%d of %d lines are wrong; line %d: %s" % (len(bad), len(rows), bad[0]["line"], bad[0]["message"]),
+                         code="bad_lines", hint="correct them; nothing was sent", details={"lines": bad[:50]})
+    if not entries:
+        raise InputError("there is no line in %s" % options.file)
+    return entries
+
+
+def _read_rows(options):
+    text = _read(options.file)
+    if options.template:
+        template = _read(options.template)
+        rows = _csv_rows(text) if not options.file.endswith((".jsonl", ".ndjson")) else _json_rows(text)
+        return [(number, _filled(template, row, options.once_field)) for number, row in rows]
+    if options.file.endswith(".csv"):
+        raise InputError("rows of a CSV need --template F, a prompt with {{field}} in it", code="usage")
+    return _json_rows(text)
+
+
+def _read(path):
+    try:
+        if path == "-":
+            return sys.stdin.read()
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InputError("cannot read %s: %s" % (path, problem))
+
+
+def _csv_rows(text):
+    reader = csv.DictReader(text.splitlines(True), strict=True)
+    try:
+        return [(reader.line_num, row) for row in reader]
+    except csv.Error as problem:
+        raise InputError("line %d is no CSV: %s" % (reader.line_num, problem))
+
+
+def _json_rows(text):
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                rows.append((number, json.loads(line)))
+            except (ValueError, RecursionError) as problem:
+                rows.append((number, "not JSON: %s" % problem))
+    return rows
+
+
+def _filled(template, row, once_field):
+    """Return the line that a row makes of the template, or words that say what is wrong."""
+    if not isinstance(row, dict):
+        return row if isinstance(row, str) else "an object was expected"
+    missing = sorted({name for name in FIELD.findall(template) if row.get(name) is None})
+    if missing or once_field and row.get(once_field) in (None, ""):
+        return "the row has no %s" % ", ".join(missing or [once_field])
+    line = {"prompt": FIELD.sub(lambda match: str(row[match.group(1)]), template)}
+    if once_field:
+        line["once"] = str(row[once_field])
+    return line
+
+
+def _entry(session, options, index, line, attachments):
+    if not isinstance(line, dict):
+        raise InputError(line if isinstance(line, str) else "an object was expected")
+    _check_line(line)
+    paths = line.get("files", []) + options.file_flag
+    for path in paths:
+        if path not in attachments:
+            attachments[path] = Attachment(path)
+    repo = line.get("repo") or options.repo
+    match = REPOSITORY.match(repo) if repo else None
+    if repo and not match:
+        raise InputError("repo is %r; OWNER/REPO was expected" % repo)
+    workspace = line.get("workspace") or options.workspace
+    order = Order(line["prompt"] if "prompt" in line else _read(line["prompt_file"]), attachments=[attachments[path] for path in paths],
+                  executor=line.get("executor") or options.executor, model=line.get("model") or options.model,
+                  skills=line.get("skills", []) + options.skill_flag, github_url=match.group(1) if match else None,
+                  branch_name=line.get("branch") or options.branch, workspace_id=session.workspace_of(workspace) if workspace else None,
+                  want=line.get("want", []) + options.want_flag, no_questions=options.no_questions, bare=options.bare)
+    return Entry(index, order, check_name(line["once"]) if line.get("once") else None)
+
+
+def _check_line(line):
+    for key, value in line.items():
+        if key not in KEYS:
+            raise InputError("there is no key %r; the keys are: %s" % (key, ", ".join(KEYS)))
+        if not isinstance(value, KEYS[key]) or KEYS[key] is list and not all(isinstance(item, str) for item in value):
+            raise InputError("%s is %s; %s was expected" % (key, json.dumps(value)[:60], "a list of texts" if KEYS[key] is list else "a text"))
+    if ("prompt" in line) == ("prompt_file" in line):
+        raise InputError("a line needs a prompt or a prompt_file")

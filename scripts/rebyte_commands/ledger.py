@@ -1,0 +1,127 @@
+"""ledger list, show, settle, forget: what was started from here, and what became of it."""
+from __future__ import annotations
+
+import time
+
+from rebyte_commands.arguments import count
+from rebyte_flows.settling import adopt, settle
+from rebyte_wire.errors import EXIT_UNKNOWN, GuardRefused, InputError, NotFound
+
+EXAMPLES = """examples:
+  rebyte_cli.py ledger list --limit 20
+  rebyte_cli.py ledger settle
+  rebyte_cli.py ledger settle 12 --adopt ID
+  rebyte_cli.py ledger forget --older-than 90 --yes
+"""
+ACTIONS = ("list", "show", "settle", "forget")
+
+
+def flags(parser):
+    """Declare the flags of ledger."""
+    parser.add_argument("action", choices=ACTIONS)
+    parser.add_argument("row", nargs="*", metavar="ROW", help="the number of a row, or an ID")
+    parser.add_argument("--limit", type=count, default=20, metavar="N", help="list: the newest N (default 20)")
+    parser.add_argument("--adopt", metavar="ID", help="settle: this task is the one that the row started")
+    parser.add_argument("--abandon", action="store_true", help="settle: give the row up; the same line may start anew")
+    parser.add_argument("--older-than", type=count, metavar="DAYS", help="forget: rows older than so many days")
+    parser.add_argument("--yes", action="store_true", help="needed to forget")
+
+
+def ledger(session, options):
+    """Do one of list, show, settle, forget."""
+    return {"list": list_, "show": show, "settle": settle_, "forget": forget}[options.action](session, options)
+
+
+def as_dict(row):
+    """Return a row as the commands print it, empty fields left out."""
+    shown = {"row": row.id, "kind": row.kind, "state": row.state, "id": row.task_id, "promptId": row.prompt_id, "workspaceId": row.workspace_id,
+             "once": row.name, "url": row.url, "status": row.status, "startedAt": _time(row.claimed_at), "deliveredAt": _time(row.delivered_at),
+             "attempt": row.attempt if row.attempt > 1 else None, "origin": row.origin, "executor": row.executor, "model": row.model, "reason": row.reason}
+    return {key: value for key, value in shown.items() if value is not None}
+
+
+def _time(moment):
+    return None if moment is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+
+
+def list_(session, options):
+    """Print the newest rows, newest first, and how many there are."""
+    rows = session.ledger.rows(newest=options.limit)[::-1]
+    session.emit({"rows": [as_dict(row) for row in rows], "total": session.ledger.count_all()}, _list_text)
+    return 0
+
+
+def _list_text(document):
+    lines = ["%5d  %-9s %-9s %s  %s" % (row["row"], row["kind"], row["state"], row["startedAt"], row.get("once") or row.get("id") or "")
+             for row in document["rows"]]
+    return "\n".join(lines + ["%d of %d" % (len(lines), document["total"])])
+
+
+def _row_of(session, word):
+    row = session.ledger.row(int(word)) if word.isdigit() and len(word) < 10 else session.ledger.find_task(session.resolve(word))
+    if row is None:
+        raise NotFound("the ledger has no row %s" % word, hint="see: %s" % session.line("ledger", "list"))
+    return row
+
+
+def show(session, options):
+    """Print one row."""
+    if len(options.row) != 1:
+        raise InputError("ledger show takes one ROW", code="usage")
+    session.emit(as_dict(_row_of(session, options.row[0])))
+    return 0
+
+
+def settle_(session, options):
+    """Look for what is unknown and adopt what is proven; --adopt and --abandon decide about one row. Starts nothing."""
+    if options.adopt or options.abandon:
+        return _decide(session, options)
+    before = {row.id for row in session.ledger.sweep()}
+    left = settle(session.client, session.ledger) if before else []
+    unknown = [dict(as_dict(row), candidates=[candidate.as_dict() for candidate in candidates]) for row, candidates in left]
+    found = [as_dict(session.ledger.row(number)) for number in sorted(before - {row.id for row, _ in left})]
+    document = {"settled": found, "unknown": unknown, "counts": {"settled": len(found), "unknown": len(unknown)}}
+    if unknown:
+        number = unknown[0]["row"]
+        document["next"] = [{"why": "a candidate is the one that the row started", "run": session.line("ledger", "settle", number, "--adopt", "ID")},
+                            {"why": "it was never started; the same line may start it anew", "run": session.line("ledger", "settle", number, "--abandon")}]
+    session.emit(document)
+    return EXIT_UNKNOWN if unknown else 0
+
+
+def _decide(session, options):
+    if len(options.row) != 1 or options.adopt and options.abandon:
+        raise InputError("name one ROW, and one of --adopt ID and --abandon", code="usage")
+    row = _row_of(session, options.row[0])
+    if row.state == "intent" and not session.ledger.is_held(row):
+        session.ledger.sweep()
+        row = session.ledger.row(row.id)
+    if row.state != "unknown":
+        raise InputError("row %d is %s, not unknown" % (row.id, row.state))
+    if options.abandon:
+        session.ledger.note(row.id, state="abandoned", holder=None)
+    else:
+        task_id = session.resolve(options.adopt)
+        if session.ledger.find_task(task_id) is not None:
+            raise InputError("task %s belongs to another row" % task_id)
+        adopt(session.ledger, row, session.client.get_task(task_id))
+    session.emit(as_dict(session.ledger.row(row.id)))
+    return 0
+
+
+def forget(session, options):
+    """Remove rows for good: those named, or those older than some days; open ones stay."""
+    if bool(options.row) == (options.older_than is not None):
+        raise InputError("name the rows to forget, or --older-than DAYS", code="usage")
+    if not options.yes:
+        raise GuardRefused("rows of the ledger would be removed; reruns of their lines would start anew", code="needs_yes", hint="the same line with --yes")
+    if options.row:
+        numbers = [_row_of(session, word).id for word in options.row]
+        gone = session.ledger.forget("id IN (%s)" % ", ".join("?" * len(numbers)), numbers)
+    else:
+        gone = session.ledger.forget("claimed_at < ? AND state NOT IN ('intent', 'unknown')", (time.time() - options.older_than * 86_400,))
+    session.emit({"forgotten": gone})
+    return 0
+
+
+COMMANDS = {"ledger": (flags, ledger, EXAMPLES)}

@@ -1,0 +1,135 @@
+"""batch: every line one task, however often it is typed."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import creates
+
+
+def lines(*rows):
+    Path("jobs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return "jobs.jsonl"
+
+
+def echo(word):
+    return "```bash run\necho %s\n```" % word
+
+
+def results(ran):
+    return [json.loads(line) for line in Path(ran.document["results"]).read_text().splitlines()]
+
+
+def test_lines_become_tasks_and_results_stand_in_input_order(rebyte, server, world):
+    ran = rebyte("batch", lines(*({"prompt": echo(word)} for word in "abcde")), "--out", "out")
+    assert ran.code == 0 and ran.document["counts"] == {"completed": 5}
+    assert [line["answer"] for line in results(ran)] == list("abcde") and [line["index"] for line in results(ran)] == [1, 2, 3, 4, 5]
+    assert Path("out/0003/answer.md").read_text() == "c\n" and len(creates(server)) == 5
+
+
+def test_the_same_batch_again_sends_nothing(rebyte, server, world):
+    name = lines(*({"prompt": echo(word)} for word in "ab"))
+    first = rebyte("batch", name, "--out", "out")
+    before = len(server.requests)
+    second = rebyte("batch", name, "--out", "out")
+    assert [line["id"] for line in results(second)] == [line["id"] for line in results(first)] and len(server.requests) == before
+    assert len(rebyte("batch", name).document["counts"]) == 1 and len(creates(server)) == 2
+
+
+def test_equal_lines_are_as_many_tasks_as_there_are_lines(rebyte, server, world):
+    ran = rebyte("batch", lines({"prompt": "same"}, {"prompt": "same"}, {"prompt": "same"}))
+    assert len({line["id"] for line in results(ran)}) == 3
+    rebyte("batch", "jobs.jsonl")
+    assert len(creates(server)) == 3
+
+
+def test_all_bad_lines_are_named_and_nothing_is_sent(rebyte, server, world):
+    Path("jobs.jsonl").write_text('{"prompt":"ok"}\nnot json\n{"promt":"x"}\n{"prompt":"x","files":["none.csv"]}\n{"prompt":"x","want":"a"}\n')
+    ran = rebyte("batch", "jobs.jsonl")
+    assert ran.code == 2 and [bad["line"] for bad in ran.document["details"]["lines"]] == [2, 3, 4, 5] and server.requests == []
+
+
+def test_rows_fill_a_template_and_name_their_tasks(rebyte, world):
+    Path("rows.csv").write_text('id,word\nr1,"a, b"\nr2,c\n')
+    Path("t.md").write_text("```bash run\necho '{{ word }}'\n```")
+    ran = rebyte("batch", "rows.csv", "--template", "t.md", "--once-field", "id", "--out", "out")
+    assert [line["answer"] for line in results(ran)] == ["a, b", "c"] and [line["once"] for line in results(ran)] == ["r1", "r2"]
+    assert Path("out/0001-r1/answer.md").exists()
+    Path("rows.csv").write_text("id,other\nr1,x\n")
+    assert "word" in rebyte("batch", "rows.csv", "--template", "t.md").error["message"]
+
+
+def test_one_bad_task_never_hides_the_rest(rebyte, world):
+    ran = rebyte("batch", lines({"prompt": echo("a")}, {"prompt": "```bash run\nexit 3\n```"}, {"prompt": echo("c")}), "--out", "out")
+    assert ran.code == 9 and ran.document["counts"] == {"completed": 2, "failed": 1} and "--retry failed" in ran.document["next"][0]["run"]
+
+
+def test_retry_failed_starts_only_those_again(rebyte, server, world):
+    prompt = "```bash run\ntest -e %s && echo fine\n```" % (world / "ready")
+    name = lines({"prompt": echo("a")}, {"prompt": prompt})
+    assert rebyte("batch", name, "--out", "out").code == 9
+    (world / "ready").touch()
+    assert rebyte("batch", name, "--out", "out").code == 9 and len(creates(server)) == 2
+    ran = rebyte("batch", name, "--out", "out", "--retry", "failed")
+    assert ran.code == 0 and len(creates(server)) == 3 and [line["answer"] for line in results(ran)] == ["a", "fine"]
+
+
+def test_a_slice_ends_with_75_and_the_next_call_goes_on(rebyte, server, world):
+    prompt = "```bash run\nwhile [ ! -e %s ]; do sleep 0.1; done; echo done\n```" % (world / "go")
+    name = lines({"prompt": echo("a")}, {"prompt": prompt})
+    ran = rebyte("batch", name, "--out", "out", "--max-wait", "2")
+    assert ran.code == 75 and ran.document["counts"] == {"completed": 1, "running": 1}
+    (world / "go").touch()
+    assert rebyte("batch", name, "--out", "out").code == 0 and len(creates(server)) == 2
+
+
+def test_equal_files_go_up_once(rebyte, server, world):
+    rebyte("batch", lines(*({"prompt": "task %d" % n, "files": ["numbers.csv"]} for n in range(6))))
+    assert len([seen for seen in server.requests if seen["path"] == "/v1/files"]) == 1
+
+
+def test_more_tasks_than_allowed_are_refused_before_a_byte_is_sent(rebyte, server, world, monkeypatch):
+    name = lines(*({"prompt": "task %d" % n} for n in range(21)))
+    ran = rebyte("batch", name)
+    assert ran.code == 7 and "--max-tasks 21" in ran.error["hint"] and server.requests == []
+    monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "20")
+    assert rebyte("batch", name, "--max-tasks", "30").error["code"] == "guard_tasks_per_day" and server.requests == []
+    monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "21")
+    assert rebyte("batch", name, "--max-tasks", "30").code == 0 and len(creates(server)) == 21
+
+
+def test_max_failures_starts_nothing_more(rebyte, server, world):
+    ran = rebyte("batch", lines(*({"prompt": "```bash run\nexit %d\n```" % n} for n in range(1, 9))), "--concurrency", "1", "--max-failures", "1")
+    assert ran.code == 9 and ran.document["counts"]["failed"] == 2 and len(creates(server)) == 2
+
+
+def test_a_wrong_key_stops_the_batch_at_once(rebyte, server, world, monkeypatch):
+    monkeypatch.setenv("REBYTE_API_KEY", "rbk_wrong")
+    ran = rebyte("batch", lines(*({"prompt": "task %d" % n} for n in range(10))), "--concurrency", "1")
+    assert ran.code == 4 and len(creates(server)) == 1
+
+
+def test_dropped_answers_are_settled_and_none_is_started_twice(rebyte, server, world):
+    server.faults.enable("drop-after-accept", every=3)
+    ran = rebyte("batch", lines(*({"prompt": echo("w%d" % n)} for n in range(9))), "--out", "out")
+    assert ran.code == 0, ran
+    assert ran.document["counts"] == {"completed": 9} and len(creates(server)) == 9
+
+
+def test_a_hurried_service_slows_the_batch_down_and_loses_nothing(rebyte, server, world):
+    server.faults.enable("too-many-retry-after", seconds=0.2, only="POST /v1/tasks")
+    assert rebyte("batch", lines(*({"prompt": "task %d" % n} for n in range(6)))).document["counts"] == {"completed": 6}
+
+
+@pytest.mark.parametrize("words", [("batch",), ("batch", "none.jsonl"), ("batch", "jobs.csv"), ("batch", "jobs.jsonl", "--prompt", "x")])
+def test_bad_input_is_two(rebyte, world, words):
+    Path("jobs.csv").write_text("a\n1\n")
+    assert rebyte(*words).code == 2
+
+
+def test_dry_run_shows_every_line_and_sends_nothing(rebyte, server, world):
+    ran = rebyte("batch", "--prompt", "a", "--prompt", "b", "--executor", "codex", "--dry-run")
+    assert [task["prompt"] for task in ran.document["tasks"]] == ["a", "b"] and ran.document["tasks"][0]["executor"] == "codex"
+    assert server.requests == []
