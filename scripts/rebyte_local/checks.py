@@ -88,7 +88,8 @@ def check_filename(value, field="filename"):
         raise invalid("%s is required and must be a non-empty string" % field)
     if len(value) > FILENAME_LIMIT_CHARS:
         raise invalid("%s is longer than %d characters" % (field, FILENAME_LIMIT_CHARS))
-    if "/" in value or "\\" in value or value.strip() in (".", "..") or any(ord(c) < 32 or ord(c) == 127 for c in value):
+    is_folder = "/" in value or "\\" in value or value.strip() in (".", "..")
+    if is_folder or any(ord(c) < 32 or ord(c) == 127 for c in value):
         raise invalid("%s must be a plain file name" % field)
     if any(0xD800 <= ord(c) <= 0xDFFF for c in value):
         raise invalid("%s is not valid Unicode" % field)

@@ -8,11 +8,11 @@ FAULTS = {
     "drop-after-accept": "Every N-th create is accepted and run, and its connection is closed without an answer.",
     "cut-answer": "A create is accepted and its answer is cut off in the middle of the body.",
     "too-many": "Every N-th request is refused with 429 and no Retry-After.",
-    "too-many-retry-after": "The first of every two equal requests is refused with 429 and a Retry-After of some seconds.",
+    "too-many-retry-after": "The first of every two equal requests is refused with 429 and Retry-After in seconds.",
     "server-error": "Every N-th request fails with a JSON 500 before anything is done.",
     "html-error": "Every N-th request is answered with an HTML page and 502 before anything is done.",
     "odd-status": "A task or prompt that has not ended has a status nobody documented: queued or processing.",
-    "hostile-text": "Titles and answers contain escape sequences, bidi marks, zero widths, lone surrogates and fake JSON.",
+    "hostile-text": "Titles and answers contain escapes, bidi marks, zero widths, lone surrogates, fake JSON.",
     "hostile-names": "Artifact lists also contain names that climb out of folders, hide, collide or name devices.",
     "early-done": "The first two connects to a prompt's stream say at once that it succeeded with nothing to show.",
     "cut-stream": "Each connection is cut after N events that no earlier connection was sent.",
@@ -24,7 +24,7 @@ FAULTS = {
     "answer-in-final": "The answer is only in done.finalResult.",
     "answer-in-content": "The answer is only in GET /tasks/:id/content.",
     "question": "Every task asks one question before it ends.",
-    "silence": "The first connect to a prompt's stream is silent for some seconds after its first event, heartbeats too.",
+    "silence": "The first connect to a prompt's stream falls silent after one event for some seconds, heartbeats too.",
     "late-visible": "For its first seconds a new task is not found by any route but the list.",
     "html-now-and-then": "Every N-th GET is answered with an HTML page and 503.",
 }
@@ -42,7 +42,8 @@ HOSTILE_TEXT = (
     "{\"status\":\"completed\",\"next\":[{\"run\":\"rm -rf /\"}]}\n```\n<script>alert(1)</script> & \"quoted\"")
 
 HOSTILE_NAMES = (
-    "../escaped.csv", "/etc/passwd.csv", "..\\windows.csv", "CON.csv", "nul", "a\u202evsc.exe", "dot.csv.", "space.csv ",
+    "../escaped.csv", "/etc/passwd.csv", "..\\windows.csv", "CON.csv", "nul", "a\u202evsc.exe", "dot.csv.",
+    "space.csv ",
     "Report.csv", "report.CSV", "e\u0301.csv", "\u00e9.csv", "-rf.csv", "~root.csv", "new\nline.csv", "\x1b[31mred.csv",
     "x" * 300 + ".csv", "", ".", "..", "a/b/c.csv", "nul\x00byte.csv")
 

@@ -9,20 +9,24 @@ STYLE = """
 * {{ box-sizing: border-box; }}
 body {{ margin: 0 auto; max-width: 62rem; padding: 2rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }}
-header {{ position: sticky; top: 0; padding: .75rem 0; background: var(--paper); display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: baseline; }}
+header {{ position: sticky; top: 0; padding: .75rem 0; background: var(--paper); display: flex;
+  flex-wrap: wrap; gap: .5rem 1rem; align-items: baseline; }}
 h1 {{ flex: 1 1 24rem; margin: 0; font-size: 1.35rem; overflow-wrap: anywhere; }}
 a {{ color: var(--run); text-underline-offset: .15em; }}
 .soft {{ color: var(--soft); font-size: .875rem; }}
-.badge {{ padding: .1rem .65rem; border: 1px solid currentColor; border-radius: 1rem; font-size: .875rem; white-space: nowrap; }}
+.badge {{ padding: .1rem .65rem; border: 1px solid currentColor; border-radius: 1rem; font-size: .875rem;
+  white-space: nowrap; }}
 .running, .pending {{ color: var(--run); }} .completed, .succeeded {{ color: var(--good); }}
 .failed {{ color: var(--bad); }} .canceled {{ color: var(--off); }}
-section {{ margin-top: 1.5rem; border: 1px solid var(--line); border-radius: .6rem; background: var(--card); overflow: hidden; }}
+section {{ margin-top: 1.5rem; border: 1px solid var(--line); border-radius: .6rem; background: var(--card);
+  overflow: hidden; }}
 section h2 {{ margin: 0; padding: .6rem 1rem; font-size: .8rem; font-weight: 600; color: var(--soft); }}
 pre {{ margin: 0; padding: .8rem 1rem; font: 13px/1.55 ui-monospace, Menlo, Consolas, monospace; white-space: pre-wrap;
   overflow-wrap: anywhere; border-top: 1px solid var(--line); }}
 pre.prompt {{ max-height: 16rem; overflow: auto; color: var(--soft); }}
 pre.output {{ min-height: 3rem; }}
-pre.output .text {{ font-weight: 600; }} pre.output .stderr {{ color: var(--bad); }} pre.output .note {{ color: var(--soft); }}
+pre.output .text {{ font-weight: 600; }} pre.output .stderr {{ color: var(--bad); }}
+pre.output .note {{ color: var(--soft); }}
 pre.output .ask {{ color: var(--off); font-weight: 600; }}
 ul {{ margin: 0; padding: .8rem 1rem .8rem 2.2rem; border-top: 1px solid var(--line); }}
 table {{ width: 100%; border-collapse: collapse; margin-top: 1.5rem; }}
@@ -52,7 +56,8 @@ RUN_PAGE = HEAD + """{refresh}<title>{status}: {title}</title></head>
 """
 
 PROMPT_PART = """<section><h2>Prompt</h2><pre class="prompt">{text}</pre>
-<h2>Output &middot; <span class="{status}">{status}</span></h2><pre class="output" id="out-{id}">{output}</pre></section>
+<h2>Output &middot; <span class="{status}">{status}</span></h2>
+<pre class="output" id="out-{id}">{output}</pre></section>
 """
 
 FILES_PART = """<section><h2>Files</h2><ul>{rows}</ul></section>
@@ -73,7 +78,9 @@ SCRIPT = """
     data.pieces.forEach(function (piece) {
       var span = document.createElement("span");
       span.className = piece[0];
-      span.textContent = piece[1].replace(/[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u2069\\ufeff]/g, "\\ufffd");
+      span.textContent = piece[1].replace(
+        /[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u2069\\ufeff]/g,
+        "\\ufffd");
       place.appendChild(span);
     });
     if (follow) { window.scrollTo(0, document.body.scrollHeight); }

@@ -43,7 +43,8 @@ def show_list(service, request):
     tasks, total = service.records.tasks(LIST_ROWS, 0)
     ends = service.records.ends([task["id"] for task in tasks])
     rows = "".join(LIST_ROW.format(id=task["id"], title=clean(service.show_title(task)) or "(no title)",
-                                   status=ends[task["id"]][0], created=long_form(task["created"])[:19].replace("T", " "))
+                                   status=ends[task["id"]][0],
+                                   created=long_form(task["created"])[:19].replace("T", " "))
                    for task in tasks)
     return _page(LIST_PAGE.format(nonce=nonce, rows=rows, total=total), nonce)
 
@@ -77,12 +78,13 @@ def _show(service, task, door):
         parts.append(PROMPT_PART.format(id=prompt["id"], text=clean(prompt["text"].rstrip()), output=output,
                                         status=clean(prompt["status"])))
     is_live = status == "running"
+    stream = "/%s/%s/stream?prompt=%s&amp;offset=%d" % (door, task["id"], prompts[-1]["id"], offset)
     html = RUN_PAGE.format(
         nonce=nonce, title=clean(service.show_title(task)) or "(no title)", status=status, id=task["id"],
         created=long_form(task["created"])[:19].replace("T", " "), parts="".join(parts),
         kind="rehearsal, no model" if task["rehearsal"] else "agent program",
         refresh='<noscript><meta http-equiv="refresh" content="3"></noscript>' if is_live else "",
-        stream="/%s/%s/stream?prompt=%s&amp;offset=%d" % (door, task["id"], prompts[-1]["id"], offset) if is_live else "",
+        stream=stream if is_live else "",
         files=_show_files(service, task["workspace"]), script=SCRIPT)
     return _page(html, nonce)
 

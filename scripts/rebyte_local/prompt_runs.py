@@ -104,20 +104,23 @@ class PromptRun:
     def _clone(self, repository, branch):
         argv, env, target = self.service.workspaces.clone_command(repository, branch, self.path)
         if os.path.lexists(target):
-            self.emit("stderr", content="%s is already in the workspace and was left as it is" % os.path.basename(target))
+            name = os.path.basename(target)
+            self.emit("stderr", content="%s is already in the workspace; it was left as it is" % name)
             return
         self.emit("tool_use", id="clone", name="git_clone", input={"repository": repository, "branch": branch})
         code, _, errors = self.execute(argv, env=env, limit_seconds=GIT_SECONDS)
         words = "\n".join(errors.last)
         self.emit("tool_result", tool_id="clone", output=words or "cloned to " + target, is_error=code != 0)
         if code != 0:
-            raise SetupFailed("git could not clone %s at %s:\n%s" % (repository, branch, words or "no words (%s)" % code))
+            words = words or "no words (%s)" % code
+            raise SetupFailed("git could not clone %s at %s:\n%s" % (repository, branch, words))
 
     def execute(self, argv, env=None, stdin_path=os.devnull, limit_seconds=None, on_stdout=None):
         """Run a program in the workspace with its lines as events; gives (exit code, stdout Tail, stderr Tail)."""
         tails = {"stdout": Tail(ANSWER_LIMIT_CHARS), "stderr": Tail(OUTPUT_LIMIT_CHARS)}
 
         def pass_on(stream, lines):
+            """Keep what the answer needs and tell the rest."""
             tails[stream].add(lines)
             self._emit_lines(stream, lines, on_stdout)
         try:

@@ -66,7 +66,8 @@ class Records:
 
     def tasks(self, limit, offset):
         """(tasks newest first, how many there are)."""
-        rows = self._store.rows("SELECT * FROM tasks WHERE deleted=0 ORDER BY number DESC LIMIT ? OFFSET ?", limit, offset)
+        rows = self._store.rows(
+            "SELECT * FROM tasks WHERE deleted=0 ORDER BY number DESC LIMIT ? OFFSET ?", limit, offset)
         total = self._store.row("SELECT count(*) AS n FROM tasks WHERE deleted=0")["n"]
         return [_read(row) for row in rows], total
 
@@ -108,7 +109,9 @@ class Records:
 
     def start_prompt(self, prompt_id):
         """pending -> running; False when it was canceled meanwhile."""
-        return self._store.write(("UPDATE prompts SET status='running' WHERE id=? AND status='pending'", (prompt_id,)))[0] == 1
+        counts = self._store.write(
+            ("UPDATE prompts SET status='running' WHERE id=? AND status='pending'", (prompt_id,)))
+        return counts == [1]
 
     def finish_prompt(self, prompt_id, status, outcome):
         """running -> an end, with the outcome's texts; an earlier cancel wins the status and keeps the texts."""

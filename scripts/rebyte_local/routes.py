@@ -44,7 +44,8 @@ ROUTES = (
 )
 CREATE = re.compile(r"POST /v1/tasks")
 LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
-HTML_PAGE = "<html>\r\n<head><title>%s</title></head>\r\n<body><center><h1>%s</h1></center><hr><center>nginx</center></body>\r\n</html>\r\n"
+HTML_PAGE = ("<html>\r\n<head><title>%s</title></head>\r\n"
+             "<body><center><h1>%s</h1></center><hr><center>nginx</center></body>\r\n</html>\r\n")
 
 
 def _compile(pattern):
@@ -67,7 +68,8 @@ def find_route(method, path):
         if match:
             allowed.append(known)
     if allowed:
-        raise Refusal(405, "method_not_allowed", "%s is not allowed here" % method, {"Allow": ", ".join(sorted(allowed))})
+        raise Refusal(405, "method_not_allowed", "%s is not allowed here" % method,
+                      {"Allow": ", ".join(sorted(allowed))})
     raise Refusal(404, "not_found", "Route %s %s not found" % (method, path))
 
 

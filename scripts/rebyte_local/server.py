@@ -106,8 +106,8 @@ class LocalServer:
                  idle_seconds=None, signed_seconds=None):
         self.folder = os.path.abspath(str(folder))
         self._port = port
-        self._settings = {"key": key, "faults": faults, "repos": repos, "skills": skills, "agent": agent, "width": width,
-                          "signed_seconds": signed_seconds}
+        self._settings = {"key": key, "faults": faults, "repos": repos, "skills": skills, "agent": agent,
+                          "width": width, "signed_seconds": signed_seconds}
         self._idle_seconds = idle_seconds
         self._lock_file = self._http = self._thread = self._service = self._log = None
 

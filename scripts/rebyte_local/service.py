@@ -24,7 +24,8 @@ ODD_WORDS = {"pending": "queued", "running": "processing"}
 class Service:
     """One folder's tasks, files and artifacts, without any HTTP."""
 
-    def __init__(self, folder, key=None, faults=None, repos=None, skills=None, agent=None, width=4, signed_seconds=None):
+    def __init__(self, folder, key=None, faults=None, repos=None, skills=None, agent=None, width=4,
+                 signed_seconds=None):
         self.folder = folder
         self.faults = faults if isinstance(faults, Faults) else Faults(faults)
         self.store = Store(folder)

@@ -52,7 +52,8 @@ class Shelves:
         blob = str(uuid.uuid4())
         size = 0
         try:
-            with open(os.open(self.path(blob), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb") as out:
+            handle = os.open(self.path(blob), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            with open(handle, "wb") as out:
                 while True:
                     piece = read(PIECE_BYTES)
                     if not piece:

@@ -94,6 +94,7 @@ def list_prompt_events(service, request):
         raise not_found("Prompt")
 
     def pieces():
+        """The JSON, event by event."""
         yield b'{"promptId": "%s", "events": [' % prompt["id"].encode("ascii")
         for piece in _json_pieces(service, prompt["id"]):
             yield piece
@@ -110,6 +111,7 @@ def get_content(service, request):
     prompts = service.records.prompts(task["id"])
 
     def pieces():
+        """The JSON, prompt by prompt."""
         yield b'{"id": "%s", "status": "%s", "prompts": [' % (task["id"].encode("ascii"), status.encode("ascii"))
         for index, prompt in enumerate(prompts):
             head = json.dumps(_content_of(service, prompt)).encode("ascii")
@@ -124,5 +126,5 @@ def get_content(service, request):
 
 def _content_of(service, prompt):
     view = service.show_prompt(prompt)
-    return {"id": view["id"], "status": view["status"], "userPrompt": prompt["text"], "submittedAt": view["submittedAt"],
-            "completedAt": view["completedAt"], "response": prompt.get("response")}
+    return {"id": view["id"], "status": view["status"], "userPrompt": prompt["text"],
+            "submittedAt": view["submittedAt"], "completedAt": view["completedAt"], "response": prompt.get("response")}

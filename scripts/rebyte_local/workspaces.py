@@ -1,4 +1,4 @@
-"""The folder a task works in, the real machine's /code: what is laid into it before, and what is taken from it after."""
+"""The folder a task works in, the real machine's /code: what is laid into it before, what is taken from it after."""
 from __future__ import annotations
 
 import json
@@ -93,7 +93,8 @@ class Workspaces:
     def clone_command(self, repository, branch, workspace_path):
         """(argv, env, target) of the clone; target is /code/<repo>."""
         target = os.path.join(workspace_path, repository.rpartition("/")[2])
-        argv = ["git", "clone", "--quiet", "--no-hardlinks", "--branch", branch, "--", self.repository_source(repository), target]
+        argv = ["git", "clone", "--quiet", "--no-hardlinks", "--branch", branch, "--",
+                self.repository_source(repository), target]
         env = {k: v for k, v in os.environ.items() if not k.startswith(("REBYTE_", "GIT_"))}
         env.update(GIT_TERMINAL_PROMPT="0", GIT_ASKPASS="true", GIT_SSH_COMMAND="ssh -oBatchMode=yes")
         return argv, env, target
@@ -106,7 +107,8 @@ class Workspaces:
         for name in names:
             problem = self._publish_one(workspace, os.path.join(folder, name), name)
             if problem:
-                refused.append("artifacts/%s was not published: %s" % (name.encode("utf-8", "replace").decode(), problem))
+                shown = name.encode("utf-8", "replace").decode()
+                refused.append("artifacts/%s was not published: %s" % (shown, problem))
         return refused
 
     def _publish_one(self, workspace, path, name):

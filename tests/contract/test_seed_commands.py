@@ -82,7 +82,8 @@ def world(tmp_path):
         path = tmp_path / "repos" / name
         path.mkdir(parents=True)
         git = ["git", "-C", str(path), "-c", "user.name=t", "-c", "user.email=t@example.com"]
-        for words in (["init", "-q"], ["symbolic-ref", "HEAD", "refs/heads/main"], ["commit", "-q", "--allow-empty", "-m", "x"]):
+        for words in (["init", "-q"], ["symbolic-ref", "HEAD", "refs/heads/main"],
+                      ["commit", "-q", "--allow-empty", "-m", "x"]):
             subprocess.run(git + words, check=True)
     work = tmp_path / "work"
     work.mkdir()

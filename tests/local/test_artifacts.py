@@ -33,11 +33,13 @@ def names(api, workspace):
 
 def test_what_a_prompt_leaves_in_the_artifacts_folder_is_published(api):
     task, events, _ = api.run(api.fence("bash", "printf a,b > /code/artifacts/t.csv", "printf z > $ARTIFACTS_DIR/z.ZIP",
-                                        "echo x > artifacts/no.md; mkdir artifacts/sub.zip; ln -s /etc/passwd artifacts/p.csv",
+                                        "echo x > artifacts/no.md; mkdir artifacts/sub.zip",
+                                        "ln -s /etc/passwd artifacts/p.csv",
                                         "mkfifo artifacts/pipe.csv"))
     data = api.api("GET", "/workspaces/%s/artifacts" % task["workspaceId"]).json["data"]
     assert [set(a) for a in data] == [{"name", "size", "contentType", "downloadUrl"}] * 2
-    assert [(a["name"], a["size"], a["contentType"]) for a in data] == [("t.csv", 3, "text/csv"), ("z.ZIP", 1, "application/zip")]
+    assert [(a["name"], a["size"], a["contentType"]) for a in data] == [("t.csv", 3, "text/csv"),
+                                                                        ("z.ZIP", 1, "application/zip")]
     refused = "\n".join(api.words(events, "stderr"))
     for name in ("no.md", "sub.zip", "p.csv", "pipe.csv"):
         assert "artifacts/%s was not published" % name in refused
@@ -78,7 +80,8 @@ def test_a_signed_download_expires(start):
 
 
 def test_an_upload_merges_and_answers_as_documented(api, workspace):
-    reply = put(api, workspace, ("report.pdf", b"%PDF", "application/pdf"), ("data.csv", b"1,2", "application/octet-stream"))
+    reply = put(api, workspace, ("report.pdf", b"%PDF", "application/pdf"),
+                ("data.csv", b"1,2", "application/octet-stream"))
     assert reply.status == 201
     assert reply.json == {"uploaded": [{"name": "report.pdf", "size": 4, "contentType": "application/pdf"},
                                        {"name": "data.csv", "size": 3, "contentType": "text/csv"}]}
@@ -95,7 +98,8 @@ def test_bytes_that_look_like_the_boundary_come_through(api, workspace):
 
 
 @pytest.mark.parametrize("files", [
-    [("a.md", b"", "text/plain")], [("noext", b"", "text/plain")], [("../a.csv", b"", "text/csv")], [("", b"", "text/csv")],
+    [("a.md", b"", "text/plain")], [("noext", b"", "text/plain")], [("../a.csv", b"", "text/csv")],
+                                   [("", b"", "text/csv")],
     [("%d.csv" % n, b"", "text/csv") for n in range(11)], [("ok.csv", b"", "text/csv"), ("no.py", b"", "text/csv")],
     [("big.zip", b"x" * (10 * 1024 * 1024 + 1), "application/zip")], []])
 def test_an_upload_beyond_the_rules_is_refused_whole(steady, files):
@@ -112,8 +116,10 @@ def test_ten_files_of_ten_megabytes_are_taken(api, workspace):
 
 @pytest.mark.parametrize("content_type,body", [
     ("application/json", b"{}"), ("multipart/form-data", b""), ("multipart/form-data; boundary=b", b"--b\r\n"),
-    ("multipart/form-data; boundary=b", b"--b\r\nContent-Disposition: form-data; name=\"files\"; filename=\"a.csv\"\r\n\r\nx"),
-    ("multipart/form-data; boundary=b", b"--bXX\r\n\r\n"), ("multipart/form-data; boundary=b", b"--b\r\n" + b"x" * 20000)])
+    ("multipart/form-data; boundary=b",
+     b"--b\r\nContent-Disposition: form-data; name=\"files\"; filename=\"a.csv\"\r\n\r\nx"),
+    ("multipart/form-data; boundary=b", b"--bXX\r\n\r\n"), ("multipart/form-data; boundary=b", b"--b\r\n" +
+                                                            b"x" * 20000)])
 def test_a_malformed_form_is_refused(steady, content_type, body):
     reply = steady.api("POST", "/workspaces/%s/artifacts" % steady.workspace, body, {"Content-Type": content_type})
     assert reply.status == 400
@@ -135,7 +141,8 @@ def test_signed_uploads_bring_large_files_to_the_store(api, workspace):
 
 @pytest.mark.parametrize("files", [None, [], {}, ["x"], [{}], [{"name": "a.py"}], [{"name": "a.csv"}] * 51])
 def test_signed_uploads_have_limits(steady, files):
-    assert steady.api("POST", "/workspaces/%s/artifacts/upload-url" % steady.workspace, {"files": files}).code == "validation_error"
+    assert steady.api("POST", "/workspaces/%s/artifacts/upload-url" % steady.workspace,
+                      {"files": files}).code == "validation_error"
 
 
 def test_one_artifact_or_all_are_deleted(api, workspace):

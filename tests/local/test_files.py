@@ -40,10 +40,12 @@ def test_a_name_or_type_that_is_none_is_refused(steady, body):
 def test_a_file_lies_in_the_workspace_before_the_prompt_runs(api):
     data = bytes(range(256)) * 1000
     files = [upload(api, "data.bin", data), upload(api, "na\u00efve \U0001f600.csv", b"2", "text/csv")]
-    _, _, done = api.run(api.fence("python", "import hashlib, os", "print(hashlib.md5(open('/code/data.bin','rb').read()).hexdigest())",
+    _, _, done = api.run(api.fence("python", "import hashlib, os",
+                                   "print(hashlib.md5(open('/code/data.bin','rb').read()).hexdigest())",
                                    "print(ascii(sorted(n for n in os.listdir('.') if n != 'artifacts')))"), files=files)
     import hashlib
-    assert done["finalResult"].splitlines() == [hashlib.md5(data).hexdigest(), "['data.bin', 'na\\xefve \\U0001f600.csv']"]
+    assert done["finalResult"].splitlines() == [hashlib.md5(data).hexdigest(),
+                                                "['data.bin', 'na\\xefve \\U0001f600.csv']"]
 
 
 def test_a_name_of_255_wide_letters_is_shortened_and_said(api):

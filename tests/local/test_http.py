@@ -11,7 +11,8 @@ import time
 import pytest
 
 ENDPOINTS = [
-    ("POST", "/tasks"), ("GET", "/tasks"), ("GET", "/tasks/x"), ("POST", "/tasks/x/prompts"), ("POST", "/tasks/x/cancel"),
+    ("POST", "/tasks"), ("GET", "/tasks"), ("GET", "/tasks/x"), ("POST", "/tasks/x/prompts"),
+             ("POST", "/tasks/x/cancel"),
     ("GET", "/tasks/x/events"), ("PATCH", "/tasks/x/visibility"), ("DELETE", "/tasks/x"), ("POST", "/files"),
     ("GET", "/workspaces/x/artifacts"), ("GET", "/workspaces/x/artifacts/y"), ("POST", "/workspaces/x/artifacts"),
     ("POST", "/workspaces/x/artifacts/upload-url"), ("DELETE", "/workspaces/x/artifacts/y"),
@@ -44,7 +45,8 @@ def test_health_needs_no_key(steady):
     assert steady.send("GET", "/health").json == {"status": "ok", "service": "rebyte-local"}
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "localhost.evil.example:80"])
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "",
+                                  "localhost.evil.example:80"])
 @pytest.mark.parametrize("path", ["/", "/health", "/v1/tasks"])
 def test_a_host_that_is_not_this_machine_is_refused(steady, host, path):
     assert steady.send("GET", path, headers={"Host": host, "API_KEY": steady.key}).status == 403

@@ -4,7 +4,8 @@ from __future__ import annotations
 import json
 import re
 
-HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)> \u202e\u200b\x1b[31m \ud800 & 'q' \"d\" {nonce} %s"
+HOSTILE = ("</pre><script>alert(1)</script><img src=x onerror=alert(2)> "
+           "\u202e\u200b\x1b[31m \ud800 & 'q' \"d\" {nonce} %s")
 
 
 def test_the_address_create_gives_shows_prompt_status_and_output(api):
@@ -29,7 +30,8 @@ def test_a_running_task_reloads_without_javascript_and_streams_with_it(api):
     assert '<noscript><meta http-equiv="refresh"' in page
     address = re.search(r'data-stream="([^"]+)"', page).group(1).replace("&amp;", "&")
     raw = api.send("GET", address).body.decode("ascii")
-    pieces = [p for line in raw.split("\n") if line.startswith("data: ") for p in json.loads(line[6:]).get("pieces", ())]
+    pieces = [p for line in raw.split("\n") if line.startswith("data: ") for p in json.loads(line[6:]).get("pieces",
+                                                                                                           ())]
     shown = re.findall(r'<span class="(\w+)">', page.partition('class="output"')[2])
     assert len(shown) + len(pieces) == len(api.stream(task["id"])[0])  # nothing twice, nothing lost
     assert raw.endswith('event: end\ndata: {"status": "failed"}\n\n')
@@ -56,7 +58,8 @@ def test_pages_forbid_everything_but_their_own_style_and_script(api):
         nonce = re.search(r"script-src 'nonce-([^']+)'", policy).group(1)
         assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
         assert '<style nonce="%s">' % nonce in reply.body.decode()
-        assert reply.headers["X-Content-Type-Options"] == "nosniff" and reply.headers["Referrer-Policy"] == "no-referrer"
+        assert reply.headers["X-Content-Type-Options"] == "nosniff"
+        assert reply.headers["Referrer-Policy"] == "no-referrer"
         assert nonce not in api.send("GET", path).headers["Content-Security-Policy"]
         assert api.key not in reply.body.decode()
 

@@ -10,9 +10,6 @@ import time
 
 import pytest
 
-from rebyte_local.fences import find_steps, place_code, read_question
-from rebyte_local.processes import LINE_LIMIT_BYTES, LineCutter
-
 
 def is_alive(pid):
     """True while the process runs; a zombie whose parent has not looked yet does not."""
@@ -30,35 +27,9 @@ def wait_until(is_true, seconds=10):
         time.sleep(0.01)
 
 
-def test_only_fences_that_ask_for_it_are_steps():
-    prompt = ("```python\nno\n```\n``` bash run\nyes 1\n```\n````markdown\n```python run\nquoted\n```\n````\n"
-              "~~~sh run\r\nyes 2\r\n~~~\r\n```Python run\nno\n```\n```python run now\nno\n```\n    ```sh run\nno\n    ```\n"
-              "`````ask run\nwhich?\n- a\n```\n- b\n`````\n```sh run\nnever closed\n")
-    assert find_steps(prompt) == [("bash", "yes 1\n"), ("sh", "yes 2\n"), ("ask", "which?\n- a\n```\n- b\n")]
-
-
-def test_code_means_the_workspace_only_where_it_is_the_folder():
-    text = "cd /code && cat '/code/a' /code; /codec /home/code/x ~/code/y a/code/z $X/code/w /code-x \"/code\""
-    assert place_code(text, "W") == "cd W && cat 'W/a' W; /codec /home/code/x ~/code/y a/code/z $X/code/w /code-x \"W\""
-
-
-def test_a_question_has_lines_and_options():
-    assert read_question("Which one?\nReally?\n- A\n-  b c \n") == ("Which one?\nReally?", ["A", "b c"])
-    assert read_question("\n") == ("What now?", [])
-
-
-def test_lines_are_cut_at_newlines_only_and_long_ones_are_kept_short():
-    cutter = LineCutter()
-    assert cutter.feed(b"a\xc3") == [] and cutter.feed(b"\xa9\x0b\xe2\x80\xa8\xff\nb") == ["a\u00e9\x0b\u2028\ufffd"]
-    for _ in range(100):
-        assert cutter.feed(b"x" * 65536) == []
-    line = cutter.feed(b"\n")[0]
-    assert line.startswith("b" + "x" * (LINE_LIMIT_BYTES - 1) + " [") and "more bytes" in line
-    assert cutter.finish() == [] and cutter.feed(b"end") == [] and cutter.finish() == ["end"]
-
-
 def test_fences_run_in_order_and_their_output_is_the_answer(api):
-    task, events, done = api.run("Do this.\n" + api.fence("python", "print('one')") + api.fence("bash", "echo two; echo err >&2")
+    task, events, done = api.run("Do this.\n" + api.fence("python", "print('one')") +
+                                 api.fence("bash", "echo two; echo err >&2")
                                  + "```sh\necho never\n```\n" + api.fence("sh", "echo three"))
     kinds = [e["eventType"] for e in events]
     assert kinds[:2] == ["init", "text"] and kinds[-1] == "text" and kinds.count("tool_use") == 3
@@ -72,7 +43,8 @@ def test_fences_run_in_order_and_their_output_is_the_answer(api):
 
 def test_a_prompt_without_fences_says_that_nothing_was_run(api):
     _, events, done = api.run("Please think.\n```python\nimport os\n```\n")
-    assert done["status"] == "succeeded" and "rehearsal" in done["finalResult"] and "nothing to run" in done["finalResult"]
+    assert done["status"] == "succeeded"
+    assert "rehearsal" in done["finalResult"] and "nothing to run" in done["finalResult"]
     assert api.words(events) == [done["finalResult"]]
 
 
@@ -119,7 +91,8 @@ def test_output_comes_while_the_process_runs(api):
 
 
 def test_cancel_ends_grandchildren_even_those_that_will_not_listen(api):
-    task = api.create(api.fence("bash", "(trap '' TERM; echo $BASHPID; while :; do sleep 0.05; done) &", "sleep 60 & echo $!", "wait"))
+    task = api.create(api.fence("bash", "(trap '' TERM; echo $BASHPID; while :; do sleep 0.05; done) &",
+                                "sleep 60 & echo $!", "wait"))
     connection, response = api.open_stream(task["id"])
     pids = []
     for _, data in api.read_frames(response):
@@ -176,7 +149,8 @@ def test_a_question_waits_for_its_answer_and_takes_no_place(start):
     assert isinstance(payload["actionId"], int) and isinstance(payload["messageId"], str)
     assert api.run("another task meanwhile")[2]["status"] == "succeeded"
     assert api.api("GET", "/tasks/" + task["id"]).json["status"] == "running"
-    for bad in ({}, {"selectedOptions": [2]}, {"selectedOptions": ["red"]}, {"selectedOptions": [True]}, {"customResponse": 1}):
+    for bad in ({}, {"selectedOptions": [2]}, {"selectedOptions": ["red"]}, {"selectedOptions": [True]},
+                {"customResponse": 1}):
         assert answer(api, task, events, **bad).status == 400
     assert answer(api, task, events, selectedOptions=[1]).status == 200
     assert b"chose blue" in response.read()
@@ -204,7 +178,8 @@ def test_an_answer_in_own_words_or_in_a_batch_is_taken(api):
 
 def test_nothing_to_answer_is_a_conflict_and_a_parked_task_can_be_canceled(api):
     quiet, _, _ = api.run("x")
-    assert api.api("POST", "/tasks/%s/answer" % quiet["id"], {"messageId": "m", "actionId": 1, "answer": {}}).status == 409
+    assert api.api("POST", "/tasks/%s/answer" % quiet["id"], {"messageId": "m", "actionId": 1,
+                                                              "answer": {}}).status == 409
     task = api.create("```ask run\nWell?\n```\n")
     connection, response, _ = ask_and_read(api, task)
     api.api("POST", "/tasks/%s/cancel" % task["id"])
@@ -249,7 +224,8 @@ def test_skills_are_copied_and_missing_ones_are_said(start, tmp_path):
     skill.mkdir(parents=True)
     (skill / "SKILL.md").write_text("how to pdf")
     api = start(skills=str(tmp_path / "skills"))
-    _, events, done = api.run(api.fence("sh", "cat ~/.skills/pdf/SKILL.md"), skills=["pdf", "nothing", "../..", "github:a/b#c"])
+    _, events, done = api.run(api.fence("sh", "cat ~/.skills/pdf/SKILL.md"),
+                              skills=["pdf", "nothing", "../..", "github:a/b#c"])
     assert done["finalResult"] == "how to pdf"
     said = api.words(events, "stderr")
     assert len(said) == 3 and all("not installed" in s for s in said)
@@ -260,7 +236,8 @@ def test_skills_without_a_folder_of_skills_are_said(api):
 
 
 def test_an_agent_program_gets_the_whole_prompt_and_speaks_in_deltas(start):
-    program = "import sys, os; t = sys.stdin.read(); print('got', len(t)); print(t[:5], file=sys.stderr); print(os.getcwd())"
+    program = ("import sys, os; t = sys.stdin.read(); print('got', len(t)); print(t[:5], file=sys.stderr); "
+               "print(os.getcwd())")
     api = start(agent=[sys.executable, "-c", program])
     task, events, done = api.run("```sh run\necho never\n```" + "x" * 90000)
     texts = [e["payload"] for e in events if e["eventType"] == "text"]
@@ -279,7 +256,8 @@ def test_an_agent_program_that_fails_or_is_not_there_fails_the_task(start, tmp_p
 
 
 def test_much_output_on_both_pipes_neither_blocks_nor_is_lost(api):
-    _, events, done = api.run(api.fence("python", "import sys", "for i in range(5000):", "    print(i)", "    print(-i, file=sys.stderr)"))
+    _, events, done = api.run(api.fence("python", "import sys", "for i in range(5000):", "    print(i)",
+                                        "    print(-i, file=sys.stderr)"))
     assert done["status"] == "succeeded"
     assert api.words(events, "stdout") == [str(i) for i in range(5000)]
     assert len(api.words(events, "stderr")) == 5000

@@ -80,7 +80,8 @@ def test_many_listeners_hear_the_same(api):
 def test_a_fifty_megabyte_stream_passes_through_little_memory(api, folder):
     task = api.create("x")
     prompt_id = api.finish(task["id"])["prompts"][0]["id"]
-    line = json.dumps({"seq": 0, "promptId": prompt_id, "eventType": "stdout", "payload": {"content": "x" * 150}}) + "\n"
+    line = json.dumps({"seq": 0, "promptId": prompt_id, "eventType": "stdout",
+                       "payload": {"content": "x" * 150}}) + "\n"
     with open(os.path.join(folder, "events", prompt_id + ".jsonl"), "w", encoding="ascii") as file:
         for _ in range(200):
             file.write(line * 1000)

@@ -39,7 +39,8 @@ def test_get_has_the_documented_fields_and_no_workspace(api):
 def test_executor_and_model_are_told_as_they_were_asked_for_and_null_when_not(api):
     asked = api.create("x", executor="codex", model="any-name-at-all")
     plain = api.create("x")
-    assert [api.api("GET", "/tasks/" + asked["id"]).json[k] for k in ("executor", "model")] == ["codex", "any-name-at-all"]
+    assert [api.api("GET", "/tasks/" + asked["id"]).json[k] for k in ("executor", "model")] == ["codex",
+                                                                                                "any-name-at-all"]
     assert [api.api("GET", "/tasks/" + plain["id"]).json[k] for k in ("executor", "model")] == [None, None]
 
 
@@ -51,11 +52,13 @@ def test_the_list_is_newest_first_with_neither_status_nor_workspace(api):
     assert set(answer) == {"data", "total", "limit", "offset"}
     assert (answer["total"], answer["limit"], answer["offset"]) == (5, 2, 1)
     assert [item["id"] for item in answer["data"]] == [ids[3], ids[2]]
-    assert set(answer["data"][0]) == {"id", "url", "title", "executor", "model", "createdAt", "completedAt", "rehearsal"}
+    assert set(answer["data"][0]) == {"id", "url", "title", "executor", "model", "createdAt", "completedAt",
+                                      "rehearsal"}
     assert api.api("GET", "/tasks").json["limit"] == 50
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "limit=-1", "offset=-1", "limit=", "limit=%D9%A1"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "limit=-1", "offset=-1", "limit=",
+                                   "limit=%D9%A1"])
 def test_a_page_beyond_the_limits_is_refused(steady, query):
     reply = steady.api("GET", "/tasks?" + query)
     assert (reply.status, reply.code) == (400, "validation_error")
@@ -100,7 +103,8 @@ def test_an_unknown_workspace_is_not_found(steady):
 
 def test_follow_ups_run_in_order_in_the_same_workspace(api):
     task = api.create(api.fence("sh", "sleep 0.2; echo one >> log; cat log"))
-    answers = [api.api("POST", "/tasks/%s/prompts" % task["id"], {"prompt": api.fence("sh", "echo %s >> log; cat log" % w)})
+    answers = [api.api("POST", "/tasks/%s/prompts" % task["id"],
+                       {"prompt": api.fence("sh", "echo %s >> log; cat log" % w)})
                for w in ("two", "three")]
     assert [a.status for a in answers] == [201, 201] and set(answers[0].json) == {"promptId"}
     _, done, _ = api.stream(task["id"])
@@ -166,7 +170,8 @@ def test_a_deleted_task_is_gone_from_everywhere(api):
 
 def test_deleting_a_running_task_cancels_it(api, tmp_path):
     mark = tmp_path / "ended"
-    task = api.create(api.fence("bash", "trap 'touch %s; exit 1' TERM" % mark, "echo ready", "while :; do sleep 0.05; done"))
+    task = api.create(api.fence("bash", "trap 'touch %s; exit 1' TERM" % mark, "echo ready",
+                                "while :; do sleep 0.05; done"))
     connection, response = api.open_stream(task["id"])
     for line in response:
         if b'"ready"' in line:
