@@ -31,36 +31,43 @@ class Answer:
     def __init__(self, response, line, pool, call):
         """Take over the connection until the body is read or closed."""
         self.status, self.headers, self.length, self.url = response.status, response.headers, response.length, call.url
-        self.received, self.closed = 0, False
+        self.received, self.closed, self.complete = 0, False, False
         self._response, self._line, self._pool, self._call = response, line, pool, call
 
     def read(self, size=64 * 1024) -> bytes:
         """Return up to `size` bytes, b"" only at the end; a body shorter than told raises NetworkError(short_body)."""
-        with translated(self._call, cut="short_body"):
-            return self._take(self._response.read(size), "short_body")
+        chunk = self._take(lambda: self._response.read(size), "short_body")
+        if not chunk and not self.complete:
+            raise NetworkError("The answer was closed before it was read to its end.", code="short_body")
+        return chunk
 
     def read_some(self, size=64 * 1024) -> bytes:
         """Return what has arrived, waiting for the first byte only; b"" at the end. A cut raises NetworkError."""
+        return self._take(lambda: self._response.read1(size), "connection_cut")
+
+    def _take(self, read, cut):
+        """Read a chunk and count it; at the end compare the count and give the connection back."""
         try:
-            with translated(self._call):
-                return self._take(self._response.read1(size), "connection_cut")
-        except Exception:
+            with translated(self._call, cut):
+                chunk = read()
+            self.received += len(chunk)
+            if not self.closed and (not chunk or self._response.isclosed()):
+                self._end(cut)
+            return chunk
+        except BaseException:
             # Closed by another thread while we waited: a quiet end, whatever http.client made of it.
             if self.closed:
                 return b""
+            self.close()
             raise
 
-    def _take(self, chunk, cut):
-        """Count a chunk; at the end compare the count and give the connection back."""
-        self.received += len(chunk)
-        if not chunk and not self.closed:
-            if self.length is not None and self.received < self.length:
-                self.close()
-                raise NetworkError("The answer ended after {} of {} bytes.".format(self.received, self.length), code=cut)
-            self.closed = True
-            self._response.close()
-            self._pool.give_back(self._line, self._response.will_close)
-        return chunk
+    def _end(self, cut):
+        """Give the connection back, unless the body was shorter than told."""
+        if self.length is not None and self.received < self.length:
+            raise NetworkError("The answer ended after {} of {} bytes.".format(self.received, self.length), code=cut)
+        self.closed = self.complete = True
+        self._response.close()
+        self._pool.give_back(self._line, self._response.will_close)
 
     def close(self):
         """Let go of what was not read; a reader in another thread wakes up and ends."""

@@ -56,7 +56,7 @@ class Line(http.client.HTTPConnection):
         self.origin, self.proxy = place
         super().__init__(*(self.proxy or self.origin[1:]))
         self.default_port = DEFAULT_PORTS[self.origin.scheme]
-        self.call = self.wire = self.held = None
+        self.call = self.wire = self.held = self.reply = None
         self.broken = False
         self._create_connection = self.dial
         self.response_class = self.paced_response
@@ -68,6 +68,9 @@ class Line(http.client.HTTPConnection):
         try:
             super().connect()
         except (OSError, http.client.HTTPException) as error:
+            # Python 3.8 leaves the proxy's answer open.
+            if self.reply:
+                self.reply.close()
             # dial() tells its own failures, so this is the proxy (or, without one, a socket option).
             raise (proxy_failure if self.proxy else connect_failure)(self.proxy or self.origin[1:], error) from error
         if self.context:
@@ -106,9 +109,9 @@ class Line(http.client.HTTPConnection):
 
     def paced_response(self, sock, *args, **kwargs):
         """Make the response object of http.client, reading at the call's pace."""
-        response = http.client.HTTPResponse(sock, *args, **kwargs)
-        response.fp = io.BufferedReader(PacedReader(response.fp.detach(), sock, self.call))
-        return response
+        self.reply = http.client.HTTPResponse(sock, *args, **kwargs)
+        self.reply.fp = io.BufferedReader(PacedReader(self.reply.fp.detach(), sock, self.call))
+        return self.reply
 
     def send(self, data):
         """Write at the call's pace; while `held` is a list the head waits there, to leave together with the body."""
@@ -189,8 +192,7 @@ class Proxies(urllib.request.ProxyHandler):
         try:
             return super().proxy_open(req, proxy, type)
         except ValueError:
-            # Without a cause: it would show the proxy's password.
-            raise not_sent("The proxy set in the environment is no address.", "proxy_refused", retryable=False) from None
+            raise bad_proxy() from None
 
 
 class Connections(urllib.request.BaseHandler):
@@ -278,6 +280,20 @@ class Connections(urllib.request.BaseHandler):
 
 def place_of(request) -> tuple:
     """Return (origin, proxy): what ProxyHandler changed in the request is the proxy's host and port."""
-    origin, host = origin_of(request.full_url), urlsplit("//" + request.host)
-    place = (host.hostname, host.port or DEFAULT_PORTS[origin.scheme])
-    return origin, None if place == origin[1:] else (host.hostname, host.port or DEFAULT_PROXY_PORT)
+    origin = origin_of(request.full_url)
+    try:
+        there = urlsplit("//" + request.host)
+        host, port = there.hostname, there.port
+    except ValueError:
+        raise bad_proxy() from None
+    if (host, port or DEFAULT_PORTS[origin.scheme]) == origin[1:]:
+        return origin, None
+    if not host:
+        raise bad_proxy()
+    return origin, (host, port or DEFAULT_PROXY_PORT)
+
+
+def bad_proxy() -> NetworkError:
+    """Return the error for a proxy setting that cannot be read; it is not shown, since it may hold a password."""
+    return not_sent("The proxy set in the environment is no address.", "proxy_refused", retryable=False,
+                    hint="Expected something like HTTPS_PROXY=http://proxy.example.com:3128.")

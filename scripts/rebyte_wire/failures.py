@@ -56,7 +56,7 @@ def tls_failure(host, error, context) -> NetworkError:
     """Return the error for a failed handshake: a matter of configuration, unless the peer simply hung up."""
     if isinstance(error, TIMEOUTS):
         return not_sent("The TLS handshake with {} took too long.".format(host), "connect_timeout")
-    if not isinstance(error, (ssl.SSLError, ValueError)) or isinstance(error, ssl.SSLEOFError):
+    if not isinstance(error, (ssl.SSLError, ValueError)) or isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return not_sent("{} hung up during the TLS handshake.".format(host), "connect_failed")
     why = getattr(error, "verify_message", None) or reason_of(error)
     return not_sent("The TLS connection to {} cannot be trusted ({}).".format(host, why), "tls_failed", retryable=False,

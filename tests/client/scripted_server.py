@@ -1,0 +1,190 @@
+"""Servers that say listed bytes: a raw one, and a proxy that opens tunnels. Both know their port before they start."""
+from __future__ import annotations
+
+import json
+import re
+import socket
+import struct
+import threading
+
+READ_SECONDS = 20
+
+
+def answer(status=200, body=b"", *headers, length=None) -> bytes:
+    """Return an answer as bytes; a dict or list becomes JSON; `length` may lie."""
+    body = body if isinstance(body, bytes) else json.dumps(body).encode()
+    lines = ["HTTP/1.1 {} Said".format(status), "Content-Length: {}".format(len(body) if length is None else length)]
+    return "\r\n".join(lines + list(headers) + ["", ""]).encode("latin-1") + body
+
+
+def chunked(*pieces, end=b"0\r\n\r\n", kind="text/event-stream") -> bytes:
+    """Return a chunked answer; without `end` it is cut short."""
+    head = "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nTransfer-Encoding: chunked\r\n\r\n".format(kind).encode()
+    return head + b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + end
+
+
+def say_and_close(data):
+    """Return a step that says something and hangs up."""
+    return lambda sock: sock.sendall(data)
+
+
+def reset(sock):
+    """Hang up with a RST, as a process that died does."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+class Server:
+    """Answers each request with the next step of its script: bytes are said; a callable is given the socket, then it hangs up.
+
+    An `early` server runs the step as soon as the head is in. With `context` it speaks TLS.
+    """
+
+    def __init__(self, *script, early=False, context=None):
+        """Bind a port; nothing is accepted before start."""
+        self.script, self.early, self.context = list(script), early, context
+        self.requests, self.heads, self.connections, self.received = [], [], 0, 0
+        self.ending = threading.Event()
+        self._lock, self._open, self._threads = threading.Lock(), set(), []
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(64)
+        self.port = self._listener.getsockname()[1]
+        self.url = "{}://127.0.0.1:{}".format("https" if context else "http", self.port)
+
+    def __enter__(self):
+        """Start to accept."""
+        self._spawn(self._accept)
+        return self
+
+    def __exit__(self, *_):
+        """Hang up on everybody and wait for the threads."""
+        self.ending.set()
+        for sock in [self._listener] + list(self._open):
+            hang_up(sock)
+        for thread in self._threads:
+            thread.join(READ_SECONDS)
+        self._listener.close()
+
+    def _spawn(self, run, *args):
+        """Run something in a thread that is joined at the end."""
+        thread = threading.Thread(target=run, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self):
+        """Give each connection a thread of its own."""
+        while not self.ending.is_set():
+            try:
+                sock = self._listener.accept()[0]
+            except OSError:
+                return
+            with self._lock:
+                self.connections += 1
+                self._open.add(sock)
+            self._spawn(self._guard, sock)
+
+    def _guard(self, sock):
+        """Serve a connection; whatever breaks it is the client's doing and its test's business."""
+        raw = sock
+        try:
+            sock.settimeout(READ_SECONDS)
+            if self.context:
+                sock = self.context.wrap_socket(sock, server_side=True)
+                with self._lock:
+                    self._open.add(sock)
+            self.serve(sock)
+        except (OSError, ValueError):
+            pass
+        finally:
+            with self._lock:
+                self._open -= {raw, sock}
+            sock.close()
+            raw.close()
+
+    def serve(self, sock):
+        """Read requests and take steps until one hangs up."""
+        with sock.makefile("rb") as file:
+            while True:
+                head = read_head(file)
+                self.received += len(head)
+                if not head.endswith(b"\r\n\r\n"):
+                    return
+                body = b"" if self.early else read_body(file, head)
+                with self._lock:
+                    self.heads.append(head)
+                    self.requests.append((head.split(b"\r\n")[0].decode(), headers_of(head), body))
+                    step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+                if callable(step):
+                    step(sock)
+                    return
+                sock.sendall(step)
+
+
+class Proxy(Server):
+    """Opens tunnels: every CONNECT leads to `port` on this machine, whatever host it names; or says `refusal`."""
+
+    def __init__(self, port=None, refusal=None):
+        """Bind a port."""
+        super().__init__(b"")
+        self.target, self.refusal = port, refusal
+
+    def serve(self, sock):
+        """Read a CONNECT and become a pipe."""
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            byte = sock.recv(1)
+            if not byte:
+                return
+            head += byte
+        self.heads.append(head)
+        if self.refusal:
+            sock.sendall(self.refusal)
+            return
+        with socket.create_connection(("127.0.0.1", self.target)) as there:
+            sock.sendall(b"HTTP/1.1 200 Go\r\n\r\n")
+            self._spawn(pump, there, sock)
+            pump(sock, there)
+
+
+def pump(source, target):
+    """Carry bytes one way until an end."""
+    try:
+        while True:
+            data = source.recv(65536)
+            if not data:
+                break
+            target.sendall(data)
+    except OSError:
+        pass
+    hang_up(target)
+
+
+def hang_up(sock):
+    """Shut a socket down in both directions."""
+    try:
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:
+        pass
+
+
+def read_head(file) -> bytes:
+    """Read up to the empty line."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        line = file.readline()
+        if not line:
+            break
+        head += line
+    return head
+
+
+def read_body(file, head) -> bytes:
+    """Read as many bytes as Content-Length says."""
+    found = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    return file.read(int(found.group(1))) if found else b""
+
+
+def headers_of(head) -> dict:
+    """Return the headers as they were spelled."""
+    lines = head.decode("latin-1").split("\r\n")[1:-2]
+    return dict(line.split(": ", 1) for line in lines)
