@@ -20,7 +20,6 @@ from rebyte_wire.credentials import check_key, find_base, find_key
 from rebyte_wire.errors import AnswerUnreadable, AuthError, DeadlineReached, InputError, StorageRefused
 from rebyte_wire.multipart import Form, Source
 from rebyte_wire.status import outcome_of
-from rebyte_wire.streams import EVENT_STREAM, EventStream
 from rebyte_wire.transport import Transport
 
 MAX_UPLOAD_BYTES = 52_428_800
@@ -38,8 +37,9 @@ class RebyteClient:
         """Find key and address (arguments, then the environment); connect nothing yet. `deadline` bounds every call."""
         environ = os.environ if environ is None else environ
         base = find_base(environ, base_url)
-        key = check_key(api_key) if api_key else key_for(environ, base, key_file)
+        key = self._key = check_key(api_key) if api_key else key_for(environ, base, key_file)
         self._transport = transport or Transport(base, key, environ)
+        self.base_url, self.is_loopback = self._transport.base_url, self._transport.is_loopback
         self.deadline = deadline or self._transport.deadline
 
     # tasks
@@ -71,10 +71,12 @@ class RebyteClient:
         """Cancel what runs or waits in a task: POST /tasks/:id/cancel. A late answer can still arrive."""
         return self._transport.fetch("POST", route("/tasks/{}/cancel", id))
 
-    def stream_events(self, id, *, read_seconds=60) -> EventStream:
-        """Stream the latest prompt's events from its start: GET /tasks/:id/events. Minutes of silence are normal."""
-        return EventStream(self._transport.open(route("/tasks/{}/events", id), accept=EVENT_STREAM,
-                                                read_seconds=read_seconds))
+    def stream_events(self, id, *, read_seconds=60):
+        """Stream the latest prompt's events from its start: GET /tasks/:id/events. Minutes of silence are normal.
+
+        Iterate it for events or its chunks() for bytes; close() ends it, from another thread too.
+        """
+        return self._transport.open_stream(route("/tasks/{}/events", id), read_seconds)
 
     def set_visibility(self, id, visibility) -> dict:
         """Set who may see a task (private, shared, public): PATCH /tasks/:id/visibility."""
@@ -112,17 +114,15 @@ class RebyteClient:
         """Upload a file from disk: POST /files, then PUT. Returns {"id", "filename"}, ready for create_task's `files`."""
         size = size_of(path)
         check_size(path, size, MAX_UPLOAD_BYTES)
-        slot = self._new_slot(path, size, filename, content_type)
-        put = opener(path), size, content_type or DEFAULT_CONTENT_TYPE
-        try:
-            self.put_bytes(slot.pop("uploadUrl"), *put)
-        except StorageRefused as error:
-            if error.http_status not in EXPIRED_STATUSES:
-                raise
-            # The address may have expired: one fresh one, once.
+        # An address may have expired; then one fresh one is asked for, once.
+        for may_ask_again in (True, False):
             slot = self._new_slot(path, size, filename, content_type)
-            self.put_bytes(slot.pop("uploadUrl"), *put)
-        return slot
+            try:
+                self.put_bytes(slot.pop("uploadUrl"), opener(path), size, content_type or DEFAULT_CONTENT_TYPE)
+                return slot
+            except StorageRefused as error:
+                if not may_ask_again or error.http_status not in EXPIRED_STATUSES:
+                    raise
 
     def _new_slot(self, path, size, filename, content_type) -> dict:
         """Ask for an upload slot and check that the file fits in it."""
@@ -141,7 +141,7 @@ class RebyteClient:
 
     def open_artifact(self, workspace_id, name):
         """Open an artifact to read(n) and close: GET /workspaces/:id/artifacts/:name. A short body raises."""
-        return self._transport.open(artifact_path(workspace_id, name), may_leave=True)
+        return self._transport.open(artifact_path(workspace_id, name))
 
     def open_address(self, url):
         """Open a signed download address to read(n) and close: GET, without the key. A short body raises."""
@@ -201,14 +201,9 @@ class RebyteClient:
         self._transport.deadline = deadline
 
     @property
-    def base_url(self) -> str:
-        """The service's address, ending in /v1."""
-        return self._transport.base_url
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether the service is on this machine."""
-        return self._transport.is_loopback
+    def api_key(self) -> str:
+        """The key: a secret, for telling accounts apart and nothing else."""
+        return self._key
 
     @property
     def clock_skew(self):
@@ -220,15 +215,12 @@ class RebyteClient:
         self._transport.close()
 
     def __enter__(self):
-        """Close at the end of the block."""
         return self
 
     def __exit__(self, *_):
-        """Close."""
         self.close()
 
     def __repr__(self):
-        """Show the address, never the key."""
         return "<RebyteClient {}>".format(self.base_url)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import namedtuple
+from socket import inet_aton
 from urllib.parse import urlsplit
 
 from rebyte_wire.errors import InputError, NetworkError
@@ -14,7 +15,6 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 PLAIN = re.compile("[\x21-\x7e]+")
 HOST = re.compile(r"[a-z0-9_.:-]+(%[a-z0-9]+)?")
 LOOPBACK = re.compile(r"localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1")
-NUMBER = re.compile("0x[0-9a-f]*|[0-9]+")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -28,15 +28,13 @@ def origin_of(address) -> Origin:
     except (ValueError, TypeError):
         raise InputError("The address is not a valid http(s) address.") from None
     if scheme not in DEFAULT_PORTS:
-        raise InputError("The address begins with {!r}; only https (and http to this machine) is spoken.".format(
-            scheme[:20] + ":"))
+        raise InputError("The address is not https (nor http to this machine) but {!r}.".format(scheme[:20]))
     if parts.username is not None or parts.password is not None or "\\" in parts.netloc:
         raise InputError("The address holds a user name or password; that is never sent.")
     if not HOST.fullmatch(host) or port == 0:
         raise InputError("The address names no usable host and port.")
     if scheme == "http" and not is_loopback(host):
-        raise InputError("The address is plain http; only this machine is spoken to without TLS.",
-                         hint="Use https.")
+        raise InputError("The address is plain http; only this machine is spoken to without TLS.")
     return Origin(scheme, host, port or DEFAULT_PORTS[scheme])
 
 
@@ -86,22 +84,8 @@ def embedded_ipv4(address):
 
 
 def parse_literal(host: str):
-    """Return the IP address a literal means, the way inet_aton reads decimal, hex, octal and short forms, or None."""
+    """Return the IP address a literal means, or None; inet_aton knows the decimal, hex, octal and short spellings."""
     try:
-        return ipaddress.ip_address(host.partition("%")[0].strip("[]")) if ":" in host else parse_ipv4(host)
-    except ValueError:
+        return ipaddress.ip_address(host.partition("%")[0].strip("[]") if ":" in host else inet_aton(host))
+    except (OSError, ValueError):
         return None
-
-
-def parse_ipv4(host: str):
-    """Read one to four numbers; the last one fills all the bytes that are left."""
-    parts = host.split(".")
-    if len(parts) > 4 or not all(NUMBER.fullmatch(part) for part in parts):
-        return None
-    numbers = [int(part[2:] or "0", 16) if part.startswith("0x") else int(part, 8 if part[0] == "0" else 10)
-               for part in parts]
-    head, tail = numbers[:-1], numbers[-1]
-    if any(number > 255 for number in head):
-        raise ValueError("no such address")
-    value = tail + sum(number << 8 * (3 - index) for index, number in enumerate(head))
-    return ipaddress.IPv4Address(value)

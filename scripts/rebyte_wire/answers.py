@@ -3,26 +3,26 @@ from __future__ import annotations
 
 import json
 import re
-import time
 
 from rebyte_wire.errors import (AnswerUnreadable, AuthError, NetworkError, NotFound, RateLimited, RequestRefused,
                                 RouteMissing, ServerError, StorageRefused)
 from rebyte_wire.failures import translated
 from rebyte_wire.retry import is_passing, retry_after_seconds
+from rebyte_wire.sse import events
 
-MAX_JSON_BYTES = 8 * 1024 * 1024
-MAX_ERROR_BYTES = 64 * 1024
-MAX_MESSAGE_CHARS = 300
-MAX_INTEGER_DIGITS = 4300
+EVENT_STREAM = "text/event-stream"
+CHUNK_BYTES = 64 * 1024
+MAX_JSON_BYTES, MAX_ERROR_BYTES = 8 * 1024 * 1024, 64 * 1024
+MAX_MESSAGE_CHARS, MAX_INTEGER_DIGITS = 300, 4300
 SIGNATURE = re.compile(r"(?i)((?:x-goog-|x-amz-)?(?:signature|credential|security-token)|sig|token|key)=[^&\s\"'<>]+")
 CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 XML_CODE = re.compile(r"<Code>([A-Za-z0-9_.-]{1,64})</Code>")
+DEFAULT_CODES = {401: "invalid_api_key", 403: "forbidden"}
 HINTS = {
     401: "Check the key. If it is right, a proxy may drop header names with an underscore (API_KEY), as nginx does by default.",
     402: "The organization may be out of credit; see https://app.rebyte.ai.",
     403: "The key may lack the scope for this; see https://app.rebyte.ai/settings/api-keys.",
 }
-CODES = {401: "invalid_api_key", 403: "forbidden"}
 
 
 class Answer:
@@ -30,20 +30,16 @@ class Answer:
 
     def __init__(self, response, line, pool, call):
         """Take over the connection until the body is read or closed."""
-        self.status, self.headers, self.length, self.url = response.status, response.headers, response.length, call.url
+        self.status, self.headers, self.length = response.status, response.headers, response.length
         self.received, self.closed, self.complete = 0, False, False
         self._response, self._line, self._pool, self._call = response, line, pool, call
 
-    def read(self, size=64 * 1024) -> bytes:
+    def read(self, size=CHUNK_BYTES) -> bytes:
         """Return up to `size` bytes, b"" only at the end; a body shorter than told raises NetworkError(short_body)."""
         chunk = self._take(lambda: self._response.read(size), "short_body")
         if not chunk and not self.complete:
             raise NetworkError("The answer was closed before it was read to its end.", code="short_body")
         return chunk
-
-    def read_some(self, size=64 * 1024) -> bytes:
-        """Return what has arrived, waiting for the first byte only; b"" at the end. A cut raises NetworkError."""
-        return self._take(lambda: self._response.read1(size), "connection_cut")
 
     def _take(self, read, cut):
         """Read a chunk and count it; at the end compare the count and give the connection back."""
@@ -77,44 +73,69 @@ class Answer:
             self._response.close()
 
     def __enter__(self):
-        """Close at the end of the block."""
         return self
 
     def __exit__(self, *_):
-        """Close."""
         self.close()
 
     def __repr__(self):
-        """Show status and progress."""
-        return "<Answer {} {} of {} bytes{}>".format(self.status, self.received, self.length, " closed" * self.closed)
+        return "<{} {}, {} of {} bytes{}>".format(type(self).__name__, self.status, self.received, self.length,
+                                                  ", closed" * self.closed)
+
+
+class EventStream(Answer):
+    """Iterate it for events as they complete. A clean end just ends; a cut or silence raises NetworkError."""
+
+    def chunks(self):
+        """Yield the raw bytes as they arrive. Once another thread has closed the stream, end quietly."""
+        return iter(lambda: self._take(lambda: self._response.read1(CHUNK_BYTES), "connection_cut"), b"")
+
+    def __iter__(self):
+        """Yield the events."""
+        return events(self.chunks())
+
+
+def check_stream(answer):
+    """Return an answer that is an event stream; anything else raises AnswerUnreadable instead of waiting for ever."""
+    if answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() != EVENT_STREAM:
+        answer.close()
+        raise unreadable(answer, "it is not an event stream")
+    return check_encoding(answer)
+
+
+def check_encoding(answer):
+    """Return an answer that is not compressed: that was not asked for, and a small one can grow without bound."""
+    if answer.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+        answer.close()
+        raise unreadable(answer, "it is compressed although that was not asked for")
+    return answer
 
 
 def read_json(answer, expected=dict, may_be_empty=False):
     """Read an answer as JSON of the expected type(s), or None for 204. Anything else raises AnswerUnreadable."""
-    with answer:
-        check_encoding(answer)
-        body = b"".join(iter_up_to(answer, MAX_JSON_BYTES + 1))
+    with check_encoding(answer):
+        body = b"".join(read_up_to(answer, MAX_JSON_BYTES + 1))
     if answer.status == 204 or may_be_empty and not body:
         return None
     if len(body) > MAX_JSON_BYTES:
         raise unreadable(answer, "it is larger than {} bytes".format(MAX_JSON_BYTES))
-    if not body.strip():
-        raise unreadable(answer, "it is empty")
     try:
         value = json.loads(body.decode("utf-8-sig"), parse_int=parse_integer)
     except RecursionError:
         raise unreadable(answer, "it is nested too deeply") from None
     except ValueError:
-        raise unreadable(answer, "it is a web page" if body.lstrip()[:1] == b"<" else "it is not JSON") from None
+        start = body.strip()[:1]
+        why = "it is a web page" if start == b"<" else "it is not JSON" if start else "it is empty"
+        raise unreadable(answer, why) from None
     if not isinstance(value, expected):
         raise unreadable(answer, "it is JSON, but a {}".format(type(value).__name__))
     return value
 
 
-def iter_up_to(answer, limit: int):
+def read_up_to(answer, limit: int):
     """Yield chunks until the end of the body or until `limit` bytes have come."""
     while limit > 0:
-        chunk = answer.read(min(64 * 1024, limit))
+        chunk = answer.read(min(CHUNK_BYTES, limit))
         if not chunk:
             return
         limit -= len(chunk)
@@ -128,50 +149,39 @@ def parse_integer(digits: str) -> int:
     return int(digits)
 
 
-def check_encoding(answer):
-    """Refuse a compressed body: none was asked for, and a small one can grow without bound."""
-    encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        answer.close()
-        raise unreadable(answer, "it is encoded ({}) although that was not asked for".format(encoding[:20]))
-
-
 def unreadable(answer, why: str) -> AnswerUnreadable:
     """Return the error for an answer that is not what the API promises."""
-    return AnswerUnreadable("The answer (HTTP {}) cannot be used: {}; expected JSON as the API documents it.".format(
+    return AnswerUnreadable("The answer (HTTP {}) cannot be used: {}; expected what the API documents.".format(
         answer.status, why), http_status=answer.status)
 
 
-def failure_of(answer, secret=None, now=time.time):
+def failure_of(answer, secret: str, now: float):
     """Read an answer whose status is no success and return the error it stands for; never shows `secret`."""
-    body = read_leniently(answer)
-    code, text, is_ours = told_by(body)
+    code, text, is_ours = told_by(read_leniently(answer))
     status, headers = answer.status, answer.headers
-    kind = kind_of(status, is_ours)
-    text = SIGNATURE.sub(r"\1=***", text.replace(secret, "***") if secret else text)
-    said = " ".join(text.split())[:MAX_MESSAGE_CHARS]
+    said = " ".join(SIGNATURE.sub(r"\1=***", text.replace(secret, "***")).split())[:MAX_MESSAGE_CHARS]
     passing = is_passing(status) and headers.get("x-should-retry", "").strip().lower() != "false"
-    return kind("HTTP {}{}".format(status, ": " + said if said else " without a message from the service."),
-                code=code or CODES.get(status), hint=HINTS.get(status), http_status=status, retryable=passing,
-                retry_after=retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), now()))
+    return kind_of(status, is_ours)(
+        "HTTP {}{}".format(status, ": " + said if said else " without a message from the service."),
+        code=code or DEFAULT_CODES.get(status), hint=HINTS.get(status), http_status=status, retryable=passing,
+        retry_after=retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), now))
 
 
 def storage_failure_of(answer) -> StorageRefused:
     """Return the error for a signed address that did not answer 2xx; storage speaks XML, of which the code is told."""
     found = XML_CODE.search(read_leniently(answer).decode("utf-8", "replace"))
-    return StorageRefused("The storage answered HTTP {}{}.".format(answer.status, ": " + found.group(1) if found else ""),
-                          code=found.group(1) if found else None, http_status=answer.status,
-                          retryable=is_passing(answer.status))
+    code = found.group(1) if found else None
+    return StorageRefused("The storage answered HTTP {}{}.".format(answer.status, ": " + code if code else ""), code=code,
+                          http_status=answer.status, retryable=is_passing(answer.status))
 
 
 def read_leniently(answer) -> bytes:
     """Read what there is of an error's body; the status counts even if the body is cut, late or encoded."""
-    with answer:
-        try:
-            check_encoding(answer)
-            return b"".join(iter_up_to(answer, MAX_ERROR_BYTES))
-        except (NetworkError, AnswerUnreadable):
-            return b""
+    try:
+        with check_encoding(answer):
+            return b"".join(read_up_to(answer, MAX_ERROR_BYTES))
+    except (NetworkError, AnswerUnreadable):
+        return b""
 
 
 def told_by(body: bytes) -> tuple:
@@ -181,19 +191,16 @@ def told_by(body: bytes) -> tuple:
     except (ValueError, RecursionError):
         return None, "", False
     error = value.get("error", value) if isinstance(value, dict) else None
-    if isinstance(error, dict):
-        code, message = error.get("code"), error.get("message")
-        code = code if isinstance(code, str) and CODE.fullmatch(code) else None
-        return code, message if isinstance(message, str) else "", "error" in value
-    return None, error if isinstance(error, str) else "", False
+    if not isinstance(error, dict):
+        return None, error if isinstance(error, str) else "", False
+    code, message = error.get("code"), error.get("message")
+    code = code if isinstance(code, str) and CODE.fullmatch(code) else None
+    return code, message if isinstance(message, str) else "", "error" in value
 
 
 def kind_of(status: int, is_ours: bool):
     """Return the class of error that a status stands for."""
-    if status in (401, 403):
-        return AuthError
     if status in (404, 410):
         return NotFound if is_ours else RouteMissing
-    if status == 429:
-        return RateLimited
-    return ServerError if is_passing(status) else RequestRefused
+    known = {401: AuthError, 403: AuthError, 429: RateLimited}
+    return known.get(status) or (ServerError if is_passing(status) else RequestRefused)

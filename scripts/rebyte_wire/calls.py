@@ -1,6 +1,7 @@
 """One request as it is to travel, and how far it got."""
 from __future__ import annotations
 
+from rebyte_wire.answers import Answer
 from rebyte_wire.deadlines import Deadline
 from rebyte_wire.errors import DeadlineReached
 
@@ -12,11 +13,11 @@ class Call:
     """A request between transport and connections; `sent` once its first byte may have left."""
 
     def __init__(self, method, url, headers, body=None, *, deadline=None, read_seconds=READ_TIMEOUT_SECONDS, paid=False,
-                 repeatable=False, public_only=False, before_send=None):
+                 repeatable=False, public_only=False, before_send=None, answer_type=Answer):
         """Keep the parts; `body` is None, bytes, or has `length` and `chunks()`."""
-        self.method, self.url, self.headers, self.body = method, url, headers, body
-        self._own_time = deadline or Deadline(), read_seconds
+        self.method, self.url, self.headers, self.body, self.answer_type = method, url, headers, body, answer_type
         self.paid, self.repeatable, self.public_only, self.before_send = paid, repeatable, public_only, before_send
+        self._own_time = deadline or Deadline(), read_seconds
         self.rewind()
 
     def rewind(self):
@@ -40,5 +41,5 @@ class Call:
         return seconds if left is None else min(seconds, left)
 
     def __repr__(self):
-        """Show the way without the query, which may be a signature, and without headers."""
+        # Without the query, which may be a signature, and without headers.
         return "<Call {} {}{}>".format(self.method, self.url.partition("?")[0], " sent" if self.sent else "")

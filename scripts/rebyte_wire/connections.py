@@ -14,7 +14,6 @@ import urllib.request
 from urllib.parse import urlsplit
 
 from rebyte_wire.addresses import DEFAULT_PORTS, is_loopback, is_private, origin_of, refused
-from rebyte_wire.answers import Answer
 from rebyte_wire.errors import InputError, NetworkError
 from rebyte_wire.failures import connect_failure, dns_failure, not_sent, proxy_failure, tls_failure, translated
 from rebyte_wire.tls import build_context
@@ -206,14 +205,14 @@ class Connections(urllib.request.BaseHandler):
         self._opener.add_handler(Proxies())
         self._opener.add_handler(self)
 
-    def exchange(self, call) -> Answer:
+    def exchange(self, call):
         """Send a call once and return its answer, whatever its status; NetworkError or DeadlineReached if none came."""
         call.rewind()
         request = urllib.request.Request(call.url, method=call.method)
         request.call = call
         return self._opener.open(request)
 
-    def http_open(self, request) -> Answer:
+    def http_open(self, request):
         """Speak on a kept connection where the call may be sent again, else on a fresh one."""
         call, place = request.call, place_of(request)
         line = self.take_idle(place) if call.repeatable else None
@@ -229,14 +228,14 @@ class Connections(urllib.request.BaseHandler):
 
     https_open = http_open
 
-    def speak(self, line, request) -> Answer:
+    def speak(self, line, request):
         """Carry one call over one connection, connecting it first if it is fresh."""
         line.call = call = request.call
         try:
             if line.sock is None:
                 line.connect()
             call.begin()
-            return Answer(line.converse(call, request.selector), line, self, call)
+            return call.answer_type(line.converse(call, request.selector), line, self, call)
         except BaseException:
             line.close()
             raise
@@ -274,7 +273,6 @@ class Connections(urllib.request.BaseHandler):
             line.close()
 
     def __repr__(self):
-        """Show how many connections wait for which origin."""
         return "<Connections {}>".format({place[0].host: len(lines) for place, lines in self._idle.items() if lines})
 
 

@@ -29,5 +29,4 @@ class Deadline:
         return Deadline(left if seconds is None else seconds if left is None else min(left, seconds), self._clock)
 
     def __repr__(self):
-        """Show what is left."""
         return "Deadline(never)" if self._moment is None else "Deadline({:.1f} s left)".format(self.left())

@@ -8,8 +8,9 @@ from urllib.parse import urlencode
 
 from rebyte_wire import redirects, retry
 from rebyte_wire.addresses import check_signed, is_loopback, origin_of
-from rebyte_wire.answers import check_encoding, failure_of, read_json, storage_failure_of
-from rebyte_wire.calls import READ_TIMEOUT_SECONDS, Call
+from rebyte_wire.answers import (EVENT_STREAM, EventStream, check_encoding, check_stream, failure_of, read_json,
+                                 storage_failure_of)
+from rebyte_wire.calls import Call
 from rebyte_wire.connections import Connections
 from rebyte_wire.deadlines import Deadline
 from rebyte_wire.errors import InputError, OutcomeUnknown, RebyteError
@@ -21,15 +22,12 @@ USER_AGENT = "skill-as-a-service/" + VERSION
 class Transport:
     """Knows the service's address and the key, and carries calls there. Clock, sleep, dice and time are arguments."""
 
-    def __init__(self, base_url, key, environ, *, deadline=None, connections=None, sleep=time.sleep, dice=random.random,
-                 now=time.time):
+    def __init__(self, base_url, key, environ, *, deadline=None, sleep=time.sleep, dice=random.random, now=time.time):
         """Connect nothing yet; `deadline` bounds every call and can be set again later."""
-        self.base_url, self.deadline, self.clock_skew = base_url, deadline or Deadline(), None
-        self.origin = origin_of(base_url)
+        self.base_url, self.origin = base_url, origin_of(base_url)
         self.is_loopback = is_loopback(self.origin.host)
-        self.sleep = sleep
-        self._key, self._dice, self._now = key, dice, now
-        self._connections = connections or Connections(environ)
+        self.deadline, self.clock_skew, self.sleep = deadline or Deadline(), None, sleep
+        self._key, self._dice, self._now, self._connections = key, dice, now, Connections(environ)
 
     def fetch(self, method, path, *, query=None, body=None, content_type="application/json", expected=dict,
               before_send=None):
@@ -44,15 +42,19 @@ class Transport:
             return value
         return self._perform(call, receive)
 
-    def open(self, path, *, accept="*/*", read_seconds=READ_TIMEOUT_SECONDS, may_leave=False):
-        """Open a GET and return its Answer, unread; where `may_leave`, redirects to other origins go without the key."""
-        call = self._api_call("GET", path, None, None, None, read_seconds=read_seconds)
-        call.headers.update({"Accept": accept, "Cache-Control": "no-cache"})
-        return self._perform(call, open_body, may_leave)
+    def open(self, path):
+        """Open a GET to the API and return its Answer, unread; redirects to other origins go without the key."""
+        return self._perform(self._api_call("GET", path, accept="*/*"), check_encoding, may_leave=True)
+
+    def open_stream(self, path, read_seconds):
+        """Open an EventStream; it may be silent for `read_seconds`."""
+        call = self._api_call("GET", path, accept=EVENT_STREAM, read_seconds=read_seconds, answer_type=EventStream)
+        call.headers["Cache-Control"] = "no-cache"
+        return self._perform(call, check_stream)
 
     def open_signed(self, url):
         """Open a signed download address: no key, no redirects."""
-        return self._perform(self._signed_call("GET", url, {}, None), open_body)
+        return self._perform(self._signed_call("GET", url, {}), check_encoding)
 
     def put_signed(self, url, source, content_type):
         """Put bytes to a signed upload address: fixed headers, no key, no redirects; again from byte 0 if that helps."""
@@ -64,26 +66,25 @@ class Transport:
         self._connections.close()
 
     def __repr__(self):
-        """Show where it leads, never the key."""
         return "<Transport {} {!r}>".format(self.base_url, self._connections)
 
     # Building the request...
 
-    def _api_call(self, method, path, query, body, content_type, **more) -> Call:
+    def _api_call(self, method, path, query=None, body=None, content_type=None, accept="application/json",
+                  **more) -> Call:
         """Describe a call to the API itself, with the key."""
-        headers = {"User-Agent": USER_AGENT, "Accept": "application/json", redirects.KEY_HEADER: self._key}
+        headers = {"User-Agent": USER_AGENT, "Accept": accept, redirects.KEY_HEADER: self._key}
         if isinstance(body, (dict, list)):
             body = encode(body)
         if body is not None:
-            headers["Content-Type"] = content_type
-        if body is not None or method in ("POST", "PUT", "PATCH"):
-            headers["Content-Length"] = str(0 if body is None else len(body) if isinstance(body, bytes) else body.length)
-        query = {name: value for name, value in (query or {}).items() if value is not None}
-        return Call(method, self.base_url + path + ("?" + urlencode(query) if query else ""), headers, body,
-                    deadline=self.deadline, paid=retry.is_paid(method, path),
-                    repeatable=retry.is_repeatable(method, path), **more)
+            headers.update({"Content-Type": content_type, "Content-Length": str(getattr(body, "length", None) or len(body))})
+        elif method in ("POST", "PUT", "PATCH"):
+            headers["Content-Length"] = "0"
+        query = urlencode({name: value for name, value in (query or {}).items() if value is not None})
+        return Call(method, self.base_url + path + ("?" + query if query else ""), headers, body, deadline=self.deadline,
+                    paid=retry.is_paid(method, path), repeatable=retry.is_repeatable(method, path), **more)
 
-    def _signed_call(self, method, url, headers, body) -> Call:
+    def _signed_call(self, method, url, headers, body=None) -> Call:
         """Describe a call to a signed address, which must be public if the API is."""
         check_signed(url, self.is_loopback)
         return Call(method, url, headers, body, deadline=self.deadline, repeatable=True, public_only=not self.is_loopback)
@@ -101,8 +102,7 @@ class Transport:
                 if error.http_status == 404 and call.method == "DELETE" and may_have_acted:
                     return None
                 failure = verdict(call, error)
-            wait = retry.delay_before(tried, self._dice, failure.retry_after)
-            left = self.deadline.left()
+            wait, left = retry.delay_before(tried, self._dice, failure.retry_after), self.deadline.left()
             if not retry.may_retry(failure, call.repeatable, tried) or left is not None and wait >= left:
                 raise failure
             may_have_acted = may_have_acted or call.sent
@@ -112,27 +112,26 @@ class Transport:
         """Exchange a call, following what may be followed; return the successful answer or raise what it says."""
         for hops in range(redirects.MAX_REDIRECTS + 1):
             answer = self._connections.exchange(call)
-            to_api = origin_of(call.url) == self.origin
-            if to_api:
-                self._note_clock(answer)
+            self._note_clock(call, answer)
             if 200 <= answer.status < 300:
                 return answer
             is_redirect = 300 <= answer.status < 400
             if redirects.KEY_HEADER not in call.headers and not (is_redirect and hops):
                 raise storage_failure_of(answer)
             if not is_redirect:
-                raise failure_of(answer, self._key, self._now)
+                raise failure_of(answer, self._key, self._now())
             answer.close()
             url = redirects.next_address(answer.status, answer.headers.get("Location"), call.url, method=call.method,
                                          hops=hops, may_leave=may_leave, api_is_loopback=self.is_loopback)
             call = Call("GET", url, redirects.headers_for(call.headers, call.url, url), deadline=call.deadline,
-                        read_seconds=call.read_seconds, repeatable=True,
+                        repeatable=True, read_seconds=call.read_seconds, answer_type=call.answer_type,
                         public_only=not self.is_loopback and origin_of(url) != self.origin)
 
-    def _note_clock(self, answer):
-        """Remember how far the service's clock is from ours."""
+    def _note_clock(self, call, answer):
+        """Remember how far the API's clock is ahead of ours."""
         moment = retry.moment_of(answer.headers.get("Date"))
-        self.clock_skew = self.clock_skew if moment is None else moment - self._now()
+        if moment is not None and redirects.KEY_HEADER in call.headers:
+            self.clock_skew = moment - self._now()
 
 
 def verdict(call, error):
@@ -162,9 +161,3 @@ def encode(value) -> bytes:
 def is_id(value, name) -> bool:
     """Say whether an answer holds a usable id under a name."""
     return isinstance(value, dict) and isinstance(value.get(name), str) and bool(value[name].strip())
-
-
-def open_body(answer):
-    """Return an answer whose body may be read as it is."""
-    check_encoding(answer)
-    return answer
