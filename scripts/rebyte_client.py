@@ -112,26 +112,20 @@ class RebyteClient:
 
     def upload_file(self, path, filename=None, content_type=None) -> dict:
         """Upload a file from disk: POST /files, then PUT. Returns {"id", "filename"}, ready for create_task's `files`."""
-        size = size_of(path)
-        check_size(path, size, MAX_UPLOAD_BYTES)
+        size_of(path, MAX_UPLOAD_BYTES)
         # An address may have expired; then one fresh one is asked for, once.
         for may_ask_again in (True, False):
-            slot = self._new_slot(path, size, filename, content_type)
+            slot = self.create_upload(filename or os.path.basename(path), content_type)
+            if not isinstance(slot.get("uploadUrl"), str) or not isinstance(slot.get("id"), str):
+                raise AnswerUnreadable("The service gave no id or address to upload to.")
+            limit = slot.get("maxFileSize")
+            size = size_of(path, limit if isinstance(limit, int) else MAX_UPLOAD_BYTES)
             try:
                 self.put_bytes(slot.pop("uploadUrl"), opener(path), size, content_type or DEFAULT_CONTENT_TYPE)
                 return slot
             except StorageRefused as error:
                 if not may_ask_again or error.http_status not in EXPIRED_STATUSES:
                     raise
-
-    def _new_slot(self, path, size, filename, content_type) -> dict:
-        """Ask for an upload slot and check that the file fits in it."""
-        slot = self.create_upload(filename or os.path.basename(path), content_type)
-        if not isinstance(slot.get("uploadUrl"), str) or not isinstance(slot.get("id"), str):
-            raise AnswerUnreadable("The service gave no id or address to upload to.")
-        limit = slot.get("maxFileSize")
-        check_size(path, size, limit if isinstance(limit, int) else MAX_UPLOAD_BYTES)
-        return slot
 
     # artifacts
 
@@ -260,14 +254,11 @@ def opener(path):
     return lambda: open(path, "rb")
 
 
-def size_of(path) -> int:
-    """Return a file's size, or raise InputError if it is not a readable file."""
+def size_of(path, limit=None) -> int:
+    """Return a file's size; one that cannot be read or is larger than `limit` raises InputError."""
     if not os.path.isfile(path) or not os.access(path, os.R_OK):
         raise InputError("{} is not a file that can be read.".format(path))
-    return os.path.getsize(path)
-
-
-def check_size(path, size, limit):
-    """Raise InputError for a file that is larger than it may be."""
-    if size > limit:
+    size = os.path.getsize(path)
+    if limit is not None and size > limit:
         raise InputError("The file {} has {} bytes; at most {} can be uploaded.".format(path, size, limit))
+    return size

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from rebyte_wire.addresses import DEFAULT_PORTS, is_loopback, is_private, origin_of, refused
 from rebyte_wire.errors import InputError, NetworkError
-from rebyte_wire.failures import connect_failure, dns_failure, not_sent, proxy_failure, tls_failure, translated
+from rebyte_wire.failures import connect_failure, not_sent, proxy_failure, tls_failure, translated
 from rebyte_wire.tls import build_context
 
 CONNECT_TIMEOUT_SECONDS = 10
@@ -28,7 +28,6 @@ class PacedReader(io.RawIOBase):
     """Reads a socket, each time for no longer than the call has left: a drip of bytes cannot outlast it."""
 
     def __init__(self, raw, sock, call):
-        """Wrap the raw reader that http.client made."""
         self._raw, self._sock, self._call = raw, sock, call
 
     def readable(self):
@@ -85,13 +84,15 @@ class Line(http.client.HTTPConnection):
         try:
             found = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise dns_failure(place[0], error) from error
+            raise connect_failure(place, error) from error
         for family, kind, protocol, _, address in found:
             sock = socket.socket(family, kind, protocol)
             try:
                 sock.settimeout(self.call.pace(CONNECT_TIMEOUT_SECONDS))
                 sock.connect(address)
-                self.check_peer(sock)
+                # Behind a proxy only a literal could be judged, and was.
+                if self.call.public_only and not self.proxy and is_private(sock.getpeername()[0]):
+                    raise refused("Its name leads into a private network, and the API is public.")
                 return sock
             except OSError as error:
                 sock.close()
@@ -100,11 +101,6 @@ class Line(http.client.HTTPConnection):
                 sock.close()
                 raise
         raise connect_failure(place, failure) from failure
-
-    def check_peer(self, sock):
-        """Refuse a private peer for a public call; behind a proxy only the literal could be judged, and was."""
-        if self.call.public_only and not self.proxy and is_private(sock.getpeername()[0]):
-            raise refused("Its name leads into a private network, and the API is public.")
 
     def paced_response(self, sock, *args, **kwargs):
         """Make the response object of http.client, reading at the call's pace."""
@@ -185,9 +181,8 @@ class Proxies(urllib.request.ProxyHandler):
         """Send a request through its proxy unless it is for this machine."""
         if is_loopback(origin_of(req.full_url).host):
             return None
-        if proxy.partition(":")[0].lower().startswith("socks"):
-            raise not_sent("The proxy set for this address is a SOCKS proxy.", "proxy_refused", retryable=False,
-                           hint="Only HTTP proxies are spoken; set HTTPS_PROXY to one, or add the host to NO_PROXY.")
+        if proxy.lower().startswith("socks"):
+            raise bad_proxy()
         try:
             return super().proxy_open(req, proxy, type)
         except ValueError:
@@ -292,6 +287,6 @@ def place_of(request) -> tuple:
 
 
 def bad_proxy() -> NetworkError:
-    """Return the error for a proxy setting that cannot be read; it is not shown, since it may hold a password."""
-    return not_sent("The proxy set in the environment is no address.", "proxy_refused", retryable=False,
-                    hint="Expected something like HTTPS_PROXY=http://proxy.example.com:3128.")
+    """Return the error for a proxy setting that cannot be used; it is not shown, since it may hold a password."""
+    return not_sent("The proxy set in the environment is not the address of an HTTP proxy.", "proxy_refused",
+                    retryable=False, hint="Expected something like HTTPS_PROXY=http://proxy.example.com:3128.")

@@ -10,6 +10,8 @@ from rebyte_wire.errors import AnswerUnreadable, DeadlineReached, NetworkError
 from rebyte_wire.tls import hint_for
 
 TIMEOUTS = (socket.timeout, TimeoutError)
+CONNECT_CODES = (((socket.gaierror, UnicodeError), "dns_failed"), (TIMEOUTS, "connect_timeout"),
+                 (ConnectionRefusedError, "connection_refused"))
 PROXY_HINT = "The proxy or sandbox must allow this host (api.rebyte.ai and storage.googleapis.com); ask who runs it."
 
 
@@ -31,18 +33,11 @@ def translated(call, cut="connection_cut"):
         raise AnswerUnreadable("What came back is not HTTP ({}).".format(type(error).__name__)) from error
 
 
-def dns_failure(host, error) -> NetworkError:
-    """Return the error for a name that cannot be resolved."""
-    return not_sent("The name {} cannot be resolved ({}).".format(host, reason_of(error)), "dns_failed",
-                    hint="Check the network and the base address; in a sandbox, whether HTTPS_PROXY has to be set.")
-
-
 def connect_failure(place, error) -> NetworkError:
-    """Return the error for a host that could not be reached."""
-    code = ("connect_timeout" if isinstance(error, TIMEOUTS) else
-            "connection_refused" if isinstance(error, ConnectionRefusedError) else "connect_failed")
+    """Return the error for a host whose name is unknown or that could not be reached."""
+    code = next((code for kinds, code in CONNECT_CODES if isinstance(error, kinds)), "connect_failed")
     return not_sent("No connection to {} port {} ({}).".format(place[0], place[1], reason_of(error)), code,
-                    hint="Check the address, and whether a server or proxy listens there.")
+                    hint="Check the address and the network; in a sandbox, whether HTTPS_PROXY has to be set.")
 
 
 def proxy_failure(place, error) -> NetworkError:

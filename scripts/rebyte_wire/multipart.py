@@ -33,10 +33,7 @@ class Source:
     def _read(self, file):
         """Read the length that was promised, and look once beyond it."""
         left = self.length
-        while left:
-            chunk = file.read(min(CHUNK_BYTES, left))
-            if not chunk:
-                break
+        for chunk in iter(lambda: file.read(min(CHUNK_BYTES, left)), b""):
             left -= len(chunk)
             yield chunk
         if left or file.read(1):

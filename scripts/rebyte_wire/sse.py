@@ -16,7 +16,6 @@ class Decoder:
     """Turns chunks, cut anywhere, into events; a block without its empty line at the end is never told."""
 
     def __init__(self):
-        """Start before the first byte of a stream."""
         self.last_event_id = ""
         self.retry = None
         self._text = codecs.getincrementaldecoder("utf-8")("replace")
