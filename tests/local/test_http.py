@@ -133,7 +133,9 @@ def test_requests_are_noted_without_key_and_signature(api, folder):
     assert api.key not in text and url.rpartition("=")[2] not in text
 
 
-def test_the_folder_and_everything_in_it_is_the_owners_alone(api, folder):
+def test_the_folder_and_everything_in_it_is_the_owners_alone(start, folder):
+    os.mkdir(folder, 0o755)
+    api = start()
     api.create("x")
     assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
     for name in os.listdir(folder):

@@ -59,7 +59,8 @@ def test_times_have_the_two_spellings_of_the_documents():
 @pytest.mark.parametrize("pairs,wanted", [
     ([("succeeded", 1)], ("completed", 1)), ([("failed", 1), ("succeeded", 2)], ("completed", 2)),
     ([("succeeded", 1), ("failed", 2)], ("failed", 2)), ([("succeeded", 1), ("canceled", 2)], ("canceled", 2)),
-    ([("running", None), ("canceled", 2)], ("running", None)), ([("succeeded", 1), ("pending", None)], ("running", None))])
+    ([("running", None), ("canceled", 2)], ("running", None)),
+    ([("succeeded", 1), ("pending", None)], ("running", None))])
 def test_a_tasks_status_follows_from_its_prompts(pairs, wanted):
     assert derive_end(pairs) == wanted
 

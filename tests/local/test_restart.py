@@ -152,8 +152,9 @@ def test_a_key_or_port_may_be_given(start):
 
 
 def test_it_ends_by_itself_when_idle_but_not_while_something_runs(spawn, folder):
-    process, api = spawn(idle_seconds=0.4)
-    task = api.create(api.fence("sh", "sleep 1; echo late"))
-    assert api.stream(task["id"])[1]["finalResult"] == "late"
+    process, api = spawn(idle_seconds=0.2)
+    task = api.create(api.fence("sh", "sleep 0.7; echo late"))
     assert process.wait(20) == 0
     assert not os.path.exists(os.path.join(folder, "server.json"))
+    _, again = spawn()
+    assert again.stream(task["id"])[1]["finalResult"] == "late"
