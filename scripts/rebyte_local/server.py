@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 import time
@@ -156,7 +157,7 @@ class LocalServer:
             self._log = RequestLog(self.folder)
             self._http = self._bind()
         except BaseException:
-            self._lock_file.close()
+            self._release()
             raise
         self._service.store.remember("port", self._http.server_port)
         self._service.open("http://127.0.0.1:%d" % self._http.server_port)
@@ -191,8 +192,13 @@ class LocalServer:
         http.socket.close()
         self._service.close()
         http.end_connections()
-        self._service.store.close()
-        self._log.close()
+        self._release()
+
+    def _release(self):
+        if self._service:
+            self._service.store.close()
+        if self._log:
+            self._log.close()
         self._lock_file.close()
 
 
@@ -207,7 +213,7 @@ def _lock(folder):
 
 
 def serve(folder, **settings):
-    """Serve in the foreground of this process until SIGTERM, SIGINT or idleness; gives an exit code."""
+    """Serve in the foreground until SIGTERM, SIGINT or idleness; gives 0, 1 (cannot start) or 2 (bad settings)."""
     os.umask(0o077)
     server = LocalServer(folder, **settings)
     ended = threading.Event()
@@ -217,9 +223,9 @@ def serve(folder, **settings):
     _raise_file_limit()
     try:
         server.start()
-    except (FolderInUse, OSError) as error:
+    except (FolderInUse, OSError, sqlite3.Error, ValueError) as error:
         print("local server: %s" % error, file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ValueError) else 1
     path = os.path.join(server.folder, "server.json")
     try:
         facts = {"url": server.url, "baseUrl": server.base_url, "key": server.key, "pid": os.getpid(),

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import threading
 
 from rebyte_local.answers import invalid, not_found
@@ -34,7 +35,7 @@ class Service:
         self.shelves = Shelves(self.store, folder)
         self.workspaces = Workspaces(folder, self.shelves, repos, skills)
         self.signer = Signer(self.store.recall("secret", lambda: secrets.token_hex(32)), signed_seconds)
-        self.agent = [str(word) for word in agent] if agent else None
+        self.agent = (shlex.split(agent) if isinstance(agent, str) else [str(word) for word in agent or ()]) or None
         self.has_real_code = os.path.isdir(REAL_CODE)
         self.stopping = threading.Event()
         self.origin = ""

@@ -33,9 +33,13 @@ class Store:
         self._connection.row_factory = sqlite3.Row
         # In WAL mode a commit is in the file before it is answered, so kill -9 loses nothing; NORMAL leaves out the
         # disk flush per commit, so a power cut may lose the last moments of a rehearsal, and only those.
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
-        self._connection.executescript(SCHEMA)
+        try:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._connection.executescript(SCHEMA)
+        except sqlite3.Error:
+            self._connection.close()
+            raise
 
     def __repr__(self):
         return "Store()"

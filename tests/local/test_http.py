@@ -73,8 +73,11 @@ def test_one_connection_serves_many_requests_even_after_refusals(api):
     connection.request("POST", "/v1/tasks", "unread body" * 1000, {"API_KEY": "wrong"})
     response = connection.getresponse()
     assert response.status == 401 and response.read()
-    connection.request("GET", "/health")
-    assert connection.getresponse().read()
+    task, _, _ = api.run(api.fence("sh", "echo 1 > artifacts/a.csv"))
+    for path in ("/tasks/%s/events" % task["id"], "/workspaces/%s/artifacts/a.csv" % task["workspaceId"], "/tasks"):
+        connection.request("GET", "/v1" + path, "unwanted body", {"API_KEY": api.key})
+        response = connection.getresponse()
+        assert response.status == 200 and response.read() and not response.will_close
     connection.close()
 
 
@@ -89,16 +92,23 @@ def test_a_chunked_body_is_read_and_a_broken_one_is_refused(api):
 @pytest.mark.parametrize("raw", [
     b"NONSENSE\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET  HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
     b"GET /" + b"x" * 70000 + b" HTTP/1.1\r\n\r\n", b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 200 + b"\r\n",
-    b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
-    b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-    b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
-    b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n"])
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 200 + b"\r\n"])
 def test_what_is_no_request_gets_a_clean_refusal(steady, raw):
     answer = speak(steady, raw)
     status = int(answer.split(b" ")[1])
     assert answer.startswith(b"HTTP/1.1 ") and 400 <= status < 600 and b'"error"' in answer
     assert steady.send("GET", "/health").status == 200
+
+
+@pytest.mark.parametrize("framing", [
+    "Content-Length: x", "Content-Length: -1", "Content-Length: 1\r\nContent-Length: 2", "Transfer-Encoding: gzip",
+    "Content-Length: 14\r\nTransfer-Encoding: chunked", "Content-Length: +14", "Content-Length: 99"])
+def test_a_body_whose_length_is_in_doubt_is_refused_and_the_connection_ended(steady, framing):
+    raw = "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\n%s\r\n\r\n{\"prompt\":\"x\"}" % (steady.key,
+                                                                                                         framing)
+    answer = speak(steady, raw.encode())
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"\r\nConnection: close\r\n" in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 def test_an_http_1_0_client_gets_a_stream_without_chunks(api):

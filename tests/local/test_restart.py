@@ -158,3 +158,19 @@ def test_it_ends_by_itself_when_idle_but_not_while_something_runs(spawn, folder)
     assert not os.path.exists(os.path.join(folder, "server.json"))
     _, again = spawn()
     assert again.stream(task["id"])[1]["finalResult"] == "late"
+
+
+def test_a_server_that_cannot_start_says_why_in_one_line(spawn, folder, tmp_path):
+    with LocalServer(tmp_path / "other") as other:
+        taken, _ = spawn(port=int(other.url.rpartition(":")[2]))
+        assert taken.wait(20) == 1
+    wrong, _ = spawn(faults=["no-such-fault"])
+    assert wrong.wait(20) == 2
+    with open(os.path.join(folder, "state.sqlite"), "wb") as file:
+        file.write(b"this is no database" * 100)
+    broken, _ = spawn()
+    assert broken.wait(20) == 1
+    for process, words in ((taken, b"in use"), (wrong, b"no-such-fault"), (broken, b"not a database")):
+        text = process.stderr.read()
+        assert text.count(b"\n") == 1 and text.startswith(b"local server: ") and words in text
+    assert not os.path.exists(os.path.join(folder, "server.json"))
