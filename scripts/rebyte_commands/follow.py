@@ -17,6 +17,7 @@ def flags(parser):
     parser.add_argument("--prompt", dest="prompt_id", metavar="ID", help="that very turn instead of the latest")
     parser.add_argument("--out", metavar="DIR", help="bring the answer, the transcript and the files into this folder")
     parser.add_argument("--want", action="append", default=[], metavar="NAME", help="name what is missing if it did not come")
+    parser.add_argument("--events", action="store_true", help="with its events in the document, as watch prints them")
     parser.add_argument("--workspace", metavar="ID", help="the workspace of a task that was made elsewhere")
 
 
@@ -28,7 +29,7 @@ def result(session, options):
         row.workspace_id = session.workspace_of(options.workspace)
     if not options.wait:
         session.client.deadline = session.deadline.within(LOOK_SECONDS)
-    return finish(session, row, options, answered=session.ledger.replies(task_id))
+    return finish(session, row, options, answered=session.ledger.replies(task_id), with_events=options.events)
 
 
 LOOK_SECONDS = 3

@@ -1,6 +1,7 @@
 """Following one task to its document: slices, interrupts, progress on stderr, the next line, delivery, exit code."""
 from __future__ import annotations
 
+import json
 import time
 
 from rebyte_commands import output
@@ -9,25 +10,29 @@ from rebyte_commands.session import is_terminal
 from rebyte_flows.document import exit_name, task_document
 from rebyte_flows.job import Job
 from rebyte_flows.stream import words_of
-from rebyte_wire.errors import EXIT_CODES, AuthError, DeadlineReached, NetworkError, NotFound, RateLimited, RebyteError
+from rebyte_wire.errors import EXIT_CODES, DeadlineReached, RebyteError
 
 EXIT_BY_NAME = {name: number for number, name, _ in EXIT_CODES}
 PROGRESS_SECONDS = 5
 AFTER_CANCEL_SECONDS = 15
+TEXT_CHARACTERS = 200
 
 
-def finish(session, row, options, *, order=None, reused=False, answered=(), rehearsal=False):
+def finish(session, row, options, *, order=None, reused=False, answered=(), rehearsal=False, with_events=False):
     """Follow a started row, print its document and return the exit code."""
+    progress = Progress(session, keep=with_events)
     job = Job(session.client, row, state=session.state, out=getattr(options, "out", None), want=getattr(options, "want", ()),
-              order=order, reused=reused, service=session.service, rehearsal=rehearsal, answered=answered, on_event=Progress(session))
+              order=order, reused=reused, service=session.service, rehearsal=rehearsal, answered=answered, on_event=progress)
     go_on = _result_line(session, row, options)
     ended_by = None
     try:
         document = _follow_with_limits(session, job, options)
     except Interrupted as interrupt:
         document, ended_by = _interrupted(session, job, options), interrupt.exit_code
-    except (AuthError, NetworkError, NotFound, RateLimited, RebyteError) as problem:
+    except RebyteError as problem:
         document, ended_by = _broken(session, job, problem), problem.exit_code
+    if progress.kept:
+        document = task_document(**dict(document, events=progress.kept))
     document = with_next(session, document, row, options, go_on)
     session.emit(document, output.task_text)
     if document["status"] not in ("running", "question") and ended_by is None:
@@ -114,13 +119,15 @@ def next_steps(session, document, row, options, go_on):
 class Progress:
     """What happens, told on stderr: a line per event on a terminal, a plain line now and then elsewhere."""
 
-    def __init__(self, session):
-        self.session, self.told, self.count = session, 0.0, 0
+    def __init__(self, session, keep=False):
+        self.session, self.told, self.count, self.keep, self.kept = session, 0.0, 0, keep, []
         self.terminal = is_terminal(session.stderr)
 
     def __call__(self, event):
         """Tell one event, or let it pass when one was told a moment ago."""
         self.count += 1
+        if self.keep:
+            self.kept.append(compact(event))
         now = time.monotonic()
         if not self.terminal and now - self.told < PROGRESS_SECONDS and self.told:
             return
@@ -134,3 +141,14 @@ def brief(event, width=160):
     text = words_of(payload) or payload.get("name") or payload.get("tool_name") or payload.get("output") or payload.get("question") or ""
     text = " ".join(str(text).split())
     return "%s: %s" % (event.get("eventType"), text if len(text) <= width else text[:width] + "...")
+
+
+def compact(event):
+    """Return an event in the few fields a caller reads: type, text (200 characters), tool, error, parent."""
+    payload = event.get("payload") if isinstance(event.get("payload"), dict) else {}
+    text = words_of(payload) or payload.get("output") or payload.get("question") or payload.get("thinking") or ""
+    text = text if isinstance(text, str) else json.dumps(text)
+    small = {"type": event.get("eventType"), "tool": payload.get("name") or payload.get("tool_name"),
+             "text": text if len(text) <= TEXT_CHARACTERS else text[:TEXT_CHARACTERS] + "...",
+             "isError": payload.get("is_error") or None, "parent": event.get("parent")}
+    return {key: value for key, value in small.items() if value not in (None, "")}

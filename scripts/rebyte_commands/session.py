@@ -9,7 +9,7 @@ import time
 
 from rebyte_commands import output
 from rebyte_commands.environment import HARNESS_MARKERS, read_number
-from rebyte_flows.ledger import Ledger, account_mark, foreign_row
+from rebyte_flows.ledger import foreign_row, open_ledger
 from rebyte_flows.state import find_state, open_private, prune
 from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base
 from rebyte_wire.deadlines import Deadline
@@ -31,7 +31,7 @@ class Session:
         self.stdout, self.stderr = stdout or sys.stdout, stderr or sys.stderr
         self.deadline = Deadline(self._wait_limit(), started=_monotonic(started))
         self.printed, self.words, self.flight = False, [], None
-        self._client = self._state = self._ledger = self._account = None
+        self._client = self._state = self._ledger = None
 
     def __repr__(self):
         return "Session(%s)" % getattr(self.options, "verb", None)
@@ -131,7 +131,7 @@ class Session:
             # Second lazy seam: verbs that send nothing load no network.
             from rebyte_client import RebyteClient
             key, base = self._local_address() if self.options.local else self._address()
-            self._client, self._account = RebyteClient(key, base, deadline=self.deadline, environ=self.environ), account_mark(key)
+            self._client = RebyteClient(key, base, deadline=self.deadline, environ=self.environ)
         return self._client
 
     def _local_address(self):
@@ -164,8 +164,7 @@ class Session:
     def ledger(self):
         """The ledger of this origin and account; raises LedgerUnwritable when it cannot be kept."""
         if self._ledger is None:
-            origin = self.client.base_url[:-len("/v1")]
-            self._ledger = Ledger(self.state, origin, self._account)
+            self._ledger = open_ledger(self.client, self.state)
         return self._ledger
 
     def close(self):

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 from rebyte_commands.arguments import count
+from rebyte_commands.mine import add_mine_flags, list_mine, status_of
+from rebyte_flows.asking import question_in_content
 from rebyte_wire.errors import EXIT_SOME_FAILED, GuardRefused, InputError, RebyteError
 from rebyte_wire.status import outcome_of
 
@@ -15,8 +17,15 @@ def get_flags(parser):
 
 
 def get(session, options):
-    """Print one task as the service tells it."""
-    session.emit(session.client.get_task(session.resolve(options.id)))
+    """Print one task as the service tells it; for people, with the question it waits with."""
+    task_id = session.resolve(options.id)
+    task = session.client.get_task(task_id)
+    if session.form == "text" and not session.options.field and outcome_of(task.get("status")) is None:
+        asked = question_in_content(session.client, task_id, session.ledger.replies(task_id))
+        if asked:
+            task = dict(task, status="question", question=asked["text"], options=["%(n)d %(label)s" % option for option in asked["options"]],
+                        next=session.line("reply", task_id, "--option", "1", "--wait"))
+    session.emit(task)
     return 0
 
 
@@ -24,18 +33,24 @@ def list_flags(parser):
     """Declare the flags of list."""
     parser.add_argument("--limit", type=count, metavar="N", help="how many, at most 100")
     parser.add_argument("--offset", type=count, metavar="N", help="how many of the newest to pass over")
+    add_mine_flags(parser)
 
 
 def list_tasks(session, options):
-    """Print a page of tasks, newest first."""
-    session.emit(session.client.list_tasks(options.limit, options.offset), _list_text)
+    """Print a page of tasks, newest first, as the service lists them; --mine asks the ledger too."""
+    if options.mine or options.since or options.running or options.grep:
+        return list_mine(session, options)
+    page = session.client.list_tasks(options.limit, options.offset)
+    if options.status:
+        page = dict(page, data=[dict(item, status=status_of(session, item["id"])) for item in page.get("data") or []])
+    session.emit(page, _list_text)
     return 0
 
 
 def _list_text(page):
     rows = page.get("data") or []
     lines = ["%s  %s  %-9s  %s" % (item.get("id"), str(item.get("createdAt") or "")[:16],
-                                   "ended" if item.get("completedAt") else "", " ".join(str(item.get("title") or "").split())[:80])
+                                   item.get("status") or ("ended" if item.get("completedAt") else ""), " ".join(str(item.get("title") or "").split())[:80])
              for item in rows if isinstance(item, dict)]
     return "\n".join(lines + ["%d of %s" % (len(lines), page.get("total", "?"))])
 

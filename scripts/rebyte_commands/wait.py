@@ -40,7 +40,7 @@ def wait(session, options):
         ended_by, error = problem.exit_code, problem.as_dict()
     # The documents are read although the time is over: what has ended is told whole.
     left = session.deadline.left()
-    session.client.deadline = None if left is None else Deadline(READ_SECONDS + left)
+    session.client.deadline = Deadline() if left is None else Deadline(READ_SECONDS + left)
     documents = [_document(session, end, len(ids)) for end in ended]
     running = [task_id for task_id in ids if task_id not in {end.id for end in ended}]
     report = {"tasks": documents + [{"id": task_id, "status": "running"} for task_id in running], "counts": _counts(ended, running)}

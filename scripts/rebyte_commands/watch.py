@@ -4,14 +4,13 @@ from __future__ import annotations
 import json
 
 from rebyte_commands.interrupts import Interrupted
-from rebyte_commands.jobs import EXIT_BY_NAME, brief
+from rebyte_commands.jobs import EXIT_BY_NAME, brief, compact
 from rebyte_commands.output import harmless
 from rebyte_flows.document import exit_name
 from rebyte_flows.result import question_of
-from rebyte_flows.stream import End, watch as events_of, words_of
+from rebyte_flows.stream import End, watch as events_of
 from rebyte_wire.errors import EXIT_RUNNING, DeadlineReached
 
-TEXT_CHARACTERS = 200
 EXAMPLES = """examples:
   rebyte_cli.py watch ID
   rebyte_cli.py watch ID --raw --max-wait 600
@@ -58,17 +57,6 @@ def _line(session, event, raw):
     if session.form == "text":
         return ("    " if "parent" in event else "") + harmless(brief(event))
     return json.dumps(compact(event), separators=(",", ":"))
-
-
-def compact(event):
-    """Return an event in the few fields a caller reads: type, text (200 characters), tool, error, parent."""
-    payload = event.get("payload") if isinstance(event.get("payload"), dict) else {}
-    text = words_of(payload) or payload.get("output") or payload.get("question") or payload.get("thinking") or ""
-    text = text if isinstance(text, str) else json.dumps(text)
-    small = {"type": event.get("eventType"), "tool": payload.get("name") or payload.get("tool_name"),
-             "text": text if len(text) <= TEXT_CHARACTERS else text[:TEXT_CHARACTERS] + "...",
-             "isError": payload.get("is_error") or None, "parent": event.get("parent")}
-    return {key: value for key, value in small.items() if value not in (None, "")}
 
 
 def _end_text(done):

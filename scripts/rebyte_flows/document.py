@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 KEYS = ("id", "workspaceId", "url", "once", "status", "promptId", "next", "answer", "answerBytes", "answerPath", "question",
-        "failure", "files", "missing", "refused", "warnings", "requested", "executor", "model", "seconds", "transcriptPath",
+        "failure", "files", "missing", "refused", "warnings", "requested", "executor", "model", "seconds", "events", "transcriptPath",
         "reused", "service", "rehearsal", "error")
 
 

@@ -7,13 +7,38 @@ import time
 
 from rebyte_flows.document import task_document
 from rebyte_flows.downloads import bring_home, list_files, open_folder
-from rebyte_flows.orders import wanted_name
+from rebyte_flows.ledger import open_ledger
+from rebyte_flows.orders import Attachment, Order, wanted_name
 from rebyte_flows.result import Reader, question_of
-from rebyte_flows.state import open_private
+from rebyte_flows.starts import Starter
+from rebyte_flows.state import find_state, open_private
 from rebyte_flows.stream import End, watch
 from rebyte_wire.errors import AuthError, DeadlineReached, RebyteError
 
 ANSWER_FILE = "answer.md"
+
+
+def run(client, prompt, *, files=(), out=None, want=(), once=None, again=False, state=None, on_event=None, no_questions=False,
+        bare=False, **fields):
+    """Start one task through a client, follow it, and return its document (see document.KEYS), as the command `run` does.
+
+    `files` are paths; `fields` are those of create_task (executor, model, workspace_id, skills, github_url, branch_name).
+    Journaled: the same call again goes on with the same task. Set `client.deadline` to bound it; past that the document's
+    status is running. Raises what Starter.start raises.
+    """
+    state = state or find_state(os.environ)
+    ledger = open_ledger(client, state)
+    try:
+        order = Order(prompt, attachments=[Attachment(path) for path in files], want=want, no_questions=no_questions, bare=bare, **fields)
+        started = Starter(client, ledger).start(order, name=once, again=again)
+        job = Job(client, started.row, state=state, out=out, want=want, order=order, reused=started.reused, on_event=on_event,
+                  service="local" if client.is_loopback else "cloud", answered=ledger.replies(started.row.task_id))
+        document = job.follow()
+        if document["status"] in ("completed", "failed", "canceled"):
+            ledger.note(started.row.id, delivered_at=time.time(), status=document["status"])
+        return document
+    finally:
+        ledger.close()
 
 
 class Job:

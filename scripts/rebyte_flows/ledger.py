@@ -69,6 +69,11 @@ def account_mark(key):
     return hashlib.sha256(b"rebyte ledger account:" + (key or "").encode("utf-8", "replace")).hexdigest()[:12]
 
 
+def open_ledger(client, state):
+    """Return the ledger of a client's origin and account in a state folder."""
+    return Ledger(state, client.base_url[:-len("/v1")], account_mark(client.api_key))
+
+
 class Ledger:
     """The book of paid starts in one state folder, seen from one origin and account."""
 
@@ -77,7 +82,7 @@ class Ledger:
             raise LedgerUnwritable("this Python (%s) has no sqlite3, so a paid start could not be recorded" % sys.executable,
                                    hint="use a Python with sqlite3; Debian: the python3 package has it")
         self.state, self.origin, self.account, self.clock = state, origin, account, clock
-        self._owner = None
+        self._owner, self._in_air = None, set()
         # One connection, many threads of a batch: a transaction must not be cut into by a neighbour.
         self._lock = threading.RLock()
         with _writing("open"):
@@ -156,6 +161,7 @@ class Ledger:
                 limits(self.count_since(self.clock() - DAY_SECONDS))
                 number = self._insert(order, name, row, prompt_digest, known, holder)
                 self._db.execute("COMMIT")
+                self._in_air.add(number)
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
@@ -187,8 +193,15 @@ class Ledger:
         return self._ask("SELECT count(*) FROM starts")[0][0]
 
     def is_held(self, row):
-        """Tell whether a live process is at this row just now."""
+        """Tell whether a live run is at this row just now; of our own rows, only those that are in the air."""
+        if self._owner is not None and row.holder == self._owner.name:
+            return row.id in self._in_air
         return row.holder is not None and is_alive(self.state, row.holder)
+
+    def land(self, number):
+        """Note that nothing of this row is in the air any more, whatever could be recorded of it."""
+        with self._lock:
+            self._in_air.discard(number)
 
     def sweep(self):
         """Turn intents whose run died into unknown ones; return every open row of this origin and account."""
@@ -208,6 +221,10 @@ class Ledger:
         """Return the row that started this task, or None."""
         found = self.rows("task_id = ? AND kind = 'task'", (task_id,), newest=1)
         return found[0] if found else None
+
+    def started_tasks(self):
+        """Return the rows of this origin and account whose task is known, oldest first."""
+        return self._here("kind = 'task' AND task_id IS NOT NULL")
 
     def find_prompt(self, task_id, prompt_id):
         """Return the row that started this turn of a task, or None."""

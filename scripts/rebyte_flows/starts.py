@@ -133,8 +133,11 @@ class Starter:
         notice = self._notice_when_late()
         try:
             answer = order.send(self.client, prompt, files, claim)
+            return claim.number, self._record(claim.number, order, answer)
         except _Taken:
             return None, None
+        except NotRecorded:
+            raise
         except BaseException as problem:
             outcome = self._record_failure(claim, problem)
             if outcome == "unknown" and not isinstance(problem, Exception):
@@ -144,8 +147,8 @@ class Starter:
             if notice:
                 notice.cancel()
             if claim.number is not None:
+                self.ledger.land(claim.number)
                 self.flight.change(-1)
-        return claim.number, self._record(claim.number, order, answer)
 
     def _upload(self, item):
         """Upload a file once per content and name; returns what the service takes as an entry of `files`."""

@@ -1,6 +1,7 @@
 """A paid start happens at most once, whatever happens to its answer."""
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 
@@ -12,7 +13,7 @@ from rebyte_flows.ledger import Ledger, account_mark
 from rebyte_flows.orders import Order
 from rebyte_flows.starts import Guards, Starter
 from rebyte_flows.state import StateFolder
-from rebyte_wire.errors import GuardRefused, InputError, NetworkError, OutcomeUnknown
+from rebyte_wire.errors import GuardRefused, InputError, LedgerUnwritable, NetworkError, NotRecorded, OutcomeUnknown
 
 
 @pytest.fixture
@@ -134,3 +135,28 @@ def test_an_unknown_start_counts_and_time_goes_on(server, client, book):
     with pytest.raises(GuardRefused):
         Starter(client, book, guards=Guards(per_day=1)).start(Order("b"))
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("words", ["database or disk is full", "disk I/O error", "attempt to write a readonly database"])
+def test_a_ledger_that_cannot_be_written_before_the_send_means_nothing_is_sent(server, client, book, monkeypatch, words):
+    def fail(*_):
+        raise sqlite3.OperationalError(words)
+    monkeypatch.setattr(book, "_insert", fail)
+    with pytest.raises(LedgerUnwritable, match=words):
+        Starter(client, book).start(Order("hello"))
+    assert made(server) == []
+
+
+def test_a_ledger_that_fills_up_after_the_answer_still_tells_the_ids(server, client, book, monkeypatch):
+    whole = book.note
+
+    def fail(number, **values):
+        if values.get("state") == "created":
+            raise LedgerUnwritable("cannot record the answer in the ledger: disk full")
+        whole(number, **values)
+    monkeypatch.setattr(book, "note", fail)
+    with pytest.raises(NotRecorded) as caught:
+        Starter(client, book).start(Order("hello"))
+    assert caught.value.details["id"] == client.list_tasks()["data"][0]["id"] and caught.value.details["workspaceId"]
+    monkeypatch.undo()
+    assert Starter(client, book).start(Order("hello")).row.task_id == caught.value.details["id"] and len(made(server)) == 1

@@ -1,0 +1,198 @@
+"""Kill a batch at many moments, type the same line again, and count: no line twice, none lost, nothing sent in the end.
+
+    python3 tests/plug/pull_the_plug.py [--points 200] [--lines 20] [--width 4] [--fault drop-after-accept=3]
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(ROOT, "scripts"))
+
+from rebyte_client import RebyteClient  # noqa: E402
+from rebyte_local.server import LocalServer  # noqa: E402
+
+DOOR = os.path.join(ROOT, "scripts", "rebyte_cli.py")
+SLOW_CREATE_SECONDS = 0.1
+RERUNS_AT_MOST = 6
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Point:
+    """One kill: a batch of its own, killed after so many seconds, then typed again until it ends."""
+
+    def __init__(self, server, client, folder, number, lines):
+        self.server, self.client, self.number, self.lines = server, client, number, lines
+        self.folder = os.path.join(folder, "point-%d" % number)
+        os.makedirs(self.folder)
+        with open(os.path.join(self.folder, "jobs.jsonl"), "w") as file:
+            for line in range(lines):
+                file.write(json.dumps({"prompt": "plug %d line %d." % (number, line)}) + "\n")
+        self.environ = dict(os.environ, REBYTE_BASE_URL=server.url, REBYTE_API_KEY=server.key, PYTHONDONTWRITEBYTECODE="1",
+                            REBYTE_STATE_DIR=os.path.join(self.folder, "state"))
+        self.printed, self.codes, self.killed, self.states, self.named = set(), [], False, {}, 0
+
+    def command(self, *more):
+        """Return the command line of this batch."""
+        return [sys.executable, DOOR, "batch", "jobs.jsonl", "--out", "out", "--concurrency", "8", "--max-tasks", "100", "--max-wait", "15"] + list(more)
+
+    def run(self, kill_after=None, *more):
+        """Run the batch, killed after some seconds or to its own end; remembers each id that was printed."""
+        child = subprocess.Popen(self.command(*more), cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        try:
+            out, err = child.communicate(timeout=kill_after)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            self.killed = True
+            out, err = child.communicate()
+        self.printed |= set(UUID.findall((out + err).decode("ascii", "replace")))
+        self.codes.append(child.returncode)
+        return child.returncode, out
+
+    def rows(self):
+        """Return the ledger's rows."""
+        done = subprocess.run([sys.executable, DOOR, "ledger", "list", "--limit", "500", "--field", "rows"], cwd=self.folder,
+                              env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return json.loads(done.stdout or b"[]")
+
+    def go(self, kill_after):
+        """Kill once, look at the states, type the line again until it ends; rows that stay unknown are started by --again."""
+        self.run(kill_after)
+        for row in self.rows():
+            self.states[row["state"]] = self.states.get(row["state"], 0) + 1
+        for _ in range(RERUNS_AT_MOST):
+            code, _ = self.run()
+            if code == 8:
+                self.named = sum(row["state"] == "unknown" for row in self.rows())
+                for row in self.rows():
+                    if row["state"] == "unknown":
+                        subprocess.run([sys.executable, DOOR, "ledger", "settle", str(row["row"]), "--abandon", "--quiet"], cwd=self.folder,
+                                       env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            if code == 0:
+                return
+
+    def verdict(self):
+        """Return what is wrong: an empty list is what is wanted."""
+        wrong, ids = [], started(self.client, "plug %d line " % self.number)
+        for line in range(self.lines):
+            found = ids.get("plug %d line %d." % (self.number, line), ())
+            if len(found) != 1:
+                wrong.append("line %d was started %d times" % (line, len(found)))
+        known = {row.get("id") for row in self.rows()}
+        if self.printed - known - set().union(*ids.values()):
+            wrong.append("a printed id is not in the ledger")
+        if self.codes[-1] != 0:
+            wrong.append("the last rerun ended with %d" % self.codes[-1])
+        before = self.posts()
+        self.run()
+        if self.posts() != before or self.codes[-1] != 0:
+            wrong.append("a further rerun sent something or failed")
+        return wrong
+
+    def posts(self):
+        """Return the ids of every task of this point's lines."""
+        return sorted(task_id for ids in started(self.client, "plug %d line " % self.number).values() for task_id in ids)
+
+
+def started(client, prefix):
+    """Return {prompt: ids} of the tasks whose prompt begins so, as the service tells them."""
+    found, offset = {}, 0
+    while True:
+        items = client.list_tasks(limit=100, offset=offset)["data"]
+        for item in items:
+            if (item.get("title") or "").startswith(prefix):
+                text = client.task_content(item["id"])["prompts"][0]["userPrompt"]
+                found.setdefault(text, set()).add(item["id"])
+        if len(items) < 100:
+            return found
+        offset += 100
+
+
+def measure(server, client, folder, lines):
+    """Return how long an undisturbed batch takes, in seconds."""
+    point = Point(server, client, folder, 0, lines)
+    began = time.monotonic()
+    point.run()
+    return time.monotonic() - began
+
+
+def pull(points, lines, width, faults=(), say=print):
+    """Pull the plug at so many moments spread over a whole batch; returns (figures, what was wrong)."""
+    folder = tempfile.mkdtemp(prefix="rebyte-plug-")
+    totals = {"points": points, "killed": 0, "states at the kill": {}, "named unknown": 0, "reruns": 0, "wrong": 0}
+    wrong = []
+    try:
+        with LocalServer(os.path.join(folder, "server"), width=16) as server, RebyteClient(server.key, server.base_url) as client:
+            server.faults.enable("slow-create", seconds=SLOW_CREATE_SECONDS)
+            for fault in faults:
+                server.faults.enable_text(fault)
+            whole = measure(server, client, folder, lines)
+            say("an undisturbed batch of %d takes %.2f s" % (lines, whole))
+            moments = [(number, whole * number / points) for number in range(1, points + 1)]
+            lock = threading.Lock()
+
+            def work():
+                while True:
+                    with lock:
+                        if not moments:
+                            return
+                        number, moment = moments.pop(0)
+                    point = Point(server, client, folder, number, lines)
+                    point.go(moment)
+                    found = point.verdict()
+                    with lock:
+                        add(totals, point, found)
+                        wrong.extend("point %d (%.3f s): %s" % (number, moment, text) for text in found)
+                    shutil.rmtree(point.folder, ignore_errors=True)
+            threads = [threading.Thread(target=work) for _ in range(width)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return totals, wrong
+
+
+def add(totals, point, found):
+    """Add what one point showed to the totals."""
+    totals["killed"] += point.killed
+    totals["named unknown"] += point.named
+    totals["reruns"] += len(point.codes) - 1
+    totals["wrong"] += bool(found)
+    for state, number in point.states.items():
+        totals["states at the kill"][state] = totals["states at the kill"].get(state, 0) + number
+
+
+def main():
+    """Run from the command line; exit 1 when anything was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--points", type=int, default=200)
+    parser.add_argument("--lines", type=int, default=20)
+    parser.add_argument("--width", type=int, default=4)
+    parser.add_argument("--fault", action="append", default=[])
+    options = parser.parse_args()
+    began = time.monotonic()
+    totals, wrong = pull(options.points, options.lines, options.width, options.fault)
+    for name, value in totals.items():
+        print("%-20s %s" % (name, json.dumps(value) if isinstance(value, dict) else value))
+    print("%-20s %.0f s" % ("took", time.monotonic() - began))
+    for text in wrong[:20]:
+        print("WRONG " + text)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
