@@ -113,12 +113,13 @@ def _document(session, run, out):
     if len(run.entries) <= SHOWN_TASKS:
         told = run.entries
     document = {"counts": run.counts(), "tasks": _brief(told[:SHOWN_TASKS]), "results": results, "out": os.path.abspath(out),
+                "service": session.service, "rehearsal": any((entry.document or {}).get("rehearsal") for entry in run.entries),
                 "next": _next(session, run)}
     if isinstance(run.stopped, RebyteError):
         document["error"] = run.stopped.as_dict()
     elif run.stopped:
         document["stopped"] = run.stopped
-    return {key: value for key, value in document.items() if value not in ([], {}, None)}
+    return {key: value for key, value in document.items() if value not in ([], {}, None, False)}
 
 
 def _brief(entries):

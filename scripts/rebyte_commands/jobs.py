@@ -120,7 +120,8 @@ class Progress:
     """What happens, told on stderr: a line per event on a terminal, a plain line now and then elsewhere."""
 
     def __init__(self, session, keep=False):
-        self.session, self.told, self.count, self.keep, self.kept = session, 0.0, 0, keep, []
+        self.session, self.count, self.keep, self.kept = session, 0, keep, []
+        self.told = time.monotonic()
         self.terminal = is_terminal(session.stderr)
 
     def __call__(self, event):
@@ -129,10 +130,10 @@ class Progress:
         if self.keep:
             self.kept.append(compact(event))
         now = time.monotonic()
-        if not self.terminal and now - self.told < PROGRESS_SECONDS and self.told:
+        if not self.terminal and now - self.told < PROGRESS_SECONDS:
             return
         self.told = now
-        self.session.say(brief(event) if self.terminal else "running, %d events so far" % self.count)
+        self.session.say(brief(event) if self.terminal else "still at work, %d events so far" % self.count)
 
 
 def brief(event, width=160):

@@ -72,10 +72,23 @@ def stop(session, options):
     if server:
         os.kill(server["pid"], signal.SIGTERM)
         until = time.monotonic() + STOP_SECONDS
-        while running(session) and time.monotonic() < until:
-            time.sleep(0.05)
+        while _is_process(server["pid"]) and time.monotonic() < until:
+            time.sleep(0.02)
     session.emit({"running": bool(running(session)), "stopped": bool(server)})
     return 0
+
+
+def _is_process(pid):
+    """Tell whether a process is there; one of our own that has ended is taken leave of."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == 0
+    except OSError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
 
 
 def serve(session, options):
@@ -119,9 +132,10 @@ def _serve_flags(options):
 
 
 def _told(session, server):
-    return {"running": True, "url": server["url"], "baseUrl": server["baseUrl"], "pid": server["pid"],
+    told = {"running": True, "url": server["url"], "baseUrl": server["baseUrl"], "pid": server["pid"],
             "faults": server.get("faults") or None, "stateFolder": _folder(session), "rehearsal": True,
             "next": [{"why": "this ends it", "run": session.line("local", "stop")}]}
+    return {key: value for key, value in told.items() if value}
 
 
 def _folder(session):

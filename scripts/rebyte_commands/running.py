@@ -10,6 +10,10 @@ from rebyte_commands.session import Session
 from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, RebyteError
 
 
+ASK_FOR_KEY = {"why": "nothing can be started in the cloud without a key; --local needs none",
+               "ask": "Please make an API key at https://app.rebyte.ai/settings/api-keys and set REBYTE_API_KEY where I run."}
+
+
 class Unread:
     """Stands for the options of a command line that could not be read."""
 
@@ -61,8 +65,9 @@ def _print_error(session, problem, error):
     document = {"error": error}
     if getattr(problem, "details", None):
         document["details"] = problem.details
-    if getattr(problem, "next", None):
-        document["next"] = problem.next
+    steps = getattr(problem, "next", None) or ([ASK_FOR_KEY] if error["code"] == "missing_api_key" else None)
+    if steps:
+        document["next"] = steps
     try:
         session.emit(document)
     except (OSError, ValueError):

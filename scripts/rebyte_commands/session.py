@@ -108,7 +108,7 @@ class Session:
 
     def line(self, *words):
         """Return a whole command line to paste, with the interpreter, the path and the flags that work here."""
-        flags = ["--local"] if self.options.local else []
+        flags = ["--local"] if self.options.local and words[0] != "local" else []
         if self.options.base_url:
             flags += ["--base-url", self.options.base_url]
         if self.options.api_key_file:

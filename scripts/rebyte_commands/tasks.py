@@ -98,8 +98,10 @@ def share(session, options):
     """Set who may see a task; the answer carries the line that undoes it."""
     task_id, level = session.resolve(options.id), options.level or options.level_flag
     if level not in dict(LEVELS):
-        raise InputError("share needs a level: %s" % "; ".join("%s (%s)" % pair for pair in LEVELS), code="usage",
-                         hint="for example: %s" % session.line("share", task_id, "shared"))
+        problem = InputError("share needs a level: %s" % "; ".join("%s (%s)" % pair for pair in LEVELS), code="usage",
+                             hint="name one of the three after the ID")
+        problem.next = [{"why": meaning, "run": session.line("share", task_id, name)} for name, meaning in LEVELS]
+        raise problem
     answer = dict(session.client.set_visibility(task_id, level))
     if level != "private":
         answer["next"] = [{"why": "this takes it back", "run": session.line("share", task_id, "private")}]

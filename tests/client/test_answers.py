@@ -13,7 +13,7 @@ PAGE = b"<!doctype html><html><head><title>Sign in</title></head><body>" + b"ver
 @pytest.mark.parametrize("body, headers", [
     (PAGE, []), (b"", []), (b"  \n", []), (b"[]", []), (b"null", []), (b'"text"', []), (b"7", []), (b"{", []), (b"\xff\xfe{}", []),
     (b"[" * 200000, []), (b'{"a":' * 100000, []), (b'{"n":' + b"9" * 5000 + b"}", []), (b'{"x":"' + b"y" * MAX_JSON_BYTES + b'"}', []),
-    (b"\x1f\x8b\x08", ["Content-Encoding: gzip"]), (b"{}", ["Content-Encoding: br"])], ids=range(15))
+    (b"\x1f\x8b\x08", ["Content-Encoding: gzip"]), (b"{}", ["Content-Encoding: br"]), (b"{}" + b" " * MAX_JSON_BYTES, [])], ids=range(16))
 def test_an_answer_that_cannot_be_used_is_told_with_its_status(client_for, body, headers):
     with Server(answer(200, body, *headers)) as server:
         with pytest.raises(AnswerUnreadable) as caught:

@@ -180,9 +180,9 @@ def test_an_expired_deadline_sends_nothing(client_for):
     with Server(TASK) as server:
         client = client_for(server, Deadline(0))
         for call in (lambda: client.get_task("t"), lambda: client.create_task("x")):
-            with pytest.raises(DeadlineReached):
+            with pytest.raises(DeadlineReached) as caught:
                 call()
-        assert server.received == 0
+        assert server.received == 0 and caught.value.outcome == "not_sent"
 
 
 def test_no_wait_goes_past_the_deadline(client_for):
@@ -230,3 +230,19 @@ def test_a_download_read_to_its_end_stays_at_its_end(client_for):
         assert [download.read(3) for _ in range(4)] == [b"123", b"45", b"", b""]
         client.get_task("t")
         assert server.connections == 1
+
+
+def test_what_a_server_says_on_an_idle_connection_is_not_the_next_answer(client_for):
+    idle, said = threading.Event(), threading.Event()
+
+    def step(sock):
+        sock.sendall(TASK)
+        idle.wait(10)
+        sock.sendall(answer(408, b"", "Connection: close"))
+        said.set()
+    with Server(step, TASK) as server:
+        client = client_for(server)
+        client.get_task("t")
+        idle.set()
+        assert said.wait(10)
+        assert client.get_task("t") == {"id": "t"} and client.waits == []

@@ -172,6 +172,20 @@ def test_a_delete_that_is_gone_on_the_second_try_was_done_by_the_first(client_fo
         failure(lambda: client_for(server).delete_task("t"), RouteMissing)
 
 
+def test_a_delete_that_never_left_before_is_not_taken_for_done(client_for, monkeypatch):
+    real, fails = socket.getaddrinfo, [socket.gaierror(socket.EAI_AGAIN, "try again")]
+
+    def once(*args, **more):
+        if fails:
+            raise fails.pop()
+        return real(*args, **more)
+    monkeypatch.setattr(socket, "getaddrinfo", once)
+    with Server(answer(404)) as server:
+        client = client_for(server)
+        failure(lambda: client.delete_task("t"), RouteMissing)
+        assert client.waits == [0.5]
+
+
 def test_a_call_that_is_neither_paid_nor_repeatable_is_sent_once(client_for):
     for step in (say_and_close(b""), answer(500)):
         with Server(step) as server:

@@ -27,5 +27,5 @@ def impatient(monkeypatch):
     monkeypatch.setattr(stream, "EMPTY_DONE_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(stream, "QUESTION_GRACE_SECONDS", 0.3)
     monkeypatch.setattr(stream, "QUIET_LOOK_SECONDS", 0.4)
-    monkeypatch.setattr(stream, "DRAIN_AT_LEAST_SECONDS", 1.2)
-    monkeypatch.setattr(stream, "DRAIN_AT_MOST_SECONDS", 2.5)
+    monkeypatch.setattr(stream, "DRAIN_AT_LEAST_SECONDS", 2.0)
+    monkeypatch.setattr(stream, "DRAIN_AT_MOST_SECONDS", 5.0)
