@@ -4,9 +4,7 @@ from __future__ import annotations
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.output import BUDGET_BYTES, cut_to, task_text
 from rebyte_flows.document import task_document
-from rebyte_flows.result import response_of
 from rebyte_flows.waiting import wait as wait_for
-from rebyte_wire.deadlines import Deadline
 from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, EXIT_RUNNING, EXIT_SOME_FAILED, DeadlineReached, RebyteError
 
 EXAMPLES = """examples:
@@ -38,9 +36,6 @@ def wait(session, options):
     except RebyteError as problem:
         session.complain(problem.message)
         ended_by, error = problem.exit_code, problem.as_dict()
-    # The documents are read although the time is over: what has ended is told whole.
-    left = session.deadline.left()
-    session.client.deadline = Deadline() if left is None else Deadline(READ_SECONDS + left)
     documents = [_document(session, end, len(ids)) for end in ended]
     running = [task_id for task_id in ids if task_id not in {end.id for end in ended}]
     report = {"tasks": documents + [{"id": task_id, "status": "running"} for task_id in running], "counts": _counts(ended, running)}
@@ -57,23 +52,16 @@ def wait(session, options):
 
 def _document(session, end, share):
     row = session.row_of(end.id)
-    answer = _response(session, end) if end.status in ("completed", "failed") else ""
+    answer = end.answer if end.status in ("completed", "failed") else ""
     room = max(BUDGET_BYTES // share - ROOM_PER_TASK_BYTES, 120)
     question = {key: end.question[key] for key in ("text", "multi", "options")} if end.question else None
     steps = [{"why": "it waits for an answer", "run": session.line("reply", end.id, "--option", "1", "--wait")}] if question else None
-    if answer and cut_to(answer, room) != answer:
+    if answer and (cut_to(answer, room) != answer or end.answer_bytes > len(answer.encode("utf-8", "replace"))):
         steps = [{"why": "the whole answer", "run": session.line("result", end.id)}]
     return task_document(id=end.id, workspaceId=row.workspace_id, url=row.url or end.task.get("url"), once=row.name, status=end.status,
-                         next=steps, answer=cut_to(answer, room) if answer else None, answerBytes=len(answer.encode("utf-8", "replace")),
+                         next=steps, answer=cut_to(answer, room) if answer else None, answerBytes=end.answer_bytes,
                          question=question, service=session.service, rehearsal=end.task.get("rehearsal") is True,
                          error=end.error.as_dict() if end.error else None)
-
-
-def _response(session, end):
-    try:
-        return response_of(session.client, end.id) or end.task.get("finalResult") or ""
-    except RebyteError:
-        return ""
 
 
 def _counts(ended, running):
@@ -101,5 +89,4 @@ def _exit_code(ended, ended_by):
     return ended_by or EXIT_DONE
 
 
-READ_SECONDS = 10
 COMMANDS = {"wait": (flags, wait, EXAMPLES)}

@@ -2,10 +2,9 @@
 from __future__ import annotations
 
 from rebyte_flows.pump import CUT, ENDED, QUIET, Pump
-from rebyte_flows.result import question_of
+from rebyte_flows.result import prompts_in, question_of
 from rebyte_flows.stream import object_in
-from rebyte_flows.times import seconds_of
-from rebyte_wire.errors import AuthError, InputError, RebyteError
+from rebyte_wire.errors import AuthError, DeadlineReached, InputError, RebyteError
 from rebyte_wire.sse import Decoder
 from rebyte_wire.status import outcome_of
 
@@ -30,13 +29,23 @@ def open_question(client, task_id, answered=()):
 
 def question_in_content(client, task_id, answered=()):
     """Return the open question by one request to the undocumented /content, or None; forgiven where not offered."""
+    content = read_content(client, task_id)
+    return question_in(content, answered) if content else None
+
+
+def read_content(client, task_id, events=True):
+    """Return what the undocumented /content tells of a task, or None where it is not offered or cannot be read."""
     try:
-        prompts = client.task_content(task_id, events=True).get("prompts") or []
-    except AuthError:
+        return client.task_content(task_id, events=events)
+    except (AuthError, DeadlineReached):
         raise
     except RebyteError:
         return None
-    prompts = sorted((prompt for prompt in prompts if isinstance(prompt, dict)), key=lambda prompt: seconds_of(prompt.get("submittedAt")) or 0)
+
+
+def question_in(content, answered=()):
+    """Return the question that the last event of a content asks, or None."""
+    prompts = prompts_in(content)
     events = prompts[-1].get("events") if prompts else None
     last = events[-1] if isinstance(events, list) and events else None
     return _asked(last, answered) if isinstance(last, dict) else None

@@ -77,15 +77,25 @@ class Reader:
 def response_of(client, task_id, prompt_id=None):
     """Return the answer that the undocumented /content holds for a prompt (the latest when none is named), or ""."""
     try:
-        prompts = client.task_content(task_id).get("prompts") or []
+        return response_in(client.task_content(task_id), prompt_id)
     except AuthError:
         raise
     except RebyteError:
         return ""
-    prompts = [prompt for prompt in prompts if isinstance(prompt, dict) and (prompt_id is None or prompt.get("id") == prompt_id)]
-    prompts.sort(key=lambda prompt: seconds_of(prompt.get("submittedAt")) or 0)
+
+
+def response_in(content, prompt_id=None):
+    """Return the response in a content, of a prompt or of the latest one, or ""."""
+    prompts = [prompt for prompt in prompts_in(content) if prompt_id is None or prompt.get("id") == prompt_id]
     text = prompts[-1].get("response") if prompts else None
     return text if isinstance(text, str) else ""
+
+
+def prompts_in(content):
+    """Return the prompts of a task or content, oldest first."""
+    prompts = content.get("prompts")
+    found = [prompt for prompt in prompts if isinstance(prompt, dict)] if isinstance(prompts, list) else []
+    return sorted(found, key=lambda prompt: seconds_of(prompt.get("submittedAt")) or 0)
 
 
 def question_of(payload):

@@ -4,23 +4,32 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from rebyte_flows.asking import question_in_content
+from rebyte_flows.asking import question_in, read_content
+from rebyte_flows.result import response_in
 from rebyte_wire.errors import AuthError, DeadlineReached, NotFound, RebyteError
 from rebyte_wire.status import outcome_of
 
 REQUESTS_PER_SECOND = 1.1
+BURST_REQUESTS = 5
 LIST_EVERY_SECONDS = 2.5
 FEW_TASKS = 2
-QUESTION_EVERY_VISITS = 3
+LOOK_INSIDE_EVERY_VISITS = 2
 LIST_ROWS = 100
+MISSES_AT_MOST = 2
 FAILURES_AT_MOST = 12
+ANSWER_KEPT_CHARACTERS = 8_000
 
 
 class Ended:
-    """A task that needs no more waiting: completed, failed, canceled, question or gone; `task` is what get said last."""
+    """A task that needs no more waiting: completed, failed, canceled, question or gone.
 
-    def __init__(self, task_id, status, task=None, question=None, error=None):
-        self.id, self.status, self.task, self.question, self.error = task_id, status, task or {}, question, error
+    `task` is what the service said of it last, `answer` its first 8,000 characters, `answer_bytes` how long it is.
+    """
+
+    def __init__(self, task_id, status, task=None, *, answer="", question=None, error=None):
+        self.id, self.status, self.question, self.error = task_id, status, question, error
+        self.task = {key: task.get(key) for key in ("url", "rehearsal")} if task else {}
+        self.answer, self.answer_bytes = answer[:ANSWER_KEPT_CHARACTERS], len(answer.encode("utf-8", "replace"))
 
     def __repr__(self):
         return "Ended(%s %s)" % (self.id, self.status)
@@ -29,7 +38,7 @@ class Ended:
 def wait(client, task_ids, *, any_of=False, answered=None, clock=time.monotonic, sleep=time.sleep):
     """Yield an Ended for each task as it ends (the first only with `any_of`); raises DeadlineReached when time is over.
 
-    One list a tick says whom to ask first; a get settles it; the rest are asked in turn. A question counts as ended, and so
+    One list a tick says whom to ask first; the rest are asked in turn, within 1.1 requests a second. A question counts as ended, and so
     does a task the service does not know. Single failures are forgiven, a refused key is not.
     """
     return _Waiting(client, task_ids, any_of, answered or (lambda task_id: ()), clock, sleep).ends()
@@ -40,67 +49,95 @@ class _Waiting:
         self.client, self.any_of, self.answered = client, any_of, answered
         self.clock, self.sleep = clock, sleep
         self.turn, self.hinted, self.visits = deque(dict.fromkeys(task_ids)), deque(), {}
-        self.next_list, self.failures, self.problem = clock() + LIST_EVERY_SECONDS, 0, None
+        self.next_list, self.failures, self.missed = clock(), 0, 0
+        self.allowance, self.counted_at = float(BURST_REQUESTS), clock()
 
     def ends(self):
-        first_round = len(self.turn)
         while self.turn:
-            began = self.clock()
-            spent, end = self._step()
+            if len(self.turn) > FEW_TASKS and self.clock() >= self.next_list:
+                self.next_list = self.clock() + LIST_EVERY_SECONDS
+                self._list()
+            end = self._visit(*self._whom())
             if end:
                 self.turn.remove(end.id)
                 yield end
                 if self.any_of:
                     return
-            first_round -= 1
-            # Each task is asked once at once, so that what has ended already is told without waiting.
-            if self.turn and first_round < 0:
-                self._pause(spent / REQUESTS_PER_SECOND - (self.clock() - began))
 
-    def _step(self):
-        """Do what is due next; returns (requests spent, an Ended or None)."""
+    def _spend(self):
+        """Wait until one more request is within the budget; raises DeadlineReached when there is no time for it."""
         self._check_deadline()
-        if len(self.turn) > FEW_TASKS and self.clock() >= self.next_list:
-            self.next_list = self.clock() + LIST_EVERY_SECONDS
-            self._list()
-            return 1, None
-        task_id = self._whom()
-        return self._visit(task_id)
+        now = self.clock()
+        self.allowance = min(BURST_REQUESTS, self.allowance + (now - self.counted_at) * REQUESTS_PER_SECOND)
+        self.counted_at = now
+        if self.allowance < 1:
+            self._pause((1 - self.allowance) / REQUESTS_PER_SECOND)
+            return self._spend()
+        self.allowance -= 1
 
     def _whom(self):
+        """Return (the task to ask next, whether a list said that it is over)."""
         while self.hinted:
             task_id = self.hinted.popleft()
             if task_id in self.turn:
-                return task_id
+                return task_id, True
         self.turn.rotate(-1)
-        return self.turn[-1]
+        return self.turn[-1], False
 
     def _list(self):
+        """Let one list say who has ended, so that those are asked first."""
+        self._spend()
         try:
             items = self.client.list_tasks(limit=LIST_ROWS).get("data") or []
         except RebyteError as problem:
             self._forgive(problem)
             return
         over = {item.get("id") for item in items if isinstance(item, dict) and item.get("completedAt")}
-        self.hinted = deque(task_id for task_id in self.turn if task_id in over)
+        # In the order they were first seen to be over: none is overtaken.
+        self.hinted.extend(task_id for task_id in self.turn if task_id in over and task_id not in self.hinted)
 
-    def _visit(self, task_id):
+    def _visit(self, task_id, hinted):
+        """Ask about one task: by turns the whole of it (status, question, answer) and its plain status."""
+        visit = self.visits[task_id] = self.visits.get(task_id, 0) + 1
         try:
-            task = self.client.get_task(task_id)
-            self.failures = 0
+            if self.missed < MISSES_AT_MOST and (hinted or visit % LOOK_INSIDE_EVERY_VISITS == 1):
+                end = self._look_inside(task_id)
+                if end:
+                    return end
+                if end is None:
+                    return None
+            return self._ask(task_id)
         except NotFound as problem:
-            return 1, Ended(task_id, "gone", error=problem)
+            return Ended(task_id, "gone", error=problem)
         except RebyteError as problem:
             self._forgive(problem)
-            return 1, None
-        status = outcome_of(task.get("status"))
+            return None
+
+    def _look_inside(self, task_id):
+        """Return an Ended, None while it runs, or False where the service does not tell what is inside."""
+        self._spend()
+        content = read_content(self.client, task_id)
+        self.missed = self.missed + 1 if content is None else 0
+        if content is None:
+            return False
+        status = outcome_of(content.get("status"))
         if status:
-            return 1, Ended(task_id, status, task)
-        visit = self.visits[task_id] = self.visits.get(task_id, 0) + 1
-        if visit % QUESTION_EVERY_VISITS != 1:
-            return 1, None
-        question = question_in_content(self.client, task_id, self.answered(task_id))
-        return 2, Ended(task_id, "question", task, question) if question else None
+            return Ended(task_id, status, content, answer=response_in(content))
+        question = question_in(content, self.answered(task_id))
+        return Ended(task_id, "question", content, question=question) if question else None
+
+    def _ask(self, task_id):
+        self._spend()
+        task = self.client.get_task(task_id)
+        self.failures = 0
+        status = outcome_of(task.get("status"))
+        if not status:
+            return None
+        content = None
+        if self.missed < MISSES_AT_MOST:
+            self._spend()
+            content = read_content(self.client, task_id, events=False)
+        return Ended(task_id, status, dict(content or {}, **task), answer=response_in(content or {}) or task.get("finalResult") or "")
 
     def _forgive(self, problem):
         if isinstance(problem, (AuthError, DeadlineReached)):
@@ -110,12 +147,9 @@ class _Waiting:
             raise problem
 
     def _pause(self, seconds):
-        left = self.client.deadline.left() if self.client.deadline is not None else None
-        if left is not None:
-            seconds = min(seconds, left)
-        if seconds > 0:
-            self.sleep(seconds)
+        left = self.client.deadline.left()
+        self.sleep(seconds if left is None else min(seconds, left))
 
     def _check_deadline(self):
-        if self.client.deadline is not None and self.client.deadline.expired:
+        if self.client.deadline.expired:
             raise DeadlineReached("the time is over and %d of the tasks still run" % len(self.turn), hint="type the same line again")

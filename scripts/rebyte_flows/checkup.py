@@ -1,0 +1,201 @@
+"""What stands between this machine and a task: a list of checks, each with what was seen and what helps."""
+from __future__ import annotations
+
+import os
+import platform
+import stat
+import sys
+from collections import namedtuple
+
+from rebyte_flows.reach import STEPS, failed_step, proxy_for, reach_all
+from rebyte_flows.remedies import asked_of_human, remedy_for
+from rebyte_wire.addresses import origin_of
+from rebyte_wire.credentials import DEFAULT_BASE_URL
+from rebyte_wire.errors import AuthError, InputError, LedgerUnwritable, RateLimited, RebyteError
+
+STORAGE_URL = "https://storage.googleapis.com"
+REACH_SECONDS, READ_SECONDS = 20, 20
+SKEW_SECONDS_MOST = 300
+
+# `ok` is None for what could not be looked at; `problem` is the error behind a failure; a remedy may stand beside an ok.
+Check = namedtuple("Check", "name ok detail remedy problem")
+
+
+def good(name, detail, remedy=None):
+    """Return a check that went well; a remedy is then a piece of advice."""
+    return Check(name, True, detail, remedy, None)
+
+
+def bad(name, problem, remedy=None):
+    """Return a check that failed with an error, which has the remedy unless another one is given."""
+    return Check(name, False, problem.message, remedy or remedy_for(problem), problem)
+
+
+def skipped(name, why):
+    """Return a check that could not be made, or that does not apply."""
+    return Check(name, None, "not checked: " + why, None, None)
+
+
+def check_python():
+    """Check this Python: version, sqlite3 for the ledger, ssl."""
+    detail = "%s at %s" % (platform.python_version(), sys.executable or "an unknown place")
+    try:
+        import sqlite3
+        import ssl
+    except ImportError as missing:
+        return bad("python", LedgerUnwritable("%s lacks the module %s" % (detail, missing.name), code="python_incomplete"))
+    return good("python", "%s, sqlite3 %s, %s" % (detail, sqlite3.sqlite_version, ssl.OPENSSL_VERSION))
+
+
+def check_state(find):
+    """Check the state folder that `find()` returns or refuses."""
+    try:
+        state = find()
+    except LedgerUnwritable as problem:
+        return bad("state", problem)
+    if state.lasting:
+        return good("state", "%s can be written" % state.path)
+    return good("state", "%s can be written, but may not last" % state.path,
+                "set REBYTE_STATE_DIR to a folder that stays, so that the same line again still knows its task")
+
+
+def check_key(find):
+    """Return (key or None, check) of the key that `find()` gives as (key, source); the key itself is never shown."""
+    try:
+        key, source = find()
+    except (AuthError, InputError) as problem:
+        return None, bad("key", problem)
+    if not key:
+        return None, bad("key", AuthError("no key was found", code="missing_api_key"))
+    return key, good("key", "present, from %s" % source, _exposed(source))
+
+
+def _exposed(source):
+    """Return advice for a key file that others can read."""
+    try:
+        shared = os.name == "posix" and os.sep in source and os.stat(source).st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    except OSError:
+        return None
+    return "other users of this machine can read it: chmod 600 %s" % source if shared else None
+
+
+def check_address(base):
+    """Check which service is spoken to."""
+    usual = base == DEFAULT_BASE_URL
+    return good("address", base if usual else "%s, not the usual %s" % (base, DEFAULT_BASE_URL))
+
+
+def check_hosts(base, environ, deadline):
+    """Check name, connection, proxy and certificate of the API's host and of the storage's, both at once."""
+    local = origin_of(base).scheme == "http"
+    urls = [base] if local else [base, STORAGE_URL]
+    checks = []
+    for label, url, (met, problem) in zip(("api", "storage"), urls, reach_all(urls, environ, deadline.within(REACH_SECONDS))):
+        checks += host_checks(label, url, met, problem, environ)
+    if local:
+        checks.append(skipped("storage", "the API is on this machine, and so are its files"))
+    return checks
+
+
+def host_checks(label, url, met, problem, environ):
+    """Return one check for each of STEPS of one host."""
+    failed = failed_step(problem) if problem else None
+    checks = []
+    for step in STEPS:
+        name = "%s.%s" % (label, step)
+        if step == failed:
+            checks.append(bad(name, problem))
+        elif failed and STEPS.index(step) > STEPS.index(failed):
+            checks.append(skipped(name, "%s.%s failed" % (label, failed)))
+        else:
+            checks.append(good(name, _step_detail(step, url, met, environ)))
+    return checks
+
+
+def _step_detail(step, url, met, environ):
+    origin, proxy = origin_of(url), proxy_for(url)
+    if step == "name":
+        return "left to the proxy" if proxy else "%s is known" % origin.host
+    if step == "connection":
+        return "%s answers%s" % (proxy or "port %d" % origin.port, " at %s" % met.peer if met and not proxy else "")
+    if step == "proxy":
+        return "%s opens the tunnel" % proxy if proxy else "none is set for this host"
+    if origin.scheme == "http":
+        return "none: plain http on this machine"
+    return "%s, certificate signed by %s, trusted by %s; strict check %s" % (met.version, met.issuer, *_trust(environ))
+
+
+def _trust(environ):
+    """Return (whose certificates are trusted, whether Python's strict check is on)."""
+    import ssl
+    names = [name for name in ("REBYTE_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR") if environ.get(name)]
+    names = names[:1] or ["the system's store"] + [name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if environ.get(name)]
+    strict = ssl.create_default_context().verify_flags & getattr(ssl, "VERIFY_X509_STRICT", 0)
+    return " and ".join(names), "off" if environ.get("REBYTE_TLS_STRICT") == "0" or not strict else "on"
+
+
+def check_service(client, deadline):
+    """Check one cheap authorised read, what it tells of the key's header and of the clock, and the credits if they are told."""
+    client.deadline = deadline.within(READ_SECONDS)
+    try:
+        client.list_tasks(limit=1)
+    except RebyteError as problem:
+        return _read_failed(problem) + [_clock(client)]
+    return [good("header", "API_KEY arrives"), good("service", "GET /tasks answers, the key is taken"), _clock(client), _credits(client)]
+
+
+def _read_failed(problem):
+    """Tell a header that was dropped on the way from a key that was refused, and both from a service that is down."""
+    if problem.http_status == 401 and problem.code == "missing_api_key":
+        dropped = AuthError("the service says that no key came, although one was sent in the header API_KEY", code="header_dropped",
+                            http_status=401)
+        return [bad("header", dropped), skipped("service", "header failed")]
+    seen = good("header", "API_KEY arrives") if isinstance(problem, AuthError) else skipped("header", "the read failed")
+    if isinstance(problem, RateLimited):
+        return [seen, bad("service", problem, "wait as long as the service says; everything else is in order")]
+    return [seen, bad("service", problem)]
+
+
+def _clock(client):
+    skew = client.clock_skew
+    if skew is None:
+        return skipped("clock", "the service told no time")
+    if abs(skew) <= SKEW_SECONDS_MOST:
+        return good("clock", "within %d s of the service's" % SKEW_SECONDS_MOST)
+    return bad("clock", RebyteError("this machine's clock is %d s %s the service's" % (abs(skew), "behind" if skew > 0 else "ahead of"),
+                                    code="clock_wrong"))
+
+
+def _credits(client):
+    try:
+        told = client.request("GET", "/billing/credits")
+    except RebyteError as problem:
+        return skipped("credits", "the service does not tell (%s)" % problem.code)
+    left = told.get("totalAvailable", told.get("balance")) if isinstance(told, dict) else None
+    if not isinstance(left, (int, float)) or isinstance(left, bool):
+        return skipped("credits", "the service's answer names no balance")
+    if left > 0:
+        return good("credits", "%s available" % left)
+    return Check("credits", True, "%s available" % left, "nothing is left to start tasks with; %s" % asked_of_human("no_credits"), None)
+
+
+def check_up(session_parts, environ, deadline):
+    """Return all checks in order; `session_parts` are the functions that find state, key, address and client."""
+    checks = [check_python(), check_state(session_parts.state)]
+    try:
+        base = session_parts.base()
+    except RebyteError as problem:
+        return checks + [bad("address", problem)]
+    key, checked = check_key(session_parts.key)
+    checks += [checked, check_address(base)]
+    hosts = check_hosts(base, environ, deadline)
+    checks += hosts
+    stopped = next((check.name for check in hosts if check.ok is False and check.name.startswith("api.")), None)
+    if not key or stopped:
+        why = "there is no key to read with" if not key else stopped + " failed"
+        return checks + [skipped(name, why) for name in ("header", "service", "clock", "credits")]
+    client = session_parts.client(key, base)
+    try:
+        return checks + check_service(client, deadline)
+    finally:
+        client.close()
