@@ -1,13 +1,14 @@
 """The API of skill-as-a-service, one method per endpoint: dictionaries in, dictionaries out, as the service sends them.
 
-    import sys; sys.path.insert(0, "scripts")          # the folder with this file and rebyte_wire/, which it needs
+    import sys; sys.path.insert(0, "scripts")          # this folder: its neighbours are needed too
     from rebyte_client import RebyteClient
     client = RebyteClient()                             # the key comes from REBYTE_API_KEY or a key file
     task = client.create_task("Write a haiku about sockets to /code/haiku.txt")
     for event in client.stream_events(task["id"]): print(event.event, event.data)
 
-Every method may raise a RebyteError (rebyte_wire/errors.py draws the family). create_task and follow_up cost money and
-are never repeated on a doubt: they raise OutcomeUnknown instead. Nothing is sent that was not asked for.
+Every method may raise a RebyteError (rebyte_wire/errors.py draws the family). create_task, follow_up and
+create_computer cost money and are never repeated on a doubt: they raise OutcomeUnknown instead. Nothing is sent that
+was not asked for. The sections computers, webhooks, credits and undocumented stand in rebyte_services.py.
 """
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ import os
 import re
 from urllib.parse import quote, unquote
 
+from rebyte_services import Services, concealed, given, route
 from rebyte_wire.addresses import origin_of
 from rebyte_wire.credentials import check_key, find_base, find_key
 from rebyte_wire.errors import AnswerUnreadable, AuthError, DeadlineReached, InputError, StorageRefused
@@ -25,12 +27,11 @@ from rebyte_wire.transport import Transport
 MAX_UPLOAD_BYTES = 52_428_800
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 EXPIRED_STATUSES = (400, 403)
-ID = re.compile(r"[A-Za-z0-9_.~:-]*[A-Za-z0-9_~:-][A-Za-z0-9_.~:-]*")
 PATH = re.compile(r"/[A-Za-z0-9_.~:@!$&'()*+,;=%-][A-Za-z0-9_.~:@!$&'()*+,;=%/-]*(\?[A-Za-z0-9_.~:@!$&'()*+,;=%/?-]*)?")
 CONTENT_TYPE = re.compile(r"[\x20-\x7e]+")
 
 
-class RebyteClient:
+class RebyteClient(Services):
     """A client for one service and one key. Safe across threads; close it, or use it in a `with` block."""
 
     def __init__(self, api_key=None, base_url=None, *, deadline=None, environ=None, key_file=None, transport=None):
@@ -161,28 +162,14 @@ class RebyteClient:
         """Delete all artifacts of a workspace: DELETE /workspaces/:id/artifacts."""
         self._transport.fetch("DELETE", route("/workspaces/{}/artifacts", workspace_id))
 
-    # undocumented: seen in use by others, may answer RouteMissing on some deployments
-
-    def task_content(self, id, events=False) -> dict:
-        """Get the prompts with their answers, and their events if asked: GET /tasks/:id/content."""
-        return self._transport.fetch("GET", route("/tasks/{}/content", id), query={"include": "events" if events else None})
-
-    def prompt_events(self, id, prompt_id) -> dict:
-        """Get the events of one delegated prompt: GET /tasks/:id/prompts/:promptId/events."""
-        return self._transport.fetch("GET", route("/tasks/{}/prompts/{}/events", id, prompt_id))
-
-    def answer_question(self, id, answer) -> dict:
-        """Answer what a task asks: POST /tasks/:id/answer. 409 (RequestRefused) means nothing is asked any more."""
-        return self._transport.fetch("POST", route("/tasks/{}/answer", id), body=answer)
-
     # the raw door, and the client itself
 
     def request(self, method, path, *, query=None, body=None, before_send=None):
-        """Make any API call and return its JSON, or None for 204. `path` begins with / and is below /v1."""
+        """Make any API call and return its JSON, or None for 204, without a machine's secret. `path` is below /v1."""
         if not PATH.fullmatch(path) or ".." in unquote(path.partition("?")[0]).split("/"):
             raise InputError("The path {!r} cannot be used; expected one like /tasks?limit=10.".format(path))
-        return self._transport.fetch(method.upper(), path, query=query, body=body, expected=(dict, list),
-                                     before_send=before_send)
+        return concealed(self._transport.fetch(method.upper(), path, query=query, body=body, expected=(dict, list),
+                                               before_send=before_send))
 
     @property
     def deadline(self):
@@ -227,19 +214,6 @@ def key_for(environ, base, key_file) -> str:
     if not key:
         raise AuthError("No API key was found.", code="missing_api_key")
     return key
-
-
-def given(**fields) -> dict:
-    """Return the fields that were given: the service decides about the others."""
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def route(template, *ids) -> str:
-    """Fill ids into a path; one that would lead elsewhere raises InputError before anything is sent."""
-    for id in ids:
-        if not isinstance(id, str) or not ID.fullmatch(id):
-            raise InputError("{!r} is not an id; expected letters, digits and dashes.".format(id))
-    return template.format(*ids)
 
 
 def artifact_path(workspace_id, name) -> str:

@@ -17,6 +17,8 @@ MAX_MESSAGE_CHARS = 300
 SIGNATURE = re.compile(r"(?i)((?:x-goog-|x-amz-)?(?:signature|credential|security-token)|sig|token|key)=[^&\s\"'<>]+")
 CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 XML_CODE = re.compile(r"<Code>([A-Za-z0-9_.-]{1,64})</Code>")
+# How servers say that a path is none of theirs, even in the shape of an error of the API.
+NO_ROUTE = re.compile(r"(?i)route\b|cannot (get|post|put|patch|delete)\b|no such (route|endpoint)")
 DEFAULT_CODES = {401: "invalid_api_key", 403: "forbidden"}
 HINTS = {
     401: "Check the key. If it is right, a proxy may drop header names with an underscore (API_KEY), as nginx does by default.",
@@ -148,11 +150,14 @@ def failure_of(answer, secret: str, now: float):
     """Read an answer whose status is no success and return the error it stands for; never shows `secret`."""
     code, text, is_ours = told_by(read_leniently(answer))
     status, headers = answer.status, answer.headers
+    kind = kind_of(status, is_ours and not NO_ROUTE.match(text))
     said = " ".join(SIGNATURE.sub(r"\1=***", text.replace(secret, "***")).split())[:MAX_MESSAGE_CHARS]
     passing = is_passing(status) and headers.get("x-should-retry", "").strip().lower() != "false"
-    return kind_of(status, is_ours)(
-        "HTTP {}{}".format(status, ": " + said if said else " without a message from the service."),
-        code=code or DEFAULT_CODES.get(status), hint=HINTS.get(status), http_status=status, retryable=passing,
+    told = "HTTP {}{}".format(status, ": " + said if said else " without a message from the service.")
+    if kind is RouteMissing:
+        told, code = "This service has no such route ({}).".format(told.rstrip(".")), None
+    return kind(
+        told, code=code or DEFAULT_CODES.get(status), hint=HINTS.get(status), http_status=status, retryable=passing,
         retry_after=retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), now))
 
 

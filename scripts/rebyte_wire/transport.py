@@ -30,9 +30,9 @@ class Transport:
         self._key, self._dice, self._now, self._connections = key, dice, now, Connections(environ)
 
     def fetch(self, method, path, *, query=None, body=None, content_type="application/json", expected=dict,
-              before_send=None):
+              before_send=None, base=None):
         """Make an API call and return its JSON (None for 204); a paid start that gives no id raises OutcomeUnknown."""
-        call = self._api_call(method, path, query, body, content_type, before_send=before_send)
+        call = self._api_call(method, path, query, body, content_type, base=base, before_send=before_send)
 
         def receive(answer):
             value = read_json(answer, expected, may_be_empty=method == "DELETE")
@@ -71,7 +71,7 @@ class Transport:
     # Building the request...
 
     def _api_call(self, method, path, query=None, body=None, content_type=None, accept="application/json",
-                  **more) -> Call:
+                  base=None, **more) -> Call:
         """Describe a call to the API itself, with the key."""
         headers = {"User-Agent": USER_AGENT, "Accept": accept, redirects.KEY_HEADER: self._key}
         if isinstance(body, (dict, list)):
@@ -81,7 +81,7 @@ class Transport:
         elif method in ("POST", "PUT", "PATCH"):
             headers["Content-Length"] = "0"
         query = urlencode({name: value for name, value in (query or {}).items() if value is not None})
-        return Call(method, self.base_url + path + ("?" + query if query else ""), headers, body, deadline=self.deadline,
+        return Call(method, (base or self.base_url) + path + ("?" + query if query else ""), headers, body, deadline=self.deadline,
                     paid=retry.is_paid(method, path), repeatable=retry.is_repeatable(method, path), **more)
 
     def _signed_call(self, method, url, headers, body=None) -> Call:

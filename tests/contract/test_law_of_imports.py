@@ -11,7 +11,8 @@ import pytest
 from project_tree import SCRIPTS, files_under, modules, short, tree_of
 
 # Each room may import itself and the rooms below it.
-STOREYS = ("rebyte_wire", "rebyte_client", "rebyte_flows", "rebyte_commands", "rebyte_cli")
+# rebyte_services.py holds the sections of the client that it inherits, so that each of the two can be read in one go.
+STOREYS = ("rebyte_wire", "rebyte_services", "rebyte_client", "rebyte_flows", "rebyte_commands", "rebyte_cli")
 ONLY_DOOR_TO_LOCAL = "rebyte_commands.local"
 LAZY_ROOMS = ("rebyte_cli", "rebyte_commands")
 NOT_EVERYWHERE = {"msvcrt", "winreg", "_winapi", "fcntl", "pwd", "grp", "resource", "termios", "tty", "pty"}
