@@ -16,6 +16,10 @@ if __name__ == "__main__":
     # An installed skill stays as it was installed: no bytecode beside the sources.
     sys.dont_write_bytecode = True
     sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
-    from rebyte_commands.main import main
+    try:
+        from rebyte_commands.main import main
 
-    sys.exit(main(sys.argv[1:], STARTED))
+        sys.exit(main(sys.argv[1:], STARTED))
+    except KeyboardInterrupt:
+        os.write(1, b'{"error":{"code":"interrupted","message":"interrupted before anything began","retryable":true}}\n')
+        os._exit(130)

@@ -9,7 +9,7 @@ import sys
 from rebyte_commands.starting import REPOSITORY
 from rebyte_flows.batch import Entry
 from rebyte_flows.ledger import check_name
-from rebyte_flows.orders import Attachment, Order
+from rebyte_flows.orders import Order
 from rebyte_wire.errors import InputError, RebyteError
 
 KEYS = {"once": str, "prompt": str, "prompt_file": str, "files": list, "executor": str, "model": str, "skills": list, "repo": str,

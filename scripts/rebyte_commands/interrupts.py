@@ -20,6 +20,8 @@ def listen(session):
     flight = Flight()
 
     def handle(number, frame):
+        if session.writing:
+            return
         if flight.busy and flight.pending is None:
             flight.pending = Interrupted(number)
             session.complain("a paid start is on its way; waiting for its answer (interrupt again to leave it unknown)")

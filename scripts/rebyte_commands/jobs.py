@@ -6,21 +6,21 @@ import time
 
 from rebyte_commands import output
 from rebyte_commands.interrupts import Interrupted
-from rebyte_commands.session import is_terminal
+from rebyte_commands.live import Progress
 from rebyte_flows.document import exit_name, task_document
 from rebyte_flows.job import Job
 from rebyte_flows.stream import words_of
 from rebyte_wire.errors import EXIT_CODES, DeadlineReached, RebyteError
 
 EXIT_BY_NAME = {name: number for number, name, _ in EXIT_CODES}
-PROGRESS_SECONDS = 5
 AFTER_CANCEL_SECONDS = 15
 TEXT_CHARACTERS = 200
 
 
 def finish(session, row, options, *, order=None, reused=False, answered=(), rehearsal=False, with_events=False):
     """Follow a started row, print its document and return the exit code."""
-    progress = Progress(session, keep=with_events)
+    seen = [] if with_events else None
+    progress = Progress(session, seen)
     job = Job(session.client, row, state=session.state, out=getattr(options, "out", None), want=getattr(options, "want", ()),
               order=order, reused=reused, service=session.service, rehearsal=rehearsal, answered=answered, on_event=progress)
     go_on = _result_line(session, row, options)
@@ -31,8 +31,9 @@ def finish(session, row, options, *, order=None, reused=False, answered=(), rehe
         document, ended_by = _interrupted(session, job, options), interrupt.exit_code
     except RebyteError as problem:
         document, ended_by = _broken(session, job, problem), problem.exit_code
-    if progress.kept:
-        document = task_document(**dict(document, events=progress.kept))
+    progress.close()
+    if seen:
+        document = task_document(**dict(document, events=[compact(event) for event in seen]))
     document = with_next(session, document, row, options, go_on)
     session.emit(document, output.task_text)
     if document["status"] not in ("running", "question") and ended_by is None:
@@ -114,34 +115,6 @@ def next_steps(session, document, row, options, go_on):
     if document.get("reused") and status in ("completed", "failed", "canceled") and row.delivered_at:
         steps.append({"why": "this is the first answer again; a second paid task needs --again", "run": session.same_line() + " --again"})
     return steps
-
-
-class Progress:
-    """What happens, told on stderr: a line per event on a terminal, a plain line now and then elsewhere."""
-
-    def __init__(self, session, keep=False):
-        self.session, self.count, self.keep, self.kept = session, 0, keep, []
-        self.told = time.monotonic()
-        self.terminal = is_terminal(session.stderr)
-
-    def __call__(self, event):
-        """Tell one event, or let it pass when one was told a moment ago."""
-        self.count += 1
-        if self.keep:
-            self.kept.append(compact(event))
-        now = time.monotonic()
-        if not self.terminal and now - self.told < PROGRESS_SECONDS:
-            return
-        self.told = now
-        self.session.say(brief(event) if self.terminal else "still at work, %d events so far" % self.count)
-
-
-def brief(event, width=160):
-    """Return one event as one short line."""
-    payload = event.get("payload") if isinstance(event.get("payload"), dict) else {}
-    text = words_of(payload) or payload.get("name") or payload.get("tool_name") or payload.get("output") or payload.get("question") or ""
-    text = " ".join(str(text).split())
-    return "%s: %s" % (event.get("eventType"), text if len(text) <= width else text[:width] + "...")
 
 
 def compact(event):

@@ -37,6 +37,7 @@ def flags(parser):
     parser.add_argument("--agent", metavar="CMD", help="a real agent program: the prompt on its stdin, words on its stdout")
     parser.add_argument("--port", type=count, default=0, metavar="N", help="a fixed port (default: a free one)")
     parser.add_argument("--width", type=count, default=4, metavar="N", help="prompts run at once")
+    parser.add_argument("--credits", type=count, metavar="N", help="begin with so many credits; a start costs one (default 10000)")
     parser.add_argument("--idle", type=count, default=IDLE_SECONDS, metavar="S", help="end after so many idle seconds (default 1800)")
 
 
@@ -97,6 +98,8 @@ def serve(session, options):
     extra = {}
     if options.agent:
         extra["agent"] = shlex.split(options.agent)
+    if options.credits is not None:
+        extra["credits"] = options.credits
     for name in ("repos", "skills"):
         if getattr(options, name):
             extra[name] = os.path.abspath(getattr(options, name))
@@ -125,6 +128,8 @@ def _serve_flags(options):
             words += ["--" + name, os.path.abspath(getattr(options, name))]
     if options.agent:
         words += ["--agent", options.agent]
+    if options.credits is not None:
+        words += ["--credits", str(options.credits)]
     for name, usual in (("port", 0), ("width", 4), ("idle", IDLE_SECONDS)):
         if getattr(options, name) != usual:
             words += ["--" + name, str(getattr(options, name))]

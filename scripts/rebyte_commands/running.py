@@ -62,6 +62,7 @@ def _end_badly(session, problem):
 
 
 def _print_error(session, problem, error):
+    session.writing = False
     document = {"error": error}
     if getattr(problem, "details", None):
         document["details"] = problem.details

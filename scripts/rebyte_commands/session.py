@@ -30,7 +30,7 @@ class Session:
         self.options, self.environ = options, environ
         self.stdout, self.stderr = stdout or sys.stdout, stderr or sys.stderr
         self.deadline = Deadline(self._wait_limit(), started=_monotonic(started))
-        self.printed, self.words, self.flight = False, [], None
+        self.printed, self.writing, self.words, self.flight = False, False, [], None
         self._client = self._state = self._ledger = None
 
     def __repr__(self):
@@ -75,8 +75,10 @@ class Session:
             words = output.harmless((text or output.plain_text)(document))
         else:
             words = output.to_json(output.fit(output.fit_answer(document, self.keep), self.keep))
+        # An interrupt in the middle of the document would leave half of it, or bring a second one.
+        self.writing = self.printed = True
         self.write(words)
-        self.printed = True
+        self.writing = False
 
     def write(self, words):
         """Write a line to stdout and flush it; raises OSError when nobody reads it any more."""

@@ -19,6 +19,7 @@ VERBS = {
     "upload": ("files", "upload files for a later task"),
     "artifacts": ("artifacts", "list, get, put or delete the files of a workspace"),
     "ledger": ("ledger", "what was started from here: list, show, settle, forget"),
+    "doctor": ("doctor", "what stands between this machine and a task, and the remedy"),
     "api": ("api", "any METHOD and PATH of the service"),
     "local": ("local", "the server on this machine: start, stop, status, serve"),
 }

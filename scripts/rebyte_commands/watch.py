@@ -4,7 +4,8 @@ from __future__ import annotations
 import json
 
 from rebyte_commands.interrupts import Interrupted
-from rebyte_commands.jobs import EXIT_BY_NAME, brief, compact
+from rebyte_commands.jobs import EXIT_BY_NAME, compact
+from rebyte_commands.live import brief
 from rebyte_commands.output import harmless
 from rebyte_flows.document import exit_name
 from rebyte_flows.result import question_of
@@ -33,7 +34,8 @@ def watch(session, options):
             if isinstance(seen, End):
                 end = seen
                 break
-            session.write(_line(session, seen, options.raw))
+            if not (session.form == "text" and seen.get("eventType") == "init"):
+                session.write(_line(session, seen, options.raw))
             session.printed = True
             written += 1
     except DeadlineReached:

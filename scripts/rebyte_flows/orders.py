@@ -8,47 +8,10 @@ import os
 from rebyte_wire.errors import InputError
 
 PROMPT_LIMIT_CHARACTERS = 100_000
-FILE_LIMIT_BYTES = 52_428_800
-FILENAME_LIMIT_CHARACTERS = 255
-PIECE_BYTES = 1 << 20
 # What the service's artifact store takes; anything else has to be zipped by the sub-agent.
 ARTIFACT_TYPES = frozenset(
     ".pdf .doc .docx .xls .xlsx .ppt .pptx .csv .tsv .rtf .epub .html .htm .zip .gz .tar .tgz .png .jpg .jpeg .gif .webp"
     " .svg .tiff .tif .bmp .avif .mp4 .webm .mov .avi .mkv .mp3 .wav .ogg .aac .flac .m4a".split())
-
-
-class Attachment:
-    """A local file to attach: path, name, bytes and SHA-256, read when the order is made."""
-
-    def __init__(self, path):
-        if os.path.isdir(path):
-            raise InputError("%s is a folder; a task takes files" % path, hint="pack it first, for example as a zip, and attach that")
-        try:
-            self.path, self.name = os.path.abspath(path), os.path.basename(path)
-            self.bytes = os.path.getsize(path)
-            self._check()
-            self.sha256 = digest_of_file(path)
-        except OSError as problem:
-            raise InputError("cannot read %s: %s" % (path, problem.strerror), hint="check the path; --file takes a file on this machine")
-
-    def __repr__(self):
-        return "Attachment(%r, %d bytes)" % (self.name, self.bytes)
-
-    def _check(self):
-        if self.bytes > FILE_LIMIT_BYTES:
-            raise InputError("%s has %d bytes; a task's file may have %d" % (self.path, self.bytes, FILE_LIMIT_BYTES),
-                             hint="artifacts put takes larger files into a workspace")
-        if len(self.name) > FILENAME_LIMIT_CHARACTERS:
-            raise InputError("the file name %s... has more than %d characters" % (self.name[:40], FILENAME_LIMIT_CHARACTERS))
-
-
-def digest_of_file(path):
-    """Return the SHA-256 of a file's content as hexadecimal text; memory stays flat."""
-    seen = hashlib.sha256()
-    with open(path, "rb") as file:
-        for piece in iter(lambda: file.read(PIECE_BYTES), b""):
-            seen.update(piece)
-    return seen.hexdigest()
 
 
 class Order:
@@ -91,9 +54,11 @@ class Order:
         """Return the plain lines that are added to the prompt, none when bare."""
         if self.bare:
             return []
-        lines = []
-        if names:
-            lines.append("Attached for you: %s" % ", ".join("/code/" + name for name in names))
+        lines, skills = [], [name for item, name in zip(self.attachments, names) if item.is_skill]
+        plain = [name for name in names if name not in skills]
+        if plain:
+            lines.append("Attached for you: %s" % ", ".join("/code/" + name for name in plain))
+        lines += ["A skill for this task lies packed in /code/%s: unpack it, read its SKILL.md first, and use it." % name for name in skills]
         if self.want:
             lines.append(_want_line(self.want))
         if self.no_questions:
@@ -104,6 +69,7 @@ class Order:
         """Return what makes two orders the same, part by part, as short digests (no prompt text)."""
         pieces = dict(self.fields, kind=self.kind, prompt=self.prompt, task=self.task_id, bare=self.bare, want=self.want,
                       no_questions=self.no_questions, file_ids=self.file_ids,
+                      local_skills=[item.name for item in self.attachments if item.is_skill],
                       files=[(item.name, item.sha256) for item in self.attachments])
         return {name: _short(value) for name, value in pieces.items() if value not in (None, [], False)}
 

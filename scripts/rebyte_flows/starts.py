@@ -8,6 +8,7 @@ from rebyte_flows import reruns
 from rebyte_flows.flight import Flight
 from rebyte_flows.orders import digest_of_prompt
 from rebyte_flows.settling import settle_row, still_unknown
+from rebyte_flows.uploads import Uploads
 from rebyte_wire.errors import (
     DeadlineReached, GuardRefused, LedgerUnwritable, NotRecorded, OutcomeUnknown, RebyteError)
 
@@ -57,11 +58,11 @@ class Started:
 class Starter:
     """Starts orders through one client and one ledger; safe to share by the threads of a batch."""
 
-    def __init__(self, client, ledger, *, guards=None, flight=None, say=None, clock=time.time, sleep=time.sleep):
+    def __init__(self, client, ledger, *, guards=None, flight=None, say=None, uploads=None, clock=time.time, sleep=time.sleep):
         self.client, self.ledger = client, ledger
         self.guards, self.flight = guards or Guards(), flight or Flight()
         self.say, self.clock, self.sleep = say or (lambda text: None), clock, sleep
-        self.uploads, self._uploading = {}, threading.Lock()
+        self.uploads = uploads or Uploads(client)
 
     def __repr__(self):
         return "Starter(%r, %r)" % (self.client, self.guards)
@@ -102,7 +103,8 @@ class Starter:
             number, answer = self._send(order, name, again)
         except OutcomeUnknown as problem:
             number = (problem.details or {}).get("row")
-            if number is None:
+            # Who interrupts wants to leave: the next line looks.
+            if number is None or isinstance(problem.__cause__, BaseException) and not isinstance(problem.__cause__, Exception):
                 raise
             self.say("%s; looking whether the service has it" % problem.message)
             return Started(self._settle(self.ledger.row(number)))
@@ -127,7 +129,7 @@ class Starter:
 
     def _send(self, order, name, again):
         """Upload, connect, claim, send; returns (row number, answer), or (None, None) when another run was faster."""
-        files = [self._upload(item) for item in order.attachments] + [dict(item) for item in order.file_ids]
+        files = self.uploads.send(order.attachments) + [dict(item) for item in order.file_ids]
         prompt = order.prompt_with([item["filename"] for item in files]) if order.prompt else ""
         claim = _Claim(self, order, name, again, prompt, self._prompts_before(order))
         notice = self._notice_when_late()
@@ -149,16 +151,6 @@ class Starter:
             if claim.number is not None:
                 self.ledger.land(claim.number)
                 self.flight.change(-1)
-
-    def _upload(self, item):
-        """Upload a file once per content and name; returns what the service takes as an entry of `files`."""
-        with self._uploading:
-            lock, found = self.uploads.setdefault((item.sha256, item.name), (threading.Lock(), {}))
-        with lock:
-            if not found:
-                answer = self.client.upload_file(item.path, item.name)
-                found.update(id=answer["id"], filename=answer.get("filename") or item.name)
-        return dict(found)
 
     def _prompts_before(self, order):
         if order.kind != "follow-up":

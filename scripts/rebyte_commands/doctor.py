@@ -1,0 +1,97 @@
+"""doctor: what stands between this machine and a task, each with its remedy; the exit code is that of the first cause."""
+from __future__ import annotations
+
+from collections import namedtuple
+
+from rebyte_flows.checkup import bad, check_up
+from rebyte_flows.remedies import ask_for
+from rebyte_wire.addresses import origin_of
+from rebyte_wire.credentials import find_base, find_key
+from rebyte_wire.errors import AuthError, EXIT_DONE, RebyteError
+
+EXAMPLE = """examples:
+  rebyte_cli.py doctor
+  rebyte_cli.py doctor --local        (only the server on this machine)
+"""
+MARKS = {True: "ok", False: "FAILS", None: "-"}
+
+Parts = namedtuple("Parts", "state key base client")
+
+
+def flags(parser):
+    """Declare the flags of doctor: none but those that stand everywhere."""
+
+
+def doctor(session, options):
+    """Check everything, print one document, and end with the exit code of the first cause."""
+    checks = _local_checks(session) if options.local else check_up(_parts(session), session.environ, session.deadline)
+    causes = [check for check in checks if check.ok is False]
+    document = {"ok": not causes, "service": "local" if options.local else "cloud"}
+    if causes:
+        document["cause"] = dict(causes[0].problem.as_dict(), check=causes[0].name)
+    document["checks"] = [_shown(check) for check in checks]
+    steps = _next(session, causes)
+    if steps:
+        document["next"] = steps
+    session.emit(document, _text)
+    for cause in causes[:1]:
+        session.complain("%s: %s. %s" % (cause.name, cause.detail.rstrip("."), cause.remedy))
+    return causes[0].problem.exit_code if causes else EXIT_DONE
+
+
+def _parts(session):
+    """Return how this command line finds its state, key, address and client."""
+    def base():
+        return find_base(session.environ, session.options.base_url)
+
+    def key():
+        own = session.options.api_key_file
+        if not own and origin_of(base()) != origin_of(find_base(session.environ)):
+            raise AuthError("the environment's key is not sent to another address", code="missing_api_key",
+                            hint="name a key file for it: --api-key-file")
+        return find_key(session.environ, own)
+
+    def client(found, address):
+        # The client only where the way to the service is open: a first step that failed loads nothing more.
+        from rebyte_client import RebyteClient
+        return RebyteClient(found, address, deadline=session.deadline, environ=session.environ)
+    return Parts(lambda: session.state, key, base, client)
+
+
+def _local_checks(session):
+    """Check the server on this machine, started if need be; nothing else is contacted."""
+    from rebyte_commands.local import ensure_running
+    parts = _parts(session)
+    try:
+        server = ensure_running(session)
+    except RebyteError as problem:
+        return [bad("local", problem, problem.hint)]
+    return check_up(parts._replace(base=lambda: server["baseUrl"], key=lambda: (server["key"], "the local server's folder")),
+                    session.environ, session.deadline)
+
+
+def _shown(check):
+    shown = {"name": check.name, "ok": check.ok, "detail": check.detail}
+    return dict(shown, remedy=check.remedy) if check.remedy else shown
+
+
+def _next(session, causes):
+    """Return what to ask the human, once each, and the line that needs neither key nor network."""
+    steps = []
+    for cause in causes:
+        ask = ask_for(cause.problem)
+        if ask and ask not in [step["ask"] for step in steps]:
+            steps.append({"why": "%s: %s" % (cause.name, cause.problem.code), "ask": ask})
+    if causes and not session.options.local:
+        steps.append({"why": "this needs neither key nor network, and no model answers", "run": session.line("doctor", "--local")})
+    return steps
+
+
+def _text(document):
+    lines = ["%-6s %-18s %s" % (MARKS[check["ok"]], check["name"], check["detail"])
+             + ("\n%26s%s" % ("", check["remedy"]) if check.get("remedy") else "") for check in document["checks"]]
+    lines.append("all is well" if document["ok"] else "the first cause: %(check)s (%(code)s)" % document["cause"])
+    return "\n".join(lines + ["next: %s" % (step.get("run") or step["ask"]) for step in document.get("next", [])])
+
+
+COMMANDS = {"doctor": (flags, doctor, EXAMPLE)}
