@@ -27,6 +27,9 @@ FAULTS = {
     "silence": "The first connect to a prompt's stream falls silent after one event for some seconds, heartbeats too.",
     "late-visible": "For its first seconds a new task is not found by any route but the list.",
     "html-now-and-then": "Every N-th GET is answered with an HTML page and 503.",
+    "computer-error": "An agent computer made meanwhile cannot be provisioned and ends in error with its reason.",
+    "slow-computer": "An agent computer takes so many seconds until it is ready.",
+    "sandbox-first": "An agent computer has its sandbox id while its status still says provisioning.",
 }
 
 PARAMETERS = {  # the one number of a fault: its name and its value when none is given
@@ -34,6 +37,7 @@ PARAMETERS = {  # the one number of a fault: its name and its value when none is
     "too-many-retry-after": ("seconds", 1.0), "server-error": ("every", 1), "html-error": ("every", 1),
     "cut-stream": ("events", 2), "late-tail": ("seconds", 1.0), "silence": ("seconds", 3.0),
     "late-visible": ("seconds", 1.0), "html-now-and-then": ("every", 3),
+    "slow-computer": ("seconds", 3.0),
 }
 
 HOSTILE_TEXT = (

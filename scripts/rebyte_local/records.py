@@ -71,6 +71,10 @@ class Records:
         total = self._store.row("SELECT count(*) AS n FROM tasks WHERE deleted=0")["n"]
         return [_read(row) for row in rows], total
 
+    def tasks_of(self, workspace):
+        """The ids of the tasks of a workspace."""
+        return [row["id"] for row in self._store.rows("SELECT id FROM tasks WHERE workspace=? AND deleted=0", workspace)]
+
     def workspace_exists(self, workspace):
         """True when the workspace was ever made."""
         return self._store.row("SELECT 1 FROM workspaces WHERE id=?", workspace) is not None

@@ -5,7 +5,7 @@ import hmac
 import re
 from urllib.parse import unquote
 
-from rebyte_local import artifacts, files, pages, streams, tasks
+from rebyte_local import artifacts, computers, credits, files, pages, streams, tasks, webhooks
 from rebyte_local.answers import Answer, ConnectionCut, Refusal, json_answer
 from rebyte_local.signing import KEY_HEADERS
 
@@ -35,6 +35,20 @@ ROUTES = (
     ("DELETE", "/v1/workspaces/*/artifacts", artifacts.delete_artifacts),
     ("PUT", "/storage/artifacts/*/*", artifacts.receive_artifact),
     ("GET", "/storage/artifacts/*/*", artifacts.send_artifact),
+    # computers
+    ("POST", "/v1/agent-computers", computers.create_computer),
+    ("GET", "/v1/agent-computers", computers.list_computers),
+    ("GET", "/v1/agent-computers/*", computers.get_computer),
+    ("PATCH", "/v1/agent-computers/*", computers.update_computer),
+    ("DELETE", "/v1/agent-computers/*", computers.delete_computer),
+    # webhooks
+    ("POST", "/v1/webhooks", webhooks.create_webhook),
+    ("GET", "/v1/webhooks", webhooks.list_webhooks),
+    ("GET", "/v1/webhooks/public_key", webhooks.get_webhook_key),
+    ("GET", "/v1/webhooks/*", webhooks.get_webhook),
+    ("DELETE", "/v1/webhooks/*", webhooks.delete_webhook),
+    # credits
+    ("GET", "/v1/billing/credits", credits.get_credits),
     # pages
     ("GET", "/", pages.show_list),
     ("GET", "/run/*", pages.show_run),
@@ -42,6 +56,7 @@ ROUTES = (
     ("GET", "/share/*", pages.show_share),
     ("GET", "/share/*/stream", pages.stream_share),
 )
+STARTS = (tasks.create_task, tasks.follow_up, computers.create_computer)
 CREATE = re.compile(r"POST /v1/tasks")
 LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 HTML_PAGE = ("<html>\r\n<head><title>%s</title></head>\r\n"
@@ -100,7 +115,7 @@ def respond(service, request):
         return refused
     function, request.params = find_route(request.method, request.path)
     answer = function(service, request)
-    if function is tasks.create_task or function is tasks.follow_up:
+    if function in STARTS:
         disturb_start(service.faults, "%s %s" % (request.method, request.path), answer)
     return answer
 

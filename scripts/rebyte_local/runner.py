@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 
 from rebyte_local.processes import end_leftover
@@ -40,6 +41,7 @@ class Runner:
             timeline.append("text", {"content": STOPPED_WORDS})
             service.records.finish_prompt(prompt["id"], "failed", {"final": STOPPED_WORDS, "response": STOPPED_WORDS})
             service.timelines.end(prompt["id"])
+            service.tell_end(prompt["task"])
 
     def submit(self, task_id, prompt_id):
         """Queue a prompt whose timeline was begun."""
@@ -68,8 +70,10 @@ class Runner:
         thread.start()
 
     def _carry_out(self, run):
+        began = time.monotonic()
         try:
             if self._service.records.start_prompt(run.prompt["id"]):
+                self._service.hooks.tell_running(run.task["id"])
                 run.carry_out()
         except Exception:  # a fault of ours must not leave the task running for ever
             traceback.print_exc()
@@ -77,6 +81,8 @@ class Runner:
             run.emit("text", content=words)
             self._service.records.finish_prompt(run.prompt["id"], "failed", {"final": words, "response": words})
         finally:
+            self._service.purse.pay_work(time.monotonic() - began)
+            self._service.tell_end(run.task["id"])
             self._service.timelines.end(run.prompt["id"])
             with self._changed:
                 self._active.pop(run.prompt["id"], None)
@@ -117,6 +123,8 @@ class Runner:
             run.stop("canceled")
         for prompt_id in idle:
             self._service.timelines.end(prompt_id)
+        if idle and not runs:  # what runs tells the end itself
+            self._service.tell_end(task_id)
         return len(ids)
 
     @property

@@ -104,11 +104,11 @@ class LocalServer:
     """The Tasks API of one folder on 127.0.0.1; a context manager, for tests and for `serve`."""
 
     def __init__(self, folder, *, port=0, key=None, faults=None, repos=None, skills=None, agent=None, width=4,
-                 idle_seconds=None, signed_seconds=None):
+                 idle_seconds=None, signed_seconds=None, credits=None):
         self.folder = os.path.abspath(str(folder))
         self._port = port
         self._settings = {"key": key, "faults": faults, "repos": repos, "skills": skills, "agent": agent,
-                          "width": width, "signed_seconds": signed_seconds}
+                          "width": width, "signed_seconds": signed_seconds, "credits": credits}
         self._idle_seconds = idle_seconds
         self._lock_file = self._http = self._thread = self._service = self._log = None
 

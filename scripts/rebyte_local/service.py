@@ -9,6 +9,9 @@ import threading
 from rebyte_local.answers import invalid, not_found
 from rebyte_local.checks import is_uuid
 from rebyte_local.faults import HOSTILE_TEXT, Faults
+from rebyte_local.fleet import Fleet
+from rebyte_local.hooks import Hooks
+from rebyte_local.purse import Purse
 from rebyte_local.records import OPEN, Records
 from rebyte_local.runner import Runner
 from rebyte_local.shelves import Shelves
@@ -23,10 +26,10 @@ ODD_WORDS = {"pending": "queued", "running": "processing"}
 
 
 class Service:
-    """One folder's tasks, files and artifacts, without any HTTP."""
+    """One folder's tasks, files, artifacts, computers, webhooks and credits, without any HTTP."""
 
     def __init__(self, folder, key=None, faults=None, repos=None, skills=None, agent=None, width=4,
-                 signed_seconds=None):
+                 signed_seconds=None, credits=None):
         self.folder = folder
         self.faults = faults if isinstance(faults, Faults) else Faults(faults)
         self.store = Store(folder)
@@ -34,10 +37,13 @@ class Service:
         self.timelines = Timelines(folder)
         self.shelves = Shelves(self.store, folder)
         self.workspaces = Workspaces(folder, self.shelves, repos, skills)
+        self.purse = Purse(self.store, credits)
+        self.fleet = Fleet(self.store, self.faults)
         self.signer = Signer(self.store.recall("secret", lambda: secrets.token_hex(32)), signed_seconds)
         self.agent = (shlex.split(agent) if isinstance(agent, str) else [str(word) for word in agent or ()]) or None
         self.has_real_code = os.path.isdir(REAL_CODE)
         self.stopping = threading.Event()
+        self.hooks = Hooks(self.store, self.stopping)
         self.origin = ""
         if key:
             self.store.remember("key", key)
@@ -57,13 +63,21 @@ class Service:
         self.stopping.set()
         self.runner.stop()
         self.timelines.end_all()
+        self.hooks.close()
 
     def begin_task(self, prompt, setup, executor, model, workspace):
         """Make a task with its workspace; nothing runs before `submit`."""
         task, first = self.records.add_task(prompt, setup, executor, model, workspace, rehearsal=not self.agent)
         self.workspaces.path(task["workspace"])
         self.timelines.begin(first["id"])
+        self.hooks.tell("task.created", task["id"])
         return task, first
+
+    def tell_end(self, task_id):
+        """Tell the webhooks how a task ended, unless more of its prompts are to run."""
+        status, _ = self.records.end(task_id)
+        if status != "running":
+            self.hooks.tell_end(task_id, status)
 
     def begin_prompt(self, task_id, prompt, setup):
         """Add a follow-up and queue it."""

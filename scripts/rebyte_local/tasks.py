@@ -16,6 +16,8 @@ def create_task(service, request):
     setup["repository"], setup["branch"] = checks.check_repository(body)
     if workspace is not None and not service.records.workspace_exists(workspace):
         raise not_found("Workspace")
+    _check_computer(service, workspace)
+    service.purse.pay_start()
     task, first = service.begin_task(prompt, setup, executor, model, workspace)
     service.runner.submit(task["id"], first["id"])
     if service.faults.is_on("slow-create"):
@@ -24,6 +26,12 @@ def create_task(service, request):
               "status": "queued" if service.faults.is_on("odd-status") else "running",
               "createdAt": short_form(task["created"])}
     return json_answer(201, _marked(task, answer))
+
+
+def _check_computer(service, workspace):
+    computer = service.fleet.find(workspace) if workspace else None
+    if computer and service.fleet.state_of(computer)[0] == "error":
+        raise invalid("workspaceId: this agent computer could not be provisioned")
 
 
 def _read_setup(service, body):
@@ -72,7 +80,9 @@ def follow_up(service, request):
     task = service.find_task(request)
     body = request.body.json_object()
     prompt = checks.check_prompt(body)
-    record = service.begin_prompt(task["id"], prompt, _read_setup(service, body))
+    setup = _read_setup(service, body)
+    service.purse.pay_start()
+    record = service.begin_prompt(task["id"], prompt, setup)
     return json_answer(201, {"promptId": record["id"]})
 
 

@@ -40,6 +40,10 @@ class Workspaces:
         os.makedirs(path, 0o700, exist_ok=True)
         return path
 
+    def remove(self, workspace):
+        """Remove the folder of a workspace and all that lies in it."""
+        shutil.rmtree(os.path.join(self._folder, workspace), ignore_errors=True)
+
     def make_scratch(self):
         """A folder for one prompt's scripts and temporary files; the caller removes it."""
         return tempfile.mkdtemp(dir=self._scratch)
