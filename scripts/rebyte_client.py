@@ -113,16 +113,19 @@ class RebyteClient(Services):
 
     def upload_file(self, path, filename=None, content_type=None) -> dict:
         """Upload a file from disk: POST /files, then PUT. Returns {"id", "filename"}, ready for create_task's `files`."""
-        size_of(path, MAX_UPLOAD_BYTES)
+        return self.upload_source(opener(path), size_of(path), filename or os.path.basename(path), content_type)
+
+    def upload_source(self, source, length, filename, content_type=None) -> dict:
+        """Upload `length` bytes under a name: POST /files, then PUT. `source` is as put_bytes takes it."""
+        check_size(filename, length, MAX_UPLOAD_BYTES)
         # An address may have expired; then one fresh one is asked for, once.
         for may_ask_again in (True, False):
-            slot = self.create_upload(filename or os.path.basename(path), content_type)
+            slot = self.create_upload(filename, content_type)
             if not isinstance(slot.get("uploadUrl"), str) or not isinstance(slot.get("id"), str):
                 raise AnswerUnreadable("The service gave no id or address to upload to.")
-            limit = slot.get("maxFileSize")
-            size = size_of(path, limit if isinstance(limit, int) else MAX_UPLOAD_BYTES)
+            check_size(filename, length, slot.get("maxFileSize"))
             try:
-                self.put_bytes(slot.pop("uploadUrl"), opener(path), size, content_type or DEFAULT_CONTENT_TYPE)
+                self.put_bytes(slot.pop("uploadUrl"), source, length, content_type or DEFAULT_CONTENT_TYPE)
                 return slot
             except StorageRefused as error:
                 if not may_ask_again or error.http_status not in EXPIRED_STATUSES:
@@ -142,10 +145,14 @@ class RebyteClient(Services):
         """Open a signed download address to read(n) and close: GET, without the key. A short body raises."""
         return self._transport.open_signed(url)
 
-    def upload_artifacts(self, workspace_id, paths) -> dict:
-        """Upload files as artifacts: POST /workspaces/:id/artifacts. At most 10 files of 10 MB; same names are replaced."""
-        form = Form([("files", os.path.basename(path), DEFAULT_CONTENT_TYPE, Source(opener(path), size_of(path)))
-                     for path in paths])
+    def upload_artifacts(self, workspace_id, files) -> dict:
+        """Upload files as artifacts: POST /workspaces/:id/artifacts. At most 10 of 10 MB; same names are replaced.
+
+        Each is a path, or (name, content type, source, length) with a source as put_bytes takes it.
+        """
+        parts = [(os.path.basename(file), DEFAULT_CONTENT_TYPE, opener(file), size_of(file)) if isinstance(file, (str, os.PathLike))
+                 else file for file in files]
+        form = Form([("files", name, kind, Source(source, length)) for name, kind, source, length in parts])
         return self._transport.fetch("POST", route("/workspaces/{}/artifacts", workspace_id), body=form,
                                      content_type=form.content_type)
 
@@ -228,11 +235,15 @@ def opener(path):
     return lambda: open(path, "rb")
 
 
-def size_of(path, limit=None) -> int:
-    """Return a file's size; one that cannot be read or is larger than `limit` raises InputError."""
+def size_of(path) -> int:
+    """Return a file's size; one that cannot be read raises InputError."""
     if not os.path.isfile(path) or not os.access(path, os.R_OK):
         raise InputError("{} is not a file that can be read.".format(path))
-    size = os.path.getsize(path)
-    if limit is not None and size > limit:
-        raise InputError("The file {} has {} bytes; at most {} can be uploaded.".format(path, size, limit))
-    return size
+    return os.path.getsize(path)
+
+
+def check_size(name, length, limit):
+    """Raise InputError for more bytes than a limit allows, if it is one."""
+    if isinstance(limit, int) and length > limit:
+        raise InputError("The file {} has {} bytes; at most {} can be uploaded.".format(name, length, limit),
+                         hint="artifacts put takes larger files into a workspace.")

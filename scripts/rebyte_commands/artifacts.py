@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import os
 
+from rebyte_commands.attaching import attach_artifact, tell_links
 from rebyte_commands.output import without_signed
+from rebyte_commands.progress import Meter
 from rebyte_flows.downloads import bring_home, list_files
-from rebyte_flows.orders import accepts_type
+from rebyte_flows.puts import check_items, put_all
 from rebyte_wire.errors import EXIT_SOME_FAILED, GuardRefused, InputError, NotFound
 
 EXAMPLES = """examples:
@@ -16,7 +18,6 @@ EXAMPLES = """examples:
   rebyte_cli.py artifacts delete TASK report.pdf
 """
 ACTIONS = ("list", "get", "put", "delete")
-MULTIPART_FILES, MULTIPART_BYTES = 10, 10 * 1024 * 1024
 
 
 def flags(parser):
@@ -25,6 +26,7 @@ def flags(parser):
     parser.add_argument("id", metavar="TASK_OR_WORKSPACE")
     parser.add_argument("name", nargs="*", metavar="NAME", help="get: none means all; put: paths of local files")
     parser.add_argument("--out", metavar="DIR", help="get: the folder the files go to (default: this one)")
+    parser.add_argument("--zip", action="store_true", help="put: pack folders, and files of a type that the store refuses")
     parser.add_argument("--force", action="store_true", help="overwrite what is there")
     parser.add_argument("--urls", action="store_true", help="list: show the signed download addresses, which are secrets")
     parser.add_argument("--all", action="store_true", help="delete: every artifact; needs --yes")
@@ -52,10 +54,14 @@ def get(session, options, workspace):
     """Download artifacts; a refused name is reported and does not hide the others."""
     folder = options.out or os.curdir
     listing = list_files(session.client, workspace)
-    known = {item.get("name") for item in listing}
+    known = {item.get("name"): item for item in listing if isinstance(item.get("name"), str)}
     missing = [name for name in options.name if name not in known]
     names = [name for name in options.name if name in known] if options.name else None
-    files, refused = bring_home(session.client, workspace, folder, names=names, force=options.force, listing=listing)
+    wanted = listing if names is None else [known[name] for name in names]
+    total = sum(item["size"] for item in wanted if isinstance(item.get("size"), int))
+    with Meter(session, "downloading", total) as meter:
+        files, refused = bring_home(session.client, workspace, folder, names=names, force=options.force, listing=listing,
+                                    digests=False, moved=meter, say=session.say)
     document = {"workspaceId": workspace, "files": files}
     if refused:
         document["refused"] = refused
@@ -69,50 +75,25 @@ def get(session, options, workspace):
 
 def put(session, options, workspace):
     """Upload local files as artifacts; types that the store refuses are told before anything is sent."""
-    items = [_checked(path) for path in options.name]
-    if not items:
+    if not options.name:
         raise InputError("artifacts put needs the path of a file", code="usage")
+    items = [attach_artifact(path, options.zip) for path in options.name]
+    check_items(items)
+    tell_links(session, items)
     if not options.force:
         here = {item.get("name") for item in list_files(session.client, workspace)} & {item.name for item in items}
         if here:
             raise GuardRefused("the workspace has an artifact of that name: %s" % ", ".join(sorted(here)), code="needs_force",
                                hint="--force overwrites it")
-    small = [item for item in items if item.bytes <= MULTIPART_BYTES]
-    uploaded = []
-    for place in range(0, len(small), MULTIPART_FILES):
-        group = small[place:place + MULTIPART_FILES]
-        uploaded += session.client.upload_artifacts(workspace, [item.path for item in group]).get("uploaded") or []
-    for item in items:
-        if item.bytes > MULTIPART_BYTES:
-            uploaded.append(_put_large(session, workspace, item))
-    session.emit({"workspaceId": workspace, "uploaded": uploaded})
-    return 0
-
-
-class LargeFile:
-    """A local file for the artifact store: it may be larger than a task's attachment."""
-
-    def __init__(self, path):
-        try:
-            self.path, self.name, self.bytes = os.path.abspath(path), os.path.basename(path), os.path.getsize(path)
-        except OSError as problem:
-            raise InputError("cannot read %s: %s" % (path, problem.strerror))
-        if not os.path.isfile(path):
-            raise InputError("%s is no plain file" % path, hint="pack a folder first, for example as a zip")
-
-
-def _checked(path):
-    item = LargeFile(path)
-    if not accepts_type(item.name):
-        raise InputError("the artifact store does not take %s files" % (os.path.splitext(item.name)[1] or "nameless"),
-                         hint="zip it first; it takes documents, tables, archives, images, audio and video", code="type_refused")
-    return item
-
-
-def _put_large(session, workspace, item):
-    slot = session.client.request_artifact_uploads(workspace, [{"name": item.name}])["files"][0]
-    session.client.put_bytes(slot["uploadUrl"], lambda: open(item.path, "rb"), item.bytes, "application/octet-stream")
-    return {"name": slot.get("name") or item.name, "size": item.bytes}
+    with Meter(session, "uploading", sum(item.bytes for item in items)) as meter:
+        uploaded, failed = put_all(session.client, workspace, items, meter)
+    if failed and not uploaded:
+        raise failed[0][1]
+    document = {"workspaceId": workspace, "uploaded": uploaded}
+    if failed:
+        document["failed"] = [{"name": name, "error": problem.as_dict()} for name, problem in failed]
+    session.emit(document)
+    return EXIT_SOME_FAILED if failed else 0
 
 
 def delete(session, options, workspace):

@@ -34,6 +34,7 @@ def flags(parser):
         parser.add_argument("--" + name, metavar=letter, help="the %s of lines that name none" % what)
     for name, letter in (("skill", "S"), ("file", "PATH"), ("want", "NAME")):
         parser.add_argument("--" + name, dest=name + "_flag", action="append", default=[], metavar=letter, help="for every line; again for more")
+    parser.add_argument("--zip", action="store_true", help="pack folders named as files")
     parser.add_argument("--no-questions", action="store_true", help="ask the agents to decide instead of asking")
     parser.add_argument("--bare", action="store_true", help="add no line to the prompts")
     parser.add_argument("--concurrency", type=count, default=8, metavar="N", help="tasks at once (default 8)")

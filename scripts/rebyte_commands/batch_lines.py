@@ -6,6 +6,7 @@ import json
 import re
 import sys
 
+from rebyte_commands.attaching import attach, attach_skill, is_local_skill
 from rebyte_commands.starting import REPOSITORY
 from rebyte_flows.batch import Entry
 from rebyte_flows.ledger import check_name
@@ -96,15 +97,20 @@ def _entry(session, options, index, line, attachments):
     paths = line.get("files", []) + options.file_flag
     for path in paths:
         if path not in attachments:
-            attachments[path] = Attachment(path)
+            attachments[path] = attach(path, options.zip)
+    skills = line.get("skills", []) + options.skill_flag
+    for word in skills:
+        if word not in attachments and is_local_skill(word):
+            attachments[word] = attach_skill(word)
+    local = [word for word in skills if is_local_skill(word)]
     repo = line.get("repo") or options.repo
     match = REPOSITORY.match(repo) if repo else None
     if repo and not match:
         raise InputError("repo is %r; OWNER/REPO was expected" % repo)
     workspace = line.get("workspace") or options.workspace
-    order = Order(line["prompt"] if "prompt" in line else _read(line["prompt_file"]), attachments=[attachments[path] for path in paths],
+    order = Order(line["prompt"] if "prompt" in line else _read(line["prompt_file"]), attachments=[attachments[word] for word in paths + local],
                   executor=line.get("executor") or options.executor, model=line.get("model") or options.model,
-                  skills=line.get("skills", []) + options.skill_flag, github_url=match.group(1) if match else None,
+                  skills=[word for word in skills if word not in local], github_url=match.group(1) if match else None,
                   branch_name=line.get("branch") or options.branch, workspace_id=session.workspace_of(workspace) if workspace else None,
                   want=line.get("want", []) + options.want_flag, no_questions=options.no_questions, bare=options.bare)
     return Entry(index, order, check_name(line["once"]) if line.get("once") else None)

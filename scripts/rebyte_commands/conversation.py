@@ -31,7 +31,7 @@ def follow_up_flags(parser):
 def follow_up(session, options):
     """Send one more prompt to a task; with --wait print that turn's document."""
     task_id = session.resolve(options.id)
-    order = Order(read_prompt(options), kind="follow-up", task_id=task_id, skills=options.skill + options.skills, **turn_parts(options))
+    order = Order(read_prompt(options), kind="follow-up", task_id=task_id, **turn_parts(session, options))
     name = once_name(options)
     if options.dry_run:
         return dry_run(session, order, name)

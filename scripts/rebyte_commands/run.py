@@ -70,8 +70,9 @@ def create(session, options):
 
 def begin(session, order, name, options):
     """Start an order; an unknown outcome and an unrecorded one end with the lines that go on."""
+    starter = starter_for(session, options, sum(item.bytes for item in order.attachments))
     try:
-        started = starter_for(session, options).start(order, name=name, again=options.again)
+        started = starter.start(order, name=name, again=options.again)
     except OutcomeUnknown as problem:
         problem.next = [{"why": "this looks once more and starts nothing while it is unknown", "run": session.same_line("--again")},
                         {"why": "a second paid task, knowingly", "run": session.same_line("--again") + " --again"}]
@@ -81,6 +82,8 @@ def begin(session, order, name, options):
     except NotRecorded as problem:
         problem.next = [{"why": "it was started; this reads it", "run": session.line("get", problem.details.get("id", "ID"))}]
         raise
+    finally:
+        starter.uploads.moved.end()
     return started
 
 

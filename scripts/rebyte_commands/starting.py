@@ -6,10 +6,13 @@ import re
 import sys
 
 from rebyte_commands.arguments import count, seconds
+from rebyte_commands.attaching import STREAM, attach_all, attach_skill, is_local_skill, tell_links
 from rebyte_commands.environment import read_number
+from rebyte_commands.progress import Meter
 from rebyte_flows.ledger import check_name
-from rebyte_flows.orders import PROMPT_LIMIT_CHARACTERS, Attachment, Order
+from rebyte_flows.orders import PROMPT_LIMIT_CHARACTERS, Order
 from rebyte_flows.starts import Guards, Starter
+from rebyte_flows.uploads import Uploads
 from rebyte_wire.errors import InputError
 
 REPOSITORY = re.compile(r"(?:https://github\.com/)?([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
@@ -24,9 +27,10 @@ def add_prompt_flags(parser):
 
 def add_turn_flags(parser):
     """Add what a first turn and a later one have in common."""
-    parser.add_argument("--skill", action="append", default=[], metavar="S", help="a skill for the task; again for more")
+    parser.add_argument("--skill", action="append", default=[], metavar="S", help="a skill for the task, or ./FOLDER of one here; again for more")
     parser.add_argument("--skills", nargs="+", default=[], metavar="S", help="several skills; takes every word after it")
-    parser.add_argument("--file", action="append", default=[], metavar="PATH", help="attach a file; again for more")
+    parser.add_argument("--file", action="append", default=[], metavar="PATH", help="attach a file; -=NAME reads stdin and calls it NAME; again for more")
+    parser.add_argument("--zip", action="store_true", help="pack folders named by --file; links, .git and __pycache__ are left out")
     parser.add_argument("--file-id", action="append", default=[], metavar="ID=NAME", help="attach a file uploaded before")
     parser.add_argument("--want", action="append", default=[], metavar="NAME", help="ask for this file as an artifact; again for more")
     parser.add_argument("--once", metavar="NAME", help="start at most once under this name")
@@ -84,15 +88,20 @@ def task_order(session, options):
     """Return the Order of a new task from the flags; nothing has been sent."""
     if options.branch and not options.repo:
         raise InputError("--branch names a branch of --repo, and no --repo was given")
-    return Order(read_prompt(options), executor=options.executor, model=options.model, skills=options.skill + options.skills,
-                 github_url=_repository(options.repo), branch_name=options.branch,
-                 workspace_id=session.workspace_of(options.workspace) if options.workspace else None, **turn_parts(options))
+    return Order(read_prompt(options), executor=options.executor, model=options.model, github_url=_repository(options.repo),
+                 branch_name=options.branch, workspace_id=session.workspace_of(options.workspace) if options.workspace else None,
+                 **turn_parts(session, options))
 
 
-def turn_parts(options):
-    """Return what flags of any turn say of files, wants and added lines."""
-    return dict(attachments=[Attachment(path) for path in options.file], file_ids=[_file_id(text) for text in options.file_id],
-                want=options.want, no_questions=options.no_questions, bare=options.bare)
+def turn_parts(session, options):
+    """Return what flags of any turn say of skills, files, wants and added lines."""
+    if options.prompt_file == "-" and any(word.startswith(STREAM) for word in options.file):
+        raise InputError("stdin was named twice, for the prompt and for a file; it can be read only once", code="usage")
+    words = options.skill + options.skills
+    attachments = attach_all(options.file, options.zip) + [attach_skill(word) for word in words if is_local_skill(word)]
+    tell_links(session, attachments)
+    return dict(skills=[word for word in words if not is_local_skill(word)], attachments=attachments,
+                file_ids=[_file_id(text) for text in options.file_id], want=options.want, no_questions=options.no_questions, bare=options.bare)
 
 
 def _file_id(text):
@@ -111,11 +120,12 @@ def _repository(text):
     return match.group(1)
 
 
-def starter_for(session, options):
-    """Return the Starter of this command, with the guards that hold for it."""
+def starter_for(session, options, expected_bytes=None):
+    """Return the Starter of this command, with the guards that hold for it; its uploads are told on stderr."""
     per_day = read_number(session.environ, "REBYTE_MAX_TASKS_PER_DAY", int)
     guards = Guards(per_day, getattr(options, "max_tasks", None), session.state.lasting)
-    return Starter(session.client, session.ledger, guards=guards, flight=session.flight, say=session.say)
+    uploads = Uploads(session.client, Meter(session, "uploading", expected_bytes))
+    return Starter(session.client, session.ledger, guards=guards, flight=session.flight, say=session.say, uploads=uploads)
 
 
 def once_name(options):

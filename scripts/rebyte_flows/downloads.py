@@ -1,16 +1,16 @@
-"""Files home safely: hostile names refused, bytes into a temporary file beside the target, checked, then renamed."""
+"""Files home safely: hostile names refused, several at once, each checked for its length before it gets its name."""
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import stat
 
+from rebyte_flows.landing import Landing, check_target, remove_stale
+from rebyte_flows.lanes import run_lanes
 from rebyte_flows.names import sort_names
-from rebyte_wire.errors import InputError, NetworkError, RebyteError
+from rebyte_wire.errors import InputError, NetworkError, RebyteError, StorageRefused
 
+DOWNLOADS_AT_ONCE = 8
 PIECE_BYTES = 1 << 18
-FILE_MODE = 0o644
 
 
 def list_files(client, workspace_id):
@@ -19,26 +19,28 @@ def list_files(client, workspace_id):
     return [item for item in found or [] if isinstance(item, dict)]
 
 
-def bring_home(client, workspace_id, folder, *, names=None, force=False, listing=None):
+def bring_home(client, workspace_id, folder, *, names=None, force=False, listing=None, digests=True, moved=None, say=None):
     """Download artifacts into a folder (all, or those named); returns (files, refused).
 
-    files: [{"name","path","bytes","sha256"}]; refused: [{"name","reason"}]. A file that is there already with other bytes
-    is refused unless `force`. Each failure leaves no file behind and does not hide the others; AuthError passes through.
+    files: [{"name","path","bytes"}], with "sha256" if `digests`; refused: [{"name","reason"}]. A file that is there with
+    another size is refused unless `force`. A failure leaves no file behind and does not hide the others; a refused key
+    and the end of the time are raised. `moved(bytes)` is told of what comes, `say(text)` of a detour.
     """
     listing = list_files(client, workspace_id) if listing is None else listing
-    known = {item.get("name"): item for item in listing}
+    known = {item.get("name"): item for item in listing if isinstance(item.get("name"), str)}
     wanted = [item.get("name") for item in listing] if names is None else list(names)
     kept, reasons = sort_names(wanted)
     files, refused = [], [{"name": name, "reason": reason} for name, reason in reasons.items()]
     open_folder(folder)
-    for name in kept:
-        try:
-            files.append(_bring_one(client, workspace_id, folder, name, known.get(name) or {}, force))
-        except (RebyteError, OSError) as problem:
-            if getattr(problem, "exit_code", None) in (4, 75):
-                raise
-            reason = problem.message if isinstance(problem, RebyteError) else _disk_words(problem)
-            refused.append({"name": name, "reason": reason})
+    remove_stale(folder)
+    fetch = Fetch(client, workspace_id, folder, known, force=force, digests=digests, moved=moved, say=say)
+    for name, outcome in zip(kept, run_lanes(fetch, kept, DOWNLOADS_AT_ONCE)):
+        if isinstance(outcome, dict):
+            files.append(outcome)
+        elif isinstance(outcome, (RebyteError, OSError)):
+            refused.append({"name": name, "reason": outcome.message if isinstance(outcome, RebyteError) else _disk_words(outcome)})
+        else:
+            raise outcome
     return files, refused
 
 
@@ -50,84 +52,86 @@ def open_folder(folder):
         raise InputError("cannot make the folder %s: %s" % (folder, problem.strerror), hint="pass --out a folder that can be written")
 
 
-def _bring_one(client, workspace_id, folder, name, item, force):
-    path = os.path.join(folder, name)
-    _check_target(path)
-    if not force and os.path.exists(path):
-        return _already_here(path, name, item)
-    temporary = os.path.join(folder, ".rebyte-%s.part" % os.urandom(8).hex())
-    try:
-        size, digest = _fetch(client, workspace_id, name, item, temporary)
-        place(temporary, path, force)
-    finally:
-        _remove(temporary)
-    return {"name": name, "path": os.path.abspath(path), "bytes": size, "sha256": digest}
+class Fetch:
+    """Brings one artifact of a workspace into a folder: fetch(name) -> {"name","path","bytes"[,"sha256"]}."""
+
+    def __init__(self, client, workspace_id, folder, known, *, force, digests, moved, say):
+        self.client, self.workspace_id, self.folder, self.known = client, workspace_id, folder, known
+        self.force, self.digests = force, digests
+        self.moved, self.say = moved or (lambda count: None), say or (lambda text: None)
+        self.by_address = True
+
+    def __repr__(self):
+        return "Fetch(%d files to %s)" % (len(self.known), self.folder)
+
+    def __call__(self, name):
+        """Bring one home, or keep what an earlier run brought."""
+        item, path = self.known.get(name) or {}, os.path.join(self.folder, name)
+        check_target(path)
+        if not self.force and os.path.exists(path):
+            size, digest = self._kept(path, item)
+        else:
+            with Landing(self.folder) as landing:
+                size, digest = self._write(name, item, landing.file)
+                landing.finish(path, self.force)
+        brought = {"name": name, "path": os.path.abspath(path), "bytes": size}
+        return dict(brought, sha256=digest.hexdigest()) if digest else brought
+
+    def _kept(self, path, item):
+        """A rerun keeps what an earlier one brought, when its size is what the service lists."""
+        size = os.path.getsize(path)
+        if item.get("size") != size:
+            raise InputError("%s is there already and differs" % path, hint="--force overwrites it")
+        digest = hashlib.sha256() if self.digests else None
+        if digest:
+            with open(path, "rb") as file:
+                for piece in iter(lambda: file.read(PIECE_BYTES), b""):
+                    digest.update(piece)
+        return size, digest
+
+    def _write(self, name, item, file):
+        """Write an artifact's bytes to a file; Content-Length, the listing and what comes have to agree."""
+        listed = item.get("size") if isinstance(item.get("size"), int) else None
+        digest, size = hashlib.sha256() if self.digests else None, 0
+        with self._open(name, item) as source:
+            if listed is not None and source.length not in (None, listed):
+                raise wrong_length("%d bytes are announced, and the service lists %d" % (source.length, listed))
+            for piece in iter(lambda: source.read(PIECE_BYTES), b""):
+                size += len(piece)
+                if listed is not None and size > listed:
+                    raise wrong_length("more came than the %d bytes that the service lists" % listed)
+                write_all(file, piece)
+                if digest:
+                    digest.update(piece)
+                self.moved(len(piece))
+        if listed is not None and listed != size:
+            raise wrong_length("%d bytes came, and the service lists %d" % (size, listed))
+        return size, digest
+
+    def _open(self, name, item):
+        """Open the address of the listing, else the artifact itself: in some sandboxes only one of them can be reached."""
+        url = item.get("downloadUrl")
+        if self.by_address and isinstance(url, str):
+            try:
+                return self.client.open_address(url)
+            except (StorageRefused, NetworkError) as problem:
+                if self.by_address:
+                    self.by_address = not isinstance(problem, NetworkError)
+                    self.say("%s Taking the way through the API instead." % problem.message)
+        return self.client.open_artifact(self.workspace_id, name)
 
 
-def _check_target(path):
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return
-    if not stat.S_ISREG(found.st_mode):
-        raise InputError("%s is there already and is no plain file" % path, hint="move it away or pass another --out")
+def write_all(file, piece):
+    """Write a piece to an unbuffered file, which may take it in parts."""
+    written = file.write(piece)
+    while written < len(piece):
+        written += file.write(memoryview(piece)[written:])
 
 
-def _already_here(path, name, item):
-    """A rerun keeps what an earlier one brought, when its size is what the service lists."""
-    size = os.path.getsize(path)
-    if item.get("size") != size:
-        raise InputError("%s is there already and differs" % path, hint="--force overwrites it")
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for piece in iter(lambda: file.read(PIECE_BYTES), b""):
-            digest.update(piece)
-    return {"name": name, "path": os.path.abspath(path), "bytes": size, "sha256": digest.hexdigest()}
-
-
-def _fetch(client, workspace_id, name, item, temporary):
-    """Write one artifact to a new file and return (bytes, SHA-256); lengths are checked against header and listing."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    digest, size = hashlib.sha256(), 0
-    with client.open_artifact(workspace_id, name) as source, os.fdopen(os.open(temporary, flags, FILE_MODE), "wb") as file:
-        while True:
-            piece = source.read(PIECE_BYTES)
-            if not piece:
-                break
-            file.write(piece)
-            digest.update(piece)
-            size += len(piece)
-        file.flush()
-        os.fsync(file.fileno())
-    listed = item.get("size")
-    if isinstance(listed, int) and listed != size:
-        raise NetworkError("%d bytes came, and the service lists %d" % (size, listed), code="short_body",
-                           hint="type the same line again")
-    return size, digest.hexdigest()
-
-
-def place(temporary, path, force=False):
-    """Give a finished file its name without following a link and, unless `force`, without overwriting."""
-    if force:
-        os.replace(temporary, path)
-        return
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise InputError("%s appeared while it was being downloaded" % path, hint="--force overwrites it")
-    except OSError as problem:
-        if problem.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV):
-            raise
-        # Some file systems know no links.
-        os.replace(temporary, path)
+def wrong_length(why):
+    """Return the error for a file of another length than was told."""
+    return NetworkError(why, code="wrong_length", hint="type the same line again")
 
 
 def _disk_words(problem):
     return "the disk says: %s" % (problem.strerror or problem)
-
-
-def _remove(path):
-    try:
-        os.unlink(path)
-    except OSError:
-        pass

@@ -6,6 +6,7 @@ import os
 import time
 
 from rebyte_flows.attachments import Attachment
+from rebyte_flows.credit import credit_note
 from rebyte_flows.document import task_document
 from rebyte_flows.downloads import bring_home, list_files, open_folder
 from rebyte_flows.ledger import open_ledger
@@ -68,6 +69,7 @@ class Job:
         answer = self._answer(end.final)
         self._bring_files(end.status)
         if end.status == "failed":
+            self.warnings += filter(None, [credit_note(self.client)])
             return self._document("failed", answer, failure=self._failure())
         self._warn(answer, end.status)
         return self._document(end.status, answer)

@@ -8,10 +8,18 @@ import os
 from rebyte_wire.errors import InputError
 
 PROMPT_LIMIT_CHARACTERS = 100_000
-# What the service's artifact store takes; anything else has to be zipped by the sub-agent.
-ARTIFACT_TYPES = frozenset(
-    ".pdf .doc .docx .xls .xlsx .ppt .pptx .csv .tsv .rtf .epub .html .htm .zip .gz .tar .tgz .png .jpg .jpeg .gif .webp"
-    " .svg .tiff .tif .bmp .avif .mp4 .webm .mov .avi .mkv .mp3 .wav .ogg .aac .flac .m4a".split())
+# What the service's artifact store takes, with the types it is sent as; anything else has to be zipped.
+ARTIFACT_TYPES = {
+    ".pdf": "application/pdf", ".doc": "application/msword", ".rtf": "application/rtf", ".epub": "application/epub+zip",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document", ".xls": "application/vnd.ms-excel",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", ".ppt": "application/vnd.ms-powerpoint",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation", ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values", ".html": "text/html", ".htm": "text/html", ".zip": "application/zip",
+    ".gz": "application/gzip", ".tar": "application/x-tar", ".tgz": "application/gzip", ".png": "image/png", ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp", ".svg": "image/svg+xml", ".tiff": "image/tiff",
+    ".tif": "image/tiff", ".bmp": "image/bmp", ".avif": "image/avif", ".mp4": "video/mp4", ".webm": "video/webm",
+    ".mov": "video/quicktime", ".avi": "video/x-msvideo", ".mkv": "video/x-matroska", ".mp3": "audio/mpeg", ".wav": "audio/wav",
+    ".ogg": "audio/ogg", ".aac": "audio/aac", ".flac": "audio/flac", ".m4a": "audio/mp4"}
 
 
 class Order:
@@ -77,6 +85,8 @@ class Order:
         """Send it through a client and return the service's answer."""
         if self.kind == "follow-up":
             return client.follow_up(self.task_id, prompt, self.fields.get("skills"), files=files or None, before_send=before_send)
+        if self.kind == "computer":
+            return client.create_computer(before_send=before_send, **self.fields)
         return client.create_task(prompt, files=files or None, before_send=before_send, **self.fields)
 
     def digest(self):
@@ -105,6 +115,11 @@ class RawOrder(Order):
         return client.request("POST", self.path, body=self.body, before_send=before_send)
 
 
+def part_digest(value):
+    """Return the digest under which a part of an order is kept, for telling later whether something has the same part."""
+    return _short(value)
+
+
 def digest_of_prompt(text):
     """Return the digest of a prompt exactly as sent, for finding its task again."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -115,14 +130,14 @@ def _short(value, length=16):
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:length]
 
 
-def accepts_type(name):
-    """Tell whether the artifact store takes a file of this name, by its extension."""
-    return os.path.splitext(name)[1].lower() in ARTIFACT_TYPES
+def type_of(name):
+    """Return the content type of a file that the artifact store takes, by its extension; None when it refuses it."""
+    return ARTIFACT_TYPES.get(os.path.splitext(name)[1].lower())
 
 
 def _want_line(want):
     line = "When you are done, publish these as artifacts of this workspace: %s." % ", ".join(map(wanted_name, want))
-    refused = [name for name in want if not accepts_type(name)]
+    refused = [name for name in want if not type_of(name)]
     if refused:
         line += " The artifact store refuses the type of %s, so publish a zip that holds it." % ", ".join(refused)
     return line
@@ -130,4 +145,4 @@ def _want_line(want):
 
 def wanted_name(name):
     """Return the name under which a wanted file can come: its own, or that of a zip when its type is refused."""
-    return name if accepts_type(name) else os.path.splitext(name)[0] + ".zip"
+    return name if type_of(name) else os.path.splitext(name)[0] + ".zip"

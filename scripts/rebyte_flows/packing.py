@@ -1,11 +1,17 @@
-"""A folder as one zip whose bytes depend on nothing but what it holds: the same folder again is the same file."""
+"""What a task takes along that is no file yet: folders and skills as zips, and streams.
+
+A zip depends on nothing but what it holds: the same folder again is the same file, and the same line the same task.
+"""
 from __future__ import annotations
 
 import os
 import shutil
 import stat
+import sys
 import zipfile
+from tempfile import TemporaryFile
 
+from rebyte_flows.attachments import FILE_LIMIT_BYTES, PIECE_BYTES, Attachment
 from rebyte_wire.errors import InputError
 
 # The earliest moment a zip can tell; times would make equal folders differ.
@@ -14,7 +20,73 @@ UNIX = 3
 FILE_MODE, PROGRAM_MODE = 0o100644, 0o100755
 # What tools leave behind, and a repository's history, which can hold secrets.
 LEFT_OUT = frozenset((".git", "__pycache__", ".DS_Store"))
-PIECE_BYTES = 1 << 18
+STREAM = "-="
+SKILL_FILE = "SKILL.md"
+
+
+class Spooled(Attachment):
+    """Bytes that lie in no file of the caller's: in a nameless temporary one, which goes when the process does."""
+
+    def __init__(self, path, name, write, limit=FILE_LIMIT_BYTES):
+        """Call `write(file)` to fill it; `path` is what messages call it."""
+        self.path, self.name = path, name
+        try:
+            self._file = TemporaryFile(prefix="rebyte-")
+            write(self._file)
+            self._file.flush()
+            self.bytes = os.fstat(self._file.fileno()).st_size
+        except OSError as problem:
+            raise InputError("cannot keep %s while it is uploaded: %s" % (path, problem.strerror or problem),
+                             hint="TMPDIR names the folder for temporary files")
+        self._check(limit)
+
+    def open(self):
+        """Open it from its start; only one reader at a time."""
+        file = os.fdopen(os.dup(self._file.fileno()), "rb")
+        file.seek(0)
+        return file
+
+
+class Packed(Spooled):
+    """A folder (or one file) as a zip; `links` are those left out of it."""
+
+    def __init__(self, path, limit=FILE_LIMIT_BYTES):
+        self.links = []
+        name = os.path.basename(os.path.abspath(path))
+        name = (name if os.path.isdir(path) else os.path.splitext(name)[0]) or "folder"
+        super().__init__(os.path.abspath(path), name + ".zip", lambda file: self.links.extend(pack(path, file, limit)), limit)
+
+
+class LocalSkill(Packed):
+    """A skill's folder on this machine, packed."""
+
+    is_skill = True
+
+    def __init__(self, path):
+        path = os.path.expanduser(path)
+        if not os.path.isfile(os.path.join(path, SKILL_FILE)):
+            raise InputError("%s is no skill: a folder with a %s was expected" % (path, SKILL_FILE),
+                             hint="a skill that the service knows is named without ./")
+        super().__init__(path)
+
+
+class Stream(Spooled):
+    """What comes on stdin, read to its end, under a name: -=NAME."""
+
+    def __init__(self, word, stdin=None, limit=FILE_LIMIT_BYTES):
+        name = word[len(STREAM):]
+        if not name or "/" in name or "\\" in name:
+            raise InputError("%s names no file; -=NAME was expected" % word, hint="for example: --file -=data.csv")
+        stdin = stdin or sys.stdin
+        if stdin is None or stdin.closed:
+            raise InputError("%s reads stdin, and stdin is closed" % word)
+
+        def fill(file):
+            source, left = getattr(stdin, "buffer", stdin), limit + 1 if limit is not None else sys.maxsize
+            for piece in iter(lambda: source.read(min(PIECE_BYTES, left)), source.read(0)):
+                left -= len(piece)
+                file.write(piece if isinstance(piece, bytes) else piece.encode())
+        super().__init__(word, name, fill, limit)
 
 
 def pack(path, file, limit=None):

@@ -5,6 +5,7 @@ import threading
 import time
 
 from rebyte_flows import reruns
+from rebyte_flows.credit import credit_note, may_be_about_credit, name_credit
 from rebyte_flows.flight import Flight
 from rebyte_flows.orders import digest_of_prompt
 from rebyte_flows.settling import settle_row, still_unknown
@@ -171,8 +172,10 @@ class Starter:
             if order.kind == "follow-up":
                 self.ledger.note(number, state="created", holder=None, answered_at=self.clock(), prompt_id=answer.get("promptId"))
             else:
+                # A computer is its own workspace.
+                workspace = answer["id"] if order.kind == "computer" else answer.get("workspaceId")
                 self.ledger.note(number, state="created", holder=None, answered_at=self.clock(), task_id=answer["id"],
-                                 workspace_id=answer.get("workspaceId"), url=answer.get("url"))
+                                 workspace_id=workspace, url=answer.get("url"))
         except LedgerUnwritable as problem:
             raise NotRecorded("the start was accepted but could not be recorded: %s" % problem.message,
                               hint="keep these ids; a rerun of the same line would not know of them", details=dict(answer)) from problem
@@ -189,9 +192,18 @@ class Starter:
         except LedgerUnwritable:
             # The row stays an intent of a run that is gone: the next look finds it and settles it.
             pass
+        if outcome == "refused" and may_be_about_credit(problem):
+            name_credit(problem, self._credit_note())
         if isinstance(problem, OutcomeUnknown):
             problem.details = dict(problem.details or {}, row=claim.number)
         return outcome
+
+
+    def _credit_note(self):
+        """Ask once for all starts of this command how credit stands."""
+        if self._credit is None:
+            self._credit = credit_note(self.client) or ""
+        return self._credit
 
 
 class _Taken(Exception):
