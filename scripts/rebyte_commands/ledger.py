@@ -58,7 +58,7 @@ def _list_text(document):
 
 
 def _row_of(session, word):
-    row = session.ledger.row(int(word)) if word.isdigit() and len(word) < 10 else session.ledger.find_task(session.resolve(word))
+    row = session.ledger.row(int(word)) if word.isdigit() and len(word) < 10 else session.ledger.find_start(session.resolve(word))
     if row is None:
         raise NotFound("the ledger has no row %s" % word, hint="see: %s" % session.line("ledger", "list"))
     return row
@@ -102,9 +102,11 @@ def _decide(session, options):
         session.ledger.note(row.id, state="abandoned", holder=None)
     else:
         task_id = session.resolve(options.adopt)
-        if session.ledger.find_task(task_id) is not None:
-            raise InputError("task %s belongs to another row" % task_id)
-        adopt(session.ledger, row, session.client.get_task(task_id))
+        is_computer = row.kind == "computer"
+        known = session.ledger.find_computer if is_computer else session.ledger.find_task
+        if known(task_id) is not None:
+            raise InputError("%s %s belongs to another row" % ("computer" if is_computer else "task", task_id))
+        adopt(session.ledger, row, (session.client.get_computer if is_computer else session.client.get_task)(task_id))
     session.emit(as_dict(session.ledger.row(row.id)))
     return 0
 

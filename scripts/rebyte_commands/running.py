@@ -7,7 +7,7 @@ from rebyte_commands.arguments import parse
 from rebyte_commands.interrupts import Interrupted, listen
 from rebyte_commands.main import silence_stdout
 from rebyte_commands.session import Session
-from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, RebyteError
+from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, RebyteError, RouteMissing
 
 
 ASK_FOR_KEY = {"why": "nothing can be started in the cloud without a key; --local needs none",
@@ -52,6 +52,7 @@ def _end_badly(session, problem):
         silence_stdout()
         session.complain("stdout is closed, so the document was not delivered")
         return EXIT_UNEXPECTED
+    _explain_missing(session, problem)
     error, code = describe(problem)
     verb = session.options.verb + " " if session.options.verb else ""
     error.setdefault("hint", "see: rebyte_cli.py %s--help" % verb)
@@ -61,11 +62,26 @@ def _end_badly(session, problem):
     return code
 
 
+def _explain_missing(session, problem):
+    """A route is missing: look whether the others are there, or the whole service has gone elsewhere."""
+    if not isinstance(problem, RouteMissing) or not session.options.verb:
+        return
+    try:
+        session.client.list_tasks(limit=1)
+    except RouteMissing:
+        problem.message += " Not even its tasks are there: the service or its address has changed."
+        problem.hint = "Check the address %s (REBYTE_BASE_URL, --base-url); if it is right, this API was replaced." % session.client.base_url
+    except (Exception, Interrupted):
+        pass
+
+
 def _print_error(session, problem, error):
     session.writing = False
     document = {"error": error}
     if getattr(problem, "details", None):
         document["details"] = problem.details
+    if getattr(problem, "warnings", None):
+        document["warnings"] = problem.warnings
     steps = getattr(problem, "next", None) or ([ASK_FOR_KEY] if error["code"] == "missing_api_key" else None)
     if steps:
         document["next"] = steps

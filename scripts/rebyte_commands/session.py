@@ -18,7 +18,7 @@ from rebyte_wire.errors import InputError, LedgerUnwritable, NotFound
 DEFAULT_WAIT_SECONDS = 90
 LINE_LIMIT_CHARACTERS = 1500
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.I)
-ADDRESS = re.compile(r"https?://[^/\s]+/(?:run|share)/([0-9A-Za-z-]+)/?(?:[?#].*)?$")
+ADDRESS = re.compile(r"https?://[^/\s]+/(?:run|share|agent/computer)/([0-9A-Za-z-]+)/?(?:[?#].*)?$")
 PREFIX = re.compile(r"[0-9a-f-]{6,35}$", re.I)
 DOOR = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "rebyte_cli.py")
 
@@ -219,7 +219,7 @@ class Session:
         """Return the workspace that a task or workspace id stands for, found through the ledger."""
         task_id = self.resolve(word)
         try:
-            row = self.ledger.find_task(task_id)
+            row = self.ledger.find_start(task_id)
         except LedgerUnwritable:
             row = None
         if row is None:

@@ -222,6 +222,15 @@ class Ledger:
         found = self.rows("task_id = ? AND kind = 'task'", (task_id,), newest=1)
         return found[0] if found else None
 
+    def find_computer(self, computer_id):
+        """Return the row that started this computer, or None."""
+        found = self.rows("task_id = ? AND kind = 'computer'", (computer_id,), newest=1)
+        return found[0] if found else None
+
+    def find_start(self, id):
+        """Return the row that started this task or computer, or None."""
+        return self.find_task(id) or self.find_computer(id)
+
     def started_tasks(self):
         """Return the rows of this origin and account whose task is known, oldest first."""
         return self._here("kind = 'task' AND task_id IS NOT NULL")

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import time
 
-from rebyte_flows.orders import digest_of_prompt
+from rebyte_flows.orders import digest_of_prompt, part_digest
 from rebyte_flows.times import seconds_of
 from rebyte_wire.errors import AuthError, LedgerUnwritable, NotFound, OutcomeUnknown, RebyteError, RouteMissing
 
@@ -19,16 +19,16 @@ START_TAKES_AT_MOST_SECONDS = 300
 class Candidate:
     """A task or prompt that the ledger does not know and that may be the one; `digest` is its prompt's, None when not told."""
 
-    def __init__(self, item, digest):
+    def __init__(self, item, digest, created=None):
         self.id, self.digest, self.item = item.get("id"), digest, item
-        self.created = seconds_of(item.get("createdAt") or item.get("submittedAt"))
+        self.created = seconds_of(item.get("createdAt") or item.get("submittedAt")) if created is None else created
 
     def __repr__(self):
         return "Candidate(%s)" % self.id
 
     def as_dict(self):
         """Return what a person needs to tell candidates apart."""
-        return {key: self.item[key] for key in ("id", "url", "createdAt", "title", "submittedAt") if self.item.get(key)}
+        return {key: self.item[key] for key in ("id", "url", "createdAt", "title", "name", "submittedAt") if self.item.get(key)}
 
 
 def settle_row(client, ledger, row, *, say=None, sleep=time.sleep, clock=time.time):
@@ -70,6 +70,8 @@ def settle(client, ledger):
     rows = ledger.sweep()
     tasks = [row for row in rows if row.kind == "task"]
     left = _settle_tasks(client, ledger, tasks) if tasks else []
+    computers = [row for row in rows if row.kind == "computer"]
+    left += _settle_computers(client, ledger, computers) if computers else []
     for row in rows:
         if row.kind == "follow-up":
             left += _settle_follow_up(client, ledger, row)
@@ -82,7 +84,8 @@ def found_for(left, row):
 
 
 def _settle_tasks(client, ledger, rows):
-    candidates = _new_tasks(client, ledger, min(row.claimed_at for row in rows))
+    candidates = [_task_candidate(client, item, moment) for item, moment in
+                  _new_items(client, ledger, client.list_tasks, min(row.claimed_at for row in rows))]
     left = []
     for group in _groups(rows):
         matching = _matching(group, candidates)
@@ -125,17 +128,40 @@ def _in_window(row, candidate):
     return row.claimed_at - WINDOW_BEFORE_SECONDS <= candidate.created <= end + WINDOW_AFTER_SECONDS
 
 
-def _new_tasks(client, ledger, since):
-    """Return a Candidate for each listed task that is newer than `since` and not in the ledger, page by page."""
+def _settle_computers(client, ledger, rows):
+    """A computer is proven by a name of the caller's own, in its window of time; the usual name proves nothing."""
+    candidates = [Candidate(item, None, moment) for item, moment in
+                  _new_items(client, ledger, client.list_computers, min(row.claimed_at for row in rows))]
+    left = []
+    for row in rows:
+        matching = [candidate for candidate in candidates if _in_window(row, candidate) and _is_named_as(row, candidate.item)]
+        alike = [other for other in rows if other.parts == row.parts]
+        if _name_part(row) and len(matching) == 1 and len(alike) == 1:
+            adopt(ledger, row, matching[0].item)
+        else:
+            left.append((row, matching))
+    return left
+
+
+def _name_part(row):
+    return row.parts.get("name") or row.parts.get("field name")
+
+
+def _is_named_as(row, item):
+    return _name_part(row) in (None, part_digest(item.get("name")))
+
+
+def _new_items(client, ledger, list_page, since):
+    """Return (item, its moment here) for each listed one that is newer than `since` and not in the ledger, page by page."""
     known, seen, found = ledger.known_ids(), set(), []
     for page in range(PAGES_AT_MOST):
-        items = client.list_tasks(limit=PAGE_ROWS, offset=page * PAGE_ROWS).get("data") or []
+        items = list_page(limit=PAGE_ROWS, offset=page * PAGE_ROWS).get("data") or []
         times = [_local_time(client, item) for item in items]
         for item, moment in zip(items, times):
             fresh = moment is None or moment >= since - BEFORE_SECONDS
             if fresh and item.get("id") not in known and item.get("id") not in seen:
                 seen.add(item.get("id"))
-                found.append(_task_candidate(client, item, moment))
+                found.append((item, moment))
         if len(items) < PAGE_ROWS or any(moment is not None and moment < since - BEFORE_SECONDS for moment in times):
             break
     return found
@@ -147,9 +173,7 @@ def _local_time(client, item):
 
 
 def _task_candidate(client, item, moment):
-    candidate = Candidate(item, _digest_of_first_prompt(client, item["id"]))
-    candidate.created = moment
-    return candidate
+    return Candidate(item, _digest_of_first_prompt(client, item["id"]), moment)
 
 
 def _digest_of_first_prompt(client, task_id):
@@ -187,9 +211,9 @@ def _settle_follow_up(client, ledger, row):
 
 
 def adopt(ledger, row, task):
-    """Write down that a task of the service is the one this row started."""
-    ledger.note(row.id, state="settled", task_id=task["id"], url=task.get("url"), workspace_id=task.get("workspaceId") or row.workspace_id,
-                holder=None)
+    """Write down that a task or computer of the service is the one this row started."""
+    workspace = task["id"] if row.kind == "computer" else task.get("workspaceId") or row.workspace_id
+    ledger.note(row.id, state="settled", task_id=task["id"], url=task.get("url"), workspace_id=workspace, holder=None)
 
 
 def _wait(client, seconds, sleep):

@@ -63,7 +63,7 @@ class Starter:
         self.client, self.ledger = client, ledger
         self.guards, self.flight = guards or Guards(), flight or Flight()
         self.say, self.clock, self.sleep = say or (lambda text: None), clock, sleep
-        self.uploads = uploads or Uploads(client)
+        self.uploads, self._credit = uploads or Uploads(client), None
 
     def __repr__(self):
         return "Starter(%r, %r)" % (self.client, self.guards)
