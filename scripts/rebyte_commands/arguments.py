@@ -12,6 +12,10 @@ GLOBAL_FLAGS_WITH_VALUE = ("--base-url", "--api-key-file", "--field", "--max-wai
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises InputError instead of printing and exiting."""
 
+    def _parse_optional(self, arg_string):
+        # argparse would take -=NAME, which names stdin, for a flag.
+        return None if arg_string.startswith("-=") else super()._parse_optional(arg_string)
+
     def error(self, message):
         """Raise InputError with the parser's words and the line that shows the right form."""
         raise InputError(message, code="usage", hint=self.hint_for(message))

@@ -29,7 +29,7 @@ class Spooled(Attachment):
 
     def __init__(self, path, name, write, limit=FILE_LIMIT_BYTES):
         """Call `write(file)` to fill it; `path` is what messages call it."""
-        self.path, self.name = path, name
+        self.path, self.name, self._file = path, name, None
         try:
             self._file = TemporaryFile(prefix="rebyte-")
             write(self._file)
@@ -45,6 +45,10 @@ class Spooled(Attachment):
         file = os.fdopen(os.dup(self._file.fileno()), "rb")
         file.seek(0)
         return file
+
+    def __del__(self):
+        if getattr(self, "_file", None):
+            self._file.close()
 
 
 class Packed(Spooled):

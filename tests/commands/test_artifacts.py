@@ -86,3 +86,27 @@ def test_a_task_made_elsewhere_gets_a_message_that_says_what_to_pass(rebyte, tas
     monkeypatch.setenv("REBYTE_STATE_DIR", str(tmp_path / "other"))
     assert "workspaceId" in rebyte("artifacts", "list", task["url"]).error["hint"]
     assert "workspaceId" in rebyte("artifacts", "list", task["id"]).error["hint"]
+
+
+def test_put_packs_folders_and_refused_types_with_zip(rebyte, task, world):
+    Path("notes.md").write_text("x")
+    Path("site").mkdir()
+    Path("site/a.js").write_text("x")
+    assert "--zip" in rebyte("artifacts", "put", task["id"], "notes.md").error["hint"]
+    ran = rebyte("artifacts", "put", task["id"], "notes.md", "site", "numbers.csv", "--zip")
+    assert sorted(item["name"] for item in ran.document["uploaded"]) == ["notes.zip", "numbers.csv", "site.zip"]
+
+
+def test_put_sends_the_type_of_the_extension_both_ways(rebyte, task, world):
+    Path("a.pdf").write_text("x")
+    with open("b.pdf", "wb") as file:
+        file.truncate(10 * 1024 * 1024 + 1)
+    rebyte("artifacts", "put", task["id"], "a.pdf", "b.pdf")
+    listed = {item["name"]: item["contentType"] for item in rebyte("artifacts", "list", task["id"]).document["data"]}
+    assert listed["a.pdf"] == listed["b.pdf"] == "application/pdf"
+
+
+def test_get_takes_the_address_of_the_listing_and_else_the_api(rebyte, task, server, world):
+    del server.requests[:]
+    rebyte("artifacts", "get", task["id"], "--out", "r")
+    assert [seen["path"].startswith("/storage/") for seen in server.requests] == [False, True, True]

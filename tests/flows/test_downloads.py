@@ -1,0 +1,283 @@
+"""Downloads: whole or not at all, under names that can be trusted, from addresses that can."""
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from rebyte_client import RebyteClient
+from rebyte_flows import downloads, landing
+from rebyte_flows.downloads import bring_home
+from rebyte_flows.names import why_refused
+from rebyte_flows.state import lock_file
+from rebyte_wire.errors import DeadlineReached, NetworkError, NotFound, StorageRefused
+
+HOSTILE = ["", ".", "..", "../up", "a/b", "/etc/passwd", "a\\b", "..\\up", "C:", "C:\\x", "a:stream", "\u2044x", "a\u2215b", "a\uff0fb",
+           "a\uff3cb", "a\x00b", "a\nb", "a\rb", "a\tb", "\x1b[31mred", "a\x7fb", "a\x85b", "a\u202eb", "a\u2066b", "a\u200eb", "a\ufeffb",
+           "a\u200bb", "a\u2028b", "\U000e0041", "-rf", "--help", "~", "~root", " lead", "trail ", "trail.", "nul", "CON.csv", "com1.txt",
+           "LPT\u00b9", "aux .csv", "x" * 256, "\u00e9" * 128, "a|b", "a*b", 'a"b', "a?b", "a<b", 7, None]
+COLLIDING = ["Same.csv", "sAME.CSV", "e\u0301.csv", "\u00e9.csv", "\ufb01x.csv", "FIX.csv"]
+
+
+class Body:
+    """An open download of pieces; an exception among them is raised, a function is called."""
+
+    def __init__(self, *pieces, length=None):
+        self.pieces, self.length, self.closed = list(pieces), length, False
+
+    def read(self, size=None):
+        if not self.pieces:
+            return b""
+        piece = self.pieces.pop(0)
+        if isinstance(piece, Exception):
+            raise piece
+        return piece() if callable(piece) else piece
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.closed = True
+
+
+class Store:
+    """Stands for the client: `bodies` by name; addresses are the same, or refused with `address_error`."""
+
+    def __init__(self, bodies, address_error=None):
+        self.bodies, self.address_error, self.asked = bodies, address_error, []
+
+    def open_address(self, url):
+        self.asked.append(url)
+        if self.address_error:
+            raise self.address_error
+        return self._body(url.rpartition("/")[2])
+
+    def open_artifact(self, workspace_id, name):
+        self.asked.append(name)
+        return self._body(name)
+
+    def _body(self, name):
+        body = self.bodies[name]
+        return body() if callable(body) else body
+
+    def listing(self, **sizes):
+        return [{"name": name, "size": sizes.get(name.partition(".")[0])} for name in self.bodies]
+
+
+def walk(folder):
+    """Return every path below a folder with what lies there."""
+    found = {}
+    for place, folders, files in os.walk(str(folder)):
+        for name in folders + files:
+            path = os.path.join(place, name)
+            found[path] = os.readlink(path) if os.path.islink(path) else Path(path).read_bytes() if os.path.isfile(path) else None
+    return found
+
+
+def one(store, folder, size=None, **more):
+    """Bring the one file a.csv home; returns (files, reason of the refusal)."""
+    files, refused = bring_home(store, "w", str(folder), listing=[{"name": "a.csv", "size": size}], **more)
+    return files, refused[0]["reason"] if refused else None
+
+
+def test_hostile_names_are_each_refused_with_a_reason_and_nothing_is_written_elsewhere(tmp_path):
+    (tmp_path / "beside").write_text("mine")
+    names = HOSTILE + COLLIDING
+    assert len(HOSTILE) >= 40
+    store = Store({})
+    store._body = lambda name: Body(b"x")
+    before = walk(tmp_path)
+    files, refused = bring_home(store, "w", str(tmp_path / "out"), listing=[{"name": name, "size": 1} for name in names + ["good.csv"]])
+    assert [item["name"] for item in files] == ["good.csv"] and len(refused) == len(names) and all(item["reason"] for item in refused)
+    assert store.asked == ["good.csv"]
+    after = walk(tmp_path)
+    assert {path: after.pop(path) for path in before} == before
+    assert sorted(after) == [str(tmp_path / "out"), str(tmp_path / "out" / "good.csv")]
+    assert {item["name"]: item["reason"] for item in refused}["Same.csv"].startswith("it collides")
+
+
+@pytest.mark.parametrize("name", ["a.csv", ".hidden", "a b.csv", "\u00e9.csv", "console.csv", "com10.txt", "a-b~c", "\u65e5\u672c.pdf"])
+def test_harmless_names_are_kept(name):
+    assert why_refused(name) is None
+
+
+@pytest.mark.parametrize("url", [
+    "http://files.example.test/f", "https://127.0.0.1/f", "https://localhost/f", "https://10.0.0.1/f", "https://169.254.169.254/f",
+    "https://[::1]/f", "https://[::ffff:10.0.0.1]/f", "https://0x7f.1/f", "https://2130706433/f", "https://0177.0.0.1/f", "https://[fd00::1]/f",
+    "https://metadata.google.internal/f", "https://100.64.0.1/f", "https://0/f", "https://224.0.0.1/f", "https://[64:ff9b::a00:1]/f",
+    "https://user:pw@files.example.test/f", "file:///etc/passwd", "ftp://files.example.test/f", "javascript:alert(1)", "//files.example.test/f",
+    "https://files.example.test\\@10.0.0.1/", "https:///f", "https://[::1", ""])
+def test_a_hostile_address_is_refused_with_its_reason_and_the_file_comes_through_the_api(tmp_path, url):
+    said = []
+    with RebyteClient("rbk_x", "https://api.example.test/v1", environ={}) as client:
+        client.open_artifact = lambda workspace_id, name: Body(b"data")
+        files, refused = bring_home(client, "w", str(tmp_path), listing=[{"name": "a.csv", "size": 4, "downloadUrl": url}], say=said.append)
+    assert len(files) == 1 and refused == [] and len(said) == 1 and "not safe" in said[0] and (not url or url not in said[0])
+
+
+def test_an_address_that_cannot_be_reached_is_tried_once_and_the_api_serves_the_rest(tmp_path):
+    names = ["%d.csv" % n for n in range(5)]
+    store, said = Store({name: lambda: Body(b"x") for name in names}, NetworkError("no way", code="proxy_refused")), []
+    listing = [{"name": name, "downloadUrl": "https://s/" + name} for name in names]
+    original = downloads.DOWNLOADS_AT_ONCE
+    downloads.DOWNLOADS_AT_ONCE = 1
+    try:
+        files, _ = bring_home(store, "w", str(tmp_path), listing=listing, say=said.append)
+    finally:
+        downloads.DOWNLOADS_AT_ONCE = original
+    assert len(files) == 5 and store.asked == ["https://s/0.csv"] + names and said == ["no way Taking the way through the API instead."]
+
+
+def test_an_expired_address_costs_only_its_own_file_a_detour(tmp_path):
+    store = Store({"a.csv": lambda: Body(b"x")}, StorageRefused("gone", http_status=403))
+    files, _ = bring_home(store, "w", str(tmp_path), listing=[{"name": "a.csv", "downloadUrl": "https://s/a.csv"}])
+    assert len(files) == 1 and store.asked == ["https://s/a.csv", "a.csv"]
+
+
+@pytest.mark.parametrize("body, size, words", [
+    (lambda: Body(b"12", NetworkError("The answer ended after 2 of 4 bytes.", code="short_body"), length=4), 4, "ended after 2 of 4"),
+    (lambda: Body(b"12", length=2), 4, "2 bytes are announced, and the service lists 4"),
+    (lambda: Body(b"123456", length=6), 4, "6 bytes are announced, and the service lists 4"),
+    (lambda: Body(b"12"), 4, "2 bytes came, and the service lists 4"),
+    (lambda: Body(*[b"1234"] * 1000), 4, "more came than the 4 bytes"),
+    (lambda: Body(b"12", OSError(errno.ENOSPC, "No space left on device"), length=4), 4, "No space left"),
+])
+def test_a_body_of_another_length_has_its_own_words_and_leaves_no_file(tmp_path, body, size, words):
+    made = body()
+    files, reason = one(Store({"a.csv": made}), tmp_path, size)
+    assert files == [] and words in reason and os.listdir(str(tmp_path)) == [] and made.closed
+
+
+def test_a_full_disk_leaves_no_file_and_the_rerun_completes(tmp_path, monkeypatch):
+    data, room = os.urandom(100_000), [90_000]
+
+    def write_all(file, piece):
+        room[0] -= len(piece)
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        file.write(piece)
+    store = Store({"a.csv": lambda: Body(*[data[n:n + 10_000] for n in range(0, 100_000, 10_000)], length=100_000)})
+    with monkeypatch.context() as patch:
+        patch.setattr(downloads, "write_all", write_all)
+        files, reason = one(store, tmp_path, 100_000)
+    assert files == [] and "No space left" in reason and os.listdir(str(tmp_path)) == []
+    files, reason = one(store, tmp_path, 100_000)
+    assert reason is None and files[0]["sha256"] == hashlib.sha256(data).hexdigest() and (tmp_path / "a.csv").read_bytes() == data
+
+
+def test_a_write_that_takes_only_a_part_is_gone_on_with():
+    class Slow:
+        got = b""
+
+        def write(self, piece):
+            self.got += bytes(piece[:3])
+            return min(3, len(piece))
+    slow = Slow()
+    downloads.write_all(slow, b"12345678")
+    assert slow.got == b"12345678"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_link_swapped_in_during_a_download_is_not_followed(tmp_path, force):
+    (tmp_path / "secret").write_text("keep me")
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def swap():
+        os.symlink(str(tmp_path / "secret"), str(out / "a.csv"))
+        return b"34"
+    files, reason = one(Store({"a.csv": Body(b"12", swap)}), out, 4, force=force)
+    assert files == [] and "no plain file" in reason and (tmp_path / "secret").read_text() == "keep me"
+    assert os.listdir(str(out)) == ["a.csv"] and os.path.islink(str(out / "a.csv"))
+
+
+def test_a_file_that_appears_during_a_download_is_kept(tmp_path):
+    def appear():
+        (tmp_path / "a.csv").write_text("mine")
+        return b"34"
+    files, reason = one(Store({"a.csv": Body(b"12", appear)}), tmp_path, 4)
+    assert files == [] and "appeared" in reason and (tmp_path / "a.csv").read_text() == "mine" and os.listdir(str(tmp_path)) == ["a.csv"]
+
+
+def test_a_folder_in_the_way_is_refused_and_not_asked_for(tmp_path):
+    (tmp_path / "a.csv").mkdir()
+    store = Store({"a.csv": Body(b"12")})
+    assert "no plain file" in one(store, tmp_path, 2, force=True)[1] and store.asked == []
+
+
+def test_temporary_files_of_dead_runs_go_and_those_of_living_ones_stay(tmp_path):
+    dead, other = tmp_path / (".rebyte-%s.part" % ("a" * 16)), tmp_path / ".rebyte-mine.part"
+    for path in (dead, other):
+        path.write_text("half")
+    with landing.Landing(str(tmp_path)) as living:
+        landing.remove_stale(str(tmp_path))
+        assert not dead.exists() and other.exists() and os.path.exists(living.path)
+    assert not os.path.exists(living.path)
+
+
+def test_files_come_side_by_side_and_in_order(tmp_path):
+    together = threading.Barrier(8, timeout=10)
+
+    def body():
+        together.wait()
+        return Body(b"x")
+    names = ["%d.csv" % n for n in range(16)]
+    files, refused = bring_home(Store({name: body for name in names}), "w", str(tmp_path), listing=[{"name": name} for name in names])
+    assert refused == [] and [item["name"] for item in files] == names
+
+
+def test_the_end_of_the_time_is_told_as_such(tmp_path):
+    with pytest.raises(DeadlineReached):
+        one(Store({"a.csv": Body(b"1", DeadlineReached("over"))}), tmp_path, 2)
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_one_that_is_not_found_does_not_hide_the_others(tmp_path):
+    store = Store({"a.csv": lambda: (_ for _ in ()).throw(NotFound("gone")), "b.csv": Body(b"x")})
+    files, refused = bring_home(store, "w", str(tmp_path), listing=store.listing())
+    assert [item["name"] for item in files] == ["b.csv"] and refused[0]["reason"] == "gone"
+
+
+KILLED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from rebyte_flows.downloads import bring_home
+
+class Body:
+    length, count = 100, 0
+    def read(self, size):
+        self.count += 1
+        if self.count == 6:
+            print("half", flush=True)
+            sys.stdin.read()
+        return b"x" * 10 if self.count <= 10 else b""
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+
+class Store:
+    def open_artifact(self, workspace_id, name): return Body()
+
+bring_home(Store(), "w", sys.argv[2], listing=[{"name": "a.csv", "size": 100}])
+"""
+
+
+def test_a_kill_in_the_middle_leaves_no_final_file_and_the_rerun_completes_and_tidies(tmp_path):
+    scripts = os.path.dirname(os.path.dirname(os.path.abspath(downloads.__file__)))
+    child = subprocess.Popen([sys.executable, "-B", "-c", KILLED, scripts, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with child:
+        assert child.stdout.readline() == b"half\n"
+        (left,) = os.listdir(str(tmp_path))
+        assert left.endswith(".part") and os.path.getsize(str(tmp_path / left)) == 50
+        with open(str(tmp_path / left), "r+b") as file:
+            assert not lock_file(file)
+        child.send_signal(signal.SIGKILL)
+    assert os.listdir(str(tmp_path)) == [left]
+    files, _ = one(Store({"a.csv": Body(b"x" * 100, length=100)}), tmp_path, 100)
+    assert len(files) == 1 and os.listdir(str(tmp_path)) == ["a.csv"]
