@@ -150,13 +150,32 @@ def second_turn(desk, task):
         raise Failure("that is no share")
 
 
+def storm(desk, task):
+    """The answer to a paid start is lost and its stream is cut again and again: still one task, and the same answer."""
+    desk.type("local", "stop")
+    desk.type("local", "start", "--fault", "drop-after-accept", "--fault", "cut-stream=3")
+    tell("storm", "the same job once more; now the answer to its start is lost and its stream is cut every 3 events")
+    words = ("run", "--once", "in-the-storm", "--prompt-file", os.path.join(HERE, "best-month.md"), "--file", ORDERS)
+    again = desk.type(*words)
+    if again["answer"] != task["answer"]:
+        raise Failure("another answer came through the storm: %r" % again["answer"])
+    tell("answer", again["answer"].strip())
+    started = desk.type("list")["total"]
+    row = desk.type("ledger", "show", again["id"])
+    if started != 2 or row["state"] != "settled" or desk.type(*words)["id"] != again["id"]:
+        raise Failure("%d tasks were started where 2 were asked for; the ledger says %s" % (started, row["state"]))
+    tell("counted", "one task for it: found again by looking, and the same line typed once more starts nothing")
+
+
 def main():
     """Tell the story; 0 when all of it was true."""
     began = time.monotonic()
     print("A job for an agent, rehearsed here: no account, no network, and no model, so the prompt brings its own code.\n")
     desk, problem, left = Desk(), None, []
     try:
-        second_turn(desk, first_turn(desk))
+        task = first_turn(desk)
+        second_turn(desk, task)
+        storm(desk, task)
     except (Failure, KeyError, IndexError, OSError, ValueError, subprocess.TimeoutExpired) as error:
         problem = error
     try:
