@@ -1,7 +1,12 @@
 """The one table of environment variables; --help and the documents are checked against it."""
 from __future__ import annotations
 
+import os
+
 from rebyte_wire.errors import InputError
+
+# The file that is run: lines to paste and the local server's process name it.
+DOOR = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "rebyte_cli.py")
 
 VARIABLES = (
     ("REBYTE_API_KEY", "the key; goes to the API's own origin only"),

@@ -11,7 +11,7 @@ import sys
 import time
 
 from rebyte_commands.arguments import count
-from rebyte_commands.session import DOOR
+from rebyte_commands.environment import DOOR
 from rebyte_flows.state import FILE_MODE
 from rebyte_wire.errors import InputError, NetworkError
 

@@ -1,9 +1,9 @@
 """The command line's first step: help and version answer here; everything else is handed to running.py."""
 from __future__ import annotations
 
-import os
 import sys
 
+from rebyte_commands.stdout import silence_stdout
 from rebyte_commands.verbs import VERBS
 from rebyte_wire.errors import EXIT_CODES, EXIT_UNEXPECTED
 
@@ -21,15 +21,6 @@ def main(words, started):
     # First lazy seam: help and version load nothing that a command needs.
     from rebyte_commands.running import run_line
     return run_line(words[1:] + ["--help"] if words[0] == "help" else words, PROGRAM, started)
-
-
-def silence_stdout():
-    """Point stdout nowhere, so that the interpreter's last flush does not complain."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    except OSError:
-        pass
-    sys.stdout = None
 
 
 def _print_help(code):

@@ -8,7 +8,7 @@ import sys
 import time
 
 from rebyte_commands import output
-from rebyte_commands.environment import HARNESS_MARKERS, read_number
+from rebyte_commands.environment import DOOR, HARNESS_MARKERS, read_number
 from rebyte_flows.ledger import foreign_row, open_ledger
 from rebyte_flows.state import find_state, open_private, prune
 from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base
@@ -20,7 +20,6 @@ LINE_LIMIT_CHARACTERS = 1500
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.I)
 ADDRESS = re.compile(r"https?://[^/\s]+/(?:run|share|agent/computer)/([0-9A-Za-z-]+)/?(?:[?#].*)?$")
 PREFIX = re.compile(r"[0-9a-f-]{6,35}$", re.I)
-DOOR = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "rebyte_cli.py")
 
 
 class Session:
