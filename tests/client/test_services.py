@@ -34,6 +34,11 @@ def test_a_call_travels_as_documented(client_for, call, answered, line, body):
         assert lines(server) == [line] and server.requests[0][2] == body
 
 
+def test_credits_are_told_as_the_service_sends_them(client_for):
+    with Server(answer(200, {"balance": 1.5, "unheard_of": None})) as server:
+        assert client_for(server).get_credits() == {"balance": 1.5, "unheard_of": None}
+
+
 @pytest.mark.parametrize("call", [lambda c: c.delete_computer("c1"), lambda c: c.delete_webhook("h1")])
 def test_a_delete_gives_nothing_and_an_odd_id_is_never_sent(client_for, call):
     with Server(answer(204, b"")) as server:

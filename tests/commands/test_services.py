@@ -192,6 +192,10 @@ def test_low_credit_is_named_when_a_task_fails(rebyte, server):
     assert ran.code == 3 and "the organization's credit is low (4 left)" in ran.document["warnings"]
 
 
+def test_the_health_of_the_service_lies_beside_the_rest(rebyte, server):
+    assert rebyte("api", "GET", "/health").document["status"] == "ok" and server.requests[0]["path"] == "/health"
+
+
 def test_a_route_that_is_missing_is_told_apart_from_a_service_that_is_gone(rebyte, server, monkeypatch):
     from rebyte_local import routes
     gone = [entry for entry in routes.TABLE if "billing" not in entry[1].pattern]

@@ -8,7 +8,7 @@ import re
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SCRIPTS = os.path.join(ROOT, "scripts")
-NOUNS = ("tasks", "files", "artifacts")
+NOUNS = ("tasks", "files", "artifacts", "computers", "webhooks", "credits")
 
 Module = collections.namedtuple("Module", "name path")
 Fence = collections.namedtuple("Fence", "path line language text")

@@ -21,7 +21,7 @@ def in_order(words):
 
 
 def test_the_client_has_a_section_for_each_noun():
-    comments = re.findall(r"^ *# (\w+)", read("scripts", "rebyte_client.py"), re.M)
+    comments = re.findall(r"^ *# (\w+)", read("scripts", "rebyte_client.py") + read("scripts", "rebyte_services.py"), re.M)
     assert in_order(comments) == EXPECTED
 
 
@@ -52,7 +52,7 @@ def endpoints_in_reference():
 
 
 def test_the_reference_has_every_documented_endpoint():
-    assert len(endpoints_in_reference()) == 15
+    assert len(endpoints_in_reference()) == 24
 
 
 def test_each_method_named_in_the_reference_exists_in_the_client():
@@ -63,11 +63,44 @@ def test_each_method_named_in_the_reference_exists_in_the_client():
     assert [name for name in sorted(named) if not callable(getattr(client, name, None))] == []
 
 
-def test_each_endpoint_method_of_the_client_is_in_the_reference():
+def endpoint_methods():
+    """Return {name: docstring} of the client's methods that stand for one call of the API."""
     client = importlib.import_module("rebyte_client").RebyteClient
-    own = {"close", "request", "wait_for_task", "open_address"}
-    methods = {name for name, value in vars(client).items() if callable(value) and not name.startswith("_")} - own
-    assert [name for name in sorted(methods) if name + "(" not in read("references", "api.md")] == []
+    own = {"close", "request", "wait_for_task", "open_address", "upload_source"}
+    return {name: getattr(client, name).__doc__ for name in dir(client)
+            if callable(getattr(client, name)) and not name.startswith("_") and name not in own}
+
+
+def test_each_endpoint_method_of_the_client_is_in_the_reference():
+    assert len(endpoint_methods()) >= 32
+    assert [name for name in sorted(endpoint_methods()) if name + "(" not in read("references", "api.md")] == []
+
+
+def test_each_method_of_the_client_has_its_command():
+    above = [path for room in ("rebyte_commands", "rebyte_flows") for path in files_under(os.path.join(SCRIPTS, room)) if path.endswith(".py")]
+    used = set(re.findall(r"\.(\w+)\b", "\n".join(map(read, above))))
+    # The command takes these two as the steps of upload_source.
+    assert sorted(set(endpoint_methods()) - used - {"create_upload", "upload_file"}) == []
+
+
+def test_each_method_of_the_client_has_its_route():
+    find_route = importlib.import_module("rebyte_local.routes").find_route
+    without = []
+    for name, words in sorted(endpoint_methods().items()):
+        named = re.search(r"(GET|POST|PUT|PATCH|DELETE) (/[\w/:-]+)", words)
+        if named:
+            path = named.group(2) if named.group(2) == "/health" else "/v1" + named.group(2)
+            find_route(named.group(1), re.sub(r":\w+", "00000000-0000-4000-8000-000000000000", path))
+        else:
+            without.append(name)
+    assert without == ["put_bytes"]
+
+
+def test_each_action_of_a_nouns_command_is_in_its_help_and_in_the_reference():
+    for noun in ("artifacts", "computers", "webhooks"):
+        module = importlib.import_module("rebyte_commands." + noun)
+        text = read("references", "cli.md").split("### " + noun)[1].split("\n#")[0]
+        assert [action for action in module.ACTIONS if not re.search(r"`%s[ `]" % action, text)] == []
 
 
 def test_the_reference_shows_one_way_with_curl():
