@@ -2,11 +2,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from .conftest import creates
+from .conftest import DOOR, creates
 
 
 def lines(*rows):
@@ -133,3 +137,25 @@ def test_dry_run_shows_every_line_and_sends_nothing(rebyte, server, world):
     ran = rebyte("batch", "--prompt", "a", "--prompt", "b", "--executor", "codex", "--dry-run")
     assert [task["prompt"] for task in ran.document["tasks"]] == ["a", "b"] and ran.document["tasks"][0]["executor"] == "codex"
     assert server.requests == []
+
+
+def test_two_batches_of_one_file_at_once_start_each_line_once(world, server):
+    server.faults.enable("slow-create", seconds=0.1)
+    name = lines(*({"prompt": echo("w%d" % n)} for n in range(8)))
+    children = [subprocess.Popen([sys.executable, DOOR, "batch", name, "--out", "out%d" % n], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for n in range(2)]
+    documents = [json.loads(child.communicate(timeout=60)[0]) for child in children]
+    assert [child.returncode for child in children] == [0, 0] and len(creates(server)) == 8
+    assert all(document["counts"] == {"completed": 8} for document in documents)
+
+
+def test_interrupting_a_batch_is_one_document_and_the_next_call_goes_on(world, server):
+    name = lines(*({"prompt": "```bash run\nsleep 0.4; echo %d\n```" % n} for n in range(8)))
+    words = [sys.executable, DOOR, "batch", name, "--out", "out", "--concurrency", "2"]
+    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(1.2)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130 and json.loads(out)["counts"]["waiting"] >= 1 and b"Traceback" not in err
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert json.loads(done.stdout)["counts"] == {"completed": 8} and len(creates(server)) == 8
