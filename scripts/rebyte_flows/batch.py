@@ -8,6 +8,7 @@ import time
 
 from rebyte_flows.document import task_document
 from rebyte_flows.job import Job
+from rebyte_flows.reruns import START
 from rebyte_flows.state import open_private
 from rebyte_wire.errors import (
     AuthError, DeadlineReached, GuardRefused, InputError, LedgerUnwritable, OutcomeUnknown, RateLimited, RebyteError)
@@ -105,15 +106,15 @@ class Batch:
         for entry in self.entries:
             row = entry.row = self.starter.ledger.earlier(entry.order, entry.name)
             found = kept.get(row.task_id) if row is not None and row.is_started() else None
-            if found is None or found.get("status") not in FINAL or self._expired(row, entry):
+            if found is None or found.get("status") not in FINAL or self._starts_anew(entry, row):
                 continue
             if self.retry_failed and found["status"] == "failed":
                 continue
             entry.document = found
 
-    def _expired(self, row, entry):
+    def _starts_anew(self, entry, row):
         """Tell whether the same line would start anew by the table of reruns."""
-        return self.starter.look(entry.order, entry.name) == "start"
+        return self.starter.next_move(row, entry.name) == START
 
     def _kept_documents(self):
         kept = {}
@@ -129,7 +130,7 @@ class Batch:
 
     def _check_guards(self):
         """Refuse the whole batch before a byte is sent when it cannot be started within the guards."""
-        new = sum(1 for entry in self._queue if self._again(entry) or self.starter.look(entry.order, entry.name) == "start")
+        new = sum(1 for entry in self._queue if self._again(entry) or self._starts_anew(entry, entry.row))
         guards, ledger = self.starter.guards, self.starter.ledger
         if new > guards.per_command:
             raise GuardRefused("this batch would start %d tasks, and one command may start %d" % (new, guards.per_command),

@@ -46,11 +46,17 @@ class Row:
 
     def __init__(self, values):
         self.__dict__.update(zip(COLUMNS, values))
-        self.parts = json.loads(self.parts)
-        self.known = json.loads(self.known) if self.known else []
 
     def __repr__(self):
         return "Row(%d %s %s%s)" % (self.id, self.kind, self.state, " " + self.task_id if self.task_id else "")
+
+    def parts_sent(self):
+        """Return the parts that were sent as short digests, by name; see Order.parts."""
+        return json.loads(self.parts)
+
+    def known_before(self):
+        """Return the prompt ids that a task had before this follow-up."""
+        return json.loads(self.known) if self.known else []
 
     def is_started(self):
         """Tell whether the service is known to have started it."""

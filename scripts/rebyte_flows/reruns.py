@@ -26,7 +26,7 @@ def next_move(row, *, named, again, held, now):
 
 def check_same(row, order, name):
     """Raise InputError when a name was used for something else, saying which parts differ."""
-    mine, theirs = order.parts(), row.parts
+    mine, theirs = order.parts(), row.parts_sent()
     differing = sorted(part for part in set(mine) | set(theirs) if mine.get(part) != theirs.get(part))
     if differing:
         raise InputError("the name %s was used for another start: %s differ%s" %

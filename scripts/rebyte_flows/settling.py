@@ -144,7 +144,8 @@ def _settle_computers(client, ledger, rows):
 
 
 def _name_part(row):
-    return row.parts.get("name") or row.parts.get("field name")
+    parts = row.parts_sent()
+    return parts.get("name") or parts.get("field name")
 
 
 def _is_named_as(row, item):
@@ -195,7 +196,7 @@ def _prompts(client, task_id):
 
 def _settle_follow_up(client, ledger, row):
     """A follow-up is the one prompt that was not there before, told apart by its text where the service tells it."""
-    known = set(row.known) | ledger.known_ids()
+    known = set(row.known_before()) | ledger.known_ids()
     try:
         new = [prompt for prompt in client.get_task(row.task_id).get("prompts") or [] if prompt.get("id") not in known]
     except (NotFound, RouteMissing):

@@ -78,7 +78,7 @@ class Starter:
             row = self.ledger.earlier(order, name)
             if row is not None and name and not again:
                 reruns.check_same(row, order, name)
-            move = self._next_move(row, name, again)
+            move = self.next_move(row, name, again)
             if move == reruns.START:
                 started = self._send_or_settle(order, name, again)
                 if started is not None:
@@ -90,11 +90,8 @@ class Starter:
             else:
                 return Started(row, reused=True)
 
-    def look(self, order, name=None, again=False):
-        """Tell what `start` would do now, without sending anything."""
-        return self._next_move(self.ledger.earlier(order, name), name, again)
-
-    def _next_move(self, row, name, again):
+    def next_move(self, row, name=None, again=False):
+        """Return what `start` would do now, given the earlier row of its line (see reruns.next_move); sends nothing."""
         held = row is not None and row.state == "intent" and self.ledger.is_held(row)
         return reruns.next_move(row, named=bool(name), again=again, held=held, now=self.clock())
 
@@ -226,7 +223,7 @@ class _Claim:
             return
         number = starter.ledger.claim(
             self.order, self.name, prompt_digest=self.prompt_digest, known=self.known,
-            may_start=lambda row: starter._next_move(row, self.name, self.again) == reruns.START,
+            may_start=lambda row: starter.next_move(row, self.name, self.again) == reruns.START,
             limits=lambda count: starter.guards.check(count, self.order.kind))
         if number is None:
             raise _Taken()
