@@ -3,7 +3,7 @@ PYTHON = python3
 VENV = .venv-test
 QUIET = PYTHONDONTWRITEBYTECODE=1
 
-.PHONY: help demo test test-all pull-the-plug check
+.PHONY: help demo test test-all pull-the-plug live check
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
 
@@ -24,6 +24,9 @@ test-all: ## every test on each Python 3.8 to 3.13 that pyenv has, as the gate d
 
 pull-the-plug: ## kill a batch of 20 at 200 moments, type the same line again, and count
 	@$(QUIET) $(PYTHON) tests/plug/pull_the_plug.py $(PLUG)
+
+live: ## ask a real deployment what the documents say of it; costs money, so it says how to opt in
+	@$(QUIET) $(PYTHON) tests/live/live.py
 
 check: ## sizes that have a limit, and the linters that are installed
 	@$(QUIET) $(PYTHON) tests/contract/measure.py
