@@ -92,18 +92,18 @@ class Fetch:
     def _write(self, name, item, file):
         """Write an artifact's bytes to a file; Content-Length, the listing and what comes have to agree."""
         listed = item.get("size") if isinstance(item.get("size"), int) else None
-        digest, size = hashlib.sha256() if self.digests else None, 0
+        digest, size, buffer = hashlib.sha256() if self.digests else None, 0, memoryview(bytearray(PIECE_BYTES))
         with self._open(name, item) as source:
             if listed is not None and source.length not in (None, listed):
                 raise wrong_length("%d bytes are announced, and the service lists %d" % (source.length, listed))
-            for piece in iter(lambda: source.read(PIECE_BYTES), b""):
-                size += len(piece)
+            for count in iter(lambda: source.readinto(buffer), 0):
+                piece, size = buffer[:count], size + count
                 if listed is not None and size > listed:
                     raise wrong_length("more came than the %d bytes that the service lists" % listed)
                 write_all(file, piece)
                 if digest:
                     digest.update(piece)
-                self.moved(len(piece))
+                self.moved(count)
         if listed is not None and listed != size:
             raise wrong_length("%d bytes came, and the service lists %d" % (size, listed))
         return size, digest
@@ -122,10 +122,10 @@ class Fetch:
 
 
 def write_all(file, piece):
-    """Write a piece to an unbuffered file, which may take it in parts."""
+    """Write a memoryview to an unbuffered file, which may take it in parts."""
     written = file.write(piece)
     while written < len(piece):
-        written += file.write(memoryview(piece)[written:])
+        written += file.write(piece[written:])
 
 
 def wrong_length(why):

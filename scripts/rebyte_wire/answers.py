@@ -37,17 +37,24 @@ class Answer:
 
     def read(self, size=CHUNK_BYTES) -> bytes:
         """Return up to `size` bytes, b"" only at the end; a body shorter than told raises NetworkError(short_body)."""
-        chunk = self._take(lambda: self._response.read(size), "short_body")
+        return self._more(self._take(lambda: self._response.read(size), "short_body"))
+
+    def readinto(self, buffer) -> int:
+        """Fill a buffer as far as there are bytes, and return how many; else as read."""
+        return self._more(self._take(lambda: self._response.readinto(buffer), "short_body", int)) or 0
+
+    def _more(self, chunk):
+        """Return what was read, unless that is nothing because somebody closed the answer too early."""
         if not chunk and not self.complete:
             raise NetworkError("The answer was closed before it was read to its end.", code="short_body")
         return chunk
 
-    def _take(self, read, cut):
+    def _take(self, read, cut, size_of=len):
         """Read a chunk and count it; at the end compare the count and give the connection back."""
         try:
             with translated(self._call, cut):
                 chunk = read()
-            self.received += len(chunk)
+            self.received += size_of(chunk)
             if self.closed or chunk and not self._response.isclosed():
                 return chunk
             if self.length is not None and self.received < self.length:

@@ -5,7 +5,7 @@ import os
 
 from rebyte_wire.errors import InputError
 
-CHUNK_BYTES = 64 * 1024
+CHUNK_BYTES = 256 * 1024
 ESCAPES = {ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"}
 
 

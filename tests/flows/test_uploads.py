@@ -135,7 +135,7 @@ def test_a_zip_that_is_too_large_or_empty_is_refused(tmp_path):
     (folder / "noise").write_bytes(os.urandom(3000))
     with pytest.raises(InputError) as caught:
         Packed(str(folder), limit=2000)
-    assert "2000" in caught.value.message
+    assert "2000 bytes when packed" in caught.value.message
 
 
 def test_a_stream_is_read_to_its_end_under_its_name_and_can_be_read_again():
@@ -168,7 +168,7 @@ def test_a_local_skill_is_attached_and_told_in_one_line(tmp_path):
     order = Order("go", attachments=[LocalSkill(str(folder))])
     lines = order.added_lines(["review-1.zip"])
     assert len(lines) == 2 and "/code/review-1.zip" in lines[1] and "SKILL.md" in lines[1] and "Attached" not in lines[1]
-    plain = Order("go", attachments=[Attachment(str(folder / "SKILL.md"))])
+    plain = Order("go", attachments=[Packed(str(folder))])
     assert order.digest() != plain.digest() and Order("go", attachments=[LocalSkill(str(folder))]).digest() == order.digest()
 
 
