@@ -20,6 +20,7 @@ def listen(session):
     flight = Flight()
 
     def handle(number, frame):
+        """End the command, now or once the document is written and the paid starts have landed."""
         if session.writing:
             return
         if flight.busy and flight.pending is None:

@@ -122,6 +122,7 @@ def delete(session, options):
         _check_harmless(session, ids)
 
     def remove(task_id):
+        """Delete one task and say so."""
         session.client.delete_task(task_id)
         return {"id": task_id, "deleted": True}
     return for_each(session, ids, remove)

@@ -57,6 +57,7 @@ class _Watch:
         self.question = self.final = None
 
     def events(self):
+        """Yield events, connect after connect, and at last the End."""
         while True:
             came = False
             for event in self._one_connect():

@@ -53,6 +53,7 @@ class _Waiting:
         self.allowance, self.counted_at = float(BURST_REQUESTS), clock()
 
     def ends(self):
+        """Yield an Ended for each task as it ends."""
         while self.turn:
             if len(self.turn) > FEW_TASKS and self.clock() >= self.next_list:
                 self.next_list = self.clock() + LIST_EVERY_SECONDS
