@@ -9,6 +9,7 @@ import time
 from rebyte_wire.errors import LedgerUnwritable
 
 TRANSCRIPT_DAYS = 30
+PRUNE_EVERY_SECONDS = 86_400
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 
@@ -156,21 +157,41 @@ def _remove(path):
 
 
 def prune(state, now=None):
-    """Remove transcripts and answers older than 30 days; what cannot be removed is left."""
-    oldest = (time.time() if now is None else now) - TRANSCRIPT_DAYS * 86400
+    """Once a day remove transcripts and answers older than 30 days, and the marks of runs that died; what cannot go is left."""
+    now = time.time() if now is None else now
+    mark = os.path.join(state.path, "pruned")
+    try:
+        if now - os.path.getmtime(mark) < PRUNE_EVERY_SECONDS:
+            return
+    except OSError:
+        pass
     for kind in ("transcripts", "answers"):
-        folder = os.path.join(state.path, kind)
+        for path in _old_files(os.path.join(state.path, kind), now - TRANSCRIPT_DAYS * 86400):
+            _remove(path)
+    for path in _old_files(os.path.join(state.path, "owners"), now - PRUNE_EVERY_SECONDS):
+        is_alive(state, os.path.basename(path))
+    try:
+        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT, FILE_MODE))
+        os.utime(mark, (now, now))
+    except OSError:
+        pass
+
+
+def _old_files(folder, oldest):
+    """Return the files of a folder that were last changed before a moment."""
+    found = []
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return found
+    for name in names:
+        path = os.path.join(folder, name)
         try:
-            names = os.listdir(folder)
+            if os.lstat(path).st_mtime < oldest:
+                found.append(path)
         except OSError:
-            continue
-        for name in names:
-            path = os.path.join(folder, name)
-            try:
-                if os.path.getmtime(path) < oldest:
-                    os.unlink(path)
-            except OSError:
-                pass
+            pass
+    return found
 
 
 def open_private(path, mode="w"):

@@ -11,7 +11,7 @@ import pytest
 
 from rebyte_flows.ledger import Ledger, account_mark
 from rebyte_flows.orders import Order
-from rebyte_flows.state import Owner, StateFolder, find_state, is_alive
+from rebyte_flows.state import Owner, StateFolder, find_state, is_alive, prune
 from rebyte_wire.errors import GuardRefused, InputError, LedgerUnwritable
 
 SCRIPTS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "scripts")
@@ -163,3 +163,24 @@ def test_an_order_is_checked_before_anything_leaves():
     for prompt in ("", "  \n", None, "x" * 100_001):
         with pytest.raises(InputError):
             Order(prompt)
+
+
+def test_old_transcripts_and_marks_of_dead_runs_go_once_a_day(state):
+    import time
+    now, day = time.time(), 86_400
+    for kind, name, age in (("transcripts", "old", 31), ("transcripts", "new", 29), ("answers", "old", 40), ("owners", "1-dead", 3)):
+        path = state.file(kind, name)
+        open(path, "w").close()
+        os.utime(path, (now - age * day, now - age * day))
+    owner = Owner(state)
+    prune(state, now)
+    assert sorted(os.path.relpath(path, state.path) for path in _files(state.path)) == sorted(
+        ["transcripts/new", "pruned", os.path.join("owners", owner.name)])
+    owner.close()
+    late = state.file("transcripts", "late")
+    open(late, "w").close()
+    os.utime(late, (now - 50 * day, now - 50 * day))
+    prune(state, now + 3600)
+    assert os.path.exists(late)
+    prune(state, now + 25 * 3600)
+    assert not os.path.exists(late)
