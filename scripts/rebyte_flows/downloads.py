@@ -10,7 +10,7 @@ from rebyte_flows.names import sort_names
 from rebyte_wire.errors import InputError, NetworkError, RebyteError, StorageRefused
 
 DOWNLOADS_AT_ONCE = 8
-PIECE_BYTES = 1 << 18
+PIECE_BYTES = 1 << 20
 
 
 def list_files(client, workspace_id):
@@ -92,7 +92,9 @@ class Fetch:
     def _write(self, name, item, file):
         """Write an artifact's bytes to a file; Content-Length, the listing and what comes have to agree."""
         listed = item.get("size") if isinstance(item.get("size"), int) else None
-        digest, size, buffer = hashlib.sha256() if self.digests else None, 0, memoryview(bytearray(PIECE_BYTES))
+        digest, size = hashlib.sha256() if self.digests else None, 0
+        # One byte more than is expected, so that more is noticed.
+        buffer = memoryview(bytearray(PIECE_BYTES if listed is None else min(PIECE_BYTES, max(0, listed) + 1)))
         with self._open(name, item) as source:
             if listed is not None and source.length not in (None, listed):
                 raise wrong_length("%d bytes are announced, and the service lists %d" % (source.length, listed))

@@ -39,8 +39,9 @@ class Body:
         if isinstance(piece, Exception):
             raise piece
         piece = piece() if callable(piece) else piece
-        buffer[:len(piece)] = piece
-        return len(piece)
+        self.pieces[:0] = [piece[len(buffer):]] if len(piece) > len(buffer) else []
+        buffer[:len(piece)] = piece[:len(buffer)]
+        return min(len(piece), len(buffer))
 
     def __enter__(self):
         return self
