@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 from rebyte_commands.arguments import count
+from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.run import begin
 from rebyte_commands.starting import once_name
 from rebyte_flows.computers import how_it_stands, reason_of, wait_until_usable
 from rebyte_flows.orders import Order
 from rebyte_services import SECRET_FIELDS
-from rebyte_wire.errors import EXIT_RUNNING, EXIT_TASK_FAILED, DeadlineReached, GuardRefused, InputError
+from rebyte_wire.errors import EXIT_TASK_FAILED, DeadlineReached, GuardRefused, InputError
 
 EXAMPLES = """examples:
   rebyte_cli.py computers create --name builder --once builder
@@ -127,10 +128,10 @@ def wait(session, options):
     seen = {"id": options.id, "status": "provisioning"}
     try:
         seen = wait_until_usable(session.client, options.id, on_look=seen.update)
-    except DeadlineReached:
+    except (DeadlineReached, Interrupted) as end:
         session.emit(dict(seen, next=[{"why": "it is still being provisioned; this goes on waiting",
                                        "run": session.line("computers", "wait", options.id)}]))
-        return EXIT_RUNNING
+        return end.exit_code
     if how_it_stands(seen) == "error":
         session.emit(dict(seen, failure={"reason": reason_of(seen)}))
         return EXIT_TASK_FAILED

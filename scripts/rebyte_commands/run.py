@@ -80,7 +80,7 @@ def begin(session, order, name, options):
     except Interrupted:
         raise
     except NotRecorded as problem:
-        problem.next = [{"why": "it was started; this reads it", "run": session.line("get", problem.details.get("id", "ID"))}]
+        problem.next = [{"why": "it was started; this reads it", "run": session.line(*(("computers",) if order.kind == "computer" else ()), "get", problem.details.get("id", "ID"))}]
         raise
     finally:
         starter.uploads.moved.end()

@@ -2,8 +2,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
+
+DOOR = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "scripts", "rebyte_cli.py")
 
 SECRET = "sandboxApiKey"
 
@@ -102,6 +109,22 @@ def test_the_wait_goes_in_slices(rebyte, server, quick):
     assert ran.code == 75 and ran.document["status"] == "provisioning" and "computers wait" in ran.document["next"][0]["run"]
 
 
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_wait_says_how_it_stands_and_how_to_go_on(shell, rebyte, server, number, code, world):
+    server.faults.enable("slow-computer", seconds=30)
+    computer = rebyte("computers", "create").document["id"]
+    asked = "/v1/agent-computers/" + computer
+    child = subprocess.Popen([sys.executable, DOOR, "computers", "wait", computer], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                             stdin=subprocess.DEVNULL, universal_newlines=True)
+    end = time.monotonic() + 20
+    while time.monotonic() < end and not [seen for seen in server.requests if seen["path"] == asked]:
+        time.sleep(0.02)
+    child.send_signal(number)
+    out, _ = child.communicate(timeout=20)
+    document = json.loads(out)
+    assert child.returncode == code and document["status"] == "provisioning" and "computers wait" in document["next"][0]["run"]
+
+
 def test_the_key_of_a_sandbox_is_shown_only_when_asked_for_by_name(rebyte, server, quick):
     computer = rebyte("computers", "create").document["id"]
     rebyte("computers", "wait", computer)
@@ -182,6 +205,13 @@ def test_spent_credit_is_named_when_a_start_is_refused(rebyte, server, words):
     assert ran.code == 2 and ran.error["code"] == "insufficient_credits" and "credit is spent (0 left)" in ran.error["message"]
     assert ran.document["warnings"] == ["the organization's credit is spent (0 left)"]
     assert rebyte("ledger", "list").document["rows"][0]["state"] == "refused"
+
+
+def test_spent_credit_is_named_for_each_line_of_a_batch_and_asked_for_once(rebyte, server):
+    spend(server, 1)
+    ran = rebyte("batch", "--prompt", "a", "--prompt", "b", "--prompt", "c", "--concurrency", "1")
+    assert ran.code == 9 and "credit is spent (0 left)" in ran.out
+    assert len([seen for seen in server.requests if seen["path"] == "/v1/billing/credits"]) == 1
 
 
 def test_low_credit_is_named_when_a_task_fails(rebyte, server):

@@ -37,7 +37,7 @@ def starts(server):
 
 @pytest.mark.parametrize("environ", [{}, {"REBYTE_LIVE": "0"}, {"REBYTE_LIVE": "1", "REBYTE_API_KEY": ""}])
 def test_without_an_opt_in_nothing_is_contacted(server, tmp_path, environ):
-    environ = dict(os.environ, REBYTE_BASE_URL=server.url, **environ)
+    environ = dict(dict(os.environ, REBYTE_BASE_URL=server.url, REBYTE_API_KEY=server.key), **environ)
     done = subprocess.run([sys.executable, "-B", SCRIPT], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=60)
     assert done.returncode == 2 and b"REBYTE_LIVE=1" in done.stdout and server.requests == []
 

@@ -118,6 +118,28 @@ def test_a_follow_up_is_told_as_running_and_ended_again(api):
         assert [body["event"] for body, _ in receiver.wait_for(5)][3:] == ["task.running", "task.completed"]
 
 
+def events_of(api, receiver, task):
+    """The events of one task; a later task's end shows that no more will come, since a receiver is told in order."""
+    last = api.create("x")["id"]
+    api.finish(last)
+    with receiver.arrived:
+        assert receiver.arrived.wait_for(lambda: (last, "task.completed") in [(b["taskId"], b["event"]) for b, _ in receiver.seen], 15)
+        return [body["event"] for body, _ in receiver.seen if body["taskId"] == task]
+
+
+@pytest.mark.parametrize("ended", ["completed", "canceled"])
+def test_two_prompts_in_a_row_are_one_run_and_one_end(api, ended):
+    with Receiver() as receiver:
+        hook(api, receiver.url)
+        task = api.create(api.fence("sh", "sleep 0.3" if ended == "completed" else "sleep 30"))["id"]
+        api.api("POST", "/tasks/%s/prompts" % task, {"prompt": "y"})
+        if ended == "canceled":
+            receiver.wait_for(2)
+            assert api.api("POST", "/tasks/%s/cancel" % task).json["canceledPrompts"] == 2
+        api.finish(task)
+        assert events_of(api, receiver, task) == ["task.created", "task.running", "task." + ended]
+
+
 @pytest.mark.parametrize("status", [500, 302, 404])
 def test_a_receiver_that_fails_twice_gets_it_on_the_third(api, status):
     with Receiver(refusals=2, status=status) as receiver:
