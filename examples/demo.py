@@ -183,6 +183,7 @@ def main():
     except (Failure, OSError, subprocess.TimeoutExpired) as error:
         problem = problem or error
     if problem or left:
+        sys.stdout.flush()
         print("The demo failed: %s" % (problem or "still running: " + ", ".join(map(str, left))), file=sys.stderr)
         return 1
     print("\n%.1f seconds, no process left. In the cloud, with REBYTE_API_KEY set, an agent reads the prompt and does the rest:"

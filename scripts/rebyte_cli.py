@@ -12,14 +12,18 @@ if sys.version_info < (3, 8):
 
 if __name__ == "__main__":
     import os
+    import signal
 
+    def leave(number, frame):
+        """End on a signal that comes before the command can listen to it."""
+        os.write(1, b'{"error":{"code":"interrupted","message":"interrupted before anything began","retryable":true}}\n')
+        os._exit(128 + number)
+
+    for early in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(early, leave)
     # An installed skill stays as it was installed: no bytecode beside the sources.
     sys.dont_write_bytecode = True
     sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
-    try:
-        from rebyte_commands.main import main
+    from rebyte_commands.main import main
 
-        sys.exit(main(sys.argv[1:], STARTED))
-    except KeyboardInterrupt:
-        os.write(1, b'{"error":{"code":"interrupted","message":"interrupted before anything began","retryable":true}}\n')
-        os._exit(130)
+    sys.exit(main(sys.argv[1:], STARTED))

@@ -53,6 +53,9 @@ def _end_badly(session, problem):
         session.complain("stdout is closed, so the document was not delivered")
         return EXIT_UNEXPECTED
     _explain_missing(session, problem)
+    if session.writing:
+        # What is left in the buffer would fail once more when the interpreter ends.
+        silence_stdout()
     error, code = describe(problem)
     verb = session.options.verb + " " if session.options.verb else ""
     error.setdefault("hint", "see: rebyte_cli.py %s--help" % verb)
