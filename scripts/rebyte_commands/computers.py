@@ -8,7 +8,7 @@ from rebyte_commands.starting import once_name
 from rebyte_flows.computers import how_it_stands, reason_of, wait_until_usable
 from rebyte_flows.orders import Order
 from rebyte_services import SECRET_FIELDS
-from rebyte_wire.errors import EXIT_TASK_FAILED, DeadlineReached, GuardRefused, InputError
+from rebyte_wire.errors import EXIT_TASK_FAILED, DeadlineReached, GuardRefused, InputError, NotFound, RouteMissing
 
 EXAMPLES = """examples:
   rebyte_cli.py computers create --name builder --once builder
@@ -58,7 +58,7 @@ def create(session, options):
         return 0
     started = begin(session, order, name, options)
     row = started.row
-    answer = dict(started.answer or session.client.get_computer(row.task_id), service=session.service)
+    answer = dict(started.answer or _earlier(session, row), service=session.service)
     if row.name:
         answer["once"] = row.name
     answer["next"] = [{"why": "this waits until it can be used", "run": session.line("computers", "wait", row.task_id)}]
@@ -69,6 +69,19 @@ def create(session, options):
     session.emit(answer)
     session.deliver(row)
     return session.flight.pending.exit_code if session.flight.pending else 0
+
+
+def _earlier(session, row):
+    """Return the computer that the same line made before, as it stands now."""
+    try:
+        return session.client.get_computer(row.task_id)
+    except RouteMissing:
+        raise
+    except NotFound as problem:
+        problem.message = "this line made the computer %s before, and it is gone" % row.task_id
+        problem.hint = "--again makes a second one knowingly"
+        problem.next = [{"why": "a second one, which is paid for", "run": session.same_line("--again") + " --again"}]
+        raise
 
 
 def _order(options):
@@ -135,7 +148,7 @@ def wait(session, options):
     if how_it_stands(seen) == "error":
         session.emit(dict(seen, failure={"reason": reason_of(seen)}))
         return EXIT_TASK_FAILED
-    session.emit(dict(seen, next=[{"why": "a task on this computer", "run": session.line("run", "--workspace", options.id, "PROMPT")}]))
+    session.emit(seen)
     return 0
 
 

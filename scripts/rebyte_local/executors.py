@@ -7,6 +7,7 @@ import sys
 from rebyte_local import fences
 
 ANSWER_LIMIT_CHARS = 1024 * 1024
+ASK_VIEW = "ask_user_question"
 OUTPUT_LIMIT_CHARS = 64 * 1024  # of a tool_result
 ACKNOWLEDGEMENT = "This is a rehearsal on the local server: no model reads the prompt. Its runnable fences are run."
 NOTHING_TO_RUN = ("This was a rehearsal on the local server: no model read the prompt, and it holds no fence marked "
@@ -18,8 +19,10 @@ PROGRAMS = {"python": ("fence-%d.py", lambda path: [sys.executable, "-u", path])
 def run_agent(run, agent):
     """Give the whole prompt to an agent program on its stdin; gives (succeeded, answer)."""
     path = os.path.join(run.scratch, "prompt.txt")
+    computer = run.service.fleet.find(run.task["workspace"])
+    standing = (computer["instructions"] + "\n\n") if computer and computer["instructions"] else ""
     with open(path, "w", encoding="utf-8", errors="replace") as file:
-        file.write(run.prompt["text"])
+        file.write(standing + run.prompt["text"])
     code, out, errors = run.execute(
         agent, stdin_path=path, on_stdout=lambda line: ("text", {"content": line + "\n", "is_delta": True}))
     if code != 0:
@@ -35,7 +38,7 @@ def rehearse(run):
     said = []
     for number, (kind, text) in enumerate(steps, 1):
         if kind == "ask":
-            run.ask(*fences.read_question(text))
+            _ask(run, text)
             continue
         code, out, errors = _run_fence(run, number, kind, text)
         if code != 0:
@@ -45,6 +48,14 @@ def rehearse(run):
     if not steps:
         return True, NOTHING_TO_RUN
     return True, "\n".join(said)[:ANSWER_LIMIT_CHARS] or "The fences ran and wrote nothing to stdout."
+
+
+def _ask(run, text):
+    computer = run.service.fleet.find(run.task["workspace"])
+    if computer and ASK_VIEW in computer["off"]:
+        run.emit("text", content="Not asked: the view %s of this computer is off." % ASK_VIEW)
+    else:
+        run.ask(*fences.read_question(text))
 
 
 def _run_fence(run, number, kind, text):

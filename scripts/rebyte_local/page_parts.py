@@ -48,6 +48,12 @@ LIST_ROW = """<tr><td class="title"><a href="/run/{id}">{title}</a></td>
 <td><span class="badge {status}">{status}</span></td><td class="soft">{created}</td></tr>
 """
 
+COMPUTER_PAGE = HEAD + """<title>{name}</title></head><body>
+<header><h1>{name}</h1><span class="badge {status}">{status}</span></header>
+<table><thead><tr><th>Task</th><th>Status</th><th>Created (UTC)</th></tr></thead><tbody>
+{rows}</tbody></table></body></html>
+"""
+
 RUN_PAGE = HEAD + """{refresh}<title>{status}: {title}</title></head>
 <body data-stream="{stream}">
 <header><h1>{title}</h1><span id="status" class="badge {status}" role="status">{status}</span></header>

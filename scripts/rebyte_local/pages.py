@@ -7,7 +7,7 @@ from html import escape
 
 from rebyte_local.answers import Answer, StreamAnswer, not_found
 from rebyte_local.checks import is_uuid
-from rebyte_local.page_parts import FILE_ROW, FILES_PART, LIST_PAGE, LIST_ROW, PROMPT_PART, RUN_PAGE, SCRIPT
+from rebyte_local.page_parts import COMPUTER_PAGE, FILE_ROW, FILES_PART, LIST_PAGE, LIST_ROW, PROMPT_PART, RUN_PAGE, SCRIPT
 from rebyte_local.signing import DOWNLOAD_SECONDS
 from rebyte_local.streams import EVENT_STREAM
 from rebyte_local.timestamps import long_form
@@ -41,12 +41,27 @@ def show_list(service, request):
     """GET /: the tasks, newest first."""
     nonce = secrets.token_urlsafe(16)
     tasks, total = service.records.tasks(LIST_ROWS, 0)
+    return _page(LIST_PAGE.format(nonce=nonce, rows=_rows(service, tasks), total=total), nonce)
+
+
+def _rows(service, tasks):
     ends = service.records.ends([task["id"] for task in tasks])
-    rows = "".join(LIST_ROW.format(id=task["id"], title=clean(service.show_title(task)) or "(no title)",
+    return "".join(LIST_ROW.format(id=task["id"], title=clean(service.show_title(task)) or "(no title)",
                                    status=ends[task["id"]][0],
                                    created=long_form(task["created"])[:19].replace("T", " "))
                    for task in tasks)
-    return _page(LIST_PAGE.format(nonce=nonce, rows=rows, total=total), nonce)
+
+
+def show_computer(service, request):
+    """GET /agent/computer/:id: how a computer stands, and its tasks, newest first."""
+    computer = service.fleet.find(request.params[0].lower())
+    if computer is None:
+        raise not_found("Agent computer")
+    nonce = secrets.token_urlsafe(16)
+    tasks = [service.records.task(task_id) for task_id in reversed(service.records.tasks_of(computer["id"]))]
+    rows = _rows(service, [task for task in tasks if task])
+    status, _ = service.fleet.state_of(computer)
+    return _page(COMPUTER_PAGE.format(nonce=nonce, name=clean(computer["name"]), status=clean(status), rows=rows), nonce)
 
 
 def _find(service, request, only_public):

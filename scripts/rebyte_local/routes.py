@@ -53,6 +53,7 @@ ROUTES = (
     ("GET", "/", pages.show_list),
     ("GET", "/run/*", pages.show_run),
     ("GET", "/run/*/stream", pages.stream_run),
+    ("GET", "/agent/computer/*", pages.show_computer),
     ("GET", "/share/*", pages.show_share),
     ("GET", "/share/*/stream", pages.stream_share),
 )

@@ -41,6 +41,8 @@ def test_a_computer_is_created_awaited_used_and_deleted(rebyte, server, quick):
     assert rebyte("computers", "delete", "@box").error["code"] == "needs_yes"
     assert rebyte("computers", "delete", "@box", "--yes").document["deleted"] is True
     assert rebyte("computers", "get", computer).error["code"] == "not_found"
+    gone = rebyte("computers", "create", "--name", "box", "--icon", "B", "--once", "box")
+    assert gone.code == 5 and "is gone" in gone.error["message"] and gone.document["next"][0]["run"].endswith("--again")
 
 
 def test_the_same_line_makes_no_second_computer(rebyte, server):

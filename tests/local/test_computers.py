@@ -60,6 +60,30 @@ def test_instructions_and_views_change_snake_case_in_camel_case_out(api):
     assert api.api("PATCH", "/agent-computers/" + computer, {"views": {"skills": 1}}).status == 400
 
 
+def test_instructions_reach_an_agent_program_and_a_view_stops_questions(start, tmp_path):
+    api = start()
+    computer = api.api("POST", "/agent-computers", {}).json["id"]
+    api.api("PATCH", "/agent-computers/" + computer, {"views": {"ask_user_question": False}})
+    _, events, done = api.run(api.fence("ask", "Which?", "- this") + api.fence("sh", "echo went on"), workspaceId=computer)
+    assert done["status"] == "succeeded" and "ask_user_question" not in [event["eventType"] for event in events]
+    assert "went on" in done["finalResult"]
+    agent = start(folder=str(tmp_path / "other"), agent=["cat"])
+    computer = agent.api("POST", "/agent-computers", {}).json["id"]
+    agent.api("PATCH", "/agent-computers/" + computer, {"agent_instructions": "Be brief."})
+    assert agent.run("Say hello.", workspaceId=computer)[2]["finalResult"].split() == "Be brief. Say hello.".split()
+    assert agent.run("Say hello.")[2]["finalResult"].split() == "Say hello.".split()
+
+
+def test_the_address_of_a_computer_shows_how_it_stands_and_its_tasks(api):
+    made = api.api("POST", "/agent-computers", {"name": "<b>box"}).json
+    task = api.create("<i>work", workspaceId=made["id"])["id"]
+    reply = api.send("GET", made["url"])
+    page = reply.body.decode()
+    assert reply.status == 200 and "&lt;b&gt;box" in page and "<b>" not in page and "/run/" + task in page and "&lt;i&gt;work" in page
+    assert "sbx_local_" not in page
+    assert api.send("GET", made["url"][:-1] + "x").status == 404
+
+
 @pytest.mark.parametrize("body", [{"name": "x" * 201}, {"icon": "x" * 51}, {"name": 1}, {"name": ""}])
 def test_limits_are_as_documented(steady, body):
     assert steady.api("POST", "/agent-computers", body).code == "validation_error"
