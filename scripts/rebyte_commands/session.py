@@ -9,8 +9,6 @@ import time
 
 from rebyte_commands import output
 from rebyte_commands.environment import DOOR, HARNESS_MARKERS, read_number
-from rebyte_flows.ledger import foreign_row, open_ledger
-from rebyte_flows.state import find_state, open_private, prune
 from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base
 from rebyte_wire.deadlines import Deadline
 from rebyte_wire.errors import InputError, LedgerUnwritable, NotFound
@@ -99,6 +97,7 @@ class Session:
 
     def keep(self, text):
         """Keep a long text whole in the state folder and return its path; None when the disk refuses."""
+        from rebyte_flows.state import open_private
         try:
             path = self.state.file("answers", "%s-%s.txt" % (self.options.verb, os.urandom(6).hex()))
             with open_private(path) as file:
@@ -157,6 +156,8 @@ class Session:
     def state(self):
         """The state folder; raises LedgerUnwritable when there is none."""
         if self._state is None:
+            # Second lazy seam: what only asks the service loads no ledger.
+            from rebyte_flows.state import find_state, prune
             self._state = find_state(self.environ, self.say)
             prune(self._state)
         return self._state
@@ -165,6 +166,7 @@ class Session:
     def ledger(self):
         """The ledger of this origin and account; raises LedgerUnwritable when it cannot be kept."""
         if self._ledger is None:
+            from rebyte_flows.ledger import open_ledger
             self._ledger = open_ledger(self.client, self.state)
         return self._ledger
 
@@ -205,6 +207,7 @@ class Session:
         """Return the ledger's row of a task, or of one of its turns; a stand-in for what was started elsewhere."""
         row = self.ledger.find_prompt(task_id, prompt_id) if prompt_id else self.ledger.find_task(task_id)
         if row is None:
+            from rebyte_flows.ledger import foreign_row
             row = foreign_row(task_id)
             row.prompt_id = prompt_id
         return row

@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 from rebyte_commands.arguments import count
-from rebyte_commands.mine import add_mine_flags, list_mine, status_of
-from rebyte_flows.asking import question_in_content
 from rebyte_wire.errors import EXIT_SOME_FAILED, GuardRefused, InputError, RebyteError
 from rebyte_wire.status import outcome_of
 
@@ -21,6 +19,8 @@ def get(session, options):
     task_id = session.resolve(options.id)
     task = session.client.get_task(task_id)
     if session.form == "text" and not session.options.field and outcome_of(task.get("status")) is None:
+        # Second lazy seam: JSON needs no look at the conversation.
+        from rebyte_flows.asking import question_in_content
         asked = question_in_content(session.client, task_id, session.ledger.replies(task_id))
         if asked:
             task = dict(task, status="question", question=asked["text"], options=["%(n)d %(label)s" % option for option in asked["options"]],
@@ -31,6 +31,7 @@ def get(session, options):
 
 def list_flags(parser):
     """Declare the flags of list."""
+    from rebyte_commands.mine import add_mine_flags
     parser.add_argument("--limit", type=count, metavar="N", help="how many, at most 100")
     parser.add_argument("--offset", type=count, metavar="N", help="how many of the newest to pass over")
     add_mine_flags(parser)
@@ -38,6 +39,7 @@ def list_flags(parser):
 
 def list_tasks(session, options):
     """Print a page of tasks, newest first, as the service lists them; --mine asks the ledger too."""
+    from rebyte_commands.mine import list_mine, status_of
     if options.mine or options.since or options.running or options.grep:
         return list_mine(session, options)
     page = session.client.list_tasks(options.limit, options.offset)
