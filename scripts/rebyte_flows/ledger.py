@@ -91,7 +91,7 @@ class Ledger:
         self._owner, self._in_air = None, set()
         # One connection, many threads of a batch: a transaction must not be cut into by a neighbour.
         self._lock = threading.RLock()
-        with _writing("open"):
+        with _writing("open the ledger"):
             self._db = sqlite3.connect(state.file("ledger.db"), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._prepare()
 
@@ -118,7 +118,7 @@ class Ledger:
 
     def owner(self):
         """Return the name this process holds rows under, taking the lock when first asked."""
-        with self._lock, _writing("record who runs"):
+        with self._lock, _writing("record in the ledger who runs"):
             if self._owner is None:
                 self._owner = Owner(self.state)
             return self._owner.name
@@ -157,7 +157,7 @@ class Ledger:
         Returns the number of the new row, or None when `may_start` said no. Raises LedgerUnwritable.
         """
         holder = self.owner()
-        with self._lock, _writing("record the start"):
+        with self._lock, _writing("record the start in the ledger"):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 row = self.earlier(order, name)
@@ -186,7 +186,7 @@ class Ledger:
     def note(self, number, **values):
         """Write columns of one row, durably; raises LedgerUnwritable."""
         text = "UPDATE starts SET %s WHERE id = ?" % ", ".join("%s = ?" % column for column in values)
-        with self._lock, _writing("record the answer"):
+        with self._lock, _writing("record the answer in the ledger"):
             self._db.execute(text, tuple(values.values()) + (number,))
 
     def count_since(self, moment):
@@ -261,12 +261,12 @@ class Ledger:
 
     def forget(self, condition, values):
         """Remove rows for good and return how many went."""
-        with self._lock, _writing("forget"):
+        with self._lock, _writing("forget rows of the ledger"):
             return self._db.execute("DELETE FROM starts WHERE " + condition, values).rowcount
 
     def remember_reply(self, task_id, message_id):
         """Remember that a question was answered from here, so that a replay of it is not asked again."""
-        with self._lock, _writing("record the reply"):
+        with self._lock, _writing("record the reply in the ledger"):
             self._db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (task_id, str(message_id)))
 
     def replies(self, task_id):
@@ -285,7 +285,7 @@ class _writing:
 
     def __exit__(self, kind, problem, trace):
         if isinstance(problem, (OSError, getattr(sqlite3, "Error", OSError))):
-            raise LedgerUnwritable("cannot %s in the ledger: %s" % (self.what, problem),
+            raise LedgerUnwritable("cannot %s: %s" % (self.what, problem),
                                    hint="free some space or point REBYTE_STATE_DIR at a folder that can be written") from problem
 
 
