@@ -7,7 +7,6 @@ from collections import namedtuple
 
 Event = namedtuple("Event", "event data id retry")
 
-LINE_END = re.compile("\r\n|\r|\n")
 DIGITS = re.compile("[0-9]+")
 MAX_RETRY_DIGITS = 9
 
@@ -30,7 +29,16 @@ class Decoder:
         if self._at_start and text:
             self._at_start = False
             text = text[1:] if text[0] == "\ufeff" else text
-        return [event for event in map(self._take_line, self._lines(text)) if event]
+        told = []
+        for line in self._lines(text):
+            # Most lines are these two.
+            if line[:6] == "data: ":
+                self._data.append(line[6:])
+            elif line:
+                self._take_field(line)
+            else:
+                self._end_block(told)
+        return told
 
     def _lines(self, text) -> list:
         """Cut off the complete lines; pieces of an unfinished one are kept apart, so that long lines stay linear."""
@@ -40,18 +48,19 @@ class Decoder:
         if "\n" not in text and "\r" not in text:
             self._pending.append(text)
             return []
-        self._after_cr = text.endswith("\r")
-        lines = LINE_END.split(text)
+        if "\r" in text:
+            self._after_cr = text[-1] == "\r"
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        # Not splitlines, which cuts at characters that end no line here.
+        lines = text.split("\n")
         lines[0] = "".join(self._pending) + lines[0]
         self._pending = [lines.pop()]
         return lines
 
-    def _take_line(self, line):
-        """Take one line into the block; return the event when the line is the empty one that ends it."""
-        if not line:
-            return self._end_block()
+    def _take_field(self, line):
+        """Take one line into the block."""
         field, _, value = line.partition(":")
-        value = value[1:] if value.startswith(" ") else value
+        value = value[1:] if value[:1] == " " else value
         if field == "data":
             self._data.append(value)
         elif field == "event":
@@ -61,16 +70,14 @@ class Decoder:
         elif field == "retry" and DIGITS.fullmatch(value):
             # Clamped, because a server may send more digits than an integer should be made of.
             self.retry = self._retry = int(value) if len(value) <= MAX_RETRY_DIGITS else 10 ** MAX_RETRY_DIGITS
-        return None
 
-    def _end_block(self):
+    def _end_block(self, told):
         """Finish the block: its id counts from here on, and it is an event if it had data."""
         if self._id is not None:
             self.last_event_id = self._id
-        event = Event(self._event or "message", "\n".join(self._data), self.last_event_id, self._retry)
-        told = bool(self._data)
+        if self._data:
+            told.append(Event(self._event or "message", "\n".join(self._data), self.last_event_id, self._retry))
         self._forget_block()
-        return event if told else None
 
     def _forget_block(self):
         """Begin the next block."""
