@@ -9,11 +9,13 @@ SIGNED_FIELDS = ("downloadUrl", "uploadUrl")
 STRING_LIMITS = (2000, 600, 200, 80)
 LIST_LIMITS = (100, 40, 15, 5)
 DEPTH_LIMIT = 40
+# Made once: a stream has an event on each line.
+ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
 
 def to_json(value):
     """Return compact JSON in ASCII."""
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return ENCODER.encode(value)
 
 
 def harmless(text):

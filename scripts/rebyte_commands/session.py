@@ -81,8 +81,10 @@ class Session:
         """Write a line to stdout and flush it; raises OSError when nobody reads it any more."""
         if self.stdout is None:
             raise BrokenPipeError("stdout is closed")
-        encoding = getattr(self.stdout, "encoding", None) or "ascii"
-        self.stdout.write(words.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        if not words.isascii():
+            encoding = getattr(self.stdout, "encoding", None) or "ascii"
+            words = words.encode(encoding, "backslashreplace").decode(encoding)
+        self.stdout.write(words + "\n")
         self.stdout.flush()
 
     def _field_text(self, document):

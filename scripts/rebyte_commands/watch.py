@@ -1,12 +1,10 @@
 """watch: a task's events as they come, one compact line each, the last one saying how it ended."""
 from __future__ import annotations
 
-import json
-
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.jobs import EXIT_BY_NAME, compact
 from rebyte_commands.live import brief
-from rebyte_commands.output import harmless
+from rebyte_commands.output import harmless, to_json
 from rebyte_flows.document import exit_name
 from rebyte_flows.result import question_of
 from rebyte_flows.stream import End, watch as events_of
@@ -28,14 +26,14 @@ def flags(parser):
 def watch(session, options):
     """Print a task's events until it ends, asks, or the time is over."""
     task_id = session.resolve(options.id)
-    written, end, code = 0, None, None
+    written, end, code, as_text = 0, None, None, session.form == "text"
     try:
         for seen in events_of(session.client, task_id, prompt_id=options.prompt_id, answered=session.ledger.replies(task_id)):
             if isinstance(seen, End):
                 end = seen
                 break
-            if not (session.form == "text" and seen.get("eventType") == "init"):
-                session.write(_line(session, seen, options.raw))
+            if not (as_text and seen.get("eventType") == "init"):
+                session.write(_line(seen, options.raw, as_text))
             session.printed = True
             written += 1
     except DeadlineReached:
@@ -49,16 +47,16 @@ def watch(session, options):
         done["question"] = {key: asked[key] for key in ("text", "multi", "options")}
     if not end:
         done["next"] = [{"why": "it still runs", "run": session.line("watch", task_id)}]
-    session.write(_end_text(done) if session.form == "text" else json.dumps({"done": done}, separators=(",", ":")))
+    session.write(_end_text(done) if as_text else to_json({"done": done}))
     return code if end is None else EXIT_BY_NAME[exit_name(done)]
 
 
-def _line(session, event, raw):
+def _line(event, raw, as_text):
     if raw:
-        return json.dumps(event, separators=(",", ":"))
-    if session.form == "text":
+        return to_json(event)
+    if as_text:
         return ("    " if "parent" in event else "") + harmless(brief(event))
-    return json.dumps(compact(event), separators=(",", ":"))
+    return to_json(compact(event))
 
 
 def _end_text(done):
