@@ -27,8 +27,8 @@ from rebyte_wire.transport import Transport
 MAX_UPLOAD_BYTES = 52_428_800
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 EXPIRED_STATUSES = (400, 403)
-PATH = re.compile(r"/[A-Za-z0-9_.~:@!$&'()*+,;=%-][A-Za-z0-9_.~:@!$&'()*+,;=%/-]*(\?[A-Za-z0-9_.~:@!$&'()*+,;=%/?-]*)?")
-CONTENT_TYPE = re.compile(r"[\x20-\x7e]+")
+PATH = r"/[A-Za-z0-9_.~:@!$&'()*+,;=%-][A-Za-z0-9_.~:@!$&'()*+,;=%/-]*(\?[A-Za-z0-9_.~:@!$&'()*+,;=%/?-]*)?"
+CONTENT_TYPE = r"[\x20-\x7e]+"
 
 
 class RebyteClient(Services):
@@ -107,7 +107,7 @@ class RebyteClient(Services):
 
     def put_bytes(self, upload_url, source, length, content_type) -> None:
         """Send `length` bytes to a signed upload address: PUT. `source` opens a binary file, or is a seekable one."""
-        if not CONTENT_TYPE.fullmatch(content_type):
+        if not re.fullmatch(CONTENT_TYPE, content_type):
             raise InputError("The content type {!r} cannot travel in a header.".format(content_type))
         self._transport.put_signed(upload_url, Source(source, length), content_type)
 
@@ -173,7 +173,7 @@ class RebyteClient(Services):
 
     def request(self, method, path, *, query=None, body=None, before_send=None):
         """Make any API call and return its JSON, or None for 204, without a machine's secret. `path` is below /v1."""
-        if not PATH.fullmatch(path) or ".." in unquote(path.partition("?")[0]).split("/"):
+        if not re.fullmatch(PATH, path) or ".." in unquote(path.partition("?")[0]).split("/"):
             raise InputError("The path {!r} cannot be used; expected one like /tasks?limit=10.".format(path))
         return concealed(self._transport.fetch(method.upper(), path, query=query, body=body, expected=(dict, list),
                                                before_send=before_send))

@@ -16,8 +16,8 @@ from rebyte_wire.errors import InputError, LedgerUnwritable, NotFound
 DEFAULT_WAIT_SECONDS = 90
 LINE_LIMIT_CHARACTERS = 1500
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.I)
-ADDRESS = re.compile(r"https?://[^/\s]+/(?:run|share|agent/computer)/([0-9A-Za-z-]+)/?(?:[?#].*)?$")
-PREFIX = re.compile(r"[0-9a-f-]{6,35}$", re.I)
+ADDRESS = r"https?://[^/\s]+/(?:run|share|agent/computer)/([0-9A-Za-z-]+)/?(?:[?#].*)?$"
+PREFIX = r"[0-9a-f-]{6,35}$", re.I
 
 
 class Session:
@@ -184,7 +184,7 @@ class Session:
         """Return the task id that a UUID, a pasted address, @NAME or a prefix in the ledger stands for."""
         if UUID.match(word):
             return word.lower()
-        address = ADDRESS.match(word)
+        address = re.match(ADDRESS, word)
         if address:
             return self.resolve(address.group(1))
         if word.startswith("@"):
@@ -193,7 +193,7 @@ class Session:
                 raise NotFound("nothing was started under the name %s here" % word[1:],
                                hint="names belong to one service and account; see: %s" % self.line("list"))
             return row.task_id
-        if PREFIX.match(word):
+        if re.match(PREFIX, word):
             return self._resolve_prefix(word)
         raise InputError("%r is no task id" % word[:80], hint="an id is a UUID, a task's address, @NAME, or 6 or more characters of an id")
 

@@ -14,11 +14,12 @@ EVENT_STREAM = "text/event-stream"
 CHUNK_BYTES = 64 * 1024
 MAX_JSON_BYTES, MAX_ERROR_BYTES = 8 * 1024 * 1024, 64 * 1024
 MAX_MESSAGE_CHARS = 300
-SIGNATURE = re.compile(r"(?i)((?:x-goog-|x-amz-)?(?:signature|credential|security-token)|sig|token|key)=[^&\s\"'<>]+")
-CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-XML_CODE = re.compile(r"<Code>([A-Za-z0-9_.-]{1,64})</Code>")
+# Compiled when an answer has to be explained; most have not.
+SIGNATURE = r"(?i)((?:x-goog-|x-amz-)?(?:signature|credential|security-token)|sig|token|key)=[^&\s\"'<>]+"
+CODE = r"[A-Za-z0-9_.-]{1,64}"
+XML_CODE = r"<Code>([A-Za-z0-9_.-]{1,64})</Code>"
 # How servers say that a path is none of theirs, even in the shape of an error of the API.
-NO_ROUTE = re.compile(r"(?i)route\b|cannot (get|post|put|patch|delete)\b|no such (route|endpoint)")
+NO_ROUTE = r"(?i)route\b|cannot (get|post|put|patch|delete)\b|no such (route|endpoint)"
 DEFAULT_CODES = {401: "invalid_api_key", 403: "forbidden"}
 HINTS = {
     401: "Check the key. If it is right, a proxy may drop header names with an underscore (API_KEY), as nginx does by default.",
@@ -157,8 +158,8 @@ def failure_of(answer, secret: str, now: float):
     """Read an answer whose status is no success and return the error it stands for; never shows `secret`."""
     code, text, is_ours = told_by(read_leniently(answer))
     status, headers = answer.status, answer.headers
-    kind = kind_of(status, is_ours and not NO_ROUTE.match(text))
-    said = " ".join(SIGNATURE.sub(r"\1=***", text.replace(secret, "***")).split())[:MAX_MESSAGE_CHARS]
+    kind = kind_of(status, is_ours and not re.match(NO_ROUTE, text))
+    said = " ".join(re.sub(SIGNATURE, r"\1=***", text.replace(secret, "***")).split())[:MAX_MESSAGE_CHARS]
     passing = is_passing(status) and headers.get("x-should-retry", "").strip().lower() != "false"
     told = "HTTP {}{}".format(status, ": " + said if said else " without a message from the service.")
     if kind is RouteMissing:
@@ -170,7 +171,7 @@ def failure_of(answer, secret: str, now: float):
 
 def storage_failure_of(answer) -> StorageRefused:
     """Return the error for a signed address that did not answer 2xx; storage speaks XML, of which the code is told."""
-    found = XML_CODE.search(read_leniently(answer).decode("utf-8", "replace"))
+    found = re.search(XML_CODE, read_leniently(answer).decode("utf-8", "replace"))
     code = found.group(1) if found else None
     return StorageRefused("The storage answered HTTP {}{}.".format(answer.status, ": " + code if code else ""), code=code,
                           http_status=answer.status, retryable=is_passing(answer.status))
@@ -195,7 +196,7 @@ def told_by(body: bytes) -> tuple:
     if not isinstance(error, dict):
         return None, error if isinstance(error, str) else "", False
     code, message = error.get("code"), error.get("message")
-    code = code if isinstance(code, str) and CODE.fullmatch(code) else None
+    code = code if isinstance(code, str) and re.fullmatch(CODE, code) else None
     return code, message if isinstance(message, str) else "", "error" in value
 
 

@@ -11,11 +11,11 @@ MAX_RETRY_AFTER_SECONDS = 120
 # More than a year is not a time to come back at but a mistake.
 RUBBISH_RETRY_AFTER_SECONDS = 366 * 86400
 
-PAID_POSTS = re.compile(r"/tasks|/tasks/[^/]+/prompts|/agent-computers")
+PAID_POSTS = r"/tasks|/tasks/[^/]+/prompts|/agent-computers"
 REPEATABLE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 REPEATABLE_ROUTES = {
-    "POST": re.compile(r"/tasks/[^/]+/cancel|/files|/workspaces/[^/]+/artifacts(/upload-url)?"),
-    "PATCH": re.compile(r"/tasks/[^/]+/visibility"),
+    "POST": r"/tasks/[^/]+/cancel|/files|/workspaces/[^/]+/artifacts(/upload-url)?",
+    "PATCH": r"/tasks/[^/]+/visibility",
 }
 
 # A paid start that is answered so was surely not made; any other status but 2xx leaves it unknown.
@@ -25,7 +25,7 @@ REFUSED = frozenset((400, 401, 402, 403, 404, 405, 406, 409, 410, 411, 413, 414,
 NOT_BEGUN = frozenset((425, 429))
 PASSING = frozenset((408, 425, 429))
 
-NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?")
+NUMBER = r"[0-9]+(\.[0-9]*)?"
 HTTP_DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
 
 
@@ -36,13 +36,13 @@ def route_of(path: str) -> str:
 
 def is_paid(method: str, path: str) -> bool:
     """Say whether a call starts something that costs money."""
-    return method.upper() == "POST" and bool(PAID_POSTS.fullmatch(route_of(path)))
+    return method.upper() == "POST" and bool(re.fullmatch(PAID_POSTS, route_of(path)))
 
 
 def is_repeatable(method: str, path: str) -> bool:
     """Say whether sending a call twice leaves the same state as sending it once."""
     route = REPEATABLE_ROUTES.get(method.upper())
-    return method.upper() in REPEATABLE_METHODS or bool(route and route.fullmatch(route_of(path)))
+    return method.upper() in REPEATABLE_METHODS or bool(route and re.fullmatch(route, route_of(path)))
 
 
 def is_passing(status: int) -> bool:
@@ -74,7 +74,7 @@ def delay_before(tried: int, dice, retry_after=None) -> float:
 def retry_after_seconds(value, date, now: float):
     """Return what Retry-After asks for, against the answer's own Date (else `now`); None for anything unusable."""
     value = (value or "").strip()
-    if NUMBER.fullmatch(value):
+    if re.fullmatch(NUMBER, value):
         seconds = float(value)
     else:
         moment, sent = moment_of(value), moment_of(date)

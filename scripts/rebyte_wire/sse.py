@@ -7,7 +7,7 @@ from collections import namedtuple
 
 Event = namedtuple("Event", "event data id retry")
 
-DIGITS = re.compile("[0-9]+")
+DIGITS = "[0-9]+"
 MAX_RETRY_DIGITS = 9
 
 
@@ -67,7 +67,7 @@ class Decoder:
             self._event = value
         elif field == "id" and "\0" not in value:
             self._id = value
-        elif field == "retry" and DIGITS.fullmatch(value):
+        elif field == "retry" and re.fullmatch(DIGITS, value):
             # Clamped, because a server may send more digits than an integer should be made of.
             self.retry = self._retry = int(value) if len(value) <= MAX_RETRY_DIGITS else 10 ** MAX_RETRY_DIGITS
 
