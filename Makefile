@@ -3,7 +3,7 @@ PYTHON = python3
 VENV = .venv-test
 QUIET = PYTHONDONTWRITEBYTECODE=1
 
-.PHONY: help demo test test-all pull-the-plug live check
+.PHONY: help demo test test-all pull-the-plug live bench check
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
 
@@ -27,6 +27,9 @@ pull-the-plug: ## kill a batch of 20 at 200 moments, type the same line again, a
 
 live: ## ask a real deployment what the documents say of it; costs money, so it says how to opt in
 	@$(QUIET) $(PYTHON) tests/live/live.py
+
+bench: ## ratios against curl, requests, httpx and nginx, where they are installed (BENCH="start trips stream bytes growth")
+	@$(QUIET) $(PYTHON) tests/bench/bench.py $(BENCH)
 
 check: ## sizes that have a limit, and the linters that are installed
 	@$(QUIET) $(PYTHON) tests/contract/measure.py
