@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from scripted_server import Proxy, Server, answer
 
-from rebyte_wire.errors import InputError, NetworkError, NotFound, StorageRefused
+from rebyte_wire.errors import AnswerUnreadable, InputError, NetworkError, NotFound, StorageRefused
 
 FILE = answer(200, b"bytes")
 
@@ -99,3 +99,40 @@ def test_artifacts_are_uploaded_as_a_form_with_a_length(client_for, tmp_path):
         (_, first, body), (_, second, again) = server.requests
     assert body == again and first["Content-Length"] == str(len(body)) and "Transfer-Encoding" not in first
     assert body.count(b'name="files"') == 2 and b'filename="b%22.pdf"' in body and b"a.csv" * 100000 in body
+
+
+def fill(download):
+    """Read a download with readinto to its end; return the bytes."""
+    buffer, got = bytearray(4), b""
+    for count in iter(lambda: download.readinto(buffer), 0):
+        got += bytes(buffer[:count])
+    return got
+
+
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n"
+
+
+@pytest.mark.parametrize("said", [answer(200, b"abcdefg"), CHUNKS + b"0\r\n\r\n"])
+def test_a_download_fills_a_buffer_and_keeps_its_connection(client_for, said):
+    with Server(said) as server:
+        client = client_for(server)
+        assert [fill(client.open_artifact("w", "a")) for _ in range(2)] == [b"abcdefg"] * 2 and server.connections == 1
+
+
+@pytest.mark.parametrize("said", [answer(200, b"abcdefg", length=9), CHUNKS])
+def test_a_cut_download_is_no_end(client_for, said):
+    with Server(lambda sock: sock.sendall(said)) as server:
+        assert refused(lambda: fill(client_for(server).open_artifact("w", "a"))) == "short_body"
+
+
+def test_bytes_beyond_the_told_length_are_in_no_answer(client_for):
+    with Server(answer(200, b"abcdefg", length=5)) as server:
+        client = client_for(server)
+        assert [fill(client.open_artifact("w", "a")) for _ in range(2)] == [b"abcde"] * 2
+
+
+def test_a_download_compressed_unasked_is_refused(client_for):
+    with Server(answer(200, b"abc", "Content-Encoding: gzip")) as server:
+        with pytest.raises(AnswerUnreadable) as caught:
+            client_for(server).open_artifact("w", "a")
+        assert "compressed" in caught.value.message
