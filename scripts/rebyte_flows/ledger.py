@@ -93,7 +93,11 @@ class Ledger:
         self._lock = threading.RLock()
         with _writing("open the ledger"):
             self._db = sqlite3.connect(state.file("ledger.db"), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            self._prepare()
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
 
     def __repr__(self):
         return "Ledger(%s for %s)" % (self.state.path, self.origin)
