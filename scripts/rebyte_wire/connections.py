@@ -82,9 +82,8 @@ class Line(http.client.HTTPConnection):
     def dial(self, place, *_):
         """Open TCP to the first address that answers, each in its own time. The name look-up cannot be bounded."""
         try:
-            # As bytes, a name that is ASCII already needs no tables of other alphabets.
-            name = place[0].encode("ascii") if place[0].isascii() else place[0]
-            found = socket.getaddrinfo(name, place[1], type=socket.SOCK_STREAM)
+            # As bytes, an ASCII name needs no tables of other alphabets.
+            found = socket.getaddrinfo(place[0].encode("ascii" if place[0].isascii() else "idna"), place[1], type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise connect_failure(place, error) from error
         for family, kind, protocol, _, address in found:
