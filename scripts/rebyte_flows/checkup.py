@@ -7,6 +7,15 @@ import stat
 import sys
 from collections import namedtuple
 
+try:
+    import sqlite3
+except ImportError:
+    sqlite3 = None
+try:
+    import ssl
+except ImportError:
+    ssl = None
+
 from rebyte_flows.reach import STEPS, failed_step, proxy_for, reach_all
 from rebyte_flows.remedies import asked_of_human, remedy_for
 from rebyte_wire.addresses import origin_of
@@ -39,11 +48,9 @@ def skipped(name, why):
 def check_python():
     """Check this Python: version, sqlite3 for the ledger, ssl."""
     detail = "%s at %s" % (platform.python_version(), sys.executable or "an unknown place")
-    try:
-        import sqlite3
-        import ssl
-    except ImportError as missing:
-        return bad("python", LedgerUnwritable("%s lacks the module %s" % (detail, missing.name), code="python_incomplete"))
+    for name, module in (("sqlite3", sqlite3), ("ssl", ssl)):
+        if module is None:
+            return bad("python", LedgerUnwritable("%s lacks the module %s" % (detail, name), code="python_incomplete"))
     return good("python", "%s, sqlite3 %s, %s" % (detail, sqlite3.sqlite_version, ssl.OPENSSL_VERSION))
 
 
@@ -127,7 +134,6 @@ def _step_detail(step, url, met, environ):
 
 def _trust(environ):
     """Return (whose certificates are trusted, whether Python's strict check is on)."""
-    import ssl
     names = [name for name in ("REBYTE_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR") if environ.get(name)]
     names = names[:1] or ["the system's store"] + [name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if environ.get(name)]
     strict = ssl.create_default_context().verify_flags & getattr(ssl, "VERIFY_X509_STRICT", 0)
@@ -168,7 +174,7 @@ def _clock(client):
 
 def _credits(client):
     try:
-        told = client.request("GET", "/billing/credits")
+        told = client.get_credits()
     except RebyteError as problem:
         return skipped("credits", "the service does not tell (%s)" % problem.code)
     left = told.get("totalAvailable", told.get("balance")) if isinstance(told, dict) else None
