@@ -5,6 +5,7 @@ from rebyte_commands.jobs import finish
 from rebyte_commands.run import begin
 from rebyte_commands.starting import add_prompt_flags, add_turn_flags, dry_run, once_name, read_prompt, turn_parts
 from rebyte_flows.asking import answer_body, open_question
+from rebyte_flows.result import shown
 from rebyte_flows.orders import Order
 from rebyte_wire.errors import EXIT_QUESTION, InputError, RequestRefused, RouteMissing
 
@@ -56,7 +57,7 @@ def follow_up(session, options):
 def _show_question(session, task_id, asked):
     session.complain("the task waits for an answer; a follow-up would leave its question open (--anyway sends it)")
     words = ("--option", "1") if asked["options"] else ("--say", "YOUR ANSWER")
-    session.emit({"id": task_id, "status": "question", "question": {key: asked[key] for key in ("text", "multi", "options")},
+    session.emit({"id": task_id, "status": "question", "question": shown(asked),
                   "next": [{"why": "it waits for an answer; options count from 1", "run": session.line("reply", task_id, *words, "--wait")}]})
     return EXIT_QUESTION
 

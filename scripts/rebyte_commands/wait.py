@@ -4,6 +4,7 @@ from __future__ import annotations
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.output import BUDGET_BYTES, cut_to, task_text
 from rebyte_flows.document import task_document
+from rebyte_flows.result import shown
 from rebyte_flows.waiting import wait as wait_for
 from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, EXIT_RUNNING, EXIT_SOME_FAILED, DeadlineReached, RebyteError
 
@@ -54,7 +55,7 @@ def _document(session, end, share):
     row = session.row_of(end.id)
     answer = end.answer if end.status in ("completed", "failed") else ""
     room = max(BUDGET_BYTES // share - ROOM_PER_TASK_BYTES, 120)
-    question = {key: end.question[key] for key in ("text", "multi", "options")} if end.question else None
+    question = shown(end.question) if end.question else None
     steps = [{"why": "it waits for an answer", "run": session.line("reply", end.id, "--option", "1", "--wait")}] if question else None
     if answer and (cut_to(answer, room) != answer or end.answer_bytes > len(answer.encode("utf-8", "replace"))):
         steps = [{"why": "the whole answer", "run": session.line("result", end.id)}]

@@ -6,7 +6,7 @@ from rebyte_commands.jobs import EXIT_BY_NAME, compact
 from rebyte_commands.live import brief
 from rebyte_commands.output import harmless, to_json
 from rebyte_flows.document import exit_name
-from rebyte_flows.result import question_of
+from rebyte_flows.result import question_of, shown
 from rebyte_flows.stream import End, watch as events_of
 from rebyte_wire.errors import EXIT_RUNNING, DeadlineReached
 
@@ -44,7 +44,7 @@ def watch(session, options):
     done = {"id": task_id, "status": end.status if end else "running", "events": written}
     if end and end.question:
         asked = question_of(end.question)
-        done["question"] = {key: asked[key] for key in ("text", "multi", "options")}
+        done["question"] = shown(asked)
     if not end:
         done["next"] = [{"why": "it still runs", "run": session.line("watch", task_id)}]
     session.write(_end_text(done) if as_text else to_json({"done": done}))

@@ -75,6 +75,9 @@ def _last_event(client, task_id):
 
 def answer_body(asked, options, say):
     """Return the body that answers a question with options (numbers from 1, or labels) or words; raises InputError."""
+    if asked["count"] > 1:
+        raise InputError("it asks %d questions at once, and no source says how the service takes several answers" % asked["count"],
+                         code="several_questions", hint="answer in a browser at the task's address, or send a follow-up with --anyway")
     labels = [option["label"] for option in asked["options"]]
     chosen = [_index_of(word, labels) for word in options]
     if len(chosen) > 1 and not asked["multi"]:

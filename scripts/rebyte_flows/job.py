@@ -11,7 +11,7 @@ from rebyte_flows.document import task_document
 from rebyte_flows.downloads import bring_home, list_files, open_folder
 from rebyte_flows.ledger import open_ledger
 from rebyte_flows.orders import Order, wanted_name
-from rebyte_flows.result import Reader, question_of
+from rebyte_flows.result import Reader, question_of, shown
 from rebyte_flows.starts import Starter
 from rebyte_flows.state import find_state, open_private
 from rebyte_flows.stream import End, watch
@@ -64,7 +64,7 @@ class Job:
         if end is None:
             return self._document("running")
         if end.status == "question":
-            return self._document("question", question=question_of(end.question))
+            return self._document("question", question=shown(question_of(end.question)))
         self._read_task()
         answer = self._answer(end.final)
         self._bring_files(end.status)

@@ -99,14 +99,24 @@ def prompts_in(content):
 
 
 def question_of(payload):
-    """Return {"text","multi","options":[{"n","label"}],"messageId","actionId"} of what a task asks; options count from 1."""
+    """Return {"text","multi","options":[{"n","label"}],"messageId","actionId","count"} of what a task asks; options count from 1.
+
+    Several questions asked at once stand in one text, with the options of the first; `count` says how many there are.
+    """
     many = payload.get("questions")
-    first = many[0] if isinstance(many, list) and many and isinstance(many[0], dict) else payload
+    many = [item for item in many if isinstance(item, dict)] if isinstance(many, list) else []
+    first = many[0] if many else payload
+    text = "\n".join(str(item.get("question") or "") for item in many or [payload])
     options = first.get("options") if isinstance(first.get("options"), list) else []
     labels = [option.get("label") if isinstance(option, dict) else option for option in options]
-    return {"text": str(first.get("question") or ""), "multi": bool(first.get("multiSelect")),
+    return {"text": text, "count": max(len(many), 1), "multi": bool(first.get("multiSelect")),
             "options": [{"n": n, "label": str(label)} for n, label in enumerate(labels, 1)],
             "messageId": payload.get("messageId"), "actionId": payload.get("actionId")}
+
+
+def shown(question):
+    """Return a question as documents show it: text, multi, options."""
+    return {key: question[key] for key in ("text", "multi", "options")}
 
 
 def _brief(payload):

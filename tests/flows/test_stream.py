@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from rebyte_flows.result import Reader
+from rebyte_flows.asking import answer_body
+from rebyte_flows.result import Reader, question_of
 from rebyte_flows.stream import End, watch
 from rebyte_wire.deadlines import Deadline
-from rebyte_wire.errors import AuthError, DeadlineReached, NetworkError, NotFound, RouteMissing
+from rebyte_wire.errors import AuthError, DeadlineReached, InputError, NetworkError, NotFound, RouteMissing
 
 
 def event(kind, seq, prompt="p1", **payload):
@@ -171,3 +172,16 @@ def test_deltas_are_joined_and_a_snapshot_replaces_them():
     assert reader.words == "It is 42"
     reader.take(event("text", 1, content="It is 42, all told."))
     assert reader.words == "It is 42, all told."
+
+
+def test_several_questions_at_once_are_shown_and_not_answered_by_halves():
+    asked = question_of({"messageId": "m", "questions": [{"question": "Which?", "options": [{"label": "a"}]}, {"question": "How many?"}]})
+    assert asked["text"] == "Which?\nHow many?" and asked["count"] == 2
+    with pytest.raises(InputError, match="2 questions"):
+        answer_body(asked, ["1"], None)
+    one = question_of({"messageId": "m", "actionId": 3, "question": "Which?", "options": [{"label": "a"}, {"label": "b"}], "multiSelect": True})
+    assert answer_body(one, ["2", "A"], "as you like") == {"messageId": "m", "actionId": 3,
+                                                         "answer": {"selectedOptions": [1, 0], "customResponse": "as you like"}}
+    for wrong in ("0", "3", "c"):
+        with pytest.raises(InputError, match="no option"):
+            answer_body(one, [wrong], None)
