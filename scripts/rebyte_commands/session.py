@@ -17,7 +17,7 @@ DEFAULT_WAIT_SECONDS = 90
 LINE_LIMIT_CHARACTERS = 1500
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.I)
 ADDRESS = r"https?://[^/\s]+/(?:run|share|agent/computer)/([0-9A-Za-z-]+)/?(?:[?#].*)?$"
-PREFIX = r"[0-9a-f-]{6,35}$", re.I
+PREFIX = r"(?i)[0-9a-f-]{6,35}$"
 
 
 class Session:
