@@ -16,8 +16,9 @@ try:
 except ImportError:
     ssl = None
 
+from rebyte_flows.credit import credits_left, note_of
 from rebyte_flows.reach import STEPS, failed_step, proxy_for, reach_all
-from rebyte_flows.remedies import asked_of_human, remedy_for
+from rebyte_flows.remedies import remedy_for, remedy_of
 from rebyte_wire.addresses import origin_of
 from rebyte_wire.credentials import DEFAULT_BASE_URL
 from rebyte_wire.errors import AuthError, InputError, LedgerUnwritable, RateLimited, RebyteError
@@ -173,20 +174,19 @@ def _clock(client):
 
 
 def _credits(client):
+    """Tell the credits where the service does; a service that does not is no failure."""
     try:
-        told = client.get_credits()
+        left = credits_left(client.get_credits())
     except RebyteError as problem:
         return skipped("credits", "the service does not tell (%s)" % problem.code)
-    left = told.get("totalAvailable", told.get("balance")) if isinstance(told, dict) else None
-    if not isinstance(left, (int, float)) or isinstance(left, bool):
+    if left is None:
         return skipped("credits", "the service's answer names no balance")
-    if left > 0:
-        return good("credits", "%s available" % left)
-    return Check("credits", True, "%s available" % left, "nothing is left to start tasks with; %s" % asked_of_human("no_credits"), None)
+    note = note_of(left)
+    return good("credits", "%g available" % left, note and "%s: %s" % (note, remedy_of("credits_low")))
 
 
 def check_up(session_parts, environ, deadline):
-    """Return all checks in order; `session_parts` are the functions that find state, key, address and client."""
+    """Return all checks in order; `session_parts` are the functions that find state, key, base address and client."""
     checks = [check_python(), check_state(session_parts.state)]
     try:
         base = session_parts.base()

@@ -37,7 +37,7 @@ REMEDIES = {
                    "Something other than the API answers at its address, perhaps a login page. Please let me out of that network."),
     "clock_wrong": ("set this machine's clock; certificates and signed addresses depend on it",
                     "The clock of the machine where I run is wrong. Please set it."),
-    "no_credits": ("the organization may be out of credit", "please look at the balance at https://app.rebyte.ai."),
+    "credits_low": ("ask your human to look at the balance at https://app.rebyte.ai", None),
 }
 TLS_ASK = ("A proxy between me and " + HOSTS + " reads TLS, and its certificate is not trusted. Please give me the file with its CA "
            "certificate for REBYTE_CA_BUNDLE.")
@@ -52,13 +52,13 @@ def remedy_for(problem):
     return REMEDIES[problem.code][0]
 
 
+def remedy_of(code):
+    """Return what helps against a cause that is known by its code alone."""
+    return REMEDIES[code][0]
+
+
 def ask_for(problem):
     """Return the sentence to ask the human with, or None where asking does not help."""
     if problem.code == "tls_failed":
         return STRICT_ASK if "REBYTE_TLS_STRICT" in (problem.hint or "") else TLS_ASK
-    return asked_of_human(problem.code)
-
-
-def asked_of_human(code):
-    """Return the sentence of a code, or None."""
-    return REMEDIES.get(code, (None, None))[1]
+    return REMEDIES.get(problem.code, (None, None))[1]
