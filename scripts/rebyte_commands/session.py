@@ -209,7 +209,7 @@ class Session:
         """Return the ledger's row of a task, or of one of its turns; a stand-in for what was started elsewhere."""
         row = self.ledger.find_prompt(task_id, prompt_id) if prompt_id else self.ledger.find_task(task_id)
         if row is None:
-            from rebyte_flows.ledger import foreign_row
+            from rebyte_flows.rows import foreign_row
             row = foreign_row(task_id)
             row.prompt_id = prompt_id
         return row

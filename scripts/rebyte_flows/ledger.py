@@ -17,15 +17,13 @@ try:
 except ImportError:  # some small Pythons are built without it
     sqlite3 = None
 
+from rebyte_flows.rows import COLUMNS, Row
 from rebyte_flows.state import Owner, is_alive
-from rebyte_wire.errors import InputError, LedgerUnwritable
+from rebyte_wire.errors import LedgerUnwritable
 
 BUSY_SECONDS = 30
 SCHEMA_VERSION = 1
 DAY_SECONDS = 86_400
-COLUMNS = ("id", "kind", "origin", "account", "digest", "ordinal", "attempt", "name", "parts", "prompt_digest", "state", "holder",
-           "claimed_at", "answered_at", "delivered_at", "task_id", "workspace_id", "prompt_id", "url", "executor", "model",
-           "known", "reason", "status")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS starts (
   id INTEGER PRIMARY KEY, kind TEXT NOT NULL, origin TEXT NOT NULL, account TEXT NOT NULL, digest TEXT NOT NULL,
@@ -39,35 +37,6 @@ CREATE INDEX IF NOT EXISTS by_time ON starts (claimed_at);
 CREATE INDEX IF NOT EXISTS open_rows ON starts (state) WHERE state IN ('intent', 'unknown');
 CREATE TABLE IF NOT EXISTS replies (task_id TEXT, message_id TEXT, PRIMARY KEY (task_id, message_id));
 """
-
-
-class Row:
-    """One paid start as the ledger knows it: the columns as attributes, times in seconds since 1970."""
-
-    def __init__(self, values):
-        self.__dict__.update(zip(COLUMNS, values))
-
-    def __repr__(self):
-        return "Row(%d %s %s%s)" % (self.id, self.kind, self.state, " " + self.task_id if self.task_id else "")
-
-    def parts_sent(self):
-        """Return the parts that were sent as short digests, by name; see Order.parts."""
-        return json.loads(self.parts)
-
-    def known_before(self):
-        """Return the prompt ids that a task had before this follow-up."""
-        return json.loads(self.known) if self.known else []
-
-    def is_started(self):
-        """Tell whether the service is known to have started it."""
-        return self.state in ("created", "settled")
-
-
-def foreign_row(task_id):
-    """Return a row for a task that was started elsewhere: it stands in no ledger, and most of it is unknown."""
-    row = Row([None] * COLUMNS.index("parts") + ["{}"] + [None] * (len(COLUMNS) - COLUMNS.index("parts") - 1))
-    row.task_id, row.kind, row.state = task_id, "task", "created"
-    return row
 
 
 def account_mark(key):
@@ -94,13 +63,24 @@ class Ledger:
         with _writing("open the ledger"):
             self._db = sqlite3.connect(state.file("ledger.db"), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
-                self._prepare()
+                self._prepare_patiently()
             except BaseException:
                 self._db.close()
                 raise
 
     def __repr__(self):
         return "Ledger(%s for %s)" % (self.state.path, self.origin)
+
+    def _prepare_patiently(self):
+        """Two runs may make the file at the same moment; switching to WAL does not wait by itself."""
+        until = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                return self._prepare()
+            except sqlite3.OperationalError as problem:
+                if "locked" not in str(problem) or time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
 
     def _prepare(self):
         os.chmod(self.state.file("ledger.db"), 0o600)
@@ -291,10 +271,3 @@ class _writing:
         if isinstance(problem, (OSError, getattr(sqlite3, "Error", OSError))):
             raise LedgerUnwritable("cannot %s: %s" % (self.what, problem),
                                    hint="free some space or point REBYTE_STATE_DIR at a folder that can be written") from problem
-
-
-def check_name(name):
-    """Return a name given with --once, or raise InputError: 1 to 200 printable characters without blanks at the ends."""
-    if not name or name != name.strip() or len(name) > 200 or not name.isprintable() or name.startswith("@"):
-        raise InputError("%r cannot be a name: 1 to 200 printable characters, not beginning with @" % name)
-    return name

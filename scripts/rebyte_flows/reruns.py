@@ -33,3 +33,10 @@ def check_same(row, order, name):
                          (name, ", ".join(differing), "s" if len(differing) == 1 else ""), code="name_in_use",
                          hint="choose another name, or --again to start this one under the same name knowingly",
                          details={"differs": differing, "taskId": row.task_id})
+
+
+def check_name(name):
+    """Return a name given with --once, or raise InputError: 1 to 200 printable characters without blanks at the ends."""
+    if not name or name != name.strip() or len(name) > 200 or not name.isprintable() or name.startswith("@"):
+        raise InputError("%r cannot be a name: 1 to 200 printable characters, not beginning with @" % name)
+    return name

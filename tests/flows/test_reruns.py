@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from rebyte_flows.ledger import foreign_row
+from rebyte_flows.rows import foreign_row
 from rebyte_flows.reruns import HOLD, RESUME, REUSE, SETTLE, START, next_move
 
 NOW = 1_000_000.0

@@ -17,17 +17,17 @@ from .pull_the_plug import DOOR, pull
 PROMPT = "Work.\n```bash run\nmkdir -p /code/artifacts\nfor n in 1 2 3; do echo step $n; sleep 0.1; done\nseq 1 200000 > /code/artifacts/n.csv\n```"
 
 
-def test_a_batch_killed_at_eight_moments_starts_every_line_once():
-    totals, wrong = pull(8, 8, 4, say=lambda text: None)
-    assert wrong == [] and totals["killed"] >= 4
+def test_a_batch_killed_at_five_moments_starts_every_line_once():
+    totals, wrong = pull(5, 8, 5, say=lambda text: None)
+    assert wrong == [] and totals["killed"] >= 2
 
 
 def test_dropped_answers_and_kills_together_start_every_line_once():
-    totals, wrong = pull(4, 6, 4, ["drop-after-accept=3"], say=lambda text: None)
+    totals, wrong = pull(3, 6, 3, ["drop-after-accept=3"], say=lambda text: None)
     assert wrong == []
 
 
-@pytest.mark.parametrize("moment", [0.05, 0.2, 0.35, 0.6, 0.8, 1.0, 1.2])
+@pytest.mark.parametrize("moment", [0.2, 0.4, 0.7, 1.0, 1.3])
 def test_a_run_killed_at_any_moment_and_typed_again_is_one_task_and_delivers_it(tmp_path, moment):
     with LocalServer(str(tmp_path / "server")) as server:
         server.faults.enable("slow-create", seconds=0.3)
