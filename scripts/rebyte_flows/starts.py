@@ -148,6 +148,7 @@ class Starter:
                 notice.cancel()
             if claim.number is not None:
                 self.ledger.land(claim.number)
+            if claim.flying:
                 self.flight.change(-1)
 
     def _prompts_before(self, order):
@@ -213,7 +214,7 @@ class _Claim:
     def __init__(self, starter, order, name, again, prompt, known):
         self.starter, self.order, self.name, self.again = starter, order, name, again
         self.prompt_digest, self.known = digest_of_prompt(prompt), known
-        self.number, self.sent = None, False
+        self.number, self.sent, self.flying = None, False, False
 
     def __call__(self):
         starter = self.starter
@@ -221,6 +222,9 @@ class _Claim:
             # A repeat after a certain "not executed": the same row, open again.
             starter.ledger.note(self.number, state="intent", holder=starter.ledger.owner())
             return
+        # In the air from here on: an interrupt between the commit and the first byte would leave a row nobody can settle.
+        starter.flight.change(1)
+        self.flying = True
         number = starter.ledger.claim(
             self.order, self.name, prompt_digest=self.prompt_digest, known=self.known,
             may_start=lambda row: starter.next_move(row, self.name, self.again) == reruns.START,
@@ -228,4 +232,3 @@ class _Claim:
         if number is None:
             raise _Taken()
         self.number, self.sent = number, True
-        starter.flight.change(1)
