@@ -16,6 +16,15 @@ class Parser(argparse.ArgumentParser):
         # argparse would take -=NAME, which names stdin, for a flag.
         return None if arg_string.startswith("-=") else super()._parse_optional(arg_string)
 
+    verb = examples = summary = ""
+
+    def format_help(self):
+        """Return the help of a verb: examples, flags, exit codes, environment."""
+        # Only who asks for help pays for it.
+        from rebyte_commands.help import closing, opening
+        usage, _, flags = super().format_help().partition("\n\n")
+        return opening(self.prog, self.verb, self.summary, self.examples) + "\n" + flags + "\n" + closing(self.verb)
+
     def error(self, message):
         """Raise InputError with the parser's words and the line that shows the right form."""
         raise InputError(message, code="usage", hint=self.hint_for(message))
@@ -70,8 +79,8 @@ def parse(words, prog):
         raise InputError("there is no verb %s" % verb, code="usage",
                          hint="did you mean %s?" % known if known else "see: %s --help" % prog)
     flags, run, example = module_of(verb).COMMANDS[verb]
-    parser = Parser(prog="%s %s" % (prog, verb), description=VERBS[verb][1], allow_abbrev=False, epilog=example,
-                    formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="%s %s" % (prog, verb), allow_abbrev=False)
+    parser.verb, parser.summary, parser.examples = verb, VERBS[verb][1], example
     flags(parser)
     add_global_flags(parser)
     # A word after "--" is never a flag, so prompts may begin with a dash.

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from rebyte_flows.checkup import bad, check_up
 from rebyte_flows.remedies import ask_for
 from rebyte_wire.addresses import origin_of
 from rebyte_wire.credentials import find_base, find_key
@@ -24,6 +23,8 @@ def flags(parser):
 
 def doctor(session, options):
     """Check everything, print one document, and end with the exit code of the first cause."""
+    # Second lazy seam: help loads no network.
+    from rebyte_flows.checkup import check_up
     checks = _local_checks(session) if options.local else check_up(_parts(session), session.environ, session.deadline)
     causes = [check for check in checks if check.ok is False]
     document = {"ok": not causes, "service": "local" if options.local else "cloud"}
@@ -61,6 +62,7 @@ def _parts(session):
 def _local_checks(session):
     """Check the server on this machine, started if need be; nothing else is contacted."""
     from rebyte_commands.local import ensure_running
+    from rebyte_flows.checkup import bad, check_up
     parts = _parts(session)
     try:
         server = ensure_running(session)

@@ -15,6 +15,7 @@ from rebyte_wire.errors import EXIT_CODES, DeadlineReached, RebyteError
 EXIT_BY_NAME = {name: number for number, name, _ in EXIT_CODES}
 AFTER_CANCEL_SECONDS = 15
 TEXT_CHARACTERS = 200
+NAME_CHARACTERS = 80
 
 
 def finish(session, row, options, *, order=None, reused=False, answered=(), rehearsal=False, with_events=False):
@@ -121,8 +122,14 @@ def compact(event):
     """Return an event in the few fields a caller reads: type, text (200 characters), tool, error, parent."""
     payload = event.get("payload") if isinstance(event.get("payload"), dict) else {}
     text = words_of(payload) or payload.get("output") or payload.get("question") or payload.get("thinking") or ""
-    text = text if isinstance(text, str) else json.dumps(text)
-    small = {"type": event.get("eventType"), "tool": payload.get("name") or payload.get("tool_name"),
-             "text": text if len(text) <= TEXT_CHARACTERS else text[:TEXT_CHARACTERS] + "...",
-             "isError": payload.get("is_error") or None, "parent": event.get("parent")}
+    small = {"type": brief_text(event.get("eventType"), NAME_CHARACTERS),
+             "tool": brief_text(payload.get("name") or payload.get("tool_name"), NAME_CHARACTERS),
+             "text": brief_text(text, TEXT_CHARACTERS), "isError": bool(payload.get("is_error")) or None,
+             "parent": brief_text(event.get("parent"), NAME_CHARACTERS)}
     return {key: value for key, value in small.items() if value not in (None, "")}
+
+
+def brief_text(value, most):
+    """Return foreign words cut to so many characters; what is no text is written as JSON, None stays None."""
+    text = value if value is None or isinstance(value, str) else json.dumps(value)
+    return text[:most] + "..." if text and len(text) > most else text

@@ -140,9 +140,9 @@ def _check_harmless(session, ids):
 
 
 COMMANDS = {
-    "get": (get_flags, get, "example:\n  rebyte_cli.py get ID --field status"),
-    "list": (list_flags, list_tasks, "example:\n  rebyte_cli.py list --limit 10"),
-    "cancel": (cancel_flags, cancel, "example:\n  rebyte_cli.py cancel ID"),
-    "share": (share_flags, share, "example:\n  rebyte_cli.py share ID public --field shareUrl"),
-    "delete": (delete_flags, delete, "example:\n  rebyte_cli.py delete ID"),
+    "get": (get_flags, get, "examples:\n  rebyte_cli.py get ID --field status\n  rebyte_cli.py get @NAME --text"),
+    "list": (list_flags, list_tasks, "examples:\n  rebyte_cli.py list --limit 10\n  rebyte_cli.py list --mine --text"),
+    "cancel": (cancel_flags, cancel, "examples:\n  rebyte_cli.py cancel ID\n  rebyte_cli.py cancel @ONE @TWO"),
+    "share": (share_flags, share, "examples:\n  rebyte_cli.py share ID public --field shareUrl\n  rebyte_cli.py share ID private"),
+    "delete": (delete_flags, delete, "examples:\n  rebyte_cli.py delete ID\n  rebyte_cli.py delete @ONE @TWO --yes"),
 }

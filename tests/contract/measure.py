@@ -9,19 +9,24 @@ import sys
 import tarfile
 import tempfile
 
+from hostile_service import LINES, HostileService, said_by
 from project_tree import ROOT, SCRIPTS, files_under, modules, read
 
 TRACKED_FILES_MOST = 140
 TRACKED_KILOBYTES_MOST = 700
 CLIENT_LINES_MOST = 1500
 SKILL_TOKENS_MOST = 2000
+OUTPUT_BYTES_MOST = 8192
 FILE_LINES_MOST = 300
 # program -> its arguments; run only where it is installed. "." is the bundle as git would ship it, under its own name.
 LINTERS = (
     ("ruff", ["check", "--no-cache", "--select", "E4,E7,E9,F,W", "scripts", "tests", "examples"]),
+    # PyPI: skills-ref.
     ("agentskills", ["validate", "."]),
-    ("skill-scanner", ["scan", "."]),
-    ("skillcheck", ["."]),
+    # PyPI: cisco-ai-skill-scanner; another package with the same command asks a model.
+    ("skill-scanner", ["scan", ".", "--format", "summary", "--fail-on-severity", "critical"]),
+    # PyPI: skillcheck. Ignored rules: CONTRIBUTING.md, "Linters of others".
+    ("skillcheck", ["SKILL.md", "--no-color", "--ignore", "references.escape", "--ignore", "references.broken-link"]),
 )
 
 
@@ -54,6 +59,18 @@ def sizes() -> list[tuple]:
     ]
 
 
+def largest_outputs() -> list[tuple]:
+    """Return (what, bytes, the most, unit) of each verb's document when the service says far too much."""
+    rows = []
+    with HostileService() as url:
+        for verb in LINES:
+            with tempfile.TemporaryDirectory() as folder:
+                said = said_by(verb, url, folder)[1]
+            size = max(map(len, said.splitlines())) if verb == "watch" else len(said)
+            rows.append(("%s, most on stdout%s" % (verb, ", a line" * (verb == "watch")), size, OUTPUT_BYTES_MOST, "bytes"))
+    return rows
+
+
 def unpack(folder: str) -> str:
     """Lay out what the last commit ships as `skill-as-a-service` below a folder; return its path."""
     bundle = os.path.join(folder, "skill-as-a-service")
@@ -81,7 +98,7 @@ def lint(program: str, arguments: list, bundle: str) -> bool:
 def main() -> int:
     """Print everything, then say whether all of it is allowed."""
     fine = True
-    for what, much, most, unit in sizes():
+    for what, much, most, unit in sizes() + largest_outputs():
         fine = fine and much <= most
         print("%-36s %5d of %5d %s%s" % (what, much, most, unit, "" if much <= most else "   TOO MUCH"))
     with tempfile.TemporaryDirectory() as folder:
