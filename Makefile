@@ -3,7 +3,7 @@ PYTHON = python3
 VENV = .venv-test
 QUIET = PYTHONDONTWRITEBYTECODE=1
 
-.PHONY: help demo test test-all pull-the-plug live bench check
+.PHONY: help demo test test-all pull-the-plug live bench check install uninstall dist
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
 
@@ -33,3 +33,12 @@ bench: ## ratios against curl, requests, httpx and nginx, where they are install
 
 check: ## sizes that have a limit, and the linters that are installed
 	@$(QUIET) $(PYTHON) tests/contract/measure.py
+
+install: ## copy the skill into the skill folders that exist here (PREFIX=folder, DRY_RUN=1, FORCE=1)
+	@PREFIX='$(PREFIX)' DRY_RUN='$(DRY_RUN)' FORCE='$(FORCE)' $(QUIET) $(PYTHON) tools/bundle.py install
+
+uninstall: ## remove the copies that make install made
+	@PREFIX='$(PREFIX)' DRY_RUN='$(DRY_RUN)' FORCE='$(FORCE)' $(QUIET) $(PYTHON) tools/bundle.py uninstall
+
+dist: ## the skill as one file to upload, dist/skill-as-a-service.skill, the same bytes every time
+	@PREFIX='$(PREFIX)' $(QUIET) $(PYTHON) tools/bundle.py dist

@@ -1,0 +1,124 @@
+"""make install, uninstall and dist: only what an install made is replaced or removed, and a copy is a whole skill."""
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from project_tree import ROOT, fences, read
+
+NAME = "skill-as-a-service"
+
+
+def make(target, home, **variables):
+    """Run a target of the Makefile as someone at home in `home`; return (exit code, what was said)."""
+    if not shutil.which("make"):
+        pytest.skip("make is not here")
+    environ = dict({name: value for name, value in os.environ.items() if name not in ("PREFIX", "DRY_RUN", "FORCE", "MAKEFLAGS")}, HOME=str(home))
+    done = subprocess.run(["make", "-s", "-C", ROOT, target, "PYTHON=" + sys.executable] + ["%s=%s" % pair for pair in variables.items()],
+                          env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    return done.returncode, done.stdout.decode()
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A home where two harnesses keep skills, and a third folder that is a link to the first."""
+    for name in (".claude/skills", ".agents/skills"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / ".codex").mkdir()
+    (tmp_path / ".codex" / "skills").symlink_to(tmp_path / ".claude" / "skills")
+    return tmp_path
+
+
+def test_it_installs_where_skill_folders_are_and_nowhere_else(home):
+    code, said = make("install", home)
+    assert code == 0 and "same" in said
+    for place in (".claude/skills", ".agents/skills"):
+        copy = home / place / NAME
+        assert (copy / "SKILL.md").is_file() and os.access(str(copy / "scripts" / "rebyte_cli.py"), os.X_OK) and not (copy / "tests").exists()
+        assert [name for name in os.listdir(str(home / place))] == [NAME]
+    assert not (home / ".gemini").exists()
+    assert make("install", home)[0] == 0
+    assert make("uninstall", home)[0] == 0 and os.listdir(str(home / ".claude" / "skills")) == []
+    assert "not there" in make("uninstall", home)[1]
+
+
+def test_a_dry_run_shows_and_does_nothing(home):
+    code, said = make("install", home, DRY_RUN=1)
+    assert code == 0 and said.count("would install") == 2 and not (home / ".claude" / "skills" / NAME).exists()
+
+
+def test_where_there_is_no_skill_folder_it_says_how_to_make_one(tmp_path):
+    code, said = make("install", tmp_path)
+    assert code != 0 and "PREFIX=" in said and os.listdir(str(tmp_path)) == []
+    assert make("install", tmp_path, PREFIX=str(tmp_path / "a b" / "skills"))[0] == 0
+    assert (tmp_path / "a b" / "skills" / NAME / "SKILL.md").is_file()
+
+
+def test_what_it_did_not_make_is_left_and_named(home):
+    theirs, link = home / ".claude" / "skills" / NAME, home / ".agents" / "skills" / NAME
+    theirs.mkdir()
+    (theirs / "SKILL.md").write_text("mine")
+    (home / "checkout").mkdir()
+    link.symlink_to(home / "checkout")
+    for target in ("install", "uninstall"):
+        code, said = make(target, home)
+        assert code != 0 and said.count("left ") == 2 and "is a link" in said
+    assert (theirs / "SKILL.md").read_text() == "mine" and os.listdir(str(home / "checkout")) == [] and link.is_symlink()
+
+
+def test_a_copy_that_somebody_changed_is_left_until_forced(home):
+    make("install", home)
+    changed = home / ".claude" / "skills" / NAME / "SKILL.md"
+    changed.write_text("my own words")
+    (home / ".agents" / "skills" / NAME / "notes.txt").write_text("keep me")
+    for target in ("install", "uninstall"):
+        code, said = make(target, home)
+        assert code != 0 and "SKILL.md" in said and "notes.txt" in said and changed.read_text() == "my own words"
+    assert make("install", home, FORCE=1)[0] == 0 and changed.read_text() != "my own words"
+
+
+def test_the_one_file_is_the_same_twice_and_holds_a_whole_skill(home, tmp_path):
+    for name in ("one", "two"):
+        assert make("dist", home, PREFIX=str(tmp_path / name))[0] == 0
+    one, two = (tmp_path / name / (NAME + ".skill") for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    with zipfile.ZipFile(str(one)) as archive:
+        names = archive.namelist()
+        assert {name.split("/")[1] for name in names} == {"SKILL.md", "LICENSE", "scripts", "references"} and names == sorted(names)
+        archive.extractall(str(tmp_path / "out"))
+    done = subprocess.run([sys.executable, "-I", str(tmp_path / "out" / NAME / "scripts" / "rebyte_cli.py"), "--version"], stdout=subprocess.PIPE)
+    assert done.returncode == 0 and b"rebyte_cli.py" in done.stdout
+
+
+def test_links_in_what_is_shipped_lead_to_what_is_shipped(tmp_path, home):
+    make("install", home)
+    copy = home / ".agents" / "skills" / NAME
+    for page in [copy / "SKILL.md"] + sorted((copy / "references").iterdir()):
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), "%s: %s" % (page.name, target)
+
+
+def test_the_plugin_manifests_have_the_version_and_name_of_the_skill():
+    plugin, market = (json.loads(read(".claude-plugin", name)) for name in ("plugin.json", "marketplace.json"))
+    assert plugin["version"] == re.search(r'version: "([^"]+)"', read("SKILL.md")).group(1)
+    assert plugin["name"] == market["plugins"][0]["name"] == NAME and market["plugins"][0]["source"] == "./"
+    assert not os.path.exists(os.path.join(ROOT, "skills"))
+
+
+def test_it_works_where_a_rebyte_machine_keeps_it_found_in_the_documented_way(home):
+    place = home / ".skills"
+    place.mkdir()
+    make("install", home)
+    os.rename(str(place / NAME), str(place / ("acme-" + NAME)))
+    text = next(fence.text for fence in fences(os.path.join(ROOT, "SKILL.md")) if fence.language == "sh").split("\n}\n")[0] + "\n}\n"
+    seed = re.search(r"^SKILL_DIR=(\$\(find .*\))$", read("tests", "contract", "data", "skill-page.txt"), re.M).group(1)
+    found = text.replace('"<absolute path of the directory containing this SKILL.md>"', seed)
+    done = subprocess.run(["sh", "-c", found + "rebyte --version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=str(home),
+                          env={"PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"], "HOME": str(home)})
+    assert done.returncode == 0 and b"rebyte_cli.py" in done.stdout, done.stdout
