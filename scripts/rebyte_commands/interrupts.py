@@ -1,7 +1,9 @@
 """SIGINT and SIGTERM: end at once, but not while a paid start waits for its answer."""
 from __future__ import annotations
 
+import os
 import signal
+import sys
 
 from rebyte_flows.flight import Flight
 from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
@@ -12,6 +14,7 @@ class Interrupted(BaseException):
 
     def __init__(self, number):
         super().__init__("interrupted")
+        self.number = number
         self.exit_code = EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_TERMINATED
 
 
@@ -29,6 +32,16 @@ def listen(session):
             return
         raise Interrupted(number)
 
+    usual = sys.unraisablehook
+
+    def again(lost):
+        """Send the signal once more when it came inside a callback that swallows exceptions."""
+        if isinstance(lost.exc_value, Interrupted):
+            os.kill(os.getpid(), lost.exc_value.number)
+        else:
+            usual(lost)
+
+    sys.unraisablehook = again
     for number in (signal.SIGINT, signal.SIGTERM):
         try:
             signal.signal(number, handle)

@@ -66,6 +66,7 @@ def world(server, monkeypatch, tmp_path):
 @pytest.fixture
 def rebyte(world, monkeypatch):
     """Run a command line in this process: rebyte("run", "...") -> Ran."""
+    hook = sys.unraisablehook
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*words, stdin=""):
@@ -79,6 +80,7 @@ def rebyte(world, monkeypatch):
     yield run
     for number, handler in before.items():
         signal.signal(number, handler)
+    sys.unraisablehook = hook
 
 
 @pytest.fixture

@@ -153,7 +153,9 @@ def test_interrupting_a_batch_is_one_document_and_the_next_call_goes_on(world, s
     name = lines(*({"prompt": "```bash run\nsleep 0.4; echo %d\n```" % n} for n in range(8)))
     words = [sys.executable, DOOR, "batch", name, "--out", "out", "--concurrency", "2"]
     child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(1.2)
+    while not creates(server):
+        time.sleep(0.01)
+    time.sleep(0.5)
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=60)
     assert child.returncode == 130 and json.loads(out)["counts"]["waiting"] >= 1 and b"Traceback" not in err
