@@ -1,6 +1,7 @@
 """A paid start happens at most once, whatever happens to its answer."""
 from __future__ import annotations
 
+import socket
 import sqlite3
 import threading
 import time
@@ -69,9 +70,10 @@ def test_a_slow_answer_is_a_created_one_and_too_many_is_repeated(server, client,
 
 
 def test_a_service_that_is_not_there_was_never_sent_anything(book, server):
-    with RebyteClient(server.key, server.base_url) as client:
-        server.close()
-        with pytest.raises(NetworkError):
+    # Bound and not listening: refused, and nobody else can take the port meanwhile.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with RebyteClient(server.key, "http://127.0.0.1:%d" % taken.getsockname()[1]) as client, pytest.raises(NetworkError):
             Starter(client, book).start(Order("hello"))
     assert [row.state for row in book.rows()] in ([], ["not_sent"])
 
