@@ -17,7 +17,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NAME = "skill-as-a-service"
 SHIPPED = ("LICENSE", "SKILL.md", "references", "scripts")
 RUNNABLE = ("scripts/rebyte_cli.py",)
-LIST = ".installed.json"
+LIST = "installed-files.json"
 SKILL_FOLDERS = ("~/.claude/skills", "~/.agents/skills", "~/.codex/skills", "~/.gemini/skills", "~/.config/opencode/skills",
                  "~/.cursor/skills", "~/.copilot/skills", "~/.config/goose/skills", "~/.skills")
 EPOCH = (1980, 1, 1, 0, 0, 0)
