@@ -11,6 +11,7 @@ if sys.version_info < (3, 8):
     sys.exit(2)
 
 if __name__ == "__main__":
+    import gc
     import os
     import signal
 
@@ -21,9 +22,21 @@ if __name__ == "__main__":
 
     for early in (signal.SIGINT, signal.SIGTERM):
         signal.signal(early, leave)
+    # Loading modules makes thousands of objects that stay: not worth looking through every 700.
+    gc.set_threshold(20000)
     # An installed skill stays as it was installed: no bytecode beside the sources.
-    sys.dont_write_bytecode = True
+    may_keep, sys.dont_write_bytecode = not sys.dont_write_bytecode, True
     sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+    if may_keep:
+        from rebyte_commands.bytecode import keep_bytecode
+        keep_bytecode(sys.path[0], os.environ)
     from rebyte_commands.main import main
 
-    sys.exit(main(sys.argv[1:], STARTED))
+    code = main(sys.argv[1:], STARTED)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass
+    # All is written and closed; to take the interpreter apart as well is a good part of a short call's time.
+    os._exit(code)

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import sys
 import time
 
@@ -115,14 +114,14 @@ class Session:
             flags += ["--base-url", self.options.base_url]
         if self.options.api_key_file:
             flags += ["--api-key-file", self.options.api_key_file]
-        return " ".join(shlex.quote(word) for word in [sys.executable or "python3", DOOR] + flags + [str(word) for word in words])
+        return pasted(flags + [str(word) for word in words])
 
     def same_line(self, without=None):
         """Return the line that was typed, quoted, less one flag; a very long one is cut to a line that finds the start again."""
         words = [word for word in self.words if word != without]
         if sum(map(len, words)) > LINE_LIMIT_CHARACTERS:
             return self.line("list")
-        return " ".join(shlex.quote(word) for word in [sys.executable or "python3", DOOR] + words)
+        return pasted(words)
 
     # What is reached
 
@@ -247,6 +246,13 @@ def is_terminal(stream):
 def ascii_text(text):
     """Return a text with everything beyond ASCII written as escapes."""
     return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def pasted(words):
+    """Return words as a line to paste into a shell, with the interpreter and the path that work here."""
+    # Second lazy seam: a plain answer shows no line.
+    import shlex
+    return " ".join(map(shlex.quote, [sys.executable or "python3", DOOR] + words))
 
 
 def _monotonic(started):

@@ -11,6 +11,7 @@ from rebyte_wire.retry import is_passing, retry_after_seconds
 from rebyte_wire.sse import events
 
 EVENT_STREAM = "text/event-stream"
+BYTE_ORDER_MARK = "\ufeff"
 CHUNK_BYTES = 64 * 1024
 MAX_JSON_BYTES, MAX_ERROR_BYTES = 8 * 1024 * 1024, 64 * 1024
 MAX_MESSAGE_CHARS = 300
@@ -126,7 +127,8 @@ def read_json(answer, expected=dict, may_be_empty=False):
     if len(body) > MAX_JSON_BYTES:
         raise unreadable(answer, "it is larger than {} bytes".format(MAX_JSON_BYTES))
     try:
-        value = json.loads(body.decode("utf-8-sig"))
+        text = body.decode("utf-8")
+        value = json.loads(text[1:] if text[:1] == BYTE_ORDER_MARK else text)
     except RecursionError:
         raise unreadable(answer, "it is nested too deeply") from None
     except ValueError:
