@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import argparse
 
-from rebyte_commands.verbs import VERBS, module_of, nearest
+from rebyte_commands.verbs import VERBS, closing, module_of, nearest, opening
 from rebyte_wire.errors import InputError
 
 GLOBAL_FLAGS_WITH_VALUE = ("--base-url", "--api-key-file", "--field", "--max-wait")
@@ -20,8 +20,6 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self):
         """Return the help of a verb: examples, flags, exit codes, environment."""
-        # Only who asks for help pays for it.
-        from rebyte_commands.help import closing, opening
         usage, _, flags = super().format_help().partition("\n\n")
         return opening(self.prog, self.verb, self.summary, self.examples) + "\n" + flags + "\n" + closing(self.verb)
 

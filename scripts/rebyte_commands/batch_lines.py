@@ -6,10 +6,10 @@ import json
 import re
 import sys
 
-from rebyte_commands.attaching import attach, attach_skill, is_local_skill
+from rebyte_commands.files import attach, attach_skill, is_local_skill
 from rebyte_commands.starting import REPOSITORY
 from rebyte_flows.batch import Entry
-from rebyte_flows.reruns import check_name
+from rebyte_flows.rows import check_name
 from rebyte_flows.orders import Order
 from rebyte_wire.errors import InputError, RebyteError
 

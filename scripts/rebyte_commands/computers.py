@@ -5,7 +5,7 @@ from rebyte_commands.arguments import count
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.run import begin
 from rebyte_commands.starting import once_name
-from rebyte_flows.computers import how_it_stands, reason_of, wait_until_usable
+from rebyte_flows.waiting import how_it_stands, reason_of, wait_until_usable
 from rebyte_flows.orders import Order
 from rebyte_services import SECRET_FIELDS
 from rebyte_wire.errors import EXIT_TASK_FAILED, DeadlineReached, GuardRefused, InputError, NotFound, RouteMissing

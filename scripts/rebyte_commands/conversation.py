@@ -4,8 +4,7 @@ from __future__ import annotations
 from rebyte_commands.jobs import finish
 from rebyte_commands.run import begin
 from rebyte_commands.starting import add_prompt_flags, add_turn_flags, dry_run, once_name, read_prompt, turn_parts
-from rebyte_flows.asking import answer_body, open_question
-from rebyte_flows.result import shown
+from rebyte_flows.result import answer_body, open_question, shown
 from rebyte_flows.orders import Order
 from rebyte_wire.errors import EXIT_QUESTION, InputError, RequestRefused, RouteMissing
 

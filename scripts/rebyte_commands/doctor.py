@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from rebyte_flows.remedies import ask_for
 from rebyte_wire.addresses import origin_of
 from rebyte_wire.credentials import find_base, find_key
 from rebyte_wire.errors import AuthError, EXIT_DONE, RebyteError
@@ -79,6 +78,7 @@ def _shown(check):
 
 def _next(session, causes):
     """Return what to ask the human, once each, and the line that needs neither key nor network."""
+    from rebyte_flows.checkup import ask_for
     steps = []
     for cause in causes:
         ask = ask_for(cause.problem)

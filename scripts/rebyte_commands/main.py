@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import sys
 
-from rebyte_commands.stdout import silence_stdout
 from rebyte_commands.verbs import VERBS
 from rebyte_wire.errors import EXIT_CODES, EXIT_UNEXPECTED
 
@@ -42,6 +41,7 @@ def _print(text, code=0):
         sys.stdout.write(text)
         sys.stdout.flush()
     except (OSError, ValueError, AttributeError):
+        from rebyte_commands.output import silence_stdout
         silence_stdout()
         return EXIT_UNEXPECTED
     return code

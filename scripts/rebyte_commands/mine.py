@@ -4,10 +4,9 @@ from __future__ import annotations
 import re
 import time
 
-from rebyte_flows.asking import question_in_content
-from rebyte_flows.times import seconds_of
+from rebyte_flows.result import question_in_content
+from rebyte_wire.status import outcome_of, seconds_of
 from rebyte_wire.errors import EXIT_DONE, InputError, NotFound
-from rebyte_wire.status import outcome_of
 
 PAGE_ROWS = 100
 PAGES_AT_MOST = 10

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import unicodedata
 
 BUDGET_BYTES = 8_000
@@ -22,6 +24,15 @@ def harmless(text):
     """Make foreign text safe for a terminal: escapes, control characters and bidi marks become visible, lines stay lines."""
     return "".join(letter if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
                    else "\\u%04x" % ord(letter) if ord(letter) < 65536 else "\\U%08x" % ord(letter) for letter in text)
+
+
+def silence_stdout():
+    """Point stdout nowhere, so that the interpreter's last flush does not complain."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError:
+        pass
+    sys.stdout = None
 
 
 def without_signed(value):

@@ -5,8 +5,8 @@ import os
 
 from rebyte_commands.arguments import parse
 from rebyte_commands.interrupts import Interrupted, listen
+from rebyte_commands.output import silence_stdout
 from rebyte_commands.session import Session
-from rebyte_commands.stdout import silence_stdout
 from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, RebyteError, RouteMissing
 
 

@@ -20,7 +20,7 @@ def get(session, options):
     task = session.client.get_task(task_id)
     if session.form == "text" and not session.options.field and outcome_of(task.get("status")) is None:
         # Second lazy seam: JSON needs no look at the conversation.
-        from rebyte_flows.asking import question_in_content
+        from rebyte_flows.result import question_in_content
         asked = question_in_content(session.client, task_id, session.ledger.replies(task_id))
         if asked:
             task = dict(task, status="question", question=asked["text"], options=["%(n)d %(label)s" % option for option in asked["options"]],

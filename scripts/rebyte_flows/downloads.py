@@ -1,16 +1,148 @@
-"""Files home safely: hostile names refused, several at once, each checked for its length before it gets its name."""
+"""Files home safely: hostile names refused, several at once, each under its name only when it is whole."""
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
+import stat
+import unicodedata
 
-from rebyte_flows.landing import Landing, check_target, remove_stale
-from rebyte_flows.lanes import run_lanes
-from rebyte_flows.names import sort_names
+from rebyte_flows.state import lock_file
+from rebyte_flows.threads import run_lanes
 from rebyte_wire.errors import InputError, NetworkError, RebyteError, StorageRefused
 
+NAME_LIMIT_BYTES = 255
+DEVICES = frozenset(["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
+                    + [word + digit for word in ("com", "lpt") for digit in "123456789\u00b9\u00b2\u00b3"])
+SEPARATORS = frozenset("/\\:\u2044\u2215\u29f8\uff0f\uff3c")
+FILE_MODE = 0o644
+TEMPORARY = re.compile(r"\.rebyte-[0-9a-f]{16}\.part")
+NO_LINKS_HERE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 DOWNLOADS_AT_ONCE = 8
 PIECE_BYTES = 1 << 20
+
+
+def why_refused(name):
+    """Return why a name must not become a file, or None when it may."""
+    if not isinstance(name, str) or not name:
+        return "it is empty"
+    if name in (".", ".."):
+        return "it names a folder"
+    if any(letter in SEPARATORS for letter in name):
+        return "it holds a separator"
+    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") for letter in name):
+        return "it holds control or invisible characters"
+    if name[0] in "-~" or name[0].isspace():
+        return "it begins with a dash, a tilde or a blank"
+    if name[-1] == "." or name[-1].isspace():
+        return "it ends with a dot or a blank"
+    if any(letter in '<>"|?*' for letter in name):
+        return "it holds a character that some systems do not allow"
+    if name.split(".")[0].strip().casefold() in DEVICES:
+        return "it is the name of a device"
+    if len(name.encode("utf-8")) > NAME_LIMIT_BYTES:
+        return "it has more than %d bytes" % NAME_LIMIT_BYTES
+    return None
+
+
+def sort_names(names):
+    """Return (names that may be kept, {name: reason} for the others); of names that collide none is kept."""
+    refused, same = {}, {}
+    for name in names:
+        reason = why_refused(name)
+        if reason:
+            refused[name if isinstance(name, str) else repr(name)] = reason
+        else:
+            same.setdefault(_folded(name), []).append(name)
+    kept = []
+    for group in same.values():
+        if len(group) == 1:
+            kept += group
+        else:
+            for name in group:
+                refused[name] = "it collides with %d other%s" % (len(group) - 1, "" if len(group) == 2 else "s")
+    return kept, refused
+
+
+def _folded(name):
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+class Landing:
+    """A temporary file in a folder, locked while its run lives; finish() gives it its name, else it goes on exit."""
+
+    def __init__(self, folder):
+        """Open a new one; OSError when the disk says no."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        while True:
+            self.path = os.path.join(folder, ".rebyte-%s.part" % os.urandom(8).hex())
+            # Unbuffered: the pieces are large.
+            self.file = os.fdopen(os.open(self.path, flags, FILE_MODE), "wb", 0)
+            lock_file(self.file)
+            # Between its making and its lock another run may have taken it for a dead one's.
+            if os.path.exists(self.path):
+                return
+            self.file.close()
+
+    def __repr__(self):
+        return "Landing(%s)" % os.path.basename(self.path)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+        try:
+            os.unlink(self.path)
+        except OSError:
+            pass
+
+    def finish(self, path, force=False):
+        """Bring the bytes to the disk and give the file its name; see place()."""
+        os.fsync(self.file.fileno())
+        place(self.path, path, force)
+
+
+def place(temporary, path, force=False):
+    """Give a finished file its name without following a link and, unless `force`, without overwriting."""
+    check_target(path)
+    if force:
+        os.replace(temporary, path)
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise InputError("%s appeared while it was being downloaded" % path, hint="--force overwrites it")
+    except OSError as problem:
+        if problem.errno not in NO_LINKS_HERE:
+            raise
+        # Some file systems know no links.
+        os.replace(temporary, path)
+
+
+def check_target(path):
+    """Raise InputError when a link, a folder or anything but a plain file is in the way."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError("%s is there already and is no plain file" % path, hint="move it away or pass another --out")
+
+
+def remove_stale(folder):
+    """Remove the temporary files that killed runs left in a folder; those of living runs are locked and stay."""
+    for name in os.listdir(folder):
+        if TEMPORARY.fullmatch(name):
+            path = os.path.join(folder, name)
+            try:
+                check_target(path)
+                with open(path, "r+b") as file:
+                    if lock_file(file):
+                        os.unlink(path)
+            except (OSError, InputError):
+                pass
 
 
 def list_files(client, workspace_id):

@@ -5,13 +5,12 @@ import json
 import os
 import time
 
-from rebyte_flows.attachments import Attachment
+from rebyte_flows.uploads import Attachment
 from rebyte_flows.credit import credit_note
-from rebyte_flows.document import task_document
+from rebyte_flows.result import Reader, question_of, shown, task_document
 from rebyte_flows.downloads import bring_home, list_files, open_folder
 from rebyte_flows.ledger import open_ledger
 from rebyte_flows.orders import Order, wanted_name
-from rebyte_flows.result import Reader, question_of, shown
 from rebyte_flows.starts import Starter
 from rebyte_flows.state import find_state, open_private
 from rebyte_flows.stream import End, watch

@@ -11,7 +11,7 @@ import sys
 import zipfile
 from tempfile import TemporaryFile
 
-from rebyte_flows.attachments import FILE_LIMIT_BYTES, PIECE_BYTES, Attachment
+from rebyte_flows.uploads import FILE_LIMIT_BYTES, PIECE_BYTES, Attachment
 from rebyte_wire.errors import InputError
 
 # The earliest moment a zip can tell; times would make equal folders differ.

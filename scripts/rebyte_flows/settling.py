@@ -4,7 +4,7 @@ from __future__ import annotations
 import time
 
 from rebyte_flows.orders import digest_of_prompt, part_digest
-from rebyte_flows.times import seconds_of
+from rebyte_wire.status import seconds_of
 from rebyte_wire.errors import AuthError, LedgerUnwritable, NotFound, OutcomeUnknown, RebyteError, RouteMissing
 
 LOOKS_AFTER_SECONDS = (2, 10, 30)

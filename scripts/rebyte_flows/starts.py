@@ -4,10 +4,10 @@ from __future__ import annotations
 import threading
 import time
 
-from rebyte_flows import reruns
 from rebyte_flows.credit import credit_note, may_be_about_credit, name_credit
 from rebyte_flows.flight import Flight
 from rebyte_flows.orders import digest_of_prompt
+from rebyte_flows.rows import HOLD, SETTLE, START, check_same, next_move
 from rebyte_flows.settling import settle_row, still_unknown
 from rebyte_flows.uploads import Uploads
 from rebyte_wire.errors import (
@@ -77,23 +77,23 @@ class Starter:
         while True:
             row = self.ledger.earlier(order, name)
             if row is not None and name and not again:
-                reruns.check_same(row, order, name)
+                check_same(row, order, name)
             move = self.next_move(row, name, again)
-            if move == reruns.START:
+            if move == START:
                 started = self._send_or_settle(order, name, again)
                 if started is not None:
                     return started
-            elif move == reruns.HOLD:
+            elif move == HOLD:
                 self._wait_for_other(row)
-            elif move == reruns.SETTLE:
+            elif move == SETTLE:
                 return Started(self._settle(row), reused=True)
             else:
                 return Started(row, reused=True)
 
     def next_move(self, row, name=None, again=False):
-        """Return what `start` would do now, given the earlier row of its line (see reruns.next_move); sends nothing."""
+        """Return what `start` would do now, given the earlier row of its line (see rows.next_move); sends nothing."""
         held = row is not None and row.state == "intent" and self.ledger.is_held(row)
-        return reruns.next_move(row, named=bool(name), again=again, held=held, now=self.clock())
+        return next_move(row, named=bool(name), again=again, held=held, now=self.clock())
 
     def _send_or_settle(self, order, name, again):
         """Send; an unknown outcome is looked into at once. None when another run was faster."""
@@ -196,7 +196,6 @@ class Starter:
             problem.details = dict(problem.details or {}, row=claim.number)
         return outcome
 
-
     def _credit_note(self):
         """Ask once for all starts of this command how credit stands."""
         if self._credit is None:
@@ -227,7 +226,7 @@ class _Claim:
         self.flying = True
         number = starter.ledger.claim(
             self.order, self.name, prompt_digest=self.prompt_digest, known=self.known,
-            may_start=lambda row: starter.next_move(row, self.name, self.again) == reruns.START,
+            may_start=lambda row: starter.next_move(row, self.name, self.again) == START,
             limits=lambda count: starter.guards.check(count, self.order.kind))
         if number is None:
             raise _Taken()

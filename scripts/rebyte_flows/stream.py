@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 
-from rebyte_flows.pump import CUT, ENDED, QUIET, Pump
+from rebyte_flows.threads import CUT, ENDED, QUIET, Pump
 from rebyte_flows.sightings import Sightings
 from rebyte_wire.errors import AuthError, DeadlineReached, NetworkError, NotFound, RebyteError, RouteMissing
 from rebyte_wire.sse import Decoder

@@ -1,11 +1,10 @@
-"""Any or all of many tasks, in one process, within a budget of requests."""
+"""Waiting for any or all of many tasks, and for an agent computer, in slices of time."""
 from __future__ import annotations
 
 import time
 from collections import deque
 
-from rebyte_flows.asking import question_in, read_content
-from rebyte_flows.result import response_in
+from rebyte_flows.result import question_in, read_content, response_in
 from rebyte_wire.errors import AuthError, DeadlineReached, NotFound, RebyteError
 from rebyte_wire.status import outcome_of
 
@@ -17,6 +16,7 @@ LOOK_INSIDE_EVERY_VISITS = 2
 LIST_ROWS = 100
 MISSES_AT_MOST = 2
 FAILURES_AT_MOST = 12
+COMPUTER_POLL_SECONDS = 2.0
 ANSWER_KEPT_CHARACTERS = 8_000
 
 
@@ -154,3 +154,41 @@ class _Waiting:
     def _check_deadline(self):
         if self.client.deadline.expired:
             raise DeadlineReached("the time is over and %d of the tasks still run" % len(self.turn), hint="type the same line again")
+
+
+def how_it_stands(computer):
+    """Return ready, error or provisioning: an error counts first, and a sandbox id counts as ready."""
+    if computer.get("status") == "error":
+        return "error"
+    return "ready" if computer.get("status") == "ready" or computer.get("sandboxId") else "provisioning"
+
+
+def reason_of(computer):
+    """Return why a computer could not be provisioned, in the service's words."""
+    return str(computer.get("provisionError") or "the service gives no reason")
+
+
+def wait_until_usable(client, computer_id, *, sleep=time.sleep, on_look=None):
+    """Ask until a computer is ready, has a sandbox id, or is in error, and return it; raises DeadlineReached.
+
+    Single failures are forgiven; a refused key and a computer that is not there are not.
+    """
+    failures = 0
+    while True:
+        try:
+            computer, failures = client.get_computer(computer_id), 0
+        except (AuthError, DeadlineReached, NotFound):
+            raise
+        except RebyteError:
+            failures += 1
+            if failures > FAILURES_AT_MOST:
+                raise
+            computer = {}
+        if how_it_stands(computer) != "provisioning":
+            return computer
+        if on_look:
+            on_look(computer)
+        left = client.deadline.left()
+        if left is not None and left <= COMPUTER_POLL_SECONDS:
+            raise DeadlineReached("the computer is still being provisioned", hint="type the same line again to go on waiting")
+        sleep(COMPUTER_POLL_SECONDS)

@@ -3,14 +3,13 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from rebyte_local import checks
+from rebyte_local import answers
 from rebyte_local.answers import Answer, FileAnswer, StorageRefusal, invalid, json_answer, no_content, not_found
 from rebyte_local.faults import HOSTILE_BYTES, HOSTILE_NAMES
 from rebyte_local.files import receive
-from rebyte_local.multipart import read_parts
-from rebyte_local.shelves import TooLarge, artifact_type
-from rebyte_local.signing import ARTIFACT_UPLOAD_SECONDS, DOWNLOAD_SECONDS
-from rebyte_local.timestamps import MICROSECONDS, short_form
+from rebyte_local.bodies import read_parts
+from rebyte_local.shelves import ARTIFACT_UPLOAD_SECONDS, DOWNLOAD_SECONDS, TooLarge, artifact_type
+from rebyte_local.store import MICROSECONDS, short_form
 
 PARTS_LIMIT = 10
 PART_LIMIT_BYTES = 10 * 1024 * 1024
@@ -20,7 +19,7 @@ UNTYPED = "application/octet-stream"
 
 
 def _check_artifact_name(name):
-    checks.check_filename(name, "name")
+    answers.check_filename(name, "name")
     if artifact_type(name) is None:
         raise invalid("File type not allowed: %s" % name)
     return name
@@ -96,12 +95,12 @@ def request_uploads(service, request):
         raise invalid("files must be a list of objects with a name")
     if len(files) > UPLOADS_LIMIT:
         raise invalid("at most %d files at once" % UPLOADS_LIMIT)
-    answers = []
+    slots = []
     for file in files:
-        name, content_type = _check_artifact_name(file.get("name")), checks.check_content_type(file.get("contentType"))
+        name, content_type = _check_artifact_name(file.get("name")), answers.check_content_type(file.get("contentType"))
         url, expires = service.sign("PUT", ["artifacts", workspace, name], ARTIFACT_UPLOAD_SECONDS, content_type)
-        answers.append({"name": name, "uploadUrl": url, "expiresAt": short_form(expires * MICROSECONDS)})
-    return json_answer(200, {"files": answers})
+        slots.append({"name": name, "uploadUrl": url, "expiresAt": short_form(expires * MICROSECONDS)})
+    return json_answer(200, {"files": slots})
 
 
 def delete_artifact(service, request):

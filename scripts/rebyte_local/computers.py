@@ -1,7 +1,7 @@
 """Routes of computers: create, list, get, update, delete."""
 from __future__ import annotations
 
-from rebyte_local import checks
+from rebyte_local import answers
 from rebyte_local.answers import invalid, json_answer, no_content, not_found
 
 NAME_LIMIT_CHARS, ICON_LIMIT_CHARS = 200, 50
@@ -11,14 +11,14 @@ INSTRUCTIONS_LIMIT_CHARS = 100000
 def create_computer(service, request):
     """POST /agent-computers -> 201 at once, while it is still provisioned."""
     body = request.body.json_object()
-    name, icon = checks.check_text(body, "name", NAME_LIMIT_CHARS), checks.check_text(body, "icon", ICON_LIMIT_CHARS)
+    name, icon = answers.check_text(body, "name", NAME_LIMIT_CHARS), answers.check_text(body, "icon", ICON_LIMIT_CHARS)
     service.purse.pay_start()
     return json_answer(201, service.fleet.show(service.fleet.add(name, icon), service.origin))
 
 
 def list_computers(service, request):
     """GET /agent-computers?limit&offset, newest first."""
-    limit, offset = checks.check_page(request.query)
+    limit, offset = answers.check_page(request.query)
     computers, total = service.fleet.page(limit, offset)
     return json_answer(200, {"data": [service.fleet.show(computer, service.origin) for computer in computers],
                              "total": total, "limit": limit, "offset": offset})
@@ -52,7 +52,7 @@ def delete_computer(service, request):
 
 def _find(service, request):
     computer_id = request.params[0].lower()
-    computer = service.fleet.find(computer_id) if checks.is_uuid(computer_id) else None
+    computer = service.fleet.find(computer_id) if answers.is_uuid(computer_id) else None
     if computer is None:
         raise not_found("Agent computer")
     return computer

@@ -1,11 +1,14 @@
-"""What is done with a prompt: its fences run by the rehearsal, or all of it given to an agent program."""
+"""What is done with a prompt: its fences that ask for it run by the rehearsal, or all of it given to an agent program."""
 from __future__ import annotations
 
 import os
+import re
 import sys
+import threading
 
-from rebyte_local import fences
-
+OPENING = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*([^`\r]*?)[ \t]*\r?")
+RUNNABLE = {"python run": "python", "bash run": "bash", "sh run": "sh", "ask run": "ask"}
+CODE_PATH = re.compile(r"(?<![\w.\-/~$}])/code(?=/|[\s\"'`);:&|,]|$)")
 ANSWER_LIMIT_CHARS = 1024 * 1024
 ASK_VIEW = "ask_user_question"
 OUTPUT_LIMIT_CHARS = 64 * 1024  # of a tool_result
@@ -14,6 +17,74 @@ NOTHING_TO_RUN = ("This was a rehearsal on the local server: no model read the p
                   "`python run`, `bash run` or `sh run`, so there was nothing to run.")
 PROGRAMS = {"python": ("fence-%d.py", lambda path: [sys.executable, "-u", path]),
             "bash": ("fence-%d.sh", lambda path: ["bash", path]), "sh": ("fence-%d.sh", lambda path: ["sh", path])}
+
+
+def find_steps(prompt):
+    """[(kind, text)] in order, kind one of python, bash, sh, ask; a fence inside a longer fence is its content."""
+    steps = []
+    fence = kind = None
+    lines = []
+    for line in prompt.split("\n"):
+        if fence is None:
+            opening = OPENING.fullmatch(line)
+            if opening:
+                fence, kind, lines = opening.group(1), RUNNABLE.get(opening.group(2).strip()), []
+        elif _closes(line, fence):
+            if kind:
+                steps.append((kind, "\n".join(lines) + "\n"))
+            fence = None
+        else:
+            lines.append(line[:-1] if line.endswith("\r") else line)
+    return steps  # a fence that never closes was cut off somewhere: it is not run
+
+
+def _closes(line, fence):
+    text = line.strip()
+    return len(text) >= len(fence) and not text.strip(fence[0]) and len(line) - len(line.lstrip(" ")) < 4
+
+
+def place_code(text, workspace):
+    """The text with /code, the folder of the real machine, read as the workspace."""
+    return CODE_PATH.sub(lambda match: workspace, text)
+
+
+def read_question(text):
+    """(question, [option labels]) of an ask fence."""
+    question, options = [], []
+    for line in text.strip().split("\n"):
+        if line.startswith("- "):
+            options.append(line[2:].strip())
+        elif not options:
+            question.append(line)
+    return "\n".join(question).strip() or "What now?", options
+
+
+class Question:
+    """A question that waits for its answer; the first answer counts."""
+
+    def __init__(self, action_id, text, options):
+        self.action_id = action_id
+        self.message_id = "message-%d" % action_id
+        self.text = text
+        self.options = options
+        self._answer = None
+        self._settled = threading.Event()
+
+    def __repr__(self):
+        return "Question(%r, settled=%r)" % (self.text, self._settled.is_set())
+
+    def settle(self, answer):
+        """Give the answer, None to give up; False when it was settled before."""
+        if self._settled.is_set():
+            return False
+        self._answer = answer
+        self._settled.set()
+        return True
+
+    def wait(self):
+        """Block until settled; gives the answer or None."""
+        self._settled.wait()
+        return self._answer
 
 
 def run_agent(run, agent):
@@ -32,7 +103,7 @@ def run_agent(run, agent):
 
 def rehearse(run):
     """Run the fences that ask for it, in order; gives (succeeded, answer)."""
-    steps = fences.find_steps(run.prompt["text"])
+    steps = find_steps(run.prompt["text"])
     if steps:
         run.emit("text", content=ACKNOWLEDGEMENT)
     said = []
@@ -55,14 +126,14 @@ def _ask(run, text):
     if computer and ASK_VIEW in computer["off"]:
         run.emit("text", content="Not asked: the view %s of this computer is off." % ASK_VIEW)
     else:
-        run.ask(*fences.read_question(text))
+        run.ask(*read_question(text))
 
 
 def _run_fence(run, number, kind, text):
     pattern, command = PROGRAMS[kind]
     path = os.path.join(run.scratch, pattern % number)
     if not run.service.has_real_code:
-        text = fences.place_code(text, run.path)
+        text = place_code(text, run.path)
     with open(path, "w", encoding="utf-8", errors="replace") as file:
         file.write(text)
     tool = "fence-%d" % number

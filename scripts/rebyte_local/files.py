@@ -1,10 +1,9 @@
 """Routes of files: a slot with a signed address, and the storage behind that address."""
 from __future__ import annotations
 
-from rebyte_local import checks
+from rebyte_local import answers
 from rebyte_local.answers import Answer, StorageRefusal, json_answer
-from rebyte_local.shelves import TooLarge
-from rebyte_local.signing import FILE_UPLOAD_SECONDS
+from rebyte_local.shelves import FILE_UPLOAD_SECONDS, TooLarge
 
 FILE_LIMIT_BYTES = 52428800
 
@@ -12,8 +11,8 @@ FILE_LIMIT_BYTES = 52428800
 def create_upload(service, request):
     """POST /files -> 201 with a signed address for one hour."""
     body = request.body.json_object()
-    filename = checks.check_filename(body.get("filename"))
-    content_type = checks.check_content_type(body.get("contentType"))
+    filename = answers.check_filename(body.get("filename"))
+    content_type = answers.check_content_type(body.get("contentType"))
     file_id = service.shelves.add_file(filename, content_type)
     url, _ = service.sign("PUT", ["files", file_id, filename], FILE_UPLOAD_SECONDS, content_type)
     return json_answer(201, {"id": file_id, "filename": filename, "uploadUrl": url, "maxFileSize": FILE_LIMIT_BYTES})

@@ -9,7 +9,7 @@ import threading
 import uuid
 from urllib.parse import urlsplit
 
-from rebyte_local.timestamps import long_form, now_us
+from rebyte_local.store import long_form, now_us
 
 EVENTS = ("task.created", "task.running", "task.completed", "task.failed", "task.canceled")
 HOOKS_MOST = 3

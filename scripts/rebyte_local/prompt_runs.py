@@ -5,10 +5,9 @@ import os
 import shutil
 import threading
 
-from rebyte_local.executors import ANSWER_LIMIT_CHARS, OUTPUT_LIMIT_CHARS, rehearse, run_agent
+from rebyte_local.executors import ANSWER_LIMIT_CHARS, OUTPUT_LIMIT_CHARS, Question, rehearse, run_agent
 from rebyte_local.faults import HOSTILE_TEXT
 from rebyte_local.processes import Process, Tail, birth_of
-from rebyte_local.questions import Question
 from rebyte_local.workspaces import GIT_SECONDS, SetupFailed
 
 PLACES = {"answer-in-result": "result", "answer-in-final": "final", "answer-in-content": "response"}

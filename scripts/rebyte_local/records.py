@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import uuid
 
-from rebyte_local.timestamps import now_us
+from rebyte_local.store import now_us
 
 OPEN = ("pending", "running")
 TITLE_CHARS = 80

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from rebyte_local import artifacts, computers, credits, files, pages, streams, tasks, webhooks
 from rebyte_local.answers import Answer, ConnectionCut, Refusal, json_answer
-from rebyte_local.signing import KEY_HEADERS
+from rebyte_local.shelves import KEY_HEADERS
 
 ROUTES = (
     ("GET", "/health", lambda service, request: json_answer(200, {"status": "ok", "service": "rebyte-local"})),

@@ -13,10 +13,9 @@ import threading
 import time
 from http.server import ThreadingHTTPServer
 
-from rebyte_local.handler import Handler
-from rebyte_local.request_log import RequestLog
+from rebyte_local.handler import Handler, RequestLog
 from rebyte_local.service import Service
-from rebyte_local.timestamps import now_us, short_form
+from rebyte_local.store import now_us, short_form
 
 BACKLOG = 1024
 JOIN_SECONDS = 5.0

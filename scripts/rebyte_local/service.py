@@ -6,19 +6,15 @@ import secrets
 import shlex
 import threading
 
-from rebyte_local.answers import invalid, not_found
-from rebyte_local.checks import is_uuid
+from rebyte_local.answers import invalid, is_uuid, not_found
 from rebyte_local.faults import HOSTILE_TEXT, Faults
-from rebyte_local.fleet import Fleet
+from rebyte_local.holdings import Fleet, Purse
 from rebyte_local.hooks import Hooks
-from rebyte_local.purse import Purse
 from rebyte_local.records import OPEN, Records
 from rebyte_local.runner import Runner
-from rebyte_local.shelves import Shelves
-from rebyte_local.signing import Signer
-from rebyte_local.store import Store
+from rebyte_local.shelves import Shelves, Signer
+from rebyte_local.store import MICROSECONDS, Store, long_form, now_us
 from rebyte_local.timelines import Timelines
-from rebyte_local.timestamps import MICROSECONDS, long_form, now_us
 from rebyte_local.workspaces import Workspaces
 
 REAL_CODE = "/code"

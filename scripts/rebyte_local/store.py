@@ -1,10 +1,12 @@
-"""State in SQLite: one connection, one lock, committed before anything is answered."""
+"""State in SQLite: one connection, one lock, committed before anything is answered; and times as the service writes them."""
 from __future__ import annotations
 
 import os
 import sqlite3
 import threading
+import time
 
+MICROSECONDS = 1000000
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS workspaces(id TEXT PRIMARY KEY, created INTEGER NOT NULL);
@@ -25,6 +27,27 @@ CREATE TABLE IF NOT EXISTS webhooks(number INTEGER PRIMARY KEY AUTOINCREMENT, id
   facts TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS processes(pid INTEGER PRIMARY KEY, born TEXT NOT NULL);
 """
+
+
+def now_us():
+    """The present, in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def _seconds_text(moment_us):
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment_us // MICROSECONDS))
+
+
+def short_form(moment_us):
+    """The form of create's answer: 2026-01-28T12:00:00.000Z."""
+    return "%s.%03dZ" % (_seconds_text(moment_us), moment_us % MICROSECONDS // 1000)
+
+
+def long_form(moment_us):
+    """The form of everything read later: 2026-01-28T12:00:00.000000+00:00, or None."""
+    if moment_us is None:
+        return None
+    return "%s.%06d+00:00" % (_seconds_text(moment_us), moment_us % MICROSECONDS)
 
 
 class Store:

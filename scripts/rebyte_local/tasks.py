@@ -1,19 +1,19 @@
 """Routes of tasks: create, list, get, follow up, cancel, answer, share, delete."""
 from __future__ import annotations
 
-from rebyte_local import checks
+from rebyte_local import answers
 from rebyte_local.answers import Refusal, invalid, json_answer, no_content, not_found
-from rebyte_local.timestamps import long_form, short_form
+from rebyte_local.store import long_form, short_form
 
 
 def create_task(service, request):
     """POST /tasks -> 201; blocks until the workspace exists."""
     body = request.body.json_object()
-    prompt = checks.check_prompt(body)
-    executor, model = checks.check_executor(body), checks.check_text(body, "model", 100)
-    workspace = checks.check_workspace_id(body)
+    prompt = answers.check_prompt(body)
+    executor, model = answers.check_executor(body), answers.check_text(body, "model", 100)
+    workspace = answers.check_workspace_id(body)
     setup = _read_setup(service, body)
-    setup["repository"], setup["branch"] = checks.check_repository(body)
+    setup["repository"], setup["branch"] = answers.check_repository(body)
     if workspace is not None and not service.records.workspace_exists(workspace):
         raise not_found("Workspace")
     _check_computer(service, workspace)
@@ -35,9 +35,9 @@ def _check_computer(service, workspace):
 
 
 def _read_setup(service, body):
-    files = checks.check_file_references(body)
+    files = answers.check_file_references(body)
     service.check_files(files)
-    return {"files": files, "skills": checks.check_skills(body)}
+    return {"files": files, "skills": answers.check_skills(body)}
 
 
 def _url(service, task):
@@ -58,7 +58,7 @@ def _show(service, task, completed):
 
 def list_tasks(service, request):
     """GET /tasks?limit&offset, newest first; items have neither status nor workspaceId."""
-    limit, offset = checks.check_page(request.query)
+    limit, offset = answers.check_page(request.query)
     tasks, total = service.records.tasks(limit, offset)
     ends = service.records.ends([task["id"] for task in tasks])
     data = [_marked(task, _show(service, task, ends[task["id"]][1])) for task in tasks]
@@ -79,7 +79,7 @@ def follow_up(service, request):
     """POST /tasks/:id/prompts -> 201; runs after the task's earlier prompts."""
     task = service.find_task(request)
     body = request.body.json_object()
-    prompt = checks.check_prompt(body)
+    prompt = answers.check_prompt(body)
     setup = _read_setup(service, body)
     service.purse.pay_start()
     record = service.begin_prompt(task["id"], prompt, setup)
@@ -97,8 +97,8 @@ def set_visibility(service, request):
     """PATCH /tasks/:id/visibility"""
     task = service.find_task(request)
     visibility = request.body.json_object().get("visibility")
-    if visibility not in checks.VISIBILITIES:
-        raise invalid("visibility must be one of %s" % ", ".join(checks.VISIBILITIES))
+    if visibility not in answers.VISIBILITIES:
+        raise invalid("visibility must be one of %s" % ", ".join(answers.VISIBILITIES))
     service.records.set_visibility(task["id"], visibility)
     answer = {"visibility": visibility}
     if visibility == "public":
@@ -118,12 +118,12 @@ def answer_question(service, request):
     """POST /tasks/:id/answer (undocumented); 409 when nothing waits for this answer."""
     task = service.find_task(request)
     body = request.body.json_object()
-    answers = body.get("answers", [body])
-    if not isinstance(answers, list) or not answers or not all(isinstance(a, dict) for a in answers):
+    replies = body.get("answers", [body])
+    if not isinstance(replies, list) or not replies or not all(isinstance(a, dict) for a in replies):
         raise invalid("answers must be a list of objects")
     run = service.runner.find(task["id"])
     question = run.question if run else None
-    for given in answers:
+    for given in replies:
         if question and str(given.get("messageId")) == question.message_id \
                 and str(given.get("actionId")) == str(question.action_id):
             if question.settle(_read_answer(question, given.get("answer"))):

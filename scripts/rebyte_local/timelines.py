@@ -5,7 +5,7 @@ import json
 import os
 import threading
 
-from rebyte_local.timestamps import now_us, short_form
+from rebyte_local.store import now_us, short_form
 
 BLOCK_BYTES = 256 * 1024
 TOTAL_LIMIT_BYTES = 128 * 1024 * 1024  # of one prompt's events; output beyond it is counted and dropped

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from rebyte_local import checks
+from rebyte_local import answers
 from rebyte_local.answers import Refusal, invalid, json_answer, no_content, not_found
 from rebyte_local.hooks import EVENTS, HOOKS_MOST, is_here
 
@@ -25,8 +25,8 @@ def create_webhook(service, request):
     """POST /webhooks -> 201; the same address again gives the one that is there, as documented."""
     body = request.body.json_object()
     url, events = _check_url(body.get("url")), _check_events(body.get("events"))
-    description = checks.check_text(body, "description", TEXT_LIMIT_CHARS)
-    secret = checks.check_text(body, "secret", TEXT_LIMIT_CHARS)
+    description = answers.check_text(body, "description", TEXT_LIMIT_CHARS)
+    secret = answers.check_text(body, "secret", TEXT_LIMIT_CHARS)
     if secret is not None and not all(32 <= ord(letter) < 127 for letter in secret):
         raise invalid("secret must be printable ASCII: it travels in a header")
     known = [hook for hook in service.hooks.all() if hook["url"] == url]
@@ -85,7 +85,7 @@ def _check_events(events):
 
 def _find(service, request):
     hook_id = request.params[0].lower()
-    hook = service.hooks.find(hook_id) if checks.is_uuid(hook_id) else None
+    hook = service.hooks.find(hook_id) if answers.is_uuid(hook_id) else None
     if hook is None:
         raise not_found("Webhook")
     return hook

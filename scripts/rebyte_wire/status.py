@@ -1,11 +1,15 @@
-"""The one place that reads the service's words for how a task or prompt stands."""
+"""The one place that reads the service's words: how a task or prompt stands, and when."""
 from __future__ import annotations
+
+import re
+from calendar import timegm
 
 OUTCOMES = {
     "completed": "completed", "succeeded": "completed", "success": "completed", "done": "completed",
     "failed": "failed", "error": "failed",
     "canceled": "canceled", "cancelled": "canceled",
 }
+FORM = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d+)?\s*(Z|[+-]\d\d:?\d\d)?$")
 
 
 def outcome_of(word) -> str | None:
@@ -16,3 +20,22 @@ def outcome_of(word) -> str | None:
 def task_status(task: dict) -> str:
     """Return completed, failed, canceled or running for a task as the service describes it."""
     return outcome_of(task.get("status")) or "running"
+
+
+def seconds_of(text):
+    """Return the moment a text such as 2026-01-28T12:00:00.000Z or ...+00:00 names, or None; without a zone it is UTC."""
+    match = FORM.match(text.strip()) if isinstance(text, str) else None
+    if not match:
+        return None
+    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    if not (1970 <= year <= 9998 and 1 <= month <= 12 and 1 <= day <= 31):
+        return None
+    moment = timegm((year, month, day, hour, minute, second))
+    return moment + float(match.group(7) or 0) - _zone_seconds(match.group(8))
+
+
+def _zone_seconds(zone):
+    if not zone or zone == "Z":
+        return 0
+    digits = zone[1:].replace(":", "")
+    return (1 if zone[0] == "+" else -1) * (int(digits[:2]) * 3600 + int(digits[2:]) * 60)

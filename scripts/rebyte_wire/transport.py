@@ -8,11 +8,10 @@ from urllib.parse import urlencode
 
 from rebyte_wire import redirects, retry
 from rebyte_wire.addresses import check_signed, is_loopback, origin_of
-from rebyte_wire.answers import (EVENT_STREAM, EventStream, check_encoding, check_stream, failure_of, read_json,
+from rebyte_wire.answers import (EVENT_STREAM, Answer, EventStream, check_encoding, check_stream, failure_of, read_json,
                                  storage_failure_of)
-from rebyte_wire.calls import Call
+from rebyte_wire.calls import Call, Deadline
 from rebyte_wire.connections import Connections
-from rebyte_wire.deadlines import Deadline
 from rebyte_wire.errors import InputError, OutcomeUnknown, RebyteError
 
 VERSION = "0.1.0"
@@ -71,7 +70,7 @@ class Transport:
     # Building the request...
 
     def _api_call(self, method, path, query=None, body=None, content_type=None, accept="application/json",
-                  base=None, **more) -> Call:
+                  base=None, answer_type=Answer, **more) -> Call:
         """Describe a call to the API itself, with the key."""
         headers = {"User-Agent": USER_AGENT, "Accept": accept, redirects.KEY_HEADER: self._key}
         if isinstance(body, (dict, list)):
@@ -82,12 +81,13 @@ class Transport:
             headers["Content-Length"] = "0"
         query = urlencode({name: value for name, value in (query or {}).items() if value is not None})
         return Call(method, (base or self.base_url) + path + ("?" + query if query else ""), headers, body, deadline=self.deadline,
-                    paid=retry.is_paid(method, path), repeatable=retry.is_repeatable(method, path), **more)
+                    paid=retry.is_paid(method, path), repeatable=retry.is_repeatable(method, path), answer_type=answer_type, **more)
 
     def _signed_call(self, method, url, headers, body=None) -> Call:
         """Describe a call to a signed address, which must be public if the API is."""
         check_signed(url, self.is_loopback)
-        return Call(method, url, headers, body, deadline=self.deadline, repeatable=True, public_only=not self.is_loopback)
+        return Call(method, url, headers, body, deadline=self.deadline, repeatable=True, public_only=not self.is_loopback,
+                    answer_type=Answer)
 
     # Sending it...
 

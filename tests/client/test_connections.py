@@ -9,7 +9,7 @@ import time
 import pytest
 from scripted_server import Server, answer, chunked, reset, say_and_close
 
-from rebyte_wire.deadlines import Deadline
+from rebyte_wire.calls import Deadline
 from rebyte_wire.errors import AnswerUnreadable, DeadlineReached, NetworkError, OutcomeUnknown
 
 TASK = answer(200, {"id": "t"})

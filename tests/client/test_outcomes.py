@@ -6,7 +6,7 @@ import socket
 import pytest
 from scripted_server import Server, answer, chunked, reset, say_and_close
 
-from rebyte_wire.deadlines import Deadline
+from rebyte_wire.calls import Deadline
 from rebyte_wire.errors import (AuthError, GuardRefused, NetworkError, OutcomeUnknown, RateLimited, RebyteError,
                                 RequestRefused, RouteMissing, ServerError)
 

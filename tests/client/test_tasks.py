@@ -11,7 +11,7 @@ from scripted_server import Server, answer
 
 import rebyte_client
 from rebyte_client import RebyteClient
-from rebyte_wire.deadlines import Deadline
+from rebyte_wire.calls import Deadline
 from rebyte_wire.errors import AuthError, DeadlineReached, InputError
 
 TASK = answer(200, {"id": "t", "promptId": "p", "data": []})

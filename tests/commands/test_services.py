@@ -22,8 +22,8 @@ def posts(server, path):
 @pytest.fixture
 def quick(monkeypatch):
     """Look ten times as often as usual."""
-    from rebyte_flows import computers
-    monkeypatch.setattr(computers, "POLL_SECONDS", 0.2)
+    from rebyte_flows import waiting
+    monkeypatch.setattr(waiting, "COMPUTER_POLL_SECONDS", 0.2)
 
 
 def test_a_computer_is_created_awaited_used_and_deleted(rebyte, server, quick):
@@ -189,8 +189,8 @@ def test_a_fourth_webhook_is_refused_by_the_service(rebyte):
 
 
 def spend(server, left):
-    from rebyte_local import purse
-    server._service.store.remember(purse.BALANCE, left)
+    from rebyte_local import holdings
+    server._service.store.remember(holdings.BALANCE, left)
 
 
 def test_credits_are_told_and_low_ones_with_a_warning(rebyte, server):

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import pytest
 
-from rebyte_flows.computers import FAILURES_AT_MOST, reason_of, wait_until_usable
+from rebyte_flows.waiting import FAILURES_AT_MOST, reason_of, wait_until_usable
 from rebyte_flows.credit import credits_left, note_of
-from rebyte_wire.deadlines import Deadline
+from rebyte_wire.calls import Deadline
 from rebyte_wire.errors import AuthError, DeadlineReached, NotFound, ServerError
 
 WAITING = {"id": "c", "status": "provisioning", "sandboxId": None}

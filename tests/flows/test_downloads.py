@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from rebyte_client import RebyteClient
-from rebyte_flows import downloads, landing
-from rebyte_flows.downloads import bring_home
-from rebyte_flows.names import why_refused
+from rebyte_flows import downloads
+from rebyte_flows.downloads import bring_home, why_refused
 from rebyte_flows.state import lock_file
 from rebyte_wire.errors import DeadlineReached, NetworkError, NotFound, StorageRefused
 
@@ -219,8 +218,8 @@ def test_temporary_files_of_dead_runs_go_and_those_of_living_ones_stay(tmp_path)
     dead, other = tmp_path / (".rebyte-%s.part" % ("a" * 16)), tmp_path / ".rebyte-mine.part"
     for path in (dead, other):
         path.write_text("half")
-    with landing.Landing(str(tmp_path)) as living:
-        landing.remove_stale(str(tmp_path))
+    with downloads.Landing(str(tmp_path)) as living:
+        downloads.remove_stale(str(tmp_path))
         assert not dead.exists() and other.exists() and os.path.exists(living.path)
     assert not os.path.exists(living.path)
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from rebyte_flows.rows import foreign_row
-from rebyte_flows.reruns import HOLD, RESUME, REUSE, SETTLE, START, next_move
+from rebyte_flows.rows import HOLD, RESUME, REUSE, SETTLE, START, foreign_row, next_move
 
 NOW = 1_000_000.0
 MINUTE, HOUR = 60, 3600

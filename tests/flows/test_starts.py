@@ -121,7 +121,7 @@ def test_a_follow_up_whose_answer_was_lost_is_found_by_its_prompt_id(server, cli
 
 
 def test_equal_files_go_up_once(server, client, book, tmp_path):
-    from rebyte_flows.attachments import Attachment
+    from rebyte_flows.uploads import Attachment
     (tmp_path / "a.csv").write_text("1")
     starter = Starter(client, book)
     for n in range(3):

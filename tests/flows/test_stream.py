@@ -5,10 +5,9 @@ import json
 
 import pytest
 
-from rebyte_flows.asking import answer_body
-from rebyte_flows.result import Reader, question_of
+from rebyte_flows.result import Reader, answer_body, question_of
 from rebyte_flows.stream import End, watch
-from rebyte_wire.deadlines import Deadline
+from rebyte_wire.calls import Deadline
 from rebyte_wire.errors import AuthError, DeadlineReached, InputError, NetworkError, NotFound, RouteMissing
 
 

@@ -9,12 +9,11 @@ import zipfile
 
 import pytest
 
-from rebyte_flows import puts
-from rebyte_flows.attachments import Attachment
-from rebyte_flows.lanes import run_lanes
+from rebyte_flows import uploads as puts
+from rebyte_flows.uploads import Attachment, Uploads
+from rebyte_flows.threads import run_lanes
 from rebyte_flows.orders import Order
 from rebyte_flows.packing import LocalSkill, Packed, Stream
-from rebyte_flows.uploads import Uploads
 from rebyte_wire.errors import AuthError, InputError, StorageRefused
 
 
@@ -64,7 +63,7 @@ def test_the_same_content_goes_up_once_and_other_content_of_the_name_again(write
 
 def test_only_files_of_one_name_and_size_are_read_to_compare_them(write, monkeypatch):
     read = []
-    monkeypatch.setattr("rebyte_flows.attachments.digest_of", lambda file: read.append(file.name) or file.read().decode())
+    monkeypatch.setattr("rebyte_flows.uploads.digest_of", lambda file: read.append(file.name) or file.read().decode())
     items = [Attachment(write("a/x.csv")), Attachment(write("b/x.csv", b"longer")), Attachment(write("y.csv"))]
     Uploads(Service()).send(items)
     assert read == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from rebyte_flows.waiting import wait
-from rebyte_wire.deadlines import Deadline
+from rebyte_wire.calls import Deadline
 from rebyte_wire.errors import AuthError, DeadlineReached, NotFound, ServerError
 
 

@@ -9,9 +9,8 @@ import json
 import re
 
 from rebyte_client import RebyteClient
-from rebyte_flows.times import seconds_of
+from rebyte_wire.status import outcome_of, seconds_of
 from rebyte_wire.errors import AuthError, NotFound, RebyteError, RequestRefused, RouteMissing
-from rebyte_wire.status import outcome_of
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 SHORT_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

@@ -1,7 +1,7 @@
 """Credits of the local server: each start and each further minute costs one, and without any nothing starts."""
 from __future__ import annotations
 
-from rebyte_local.purse import Purse
+from rebyte_local.holdings import Purse
 from rebyte_local.store import Store
 
 

@@ -3,12 +3,11 @@ from __future__ import annotations
 
 import pytest
 
-from rebyte_local.fences import find_steps, place_code, read_question
+from rebyte_local.executors import find_steps, place_code, read_question
 from rebyte_local.processes import LINE_LIMIT_BYTES, LineCutter
 from rebyte_local.records import Records, derive_end
 from rebyte_local.shelves import TYPES, artifact_type
-from rebyte_local.store import Store
-from rebyte_local.timestamps import long_form, short_form
+from rebyte_local.store import Store, long_form, short_form
 from rebyte_local.workspaces import fit_name
 
 ALLOWED = (".pdf, .doc, .docx, .xls, .xlsx, .ppt, .pptx, .csv, .tsv, .rtf, .epub, .html, .htm, .zip, .gz, .tar, .tgz, "

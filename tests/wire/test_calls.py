@@ -1,8 +1,7 @@
 """How far a call got, and how much time it has."""
 from __future__ import annotations
 
-from rebyte_wire.calls import PAID_START_SECONDS, Call
-from rebyte_wire.deadlines import Deadline
+from rebyte_wire.calls import PAID_START_SECONDS, Call, Deadline
 
 
 def test_a_paid_call_has_its_own_time_only_from_its_first_byte_to_its_answer():

@@ -1,7 +1,7 @@
 """Deadlines on a clock that stands still until told."""
 from __future__ import annotations
 
-from rebyte_wire.deadlines import Deadline
+from rebyte_wire.calls import Deadline
 
 
 class Clock:
