@@ -9,7 +9,7 @@ OUTCOMES = {
     "failed": "failed", "error": "failed",
     "canceled": "canceled", "cancelled": "canceled",
 }
-FORM = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d+)?\s*(Z|[+-]\d\d:?\d\d)?$")
+FORM = r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d+)?\s*(Z|[+-]\d\d:?\d\d)?$"
 
 
 def outcome_of(word) -> str | None:
@@ -24,7 +24,7 @@ def task_status(task: dict) -> str:
 
 def seconds_of(text):
     """Return the moment a text such as 2026-01-28T12:00:00.000Z or ...+00:00 names, or None; without a zone it is UTC."""
-    match = FORM.match(text.strip()) if isinstance(text, str) else None
+    match = re.match(FORM, text.strip()) if isinstance(text, str) else None
     if not match:
         return None
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
