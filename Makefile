@@ -28,8 +28,8 @@ pull-the-plug: ## kill a batch of 20 at 200 moments, type the same line again, a
 live: ## ask a real deployment what the documents say of it; costs money, so it says how to opt in
 	@$(QUIET) $(PYTHON) tests/live/live.py
 
-bench: ## ratios against curl, requests, httpx and nginx, where they are installed (BENCH="start trips stream bytes growth")
-	@$(QUIET) $(PYTHON) tests/bench/bench.py $(BENCH)
+bench: ## ratios against curl, requests, httpx and nginx, where they are installed (BENCH="start trips fan-out stream bytes growth", BENCH_GB=2)
+	@$(QUIET) $(PYTHON) tests/bench/bench.py --markdown $(BENCH)
 
 check: ## sizes that have a limit, and the linters that are installed
 	@$(QUIET) $(PYTHON) tests/contract/measure.py

@@ -1,20 +1,43 @@
-"""Bytes: one large file up and down against curl, plain and over TLS; a thousand small ones. The server is nginx.
+"""Bytes: one large file up and down against curl, plain and over TLS; a thousand small ones, near and 20 ms away.
 
-    python3 tests/bench/bytes.py [GIGABYTES] [PAIRS]
+    python3 tests/bench/bytes.py [GIGABYTES] [PAIRS]        BENCH_GB=GIGABYTES means the same
+
+The server is not ours: nginx with WebDAV PUT, in a folder of its own. The ideal for a thousand small files, eight at a time,
+is 1,000/8 round trips and nothing else.
 """
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
+import socket
+import statistics
+import subprocess
 import sys
 import tempfile
+import time
 
-from pairs import SCRIPTS, cannot, medians, ratio, row, timed
-from storage import Storage, find
+from pairs import SCRIPTS, cannot, medians, note, ratio, row, timed
+from stub import Process, make_certificate
 
 PEAK_MOST_MB = 40
-SMALL_FILES, SMALL_BYTES = 1000, 2000
+GIGABYTES = 2
+SMALL_FILES, SMALL_BYTES, AT_ONCE, ROUND_TRIP_SECONDS, TIMES_THE_IDEAL = 1000, 2000, 8, 0.02, 1.3
+CONFIG = """
+daemon off; worker_processes 1; pid nginx.pid; error_log error.log warn;
+events {{ worker_connections 512; }}
+http {{
+  access_log off; sendfile on; keepalive_requests 100000; client_max_body_size 0; client_body_temp_path body;
+  proxy_temp_path t1; fastcgi_temp_path t2; uwsgi_temp_path t3; scgi_temp_path t4; default_type application/octet-stream;
+  server {{
+    listen 127.0.0.1:{plain}; {tls}
+    location / {{ root files; dav_methods PUT; dav_access user:rw; }}
+  }}
+}}
+"""
+TLS = "listen 127.0.0.1:{port} ssl; ssl_certificate leaf.pem; ssl_certificate_key leaf.key;"
+STARTED_WITHIN_SECONDS = 10
 # In memory where there is room, so that the disk is no part of the comparison.
 FAST_FOLDER = "/dev/shm"
 OURS = """
@@ -35,14 +58,58 @@ with RebyteClient("rbk_bench", "http://127.0.0.1:9/v1") as client:
 """
 
 
+def find():
+    """Return the path of nginx, or None."""
+    return shutil.which("nginx") or next((path for path in ("/usr/sbin/nginx", "/usr/local/sbin/nginx") if os.path.exists(path)), None)
+
+
+def free_port():
+    """Return a port that was free a moment ago; nginx cannot be asked for one."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class Storage:
+    """nginx on loopback: `plain` and `tls` are its addresses, `files` the folder it serves and stores to."""
+
+    def __init__(self, folder):
+        """Lay out a folder; nothing runs yet."""
+        self.folder, self.files = folder, os.path.join(folder, "files")
+        ports = free_port(), free_port()
+        self.ca = make_certificate(folder)
+        self.plain, self.tls = "http://127.0.0.1:%d" % ports[0], "https://127.0.0.1:%d" % ports[1]
+        os.makedirs(self.files)
+        # Workers of a root nginx are another user.
+        for path in (folder, self.files):
+            os.chmod(path, 0o777)
+        with open(os.path.join(folder, "nginx.conf"), "w") as file:
+            file.write(CONFIG.format(plain=ports[0], tls=TLS.format(port=ports[1])))
+        self.port, self._process = ports[0], None
+
+    def __enter__(self):
+        self._process = subprocess.Popen([find(), "-p", self.folder, "-c", "nginx.conf"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + STARTED_WITHIN_SECONDS
+        while time.monotonic() < until:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return self
+            except OSError:
+                time.sleep(0.02)
+        raise SystemExit("nginx did not start; see %s" % os.path.join(self.folder, "error.log"))
+
+    def __exit__(self, *_):
+        self._process.terminate()
+        self._process.wait(10)
+
+
 def ours(storage, how, url, place, names=()):
-    """Run our client in a process of its own; return (seconds, peak)."""
-    import json
+    """Run our client in a process of its own."""
     return timed([sys.executable, "-c", OURS, SCRIPTS, how, url, place, json.dumps(names)], dict(os.environ, REBYTE_CA_BUNDLE=storage.ca))
 
 
 def curl(storage, *words):
-    """Run curl; return (seconds, peak)."""
+    """Run curl."""
     return timed(["curl", "-sSf", "--cacert", storage.ca] + list(words))
 
 
@@ -63,49 +130,75 @@ def make_file(path, size):
             file.write(block[:min(len(block), size - place)])
 
 
+class Large:
+    """One large file to carry both ways; `peaks` has the memory of each of our runs, `differ` counts wrong digests."""
+
+    def __init__(self, storage, folder, size):
+        """Make the file here and in the storage."""
+        self.storage, self.size = storage, size
+        self.source, self.out = os.path.join(folder, "source.bin"), os.path.join(folder, "out")
+        self.uploaded = os.path.join(storage.files, "up.bin")
+        make_file(self.source, size)
+        os.makedirs(self.out)
+        shutil.copy(self.source, os.path.join(storage.files, "down.bin"))
+        self.told, self.peaks = digest(self.source), []
+
+    def up(self, base, with_curl=False):
+        """Upload it and return the seconds."""
+        # To overwrite two gigabytes costs as much as to write them.
+        remove(self.uploaded)
+        if with_curl:
+            return curl(self.storage, "-T", self.source, base + "/up.bin", "-H", "Expect:").seconds
+        return self.ours("up", base + "/up.bin", self.source)
+
+    def down(self, base, how):
+        """Download it and return the seconds; `how` is curl, plain, or digests."""
+        there = os.path.join(self.out, "down.bin")
+        remove(there)
+        if how == "curl":
+            return curl(self.storage, "-o", there, base + "/down.bin").seconds
+        return self.ours(how, base, self.out, [("down.bin", self.size)])
+
+    def ours(self, *words):
+        """Run our client, keep its peak, and return its seconds."""
+        ran = ours(self.storage, *words)
+        self.peaks.append(ran.peak)
+        return ran.seconds
+
+    def is_same(self, path):
+        """Say whether a file is the one that was carried, and remove it."""
+        found = digest(path) == self.told
+        remove(path)
+        return found
+
+
+def remove(path):
+    """Remove a file if it is there."""
+    if os.path.exists(path):
+        os.unlink(path)
+
+
 def large(storage, folder, size, pairs):
     """Compare one large file both ways, plain and over TLS."""
-    source, out = os.path.join(folder, "source.bin"), os.path.join(folder, "out")
-    make_file(source, size)
-    os.makedirs(out)
-    shutil.copy(source, os.path.join(storage.files, "down.bin"))
-    told, peaks = digest(source), []
+    file = Large(storage, folder, size)
     for name, base, least in (("plain", storage.plain, 0.9), ("TLS", storage.tls, 0.8)):
-        def up():
-            seconds, peak = ours(storage, "up", base + "/up.bin", source)
-            peaks.append(peak)
-            return seconds
-
-        def clear():
-            # To overwrite two gigabytes costs as much as to write them.
-            for name in os.listdir(out):
-                os.unlink(os.path.join(out, name))
-
-        def down(how):
-            clear()
-            seconds, peak = ours(storage, how, base, out, [("down.bin", size)])
-            peaks.append(peak)
-            return seconds
-        found = medians({"curl": lambda: curl(storage, "-T", source, base + "/up.bin", "-H", "Expect:")[0], "ours": up}, pairs)
-        os.unlink(os.path.join(storage.files, "up.bin"))
-        up()
-        same = digest(os.path.join(storage.files, "up.bin")) == told
+        found = medians({"curl": lambda: file.up(base, with_curl=True), "ours": lambda: file.up(base)}, pairs)
+        file.up(base)
+        differ = not file.is_same(file.uploaded)
         row("upload, %s: throughput against curl" % name, ratio(found, "curl", "ours"), least, "x", most=False)
-        row("  (ours, MB a second)", size / 1e6 / min(found["ours"]))
-        found = medians({"curl": lambda: clear() or curl(storage, "-o", os.path.join(out, "curl.bin"), base + "/down.bin")[0], "ours": lambda: down("plain"),
-                         "digests": lambda: down("digests")}, pairs)
-        down("plain")
-        same = same and digest(os.path.join(out, "down.bin")) == told
-        row("download, %s: throughput against curl" % name, ratio(found, "curl", "ours"), least, "x", most=False)
+        row("upload, %s: MB a second" % name, size / 1e6 / min(found["ours"]))
+        found = medians({how: lambda how=how: file.down(base, how) for how in ("curl", "plain", "digests")}, pairs)
+        file.down(base, "plain")
+        differ += not file.is_same(os.path.join(file.out, "down.bin"))
+        row("download, %s: throughput against curl" % name, ratio(found, "curl", "plain"), least, "x", most=False)
         row("download, %s, with SHA-256 for a manifest" % name, ratio(found, "curl", "digests"), 0.5, "x", most=False)
-        row("  (ours, MB a second)", size / 1e6 / min(found["ours"]))
-        row("digests that differ, %s" % name, 0 if same else 1, 0)
-        os.unlink(os.path.join(storage.files, "up.bin"))
-    row("peak of our process", max(peaks), PEAK_MOST_MB, " MB")
+        row("download, %s: MB a second" % name, size / 1e6 / min(found["plain"]))
+        row("digests that differ, %s" % name, differ, 0)
+    row("peak of our process", max(file.peaks), PEAK_MOST_MB, " MB")
 
 
 def small(storage, folder, pairs):
-    """Bring a thousand small files home, eight at a time."""
+    """Bring a thousand small files home, eight at a time, from next door and from 20 ms away."""
     names = []
     for number in range(SMALL_FILES):
         names.append(("%04d.csv" % number, SMALL_BYTES))
@@ -113,21 +206,26 @@ def small(storage, folder, pairs):
             file.write(b"x" * SMALL_BYTES)
     out = os.path.join(folder, "small")
 
-    def bring(wanted):
+    def bring(url, wanted):
         shutil.rmtree(out, ignore_errors=True)
-        return ours(storage, "digests", storage.plain, out, wanted)[0]
-    found = medians({"all": lambda: bring(names), "one": lambda: bring(names[:1])}, pairs)
-    each = sorted((one - base) * 1000 / (SMALL_FILES - 1) for one, base in zip(found["all"], found["one"]))
-    row("%d small artifacts, 8 in parallel: each" % SMALL_FILES, each[len(each) // 2], 1, " ms")
+        return ours(storage, "digests", url, out, wanted).seconds
+    with Process("relay", storage.port, ROUND_TRIP_SECONDS) as relay:
+        found = medians({"near": lambda: bring(storage.plain, names), "one": lambda: bring(storage.plain, names[:1]),
+                         "far": lambda: bring(relay.plain, names)}, pairs)
+    each = statistics.median((near - one) * 1000 / (SMALL_FILES - 1) for near, one in zip(found["near"], found["one"]))
+    row("%d small artifacts, %d in parallel: each" % (SMALL_FILES, AT_ONCE), each, 1, " ms")
+    far, best = statistics.median(found["far"]), SMALL_FILES / AT_ONCE * ROUND_TRIP_SECONDS
+    row("%d small artifacts 20 ms away, against %d/%d round trips (%.2f s)" % (SMALL_FILES, SMALL_FILES, AT_ONCE, best), far / best, TIMES_THE_IDEAL, "x")
 
 
-def main(size=2_000_000_000, pairs=7):
+def main(gigabytes=None, pairs=5):
     """Run it all where nginx, openssl and curl are."""
+    size = int(float(gigabytes or os.environ.get("BENCH_GB") or GIGABYTES) * 1e9)
     missing = [name for name in ("curl", "openssl") if not shutil.which(name)] + ([] if find() else ["nginx"])
     if missing:
         return cannot("bytes", "missing: " + ", ".join(missing))
     place = FAST_FOLDER if os.path.isdir(FAST_FOLDER) and shutil.disk_usage(FAST_FOLDER).free > 6 * size else None
-    print("bytes: %.1f GB, %d pairs, nginx with WebDAV, files in %s" % (size / 1e9, pairs, place or tempfile.gettempdir()))
+    note("bytes: %.1f GB, %d pairs, nginx with WebDAV, files in %s" % (size / 1e9, pairs, place or tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix="rebyte-bench-", dir=place) as folder:
         os.chmod(folder, 0o755)
         where = os.path.join(folder, "nginx")
@@ -138,4 +236,4 @@ def main(size=2_000_000_000, pairs=7):
 
 
 if __name__ == "__main__":
-    main(*[int(float(sys.argv[1]) * 1e9)] * (len(sys.argv) > 1), *map(int, sys.argv[2:3]))
+    main(*sys.argv[1:2], *map(int, sys.argv[2:3]))

@@ -1,115 +1,145 @@
-"""A ledger of ten thousand rows, a batch that finds all done, and two hundred tasks sixteen wide beside the seeds' curl and jq.
+"""Fan-out: start, wait for and answer forty tasks of three seconds, 50 ms away over TLS.
 
-    python3 tests/bench/fan_out.py [growth|tasks]
+    python3 tests/bench/fan_out.py [tasks] [wait]
+
+The ideal for N tasks, W wide, each taking T seconds at a round trip of R:
+
+    2 R + ceil(N / W) * (T + R)
+
+One connection is opened (TCP and TLS, a round trip each) and kept. A task costs its own time and one round trip: half of it
+until the start is there, half of it until the answer is back. Nothing is asked, and nobody computes anything.
 """
 from __future__ import annotations
 
 import json
 import math
 import os
-import resource
 import shutil
-import subprocess
+import statistics
 import sys
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(ROOT, "scripts"))
+from pairs import DOOR, KEY, cannot, environment, medians, note, ratio, row, timed
+from stub import ANSWER, Process, far_away
 
-from rebyte_flows.ledger import Ledger, account_mark  # noqa: E402
-from rebyte_flows.orders import Order  # noqa: E402
-from rebyte_flows.state import StateFolder  # noqa: E402
-from rebyte_local.server import LocalServer  # noqa: E402
-
-DOOR = os.path.join(ROOT, "scripts", "rebyte_cli.py")
-TIMES = 5
-TASKS, WIDTH = 200, 16
-SEEDS_LOOP = """
-one() {
-  TASK_ID=$(curl -s -X POST $BASE/v1/tasks -H "API_KEY: $REBYTE_API_KEY" -H "Content-Type: application/json" \\
-    -d "{\\"prompt\\": \\"seed task $1\\"}" | jq -r '.id')
-  while true; do
-    STATUS=$(curl -s $BASE/v1/tasks/$TASK_ID -H "API_KEY: $REBYTE_API_KEY" | jq -r '.status')
-    [ "$STATUS" = completed ] || [ "$STATUS" = failed ] && break
-    sleep 1
-  done
-  curl -s $BASE/v1/tasks/$TASK_ID/content -H "API_KEY: $REBYTE_API_KEY" | jq -r '.prompts[-1].response' > /dev/null
-}
-export -f one
-seq %d | xargs -P %d -I N bash -c 'one N'
+TASKS, TASK_SECONDS, ROUND_TRIP_SECONDS = 40, 3.0, 0.05
+DEFAULT_WIDTH = 8
+WIDTHS = (DEFAULT_WIDTH, TASKS)
+TIMES_THE_IDEAL = 1.3
+# The seeds start one task, look every 5 s, read the answer, and go on to the next.
+SEEDS_TASKS, SEEDS_POLL_SECONDS, XARGS_POLL_SECONDS = 3, 5, 1
+ONE_TASK = """
+call() { curl -s --cacert "$REBYTE_CA_BUNDLE" -H "API_KEY: $REBYTE_API_KEY" "$@"; }
+id=$(call -X POST "$REBYTE_BASE_URL/v1/tasks" -H "Content-Type: application/json" -d "{\\"prompt\\": \\"work %g $1\\"}" | jq -r .id)
+while true; do
+  status=$(call "$REBYTE_BASE_URL/v1/tasks/$id" | jq -r .status)
+  if [ "$status" = completed ] || [ "$status" = failed ]; then break; fi
+  sleep %g
+done
+call "$REBYTE_BASE_URL/v1/tasks/$id/content" | jq -r '.prompts[-1].response'
 """
+WAITED_TASKS, ENDS_APART_SECONDS = 50, 1.5
 
 
-def timed(command, environ, folder):
-    """Run a command; returns (exit code, seconds, CPU seconds of it and its children, peak MB of the largest)."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    child = subprocess.Popen(command, env=environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.WEXITSTATUS(status)
-    seconds, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return child.returncode, seconds, cpu, usage.ru_maxrss / 1024
+def ideal(tasks, width):
+    """Return the seconds that so many tasks take at best (see above)."""
+    return 2 * ROUND_TRIP_SECONDS + math.ceil(tasks / width) * (TASK_SECONDS + ROUND_TRIP_SECONDS)
 
 
-def fill(state, server, count):
-    """Write a ledger of so many delivered starts, and the batch that made them with all its results."""
-    ledger = Ledger(StateFolder(state), server.url, account_mark(server.key))
-    out, now = os.path.join(state, "out"), time.time()
-    os.makedirs(out)
-    ledger._db.execute("BEGIN")
-    with open(os.path.join(state, "jobs.jsonl"), "w") as jobs, open(os.path.join(out, "results.jsonl"), "w") as results:
-        for n in range(count):
-            order = Order("task %d" % n)
-            number = ledger._insert(order, "n%d" % n, None, "digest", (), None)
-            task_id = "%08x-0000-4000-8000-%012x" % (n, n)
-            ledger._db.execute("UPDATE starts SET state='created', task_id=?, answered_at=?, status='completed', delivered_at=? WHERE id=?",
-                               (task_id, now, now, number))
-            jobs.write(json.dumps({"once": "n%d" % n, "prompt": "task %d" % n}) + "\n")
-            results.write(json.dumps({"index": n + 1, "id": task_id, "status": "completed", "answer": "fine %d" % n}) + "\n")
-    ledger._db.execute("COMMIT")
-    ledger.close()
+def run_batch(url, ca, width, tasks=TASKS):
+    """Run the tasks through `batch` in a new state folder, so that nothing is reused; the answers have to be there."""
+    with tempfile.TemporaryDirectory(prefix="rebyte-bench-") as folder:
+        with open(os.path.join(folder, "jobs.jsonl"), "w", encoding="ascii") as file:
+            file.writelines(json.dumps({"prompt": "work %g %d" % (TASK_SECONDS, number)}) + "\n" for number in range(1, tasks + 1))
+        words = [sys.executable, DOOR, "batch", "jobs.jsonl", "--out", "out", "--max-tasks", str(tasks), "--max-wait", "300"]
+        words += [] if width == DEFAULT_WIDTH else ["--concurrency", str(width)]
+        ran = timed(words, environment(url, folder, ca), folder)
+        with open(os.path.join(folder, "out", "results.jsonl"), encoding="ascii") as file:
+            answers = [json.loads(line).get("answer") for line in file]
+    assert answers == [ANSWER] * tasks, answers
+    return ran
 
 
-def growth(server, folder):
-    """Time `ledger list` and a finished batch at 1,000 and 10,000 rows; print medians and the exponent."""
-    found = {}
-    for count in (1_000, 10_000):
-        state = os.path.join(folder, "state-%d" % count)
-        fill(state, server, count)
-        environ = dict(os.environ, REBYTE_BASE_URL=server.url, REBYTE_API_KEY=server.key, REBYTE_STATE_DIR=state)
-        for name, words in (("ledger list --limit 20", ["ledger", "list", "--limit", "20"]),
-                            ("batch, all done", ["batch", "jobs.jsonl", "--out", "out"])):
-            runs = sorted(timed([sys.executable, DOOR] + words, environ, state) for _ in range(TIMES))
-            code, seconds, _, peak = runs[len(runs) // 2]
-            found[name, count] = seconds
-            print("%-24s %6d rows: exit %d, %.2f s, peak %.1f MB" % (name, count, code, seconds, peak))
-    for name in ("ledger list --limit 20", "batch, all done"):
-        print("%-24s growth exponent %.2f" % (name, math.log10(found[name, 10_000] / found[name, 1_000])))
+def run_curl(url, ca, tasks, width, poll_seconds):
+    """Run the tasks through curl and jq, so many at once; the answers have to be there."""
+    with tempfile.TemporaryDirectory(prefix="rebyte-bench-") as folder:
+        with open(os.path.join(folder, "one.sh"), "w", encoding="ascii") as file:
+            file.write(ONE_TASK % (TASK_SECONDS, poll_seconds))
+        answers = []
+        ran = timed(["sh", "-c", "seq %d | xargs -P %d -I N sh one.sh N" % (tasks, width)], environment(url, folder, ca), folder, answers.append)
+    assert answers == [ANSWER.encode() + b"\n"] * tasks, answers
+    return ran
 
 
-def tasks(server, folder):
-    """Run two hundred tasks through batch, and through the seeds' curl and jq; print CPU seconds a task."""
-    environ = dict(os.environ, REBYTE_BASE_URL=server.url, REBYTE_API_KEY=server.key, REBYTE_STATE_DIR=os.path.join(folder, "state"), BASE=server.url)
-    with open(os.path.join(folder, "jobs.jsonl"), "w") as file:
-        file.writelines(json.dumps({"prompt": "task %d" % n}) + "\n" for n in range(TASKS))
-    batch = [sys.executable, DOOR, "batch", "jobs.jsonl", "--out", "out", "--concurrency", str(WIDTH), "--max-tasks", str(TASKS), "--max-wait", "300"]
-    code, seconds, cpu, peak = timed(batch, environ, folder)
-    print("batch of %d, %d wide:    exit %d, %.1f s, %.4f CPU seconds a task, peak %.1f MB" % (TASKS, WIDTH, code, seconds, cpu / TASKS, peak))
-    if not shutil.which("curl") or not shutil.which("jq"):
-        print("curl and jq: not here, so not compared")
-        return
-    code, seconds, other, _ = timed(["bash", "-c", SEEDS_LOOP % (TASKS, WIDTH)], environ, folder)
-    print("curl and jq, the same:    exit %d, %.1f s, %.4f CPU seconds a task; ours takes %.2f times that" % (code, seconds, other / TASKS, cpu / other))
+def missing_programs():
+    """Name what the other side of the comparison needs and is not here."""
+    return [name for name in ("curl", "jq", "xargs") if not shutil.which(name)]
 
 
-def main():
-    """Run what is named, or both; the server is a thread here, so its CPU is not counted."""
-    with tempfile.TemporaryDirectory(prefix="rebyte-bench-") as folder, LocalServer(os.path.join(folder, "server"), width=32) as server:
-        for name in sys.argv[1:] or ["growth", "tasks"]:
-            {"growth": growth, "tasks": tasks}[name](server, folder)
+def tasks(pairs=3):
+    """Print the forty tasks at the usual width and all at once, beside the ideal, xargs and the seeds."""
+    if not shutil.which("openssl"):
+        return cannot("fan-out", "openssl is missing")
+    with far_away(ROUND_TRIP_SECONDS) as (api, relay, ca):
+        ours = [fan_out(api, relay, ca, width, pairs) for width in WIDTHS][0]
+        if not missing_programs():
+            loop = run_curl(relay.tls, ca, SEEDS_TASKS, 1, SEEDS_POLL_SECONDS).seconds * TASKS / SEEDS_TASKS
+            row("fan-out of %d: the seeds' loop (%d tasks, scaled) takes this many times as long" % (TASKS, SEEDS_TASKS), loop / ours, None, "x")
+
+
+def fan_out(api, relay, ca, width, pairs):
+    """Compare one width and print its rows; return the median seconds of ours."""
+    cpu = {"ours": [], "xargs": []}
+
+    def counted(name, ran):
+        cpu[name].append(ran.cpu)
+        return ran.seconds
+    runs = {"ours": lambda: counted("ours", run_batch(relay.tls, ca, width))}
+    if missing_programs():
+        cannot("fan-out against xargs -P over curl and jq", "missing: " + ", ".join(missing_programs()))
+    else:
+        runs["xargs"] = lambda: counted("xargs", run_curl(relay.tls, ca, TASKS, width, XARGS_POLL_SECONDS))
+    before = api.counts(ca)
+    run_batch(relay.tls, ca, width)
+    connections, requests = (now - then for now, then in zip(api.counts(ca), before))
+    found = medians(runs, pairs)
+    ours = statistics.median(found["ours"])
+    best, name = ideal(TASKS, width), "fan-out of %d, %d wide" % (TASKS, width)
+    note("%s: ideal %.2f s; %s; a task of ours makes %.1f requests on %.1f connections" % (name, best, ", ".join(
+        "%s %.2f s" % (who, statistics.median(took)) for who, took in found.items()), requests / TASKS, (connections - 1) / TASKS))
+    row(name + ": against the ideal", ours / best, TIMES_THE_IDEAL, "x")
+    row(name + ": CPU milliseconds a task", 1000 * statistics.median(cpu["ours"]) / TASKS, None, " ms")
+    if "xargs" in found:
+        row(name + ": against xargs -P, curl and jq each second", ratio(found, "ours", "xargs"), 1.0, "x")
+        row(name + ": CPU time against theirs", ratio(cpu, "ours", "xargs"), None, "x")
+    return ours
+
+
+def wait():
+    """Wait for fifty tasks that end one after another; print requests a second, memory, and how late an end is noticed."""
+    from rebyte_client import RebyteClient
+    with tempfile.TemporaryDirectory(prefix="rebyte-bench-") as folder, Process("api") as api:
+        with RebyteClient(KEY, api.plain) as client:
+            began = time.time()
+            ends = {client.create_task("work %g" % (2 + ENDS_APART_SECONDS * number))["id"]: began + 2 + ENDS_APART_SECONDS * number
+                    for number in range(WAITED_TASKS)}
+        late = []
+
+        def notice(line):
+            words = line.decode().split()
+            if len(words) > 2 and words[1].rstrip(":") in ends:
+                late.append(time.time() - ends[words[1].rstrip(":")])
+        before = api.counts()[1]
+        ran = timed([sys.executable, DOOR, "wait", "--all", "--max-wait", "300"] + list(ends), environment(api.plain, folder), on_line=notice)
+        asked = api.counts()[1] - before
+    assert len(late) == WAITED_TASKS, late
+    row("wait --all of %d that end one after another: requests a second" % WAITED_TASKS, asked / ran.seconds)
+    row("wait --all: an end is noticed after, median", statistics.median(late), None, " s")
+    row("wait --all: an end is noticed after, at most", max(late), None, " s")
+    row("wait --all: peak", ran.peak, None, " MB")
 
 
 if __name__ == "__main__":
-    main()
+    for part in sys.argv[1:] or ["tasks"]:
+        {"tasks": tasks, "wait": wait}[part]()
