@@ -13,7 +13,6 @@ from rebyte_flows.state import open_private
 from rebyte_wire.errors import (
     AuthError, DeadlineReached, GuardRefused, InputError, LedgerUnwritable, OutcomeUnknown, RateLimited, RebyteError)
 
-STARTS_IN_FLIGHT = 4
 RESULTS = "results.jsonl"
 FINAL = ("completed", "failed", "canceled")
 ALLOWANCE, RETRY_COST, SUCCESS_GAIN = 500, 14, 1
@@ -56,7 +55,6 @@ class Batch:
         self.concurrency, self.max_failures, self.retry_failed = max(1, concurrency), max_failures, retry_failed
         self.service, self.changed, self.sleep = service, changed or (lambda entry: None), sleep
         self.stopped = None
-        self._starts = threading.Semaphore(min(STARTS_IN_FLIGHT, self.concurrency))
         self._lock, self._allowance, self._pause_until = threading.Lock(), ALLOWANCE, 0.0
         self._queue, self._threads, self._left = [], [], threading.Condition()
 
@@ -183,8 +181,7 @@ class Batch:
         while True:
             self._wait_for_calm()
             try:
-                with self._starts:
-                    started = self.starter.start(entry.order, name=entry.name, again=self._again(entry))
+                started = self.starter.start(entry.order, name=entry.name, again=self._again(entry))
                 self._allowance = min(ALLOWANCE, self._allowance + SUCCESS_GAIN)
                 return started
             except RateLimited as problem:
