@@ -14,7 +14,7 @@ from rebyte_flows.orders import Order, wanted_name
 from rebyte_flows.starts import Starter
 from rebyte_flows.state import find_state, open_private
 from rebyte_flows.stream import End, watch
-from rebyte_wire.errors import AuthError, DeadlineReached, RebyteError
+from rebyte_wire.errors import DeadlineReached
 
 ANSWER_FILE = "answer.md"
 
@@ -64,7 +64,8 @@ class Job:
             return self._document("running")
         if end.status == "question":
             return self._document("question", question=shown(question_of(end.question)))
-        self._read_task()
+        self.task = end.task
+        self.rehearsal = self.rehearsal or self.task.get("rehearsal") is True
         answer = self._answer(end.final)
         self._bring_files(end.status)
         if end.status == "failed":
@@ -106,15 +107,6 @@ class Job:
             self.transcript_path = None
             self.warnings.append("no transcript was kept: %s" % problem)
             return None
-
-    def _read_task(self):
-        try:
-            self.task = self.client.get_task(self.row.task_id)
-            self.rehearsal = self.rehearsal or self.task.get("rehearsal") is True
-        except (AuthError, DeadlineReached):
-            raise
-        except RebyteError as problem:
-            self.warnings.append("the task could not be read once more: %s" % problem.message)
 
     def _answer(self, final):
         text = self.reader.answer(self.client, self.row.task_id, task=self.task, final=final, prompt_id=self.row.prompt_id)

@@ -26,10 +26,13 @@ WORDS = ("text", "assistant", "message", "response", "result")
 
 
 class End:
-    """How a watch ended: status completed, failed, canceled or question; `final` is what `done` said last, if anything."""
+    """How a watch ended: status completed, failed, canceled or question; `final` is what `done` said last, if anything.
 
-    def __init__(self, status, final=None, question=None):
-        self.status, self.final, self.question = status, final, question
+    `task` is what the service told with that status, empty with a question.
+    """
+
+    def __init__(self, status, final=None, question=None, task=None):
+        self.status, self.final, self.question, self.task = status, final, question, task or {}
 
     def __repr__(self):
         return "End(%s)" % self.status
@@ -54,7 +57,7 @@ class _Watch:
         self.nested = {}
         self.began, self.failures, self.status, self.ended_at = clock(), 0, None, None
         self.spoken = self.cut = self.done = self.behind = False
-        self.question = self.final = None
+        self.question = self.final = self.task = None
 
     def events(self):
         """Yield events, connect after connect, and at last the End."""
@@ -69,7 +72,7 @@ class _Watch:
             if self._may_end():
                 for event in self._nested_events(last=True):
                     yield event
-                yield End(self.status, self.final)
+                yield End(self.status, self.final, task=self.task)
                 return
             self._pause(came)
 
@@ -173,7 +176,7 @@ class _Watch:
         except RebyteError as problem:
             self._forgive(problem)
             return
-        self.failures = 0
+        self.failures, self.task = 0, task
         self.status = status_of(task, self.prompt_id)
         if self.status and self.ended_at is None:
             self.ended_at = self.clock()
