@@ -121,15 +121,17 @@ def next_steps(session, document, row, options, go_on):
 def compact(event):
     """Return an event in the few fields a caller reads: type, text (200 characters), tool, error, parent."""
     payload = event.get("payload") if isinstance(event.get("payload"), dict) else {}
-    text = words_of(payload) or payload.get("output") or payload.get("question") or payload.get("thinking") or ""
-    small = {"type": brief_text(event.get("eventType"), NAME_CHARACTERS),
-             "tool": brief_text(payload.get("name") or payload.get("tool_name"), NAME_CHARACTERS),
-             "text": brief_text(text, TEXT_CHARACTERS), "isError": bool(payload.get("is_error")) or None,
-             "parent": brief_text(event.get("parent"), NAME_CHARACTERS)}
-    return {key: value for key, value in small.items() if value not in (None, "")}
+    told = (("type", event.get("eventType"), NAME_CHARACTERS),
+            ("tool", payload.get("name") or payload.get("tool_name"), NAME_CHARACTERS),
+            ("text", words_of(payload) or payload.get("output") or payload.get("question") or payload.get("thinking"), TEXT_CHARACTERS),
+            ("parent", event.get("parent"), NAME_CHARACTERS))
+    small = {key: brief_text(value, most) for key, value, most in told if value}
+    if payload.get("is_error"):
+        small["isError"] = True
+    return small
 
 
 def brief_text(value, most):
-    """Return foreign words cut to so many characters; what is no text is written as JSON, None stays None."""
-    text = value if value is None or isinstance(value, str) else json.dumps(value)
-    return text[:most] + "..." if text and len(text) > most else text
+    """Return foreign words cut to so many characters; what is no text is written as JSON."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text[:most] + "..." if len(text) > most else text

@@ -37,7 +37,8 @@ class Sightings:
         """Note a seq in a bitmap; True when this connect brought it before."""
         if type(seq) is not int or not 0 <= seq < 1 << 27:
             return False
-        self.highest_seq = max(self.highest_seq, seq)
+        if seq > self.highest_seq:
+            self.highest_seq = seq
         place, bit = seq >> 3, 1 << (seq & 7)
         if place >= len(self._seqs):
             self._seqs.extend(bytes(place - len(self._seqs) + 64))

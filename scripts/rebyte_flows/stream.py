@@ -70,8 +70,7 @@ class _Watch:
                 yield End("question", question=self.question)
                 return
             if self._may_end():
-                for event in self._nested_events(last=True):
-                    yield event
+                yield from self._nested_events(last=True)
                 yield End(self.status, self.final, task=self.task)
                 return
             self._pause(came)
@@ -97,8 +96,7 @@ class _Watch:
                     self.cut = chunk is CUT
                     break
                 for frame in decoder.feed(chunk):
-                    for event in self._take(frame):
-                        yield event
+                    yield from self._take(frame)
         finally:
             pump.close()
         if self.sightings.on_this_connect:
@@ -127,8 +125,8 @@ class _Watch:
             return
         self._learn(event)
         yield event
-        for nested in self._nested_events():
-            yield nested
+        if self.nested:
+            yield from self._nested_events()
 
     def _is_ours(self, event):
         return self.prompt_id is None or event.get("promptId") in (None, self.prompt_id)
