@@ -95,7 +95,7 @@ def start_over_tls(folder, environ, door, pairs):
             row("get over TLS (%s), against imports and a context" % name, ratio(found, "get", "imports"), 1.3, "x")
 
 
-def trips(pairs=7):
+def trips(pairs=5):
     """Print how many round trips thirty reads in one process take, over TLS through a relay of 50 ms."""
     if not shutil.which("openssl"):
         return cannot("round trips", "openssl is missing")

@@ -90,24 +90,26 @@ def tasks(pairs=3):
 
 def fan_out(api, relay, ca, width, pairs):
     """Compare one width and print its rows; return the median seconds of ours."""
-    cpu = {"ours": [], "xargs": []}
+    cpu, counts = {"ours": [], "xargs": []}, {}
 
-    def counted(name, ran):
+    def counted(name, run, *words):
+        before = api.counts(ca)
+        ran = run(relay.tls, ca, *words)
         cpu[name].append(ran.cpu)
+        # One connection more asked for the counts.
+        connections, requests = (now - then for now, then in zip(api.counts(ca), before))
+        counts[name] = "%.1f requests on %.1f connections" % (requests / TASKS, (connections - 1) / TASKS)
         return ran.seconds
-    runs = {"ours": lambda: counted("ours", run_batch(relay.tls, ca, width))}
+    runs = {"ours": lambda: counted("ours", run_batch, width)}
     if missing_programs():
         cannot("fan-out against xargs -P over curl and jq", "missing: " + ", ".join(missing_programs()))
     else:
-        runs["xargs"] = lambda: counted("xargs", run_curl(relay.tls, ca, TASKS, width, XARGS_POLL_SECONDS))
-    before = api.counts(ca)
-    run_batch(relay.tls, ca, width)
-    connections, requests = (now - then for now, then in zip(api.counts(ca), before))
+        runs["xargs"] = lambda: counted("xargs", run_curl, TASKS, width, XARGS_POLL_SECONDS)
     found = medians(runs, pairs)
     ours = statistics.median(found["ours"])
     best, name = ideal(TASKS, width), "fan-out of %d, %d wide" % (TASKS, width)
-    note("%s: ideal %.2f s; %s; a task of ours makes %.1f requests on %.1f connections" % (name, best, ", ".join(
-        "%s %.2f s" % (who, statistics.median(took)) for who, took in found.items()), requests / TASKS, (connections - 1) / TASKS))
+    note("%s: ideal %.2f s; %s" % (name, best, "; ".join(
+        "%s %.2f s, a task makes %s" % (who, statistics.median(took), counts[who]) for who, took in found.items())))
     row(name + ": against the ideal", ours / best, TIMES_THE_IDEAL, "x")
     row(name + ": CPU milliseconds a task", 1000 * statistics.median(cpu["ours"]) / TASKS, None, " ms")
     if "xargs" in found:

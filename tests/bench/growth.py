@@ -25,7 +25,7 @@ from rebyte_flows.state import StateFolder
 from rebyte_flows.waiting import wait
 from rebyte_wire.sse import events
 
-ROWS, KEPT_ROWS, TASKS, EVENTS, ROUNDS, CHUNK_BYTES = 200, 1_000, 100, 20_000, 3, 16 * 1024
+ROWS, KEPT_ROWS, TASKS, EVENTS, ROUNDS, CHUNK_BYTES = 200, 1_000, 100, 20_000, 5, 16 * 1024
 EXPONENT_MOST = 1.1
 
 

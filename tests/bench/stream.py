@@ -111,7 +111,7 @@ def delay(pairs=3):
     for name, runs in late.items():
         typical, worst = (statistics.median(run[len(run) * part // 100] for run in runs) for part in (50, 99))
         note("%s: an event is %.2f ms late, 99 of 100 less than %.2f ms (%d runs of %d events)" % (name, typical, worst, len(runs), PACED_EVENTS))
-        row("%d events a second: median delay of %s" % (EVENTS_PER_SECOND, name), typical,
+        row("delay of an event at %s a second, median: %s" % ("{:,}".format(EVENTS_PER_SECOND), name), typical,
             DELAY_MOST_MS if name in ("watch", "the decoder") else None, " ms")
 
 

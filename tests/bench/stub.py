@@ -206,12 +206,18 @@ def relay(port, seconds):
         threading.Thread(target=connect, args=(listener.accept()[0],), daemon=True).start()
 
 
+def end_with_starter():
+    """End when stdin does: whoever started this is gone, however it went."""
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
 class Process:
     """One of the two in a process of its own, with its port; ends with the block."""
 
     def __init__(self, *words):
         """Start it and wait until it listens."""
-        self._child = subprocess.Popen([sys.executable, __file__] + [str(word) for word in words], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        self._child = subprocess.Popen([sys.executable, __file__] + [str(word) for word in words], stdout=subprocess.PIPE, stdin=subprocess.PIPE)
         self.port = int(self._child.stdout.readline())
         self.plain, self.tls = "http://127.0.0.1:%d" % self.port, "https://127.0.0.1:%d" % self.port
 
@@ -228,6 +234,7 @@ class Process:
     def __exit__(self, *_):
         self._child.kill()
         self._child.wait()
+        self._child.stdin.close()
         self._child.stdout.close()
 
 
@@ -250,4 +257,5 @@ def far_away(seconds):
 
 
 if __name__ == "__main__":
+    threading.Thread(target=end_with_starter, daemon=True).start()
     {"api": serve_api, "relay": relay}[sys.argv[1]](*sys.argv[2:])
