@@ -46,9 +46,12 @@ class Desk:
         return json.loads(done.stdout.decode())
 
     def leftovers(self, server):
-        """Return the ids of processes that belong to this desk: the server's, and where /proc tells, any other."""
-        mark, left = self.folder.encode(), {server} if is_running(server) else set()
-        for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+        """Return the ids of processes that belong to this desk: all of them where /proc tells, else the server's."""
+        if not os.path.isdir("/proc/self"):
+            return [server] if is_running(server) else []
+        # One that has ended shows no environment, whether or not its parent has noticed.
+        mark, left = self.folder.encode(), set()
+        for name in os.listdir("/proc"):
             try:
                 with open("/proc/%d/environ" % int(name), "rb") as file:
                     if mark in file.read():

@@ -216,7 +216,7 @@ def key_for(environ, base, key_file) -> str:
     """Return the key to send to a base address; the environment's own key only goes to the environment's own origin."""
     if not key_file and origin_of(base) != origin_of(find_base(environ)):
         raise AuthError("No API key for {}.".format(base), code="missing_api_key",
-                        hint="The environment's key is not sent to another address; name a key file for it.")
+                        hint="The environment's key is not sent to another address: name a key file for this one with --api-key-file.")
     key, _ = find_key(environ, key_file)
     if not key:
         raise AuthError("No API key was found.", code="missing_api_key")

@@ -1,6 +1,7 @@
-"""Every test starts from the same empty world: own HOME, no REBYTE_*, no proxy, no harness marker, no bytecode."""
+"""Every test starts from the same empty world: own HOME, no REBYTE_*, no proxy, no harness marker, no bytecode beside the code."""
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import ssl
@@ -13,21 +14,61 @@ sys.dont_write_bytecode = True
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+for place in ("client", "contract", "plug"):
+    sys.path.insert(0, os.path.join(ROOT, "tests", place))
 UNWANTED = ("REBYTE_", "XDG_", "SSL_CERT", "REQUESTS_CA", "CURL_CA")
 LEAF = "subjectAltName=DNS:localhost,DNS:api.example.test,DNS:files.example.test,IP:127.0.0.1"
+IMPORT_ALL = "import sys, pkgutil; sys.path.insert(0, sys.argv[1]); [__import__(m.name) for m in pkgutil.walk_packages(sys.argv[1:])]"
+PAUSES = {
+    "flows.stream": {"BACK_OFF_SECONDS": (0.1, 0.1, 0.1, 0.2, 0.2, 0.2), "EMPTY_DONE_PAUSE_SECONDS": 0.06, "QUESTION_GRACE_SECONDS": 0.3,
+                     "QUIET_LOOK_SECONDS": 0.2, "DRAIN_AT_LEAST_SECONDS": 1.2, "DRAIN_AT_MOST_SECONDS": 3.0},
+    "flows.settling": {"LOOKS_AFTER_SECONDS": (0.05, 0.2)}, "flows.starts": {"HOLD_LOOK_SECONDS": 0.05}, "flows.batch": {"SLOW_DOWN_SECONDS": 0.2},
+    "flows.waiting": {"REQUESTS_PER_SECOND": 20, "COMPUTER_POLL_SECONDS": 0.05}, "flows.result": {"QUIET_SECONDS": 0.3},
+    "local.holdings": {"PROVISION_SECONDS": 0.1}, "wire.retry": {"BASE_DELAY_SECONDS": 0.02}}
 MARKERS = ("CLAUDECODE", "CODEX_SANDBOX", "GEMINI_CLI", "NO_COLOR", "REQUEST_METHOD")
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Name a long text by its length, so that no test is called megabytes of it."""
+    return "%s of %d" % (argname, len(val)) if isinstance(val, (str, bytes)) and len(val) > 60 else None
+
+
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory):
+    """Return (a folder for homes, a count for their names): cheaper than one temporary folder beside thousands."""
+    return tmp_path_factory.mktemp("homes"), itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bytecode(tmp_path_factory):
+    """Compile everything once, outside the tree, so that the hundreds of processes of the tests need not."""
+    folder = str(tmp_path_factory.mktemp("bytecode"))
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([sys.executable, "-c", IMPORT_ALL, os.path.join(ROOT, "scripts")], env=dict(environ, PYTHONPYCACHEPREFIX=folder), check=True)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def empty_world(tmp_path_factory, monkeypatch):
+def empty_world(homes, bytecode, monkeypatch):
     """Give each test a home of its own and take away what the outside world may have set."""
-    home = tmp_path_factory.mktemp("home")
+    folder, numbers = homes
+    home = folder / str(next(numbers))
+    home.mkdir()
     for name in list(os.environ):
         if name.startswith(UNWANTED) or name in MARKERS or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", bytecode)
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     return home
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Make the pauses of this process short, so that a fault costs a test tenths of a second."""
+    for module, constants in PAUSES.items():
+        for name, value in constants.items():
+            monkeypatch.setattr("rebyte_%s.%s" % (module, name), value)
 
 
 def openssl(folder, *arguments):

@@ -6,6 +6,7 @@ import os
 from rebyte_commands.arguments import count
 from rebyte_commands.batch_lines import read_entries
 from rebyte_commands.interrupts import Interrupted
+from rebyte_commands.jobs import reply_steps
 from rebyte_commands.output import BUDGET_BYTES, cut_to
 from rebyte_commands.starting import starter_for
 from rebyte_flows.batch import FINAL, Batch, number_equals
@@ -20,7 +21,8 @@ A line of jobs.jsonl: {"once":"a","prompt":"...","files":["data.csv"],"executor"
 Type the same line again after a kill, a cut or exit 75: no line is started twice.
 """
 SHOWN_TASKS = 20
-ROOM_PER_TASK_BYTES = 260
+WARNINGS_SHOWN = 5
+ROOM_PER_TASK_BYTES = 340
 
 
 def flags(parser):
@@ -115,7 +117,7 @@ def _document(session, run, out):
         told = run.entries
     document = {"counts": run.counts(), "tasks": _brief(told[:SHOWN_TASKS]), "results": results, "out": os.path.abspath(out),
                 "service": session.service, "rehearsal": any((entry.document or {}).get("rehearsal") for entry in run.entries),
-                "next": _next(session, run)}
+                "warnings": _warnings(run.entries), "next": _next(session, run)}
     if isinstance(run.stopped, RebyteError):
         document["error"] = run.stopped.as_dict()
     elif run.stopped:
@@ -128,7 +130,7 @@ def _brief(entries):
     found = []
     for entry in entries:
         document = entry.document or {"status": "waiting"}
-        small = {key: document[key] for key in ("id", "once", "status", "missing", "error", "row") if key in document}
+        small = {key: document[key] for key in ("id", "url", "once", "status", "missing", "reused", "error", "row") if key in document}
         small = dict({"index": entry.index}, **small)
         if document.get("answer"):
             small["answer"] = cut_to(document["answer"], room)
@@ -138,12 +140,17 @@ def _brief(entries):
     return found
 
 
+def _warnings(entries):
+    """Return what the tasks' documents warn of, each once; results.jsonl tells which task it was."""
+    return list(dict.fromkeys(text for entry in entries for text in (entry.document or {}).get("warnings", ())))[:WARNINGS_SHOWN]
+
+
 def _next(session, run):
     counts = run.counts()
     if counts.get("question"):
         asking = next(entry for entry in run.entries if entry.status == "question")
-        return [{"why": "a task asks; answer it, then type the batch again",
-                 "run": session.line("reply", asking.document["id"], "--option", "1")}]
+        steps = reply_steps(session, asking.document["id"], asking.document["question"])
+        return steps + [{"why": "once it is answered; no line is started twice", "run": session.same_line()}]
     if counts.get("unknown"):
         return [{"why": "this looks once more at what is unknown and starts nothing", "run": session.line("ledger", "settle")}]
     if set(counts) & {"running", "waiting", "error"}:

@@ -1,7 +1,7 @@
 """follow-up and reply: one more turn, or the answer to what a task asks."""
 from __future__ import annotations
 
-from rebyte_commands.jobs import finish
+from rebyte_commands.jobs import finish, reply_steps
 from rebyte_commands.run import begin
 from rebyte_commands.starting import add_prompt_flags, add_turn_flags, dry_run, once_name, read_prompt, turn_parts
 from rebyte_flows.result import answer_body, open_question, shown
@@ -55,9 +55,7 @@ def follow_up(session, options):
 
 def _show_question(session, task_id, asked):
     session.complain("the task waits for an answer; a follow-up would leave its question open (--anyway sends it)")
-    words = ("--option", "1") if asked["options"] else ("--say", "YOUR ANSWER")
-    session.emit({"id": task_id, "status": "question", "question": shown(asked),
-                  "next": [{"why": "it waits for an answer; options count from 1", "run": session.line("reply", task_id, *words, "--wait")}]})
+    session.emit({"id": task_id, "status": "question", "question": shown(asked), "next": reply_steps(session, task_id, asked, "--wait")})
     return EXIT_QUESTION
 
 
@@ -91,7 +89,7 @@ def reply(session, options):
     _send_reply(session, task_id, asked, answer_body(asked, options.option, options.say))
     row = with_task(session, session.row_of(task_id))
     if options.wait:
-        row.prompt_id = asked.get("promptId") or row.prompt_id
+        row.prompt_id = asked.get("promptId")
         return finish(session, row, options, reused=False, answered=session.ledger.replies(task_id))
     session.emit({"id": task_id, "answered": True,
                   "next": [{"why": "this waits for the turn to end", "run": session.line("result", task_id, "--wait")}]})

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from rebyte_wire.addresses import origin_of
-from rebyte_wire.credentials import find_base, find_key
+from rebyte_wire.addresses import is_loopback, origin_of
+from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base, find_key
 from rebyte_wire.errors import AuthError, EXIT_DONE, RebyteError
 
 EXAMPLE = """examples:
@@ -26,7 +26,7 @@ def doctor(session, options):
     from rebyte_flows.checkup import check_up
     checks = _local_checks(session) if options.local else check_up(_parts(session), session.environ, session.deadline)
     causes = [check for check in checks if check.ok is False]
-    document = {"ok": not causes, "service": "local" if options.local else "cloud"}
+    document = {"ok": not causes, "service": "local" if options.local or is_loopback(origin_of(_base(session)).host) else "cloud"}
     if causes:
         document["cause"] = dict(causes[0].problem.as_dict(), check=causes[0].name)
     document["checks"] = [_shown(check) for check in checks]
@@ -37,6 +37,14 @@ def doctor(session, options):
     for cause in causes[:1]:
         session.complain("%s: %s. %s" % (cause.name, cause.detail.rstrip("."), cause.remedy))
     return causes[0].problem.exit_code if causes else EXIT_DONE
+
+
+def _base(session):
+    """Return the base address that is spoken to, the usual one where none can be used."""
+    try:
+        return find_base(session.environ, session.options.base_url)
+    except RebyteError:
+        return DEFAULT_BASE_URL
 
 
 def _parts(session):
@@ -79,9 +87,9 @@ def _shown(check):
 def _next(session, causes):
     """Return what to ask the human, once each, and the line that needs neither key nor network."""
     from rebyte_flows.checkup import ask_for
-    steps = []
+    steps, base = [], _base(session)
     for cause in causes:
-        ask = ask_for(cause.problem)
+        ask = ask_for(cause.problem, base)
         if ask and ask not in [step["ask"] for step in steps]:
             steps.append({"why": "%s: %s" % (cause.name, cause.problem.code), "ask": ask})
     if causes and not session.options.local:

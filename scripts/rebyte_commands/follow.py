@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from rebyte_commands.conversation import with_task
 from rebyte_commands.interrupts import Interrupted
-from rebyte_commands.jobs import EXIT_BY_NAME, compact, finish
+from rebyte_commands.jobs import EXIT_BY_NAME, compact, finish, reply_steps
 from rebyte_commands.live import brief
 from rebyte_commands.output import BUDGET_BYTES, cut_to, harmless, task_text, to_json
 from rebyte_flows.result import exit_name, question_of, shown, task_document
@@ -42,6 +42,7 @@ def result(session, options):
     """Print the document of a task."""
     task_id = session.resolve(options.id)
     row = with_task(session, session.row_of(task_id, options.prompt_id))
+    row.prompt_id = options.prompt_id
     if options.workspace:
         row.workspace_id = session.workspace_of(options.workspace)
     if not options.wait:
@@ -90,8 +91,10 @@ def _document(session, end, share):
     answer = end.answer if end.status in ("completed", "failed") else ""
     room = max(BUDGET_BYTES // share - ROOM_PER_TASK_BYTES, 120)
     question = shown(end.question) if end.question else None
-    steps = [{"why": "it waits for an answer", "run": session.line("reply", end.id, "--option", "1", "--wait")}] if question else None
-    if answer and (cut_to(answer, room) != answer or end.answer_bytes > len(answer.encode("utf-8", "replace"))):
+    steps = reply_steps(session, end.id, question, "--wait")[:1] if question else None
+    if end.status == "failed":
+        steps = [{"why": "why it failed, and what can be done", "run": session.line("result", end.id)}]
+    elif answer and (cut_to(answer, room) != answer or end.answer_bytes > len(answer.encode("utf-8", "replace"))):
         steps = [{"why": "the whole answer", "run": session.line("result", end.id)}]
     return task_document(id=end.id, workspaceId=row.workspace_id, url=row.url or end.task.get("url"), once=row.name, status=end.status,
                          next=steps, answer=cut_to(answer, room) if answer else None, answerBytes=end.answer_bytes,

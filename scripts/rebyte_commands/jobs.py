@@ -10,11 +10,13 @@ from rebyte_commands.live import Progress
 from rebyte_flows.result import exit_name, task_document
 from rebyte_flows.job import Job
 from rebyte_flows.stream import words_of
-from rebyte_wire.errors import EXIT_CODES, DeadlineReached, RebyteError
+from rebyte_wire.errors import EXIT_CODES, DeadlineReached, NotFound, RebyteError, RouteMissing
 
 EXIT_BY_NAME = {name: number for number, name, _ in EXIT_CODES}
 AFTER_CANCEL_SECONDS = 15
 TEXT_CHARACTERS = 200
+REPLIES_SHOWN = 4
+MEND = "That failed. Find out why, mend it, and finish the job."
 NAME_CHARACTERS = 80
 
 
@@ -31,25 +33,33 @@ def finish(session, row, options, *, order=None, reused=False, answered=(), rehe
     except Interrupted as interrupt:
         document, ended_by = _interrupted(session, job, options), interrupt.exit_code
     except RebyteError as problem:
+        if isinstance(problem, NotFound) and not isinstance(problem, RouteMissing):
+            raise
         document, ended_by = _broken(session, job, problem), problem.exit_code
-    progress.close()
+    finally:
+        progress.close()
     if seen:
         document = task_document(**dict(document, events=[compact(event) for event in seen]))
     document = with_next(session, document, row, options, go_on)
     session.emit(document, output.task_text)
     if document["status"] not in ("running", "question") and ended_by is None:
-        session.deliver(row, status=document["status"])
+        # The line again gives this very turn, also after a follow-up.
+        turn = {"prompt_id": document.get("promptId")} if order and row.delivered_at is None else {}
+        session.deliver(row, status=document["status"], **turn)
     return ended_by or EXIT_BY_NAME[exit_name(document)]
 
 
 def _result_line(session, row, options):
     """Return the line that goes on with a row: short, whatever the prompt was and wherever it came from."""
     words = ["result", row.task_id, "--wait"]
-    if row.kind == "follow-up" and row.prompt_id:
+    if row.prompt_id:
         words += ["--prompt", row.prompt_id]
-    if getattr(options, "out", None):
-        words += ["--out", options.out]
-    return session.line(*words, *[word for name in getattr(options, "want", ()) for word in ("--want", name)])
+    return session.line(*words, *_out_words(options), *[word for name in getattr(options, "want", ()) for word in ("--want", name)])
+
+
+def _out_words(options):
+    """Return --out DIR if this line has it, so that the next one brings its files to the same place."""
+    return ("--out", options.out) if getattr(options, "out", None) else ()
 
 
 def _follow_with_limits(session, job, options):
@@ -104,18 +114,29 @@ def next_steps(session, document, row, options, go_on):
     if status == "running":
         steps.append({"why": "it still runs; this goes on with the same task", "run": go_on})
     elif status == "question":
-        steps.append({"why": "it waits for an answer; options count from 1",
-                      "run": session.line("reply", row.task_id, *(("--option", "1") if document["question"].get("options")
-                                                                  else ("--say", "YOUR ANSWER")), "--wait")})
-    if document.get("missing"):
-        steps.append({"why": "these files did not come; this asks for them once more",
+        steps += reply_steps(session, row.task_id, document["question"], "--wait", *_out_words(options))
+    # A rehearsal reads no words: what it can do about a failure or a missing file stands in the code of its prompt.
+    elif status == "failed" and not document.get("rehearsal"):
+        steps.append({"why": "one more turn on the same machine, paid, once you know what to mend",
+                      "run": session.line("follow-up", row.task_id, MEND, "--wait", *_out_words(options))})
+    if document.get("missing") and not document.get("rehearsal"):
+        steps.append({"why": "these files did not come; this asks for them once more, in a paid turn",
                       "run": session.line("follow-up", row.task_id, "Publish these as artifacts: %s" % ", ".join(options.want), "--wait",
-                                          *[word for name in options.want for word in ("--want", name)])})
+                                          *_out_words(options), *[word for name in options.want for word in ("--want", name)])})
     if document.get("files") and not getattr(options, "out", None) and status in ("completed", "failed", "canceled"):
         steps.append({"why": "this brings its files", "run": session.line("artifacts", "get", row.task_id, "--out", "result")})
     if document.get("reused") and status in ("completed", "failed", "canceled") and row.delivered_at:
         steps.append({"why": "this is the first answer again; a second paid task needs --again", "run": session.same_line() + " --again"})
     return steps
+
+
+def reply_steps(session, task_id, question, *words):
+    """Return one line for each answer that a question takes, so that no choice is made for the reader; labels are foreign text."""
+    many = question.get("options") or []
+    if not many:
+        return [{"why": "it waits for an answer in words", "run": session.line("reply", task_id, "--say", "YOUR ANSWER", *words)}]
+    return [{"why": "it waits for an answer; this one chooses option %d of %d" % (option["n"], len(many)),
+             "run": session.line("reply", task_id, "--option", option["n"], *words)} for option in many[:REPLIES_SHOWN]]
 
 
 def compact(event):

@@ -29,6 +29,9 @@ def flags(parser):
 
 def ledger(session, options):
     """Do one of list, show, settle, forget."""
+    # Only a look at the service, and names, which belong to one, need to know which one.
+    if options.action != "settle" and not any(word.startswith("@") for word in options.row):
+        session.read_whole_ledger()
     return {"list": list_, "show": show, "settle": settle_, "forget": forget}[options.action](session, options)
 
 
@@ -52,7 +55,7 @@ def list_(session, options):
 
 
 def _list_text(document):
-    lines = ["%5d  %-9s %-9s %s  %s" % (row["row"], row["kind"], row["state"], row["startedAt"], row.get("once") or row.get("id") or "")
+    lines = ["%5d  %-9s %-9s %s  %s" % (row["row"], row["kind"], row.get("status") or row["state"], row["startedAt"], row.get("once") or row.get("id") or "")
              for row in document["rows"]]
     return "\n".join(lines + ["%d of %d" % (len(lines), document["total"])])
 

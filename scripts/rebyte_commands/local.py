@@ -73,23 +73,27 @@ def stop(session, options):
     if server:
         os.kill(server["pid"], signal.SIGTERM)
         until = time.monotonic() + STOP_SECONDS
-        while _is_process(server["pid"]) and time.monotonic() < until:
+        while is_process(server["pid"]) and time.monotonic() < until:
             time.sleep(0.02)
     session.emit({"running": bool(running(session)), "stopped": bool(server)})
     return 0
 
 
-def _is_process(pid):
-    """Tell whether a process is there; one of our own that has ended is taken leave of."""
+def is_process(pid):
+    """Tell whether a process runs; one that has ended but whose parent has not taken leave of it does not."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == 0
     except OSError:
         pass
     try:
         os.kill(pid, 0)
+        # In containers nobody may ever take leave of it.
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] != b"Z"
+    except FileNotFoundError:
+        return not os.path.exists("/proc/self")
     except OSError:
         return False
-    return True
 
 
 def serve(session, options):
@@ -153,10 +157,9 @@ def running(session):
     try:
         with open(os.path.join(folder, "server.json"), encoding="utf-8") as file:
             server = json.load(file)
-        os.kill(server["pid"], 0)
+        return server if is_process(server["pid"]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return server
 
 
 def ensure_running(session):

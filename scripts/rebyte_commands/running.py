@@ -7,11 +7,9 @@ from rebyte_commands.arguments import parse
 from rebyte_commands.interrupts import Interrupted, listen
 from rebyte_commands.output import silence_stdout
 from rebyte_commands.session import Session
-from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, RebyteError, RouteMissing
+from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_NETWORK, EXIT_UNEXPECTED, AuthError, RebyteError, RouteMissing
 
-
-ASK_FOR_KEY = {"why": "nothing can be started in the cloud without a key; --local needs none",
-               "ask": "Please make an API key at https://app.rebyte.ai/settings/api-keys and set REBYTE_API_KEY where I run."}
+STARTING = ("run", "create", "batch", "follow-up", "computers")
 
 
 class Unread:
@@ -85,13 +83,28 @@ def _print_error(session, problem, error):
         document["details"] = problem.details
     if getattr(problem, "warnings", None):
         document["warnings"] = problem.warnings
-    steps = getattr(problem, "next", None) or ([ASK_FOR_KEY] if error["code"] == "missing_api_key" else None)
+    steps = getattr(problem, "next", None) or _usual_steps(session, problem)
     if steps:
         document["next"] = steps
     try:
         session.emit(document)
     except (OSError, ValueError):
         silence_stdout()
+
+
+def _usual_steps(session, problem):
+    """Return what helps against a missing key, or finds out why the service cannot be reached."""
+    if not isinstance(problem, RebyteError):
+        return []
+    if problem.code == "missing_api_key" and problem.hint == AuthError.default_hint:
+        # Second lazy seam: only who lacks a key pays for the words to ask with.
+        from rebyte_flows.checkup import ask_for
+        return [{"why": "nothing can be done in the cloud without a key", "ask": ask_for(problem)},
+                {"why": "what was started with --local needs --local on each later line, and no key", "run": session.same_line("--local") + " --local"}]
+    if problem.exit_code == EXIT_NETWORK and not session.options.local:
+        nothing = "nothing was started; " if problem.outcome == "not_sent" and session.options.verb in STARTING else ""
+        return [{"why": nothing + "this finds the cause, and the words to ask your human with", "run": session.line("doctor")}]
+    return []
 
 
 def describe(problem):

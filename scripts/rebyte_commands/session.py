@@ -110,9 +110,9 @@ class Session:
     def line(self, *words):
         """Return a whole command line to paste, with the interpreter, the path and the flags that work here."""
         flags = ["--local"] if self.options.local and words[0] != "local" else []
-        if self.options.base_url:
+        if self.options.base_url and "--local" not in words:
             flags += ["--base-url", self.options.base_url]
-        if self.options.api_key_file:
+        if self.options.api_key_file and "--local" not in words:
             flags += ["--api-key-file", self.options.api_key_file]
         return pasted(flags + [str(word) for word in words])
 
@@ -170,6 +170,11 @@ class Session:
             from rebyte_flows.ledger import open_ledger
             self._ledger = open_ledger(self.client, self.state)
         return self._ledger
+
+    def read_whole_ledger(self):
+        """Take the ledger as it is, of every service and account: this needs neither key nor network."""
+        from rebyte_flows.ledger import Ledger
+        self._ledger = Ledger(self.state, None, None)
 
     def close(self):
         """Give back connections, locks and files."""

@@ -60,8 +60,10 @@ def nearest(word, words):
     """Return the known word that a misspelt one is closest to, or None."""
     # Only a misspelling pays for difflib.
     import difflib
-    found = difflib.get_close_matches(word, list(words), 1, 0.6)
-    return found[0] if found else None
+    # Dashes are no likeness: --all is not nearly --local.
+    bare = {known.lstrip("-"): known for known in words}
+    found = difflib.get_close_matches(word.lstrip("-"), list(bare), 1, 0.6)
+    return bare[found[0]] if found else None
 
 
 def codes_of(verb):

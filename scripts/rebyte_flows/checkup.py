@@ -85,11 +85,16 @@ def remedy_of(code):
     return REMEDIES[code][0]
 
 
-def ask_for(problem):
-    """Return the sentence to ask the human with, or None where asking does not help."""
+def ask_for(problem, base=DEFAULT_BASE_URL):
+    """Return the sentence to ask the human with, or None where asking does not help; another base address is named in it."""
     if problem.code == "tls_failed":
-        return STRICT_ASK if "REBYTE_TLS_STRICT" in (problem.hint or "") else TLS_ASK
-    return REMEDIES.get(problem.code, (None, None))[1]
+        text = STRICT_ASK if "REBYTE_TLS_STRICT" in (problem.hint or "") else TLS_ASK
+    else:
+        text = REMEDIES.get(problem.code, (None, None))[1]
+    if not text or base == DEFAULT_BASE_URL or HOSTS not in text:
+        return text
+    _, host, port = origin_of(base)
+    return "%s That is the address that REBYTE_BASE_URL or --base-url names: is it right?" % text.replace(HOSTS, host).replace("443", str(port))
 
 
 def good(name, detail, remedy=None):

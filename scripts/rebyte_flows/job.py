@@ -7,7 +7,7 @@ import time
 
 from rebyte_flows.uploads import Attachment
 from rebyte_flows.credit import credit_note
-from rebyte_flows.result import Reader, question_of, shown, task_document
+from rebyte_flows.result import Reader, is_latest, last_words, question_of, seconds_taken, shown, task_document
 from rebyte_flows.downloads import bring_home, list_files, open_folder
 from rebyte_flows.ledger import open_ledger
 from rebyte_flows.orders import Order, wanted_name
@@ -36,7 +36,7 @@ def run(client, prompt, *, files=(), out=None, want=(), once=None, again=False, 
                   service="local" if client.is_loopback else "cloud", answered=ledger.replies(started.row.task_id))
         document = job.follow()
         if document["status"] in ("completed", "failed", "canceled"):
-            ledger.note(started.row.id, delivered_at=time.time(), status=document["status"])
+            ledger.note(started.row.id, delivered_at=time.time(), status=document["status"], prompt_id=document.get("promptId"))
         return document
     finally:
         ledger.close()
@@ -65,12 +65,11 @@ class Job:
         if end.status == "question":
             return self._document("question", question=shown(question_of(end.question)))
         self.task = end.task
-        self.rehearsal = self.rehearsal or self.task.get("rehearsal") is True
         answer = self._answer(end.final)
         self._bring_files(end.status)
         if end.status == "failed":
             self.warnings += filter(None, [credit_note(self.client)])
-            return self._document("failed", answer, failure=self._failure())
+            return self._document("failed", answer, failure=self._failure(answer))
         self._warn(answer, end.status)
         return self._document(end.status, answer)
 
@@ -79,7 +78,7 @@ class Job:
         transcript = self._open_transcript()
         try:
             for seen in watch(self.client, self.row.task_id, prompt_id=self.row.prompt_id, answered=self.answered,
-                              clock=self.clock, sleep=self.sleep):
+                              age=self._age(), clock=self.clock, sleep=self.sleep):
                 if isinstance(seen, End):
                     return seen
                 self.reader.take(seen)
@@ -92,6 +91,10 @@ class Job:
         finally:
             if transcript:
                 transcript.close()
+
+    def _age(self):
+        """Return how many seconds ago the task was started; one from elsewhere, or seen at its end, counts as old."""
+        return time.time() if self.row.status else max(0.0, time.time() - (self.row.claimed_at or 0))
 
     def _open_transcript(self):
         """Return the transcript file, written anew since each connect replays from the start; None when the disk refuses."""
@@ -109,7 +112,10 @@ class Job:
             return None
 
     def _answer(self, final):
-        text = self.reader.answer(self.client, self.row.task_id, task=self.task, final=final, prompt_id=self.row.prompt_id)
+        # What `done` and the task say at last speak of the latest turn, which need not be ours.
+        mine = is_latest(self.task, self.row.prompt_id)
+        text = self.reader.answer(self.client, self.row.task_id, task=self.task if mine else None, final=final if mine else None,
+                                  prompt_id=self.row.prompt_id)
         if text and self.out:
             self._keep_answer(text)
         return text
@@ -144,16 +150,18 @@ class Job:
             json.dump(manifest, file, indent=1)
             file.write("\n")
 
-    def _failure(self):
+    def _failure(self, answer):
+        """Return the last words of the answer or the last event as the reason, and the events before it."""
         events = self.reader.last_events()
-        reason = events[-1]["text"] if events else "the service gives no reason"
-        return {"reason": reason, "lastEvents": events}
+        reason = last_words(answer) or (events[-1]["text"] if events else "the service gives no reason")
+        return {"reason": reason, "lastEvents": [event for event in events if event["text"] not in answer]}
 
     def _warn(self, answer, status):
-        if self.rehearsal:
-            self.warnings.append("a rehearsal on this machine: no model read the prompt")
-            if not self.reader.tools:
+        if self._is_rehearsal():
+            if not self.reader.tools and self.reader.events:
                 self.warnings.append("the prompt held nothing to run, so nothing was done")
+            if self.missing:
+                self.warnings.append("a rehearsal publishes only what its code leaves in /code/artifacts/")
         elif self.order and self.order.attachments and not self.reader.tools and self.reader.events:
             self.warnings.append("files were attached, but no tool was used: the answer may not come from them")
         if status == "completed" and not answer:
@@ -162,17 +170,28 @@ class Job:
         if asked and reported and asked != reported:
             self.warnings.append("%s was asked for, and the service reports another executor" % asked)
 
+    def _is_rehearsal(self):
+        return self.rehearsal or self.reader.rehearsal or self.task.get("rehearsal") is True
+
+    def _seconds(self):
+        """Return how long the turn took by the service's clock, else how long ago it was started here."""
+        took = seconds_taken(self.task, self.row.prompt_id or self.reader.prompt_id)
+        if took is None and self.row.claimed_at and self.row.delivered_at is None:
+            took = time.time() - self.row.claimed_at
+        return None if took is None else max(round(took, 1), 0.1)
+
     def document_now(self, status="running"):
         """Return the document as it stands, without asking the service anything."""
         return self._document(status)
 
     def _document(self, status, answer=None, **more):
+        rehearsal = self._is_rehearsal()
+        warnings = ["a rehearsal on this machine: no model read the prompt"] * rehearsal + self.warnings
         requested = {key: getattr(self.row, key) for key in ("executor", "model") if getattr(self.row, key)}
         return task_document(
             id=self.row.task_id, workspaceId=self.row.workspace_id, url=self.row.url or self.task.get("url"), once=self.row.name,
             status=status, promptId=self.row.prompt_id or self.reader.prompt_id, answer=answer,
             answerBytes=len(answer.encode("utf-8", "replace")) if answer else None, answerPath=self.answer_path,
-            files=self.files, missing=self.missing, refused=self.refused, warnings=self.warnings, requested=requested,
+            files=self.files, missing=self.missing, refused=self.refused, warnings=warnings, requested=requested,
             executor=self.task.get("executor"), model=self.task.get("model") or self.reader.model,
-            seconds=round(time.time() - self.row.claimed_at, 1) if self.row.claimed_at else None, transcriptPath=self.transcript_path, reused=self.reused,
-            service=self.service, rehearsal=self.rehearsal, **more)
+            seconds=self._seconds(), transcriptPath=self.transcript_path, reused=self.reused, service=self.service, rehearsal=rehearsal, **more)

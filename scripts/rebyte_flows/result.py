@@ -38,6 +38,7 @@ class Reader:
         self._parts, self._stray, self._result = [], [], ""
         self.events = self.tools = 0
         self.prompt_id = self.executor = self.model = None
+        self.rehearsal = False
         self.last = []
 
     def __repr__(self):
@@ -60,6 +61,7 @@ class Reader:
             self._parts = []
         elif kind == "init":
             self.model = payload.get("model") or self.model
+            self.rehearsal = payload.get("rehearsal") is True
         elif kind in SPOKEN:
             self._say(words_of(payload), payload.get("is_delta"))
         elif kind == "result" and words_of(payload):
@@ -96,6 +98,24 @@ class Reader:
         return [{"type": kind, "text": _brief(payload)[:limit_characters]} for kind, payload in self.last if _brief(payload)]
 
 
+def last_words(answer, limit_characters=300):
+    """Return the end of a failed task's answer, from the start of a line on: errors are told last."""
+    lines = (answer or "").strip().split("\n")
+    kept = lines[-1][:limit_characters]
+    for line in lines[-2::-1]:
+        if len(line) + 1 + len(kept) > limit_characters:
+            break
+        kept = line + "\n" + kept
+    return kept
+
+
+def seconds_taken(task, prompt_id=None):
+    """Return the seconds from a turn's submission to its end as the service tells them (else the task's), or None."""
+    turns = [prompt for prompt in prompts_in(task) if prompt.get("id") == prompt_id] or [dict(task, submittedAt=task.get("createdAt"))]
+    began, ended = seconds_of(turns[0].get("submittedAt")), seconds_of(turns[0].get("completedAt"))
+    return None if began is None or ended is None else max(0.0, ended - began)
+
+
 def response_of(client, task_id, prompt_id=None):
     """Return the answer that the undocumented /content holds for a prompt (the latest when none is named), or ""."""
     try:
@@ -118,6 +138,12 @@ def prompts_in(content):
     prompts = content.get("prompts")
     found = [prompt for prompt in prompts if isinstance(prompt, dict)] if isinstance(prompts, list) else []
     return sorted(found, key=lambda prompt: seconds_of(prompt.get("submittedAt")) or 0)
+
+
+def is_latest(task, prompt_id):
+    """Tell whether a prompt is the latest of a task; no prompt means the latest, and a task that tells of none has one."""
+    ids = [prompt.get("id") for prompt in prompts_in(task)]
+    return prompt_id is None or not ids or ids[-1] == prompt_id
 
 
 def question_of(payload):

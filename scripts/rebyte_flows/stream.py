@@ -38,24 +38,24 @@ class End:
         return "End(%s)" % self.status
 
 
-def watch(client, task_id, *, prompt_id=None, answered=(), clock=time.monotonic, sleep=time.sleep):
+def watch(client, task_id, *, prompt_id=None, answered=(), age=0, clock=time.monotonic, sleep=time.sleep):
     """Yield one task's events (the service's envelopes, as dictionaries) and at last an End.
 
     `prompt_id` follows that very prompt; else the task's latest. `answered` names the message ids of questions that were
-    answered already. Raises DeadlineReached when the client's deadline comes first, AuthError, NotFound, and NetworkError
+    answered already. A task younger than 5 s (`age` in seconds) may not be visible yet. Raises DeadlineReached when the client's deadline comes first, AuthError, NotFound, and NetworkError
     or ServerError when the service cannot be reached several times running.
     """
-    return _Watch(client, task_id, prompt_id, answered, clock, sleep).events()
+    return _Watch(client, task_id, prompt_id, answered, age, clock, sleep).events()
 
 
 class _Watch:
-    def __init__(self, client, task_id, prompt_id, answered, clock, sleep):
+    def __init__(self, client, task_id, prompt_id, answered, age, clock, sleep):
         self.client, self.task_id, self.prompt_id = client, task_id, prompt_id
         self.clock, self.sleep = clock, sleep
         self.answered = {str(word) for word in answered}
         self.sightings = Sightings()
         self.nested = {}
-        self.began, self.failures, self.status, self.ended_at = clock(), 0, None, None
+        self.born, self.failures, self.status, self.ended_at = clock() - age, 0, None, None
         self.spoken = self.cut = self.done = self.behind = False
         self.question = self.final = self.task = None
 
@@ -211,7 +211,7 @@ class _Watch:
         if isinstance(problem, (AuthError, DeadlineReached, RouteMissing)):
             raise problem
         if isinstance(problem, NotFound):
-            if self.clock() - self.began > NEW_TASK_GRACE_SECONDS:
+            if self.clock() - self.born > NEW_TASK_GRACE_SECONDS:
                 raise problem
             return
         self.failures += 1

@@ -67,14 +67,17 @@ class _Waiting:
 
     def _spend(self):
         """Wait until one more request is within the budget; raises DeadlineReached when there is no time for it."""
+        while self._allowance_now() < 1:
+            self._pause((1 - self.allowance) / REQUESTS_PER_SECOND)
+        self.allowance -= 1
+
+    def _allowance_now(self):
+        """Return how many requests are within the budget by now; raises DeadlineReached when the time is over."""
         self._check_deadline()
         now = self.clock()
         self.allowance = min(BURST_REQUESTS, self.allowance + (now - self.counted_at) * REQUESTS_PER_SECOND)
         self.counted_at = now
-        if self.allowance < 1:
-            self._pause((1 - self.allowance) / REQUESTS_PER_SECOND)
-            return self._spend()
-        self.allowance -= 1
+        return self.allowance
 
     def _whom(self):
         """Return (the task to ask next, whether a list said that it is over)."""

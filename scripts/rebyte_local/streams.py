@@ -181,7 +181,8 @@ def get_content(service, request):
 
     def pieces():
         """The JSON, prompt by prompt."""
-        yield b'{"id": "%s", "status": "%s", "prompts": [' % (task["id"].encode("ascii"), status.encode("ascii"))
+        mark = b'"rehearsal": true, ' if task["rehearsal"] else b""
+        yield b'{"id": "%s", "status": "%s", %s"prompts": [' % (task["id"].encode("ascii"), status.encode("ascii"), mark)
         for index, prompt in enumerate(prompts):
             head = json.dumps(_content_of(service, prompt)).encode("ascii")
             yield (b", " if index else b"") + (head[:-1] + b', "events": [' if has_events else head)

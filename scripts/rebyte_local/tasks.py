@@ -83,7 +83,7 @@ def follow_up(service, request):
     setup = _read_setup(service, body)
     service.purse.pay_start()
     record = service.begin_prompt(task["id"], prompt, setup)
-    return json_answer(201, {"promptId": record["id"]})
+    return json_answer(201, _marked(task, {"promptId": record["id"]}))
 
 
 def cancel_task(service, request):

@@ -48,7 +48,7 @@ def check_signed(address, api_is_loopback: bool) -> Origin:
     try:
         origin = origin_of(address)
     except InputError as error:
-        raise refused(str(error)) from None
+        raise refused(error.message) from None
     if origin.scheme == "http" and not api_is_loopback:
         raise refused("It is plain http.")
     if not api_is_loopback and (is_loopback(origin.host.rstrip(".")) or is_private(origin.host)):

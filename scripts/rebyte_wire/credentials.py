@@ -40,7 +40,7 @@ def read_key(path) -> str:
             return file.read(MAX_KEY_BYTES).decode("ascii", "replace")
     except (OSError, ValueError) as error:
         raise AuthError("The key file {} cannot be read: {}.".format(path, getattr(error, "strerror", None) or "bad path"),
-                        code="missing_api_key") from None
+                        code="missing_api_key", hint="Check its path, and that you may read it.") from None
 
 
 def check_key(key) -> str:

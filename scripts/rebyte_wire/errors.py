@@ -54,6 +54,10 @@ class RebyteError(Exception):
         self.retryable = self.default_retryable if retryable is None else retryable
         self.outcome = outcome or self.default_outcome
 
+    def __str__(self):
+        """Return message and hint: what a traceback shows to who calls from Python."""
+        return "{} {}".format(self.message, self.hint) if self.hint else self.message
+
     def as_dict(self) -> dict:
         """Return the error as the JSON object that commands print, without empty fields."""
         fields = {"code": self.code, "message": self.message, "hint": self.hint, "retryable": self.retryable,

@@ -41,34 +41,29 @@ def start(pairs=15):
     """Print the ratios of start-up, on loopback and over TLS."""
     with tempfile.TemporaryDirectory(prefix="rebyte-bench-") as folder, Process("api") as api:
         environ = dict(environment(api.plain, folder), HOME=folder)
-        # Here bytecode is wanted: what an installed package would have.
-        environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        warm, cold = copies(folder)
-        lines = lines_to_start(api.plain + "/v1/tasks/" + TASK, warm, cold)
-        found = medians({name: lambda words=words: timed(words, environ).seconds for name, words in lines.items()}, pairs)
+        door = os.path.join(copy_scripts(folder), os.path.basename(DOOR))
+        lines = lines_to_start(api.plain + "/v1/tasks/" + TASK, door)
+        without = dict(environ, PYTHONDONTWRITEBYTECODE="1")
+        runs = {name: lambda words=words: timed(words, environ).seconds for name, words in lines.items()}
+        runs["get, no cache"] = lambda: timed(lines["get"], without).seconds
+        found = medians(runs, pairs)
         note("start: %d pairs; medians in ms: %s" % (pairs, ", ".join("%s %.0f" % (name, 1000 * statistics.median(took)) for name, took in found.items())))
         for name, base, most in STARTS:
             if base in found:
                 row("%s, against %s" % (name, SPELLED.get(base, base)), ratio(found, name, base), most, "x")
-        start_over_tls(folder, environ, warm, pairs)
+        start_over_tls(folder, environ, door, pairs)
 
 
-def copies(folder):
-    """Copy the scripts twice, with bytecode and without; return both doors."""
-    doors = []
-    for name in ("warm", "cold"):
-        there = shutil.copytree(SCRIPTS, os.path.join(folder, name), ignore=shutil.ignore_patterns("__pycache__"))
-        doors.append(os.path.join(there, os.path.basename(DOOR)))
-    subprocess.run([sys.executable, "-m", "compileall", "-q", os.path.dirname(doors[0])], check=True)
-    return doors
+def copy_scripts(folder):
+    """Copy the scripts as they are installed, without bytecode beside them; return where they are."""
+    return shutil.copytree(SCRIPTS, os.path.join(folder, "scripts"), ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def lines_to_start(url, warm, cold):
+def lines_to_start(url, door):
     """Return {name: command} for all that is here."""
     python = [sys.executable]
     lines = {"pass": python + ["-c", "pass"], "imports": python + ["-c", IMPORTS], "argparse": python + ["-c", "import argparse"],
-             "get": python + [warm, "get", TASK], "get, no cache": python + [cold, "get", TASK],
-             "help": python + [warm, "--help"], "version": python + [warm, "--version"]}
+             "get": python + [door, "get", TASK], "help": python + [door, "--help"], "version": python + [door, "--version"]}
     for name, code in ONE_CALL.items():
         if has(name):
             lines[name] = python + ["-c", code % url]

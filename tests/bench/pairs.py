@@ -12,7 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 SCRIPTS = os.path.join(ROOT, "scripts")
 DOOR = os.path.join(SCRIPTS, "rebyte_cli.py")
 KEY = "rbk_bench"
-UNWANTED = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+UNWANTED = ("PYTHONDONTWRITEBYTECODE", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 # What was found so far: (what, measured, target, missed).
 ROWS, MISSING = [], []
 # A small process in between: a child's peak begins with that of whoever started it.
@@ -25,6 +25,10 @@ sys.exit(status >> 8 or status & 127)
 """
 Ran = collections.namedtuple("Ran", "seconds peak cpu")
 
+# Our commands keep their bytecode here, so that each but the first finds it, as a user's second call does.
+CACHE = tempfile.TemporaryDirectory(prefix="rebyte-bench-")
+
+sys.dont_write_bytecode = True
 sys.path.insert(0, SCRIPTS)
 
 
@@ -36,7 +40,7 @@ def has(module):
 def environment(url, folder, ca=None):
     """Return the environment of a command that speaks to `url` and keeps its state in a folder."""
     kept = {name: value for name, value in os.environ.items() if name not in UNWANTED and not name.startswith("REBYTE_")}
-    kept.update(REBYTE_BASE_URL=url, REBYTE_API_KEY=KEY, REBYTE_STATE_DIR=os.path.join(folder, "state"))
+    kept.update(REBYTE_BASE_URL=url, REBYTE_API_KEY=KEY, REBYTE_STATE_DIR=os.path.join(folder, "state"), XDG_CACHE_HOME=CACHE.name)
     return dict(kept, REBYTE_CA_BUNDLE=ca) if ca else kept
 
 

@@ -1,12 +1,9 @@
-"""What the client's tests share: clients that do not really wait."""
+"""Clients that do not really wait."""
 from __future__ import annotations
 
 import os
-import sys
 
 import pytest
-
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 CANARY = "rbk_CANARY_77aa"
 

@@ -45,9 +45,16 @@ class Ran:
 
 
 @pytest.fixture
-def server(tmp_path):
-    with LocalServer(str(tmp_path / "server")) as running:
+def server(tmp_path, request):
+    """A local server; parametrised indirectly with a shell line, it has an agent program and is no rehearsal."""
+    agent = getattr(request, "param", None)
+    with LocalServer(str(tmp_path / "server"), **{"agent": ["sh", "-c", agent]} if agent else {}) as running:
         yield running
+
+
+def with_agent(line):
+    """Let a test speak to a server whose agent program is a shell line."""
+    return pytest.mark.parametrize("server", [line], indirect=True, ids=["agent"])
 
 
 @pytest.fixture
@@ -64,7 +71,7 @@ def world(server, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def rebyte(world, monkeypatch):
+def rebyte(world, impatient, monkeypatch):
     """Run a command line in this process: rebyte("run", "...") -> Ran."""
     hook = sys.unraisablehook
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

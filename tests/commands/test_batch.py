@@ -1,14 +1,21 @@
-"""batch: every line one task, however often it is typed."""
+"""batch, and what is interrupted, killed, cut off or out of time: exactly one document and one task."""
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from measure import run_quietly
+from pull_the_plug import pull
+
+from rebyte_local.server import LocalServer
 
 from .conftest import DOOR, creates
 
@@ -83,7 +90,7 @@ def test_retry_failed_starts_only_those_again(rebyte, server, world):
 def test_a_slice_ends_with_75_and_the_next_call_goes_on(rebyte, server, world):
     prompt = "```bash run\nwhile [ ! -e %s ]; do sleep 0.1; done; echo done\n```" % (world / "go")
     name = lines({"prompt": echo("a")}, {"prompt": prompt})
-    ran = rebyte("batch", name, "--out", "out", "--max-wait", "2")
+    ran = rebyte("batch", name, "--out", "out", "--max-wait", "1.2")
     assert ran.code == 75 and ran.document["counts"] == {"completed": 1, "running": 1}
     (world / "go").touch()
     assert rebyte("batch", name, "--out", "out").code == 0 and len(creates(server)) == 2
@@ -159,5 +166,152 @@ def test_interrupting_a_batch_is_one_document_and_the_next_call_goes_on(world, s
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=60)
     assert child.returncode == 130 and json.loads(out)["counts"]["waiting"] >= 1 and b"Traceback" not in err
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    done = run_quietly(words)
     assert json.loads(done.stdout)["counts"] == {"completed": 8} and len(creates(server)) == 8
+
+
+# Interrupted, cut off or out of time: exactly one document, the right exit code, and one task.
+
+WORK = "```bash run\nfor n in 1 2 3 4 5 6 7 8; do echo $n; sleep 0.08; done\n```"
+
+
+def start(*words):
+    return subprocess.Popen([sys.executable, DOOR] + list(words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def ended(child):
+    out, err = child.communicate(timeout=60)
+    assert b"Traceback" not in err, err
+    if child.returncode < 0 and not out and not err:
+        pytest.skip("the signal came before the interpreter had begun")
+    lines = out.decode("ascii").splitlines()
+    assert len(lines) == 1, (lines, err)
+    return child.returncode, json.loads(lines[0])
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("moment", [0.2, 0.28, 0.35, 0.42, 0.5])
+def test_an_interrupted_run_is_one_document_and_one_task_that_goes_on(world, server, number, code, moment):
+    server.faults.enable("slow-create", seconds=0.2)
+    child = start("run", WORK)
+    time.sleep(moment)
+    child.send_signal(number)
+    got, document = ended(child)
+    assert got == code
+    code, document = ended(start("run", WORK))
+    assert code == 0 and document["answer"].split() == list("12345678") and len(creates(server)) == 1
+
+
+def test_the_first_interrupt_waits_for_a_start_in_flight_and_the_second_leaves_it_unknown(rebyte, server):
+    server.faults.enable("slow-create", seconds=1.0)
+    child = start("create", "hello")
+    while not os.path.exists(os.path.join(os.environ["REBYTE_STATE_DIR"], "owners")) or not os.listdir(os.path.join(os.environ["REBYTE_STATE_DIR"], "owners")):
+        time.sleep(0.01)
+    time.sleep(0.3)
+    child.send_signal(signal.SIGINT)
+    code, document = ended(child)
+    assert code == 130 and document["workspaceId"]
+    child = start("create", "another")
+    time.sleep(0.6)
+    child.send_signal(signal.SIGINT)
+    time.sleep(0.15)
+    child.send_signal(signal.SIGINT)
+    code, document = ended(child)
+    assert code == 8 and document["error"]["code"] == "outcome_unknown"
+    assert rebyte("create", "another").code == 0
+    while len(creates(server)) < 2:  # the slow one is in the log once it was answered
+        time.sleep(0.01)
+    assert len(creates(server)) == 2
+
+
+@pytest.mark.parametrize("words", [("result", "--wait"), ("wait",), ("follow-up", "more " + WORK, "--wait")])
+def test_other_waits_are_one_document_too(world, server, words):
+    made = ended(start("create", WORK.replace("0.08", "0.4")))[1]["id"]
+    child = start(words[0], made, *words[1:])
+    time.sleep(0.5)
+    child.send_signal(signal.SIGTERM)
+    code, document = ended(child)
+    assert code in (143, 8)
+
+
+def test_a_service_that_goes_away_in_the_middle_is_told_with_the_task(world, tmp_path, monkeypatch):
+    with LocalServer(str(tmp_path / "gone")) as other:
+        monkeypatch.setenv("REBYTE_BASE_URL", other.url)
+        monkeypatch.setenv("REBYTE_API_KEY", other.key)
+        child = start("run", WORK.replace("0.08", "1"), "--max-wait", "2")
+        while not creates(other):
+            time.sleep(0.01)
+        time.sleep(0.5)
+    code, document = ended(child)
+    assert code in (10, 75) and document["id"] and document["next"]
+
+
+def test_a_wait_without_network_ends_inside_its_slice(world, server):
+    made = ended(start("create", "hello"))[1]["id"]
+    server.close()
+    began = time.monotonic()
+    for child in [start(*words, "--max-wait", "2") for words in (("result", made, "--wait"), ("wait", made), ("run", "other"))]:
+        code, document = ended(child)
+        assert code in (10, 75) and ("error" in document or document.get("next"))
+    assert time.monotonic() - began < 15
+
+
+def test_two_identical_lines_at_once_are_one_task(world, server):
+    server.faults.enable("slow-create", seconds=0.5)
+    children = [start("run", WORK) for _ in range(2)]
+    found = []
+    threads = [threading.Thread(target=lambda child=child: found.append(ended(child))) for child in children]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [code for code, _ in found] == [0, 0] and len({document["id"] for _, document in found}) == 1 and len(creates(server)) == 1
+
+
+# The short version of pull_the_plug.py, and a single run killed at its every step.
+
+PLUG_PROMPT = "Work.\n```bash run\nmkdir -p /code/artifacts\nfor n in 1 2 3; do echo step $n; sleep 0.1; done\nseq 1 200000 > /code/artifacts/n.csv\n```"
+
+
+def test_a_batch_killed_at_five_moments_starts_every_line_once():
+    totals, wrong = pull(5, 8, 5, say=lambda text: None)
+    assert wrong == [] and totals["killed"] >= 2
+
+
+def test_dropped_answers_and_kills_together_start_every_line_once():
+    totals, wrong = pull(3, 6, 3, ["drop-after-accept=3"], say=lambda text: None)
+    assert wrong == []
+
+
+def test_a_run_killed_at_any_moment_and_typed_again_is_one_task_and_delivers_it(tmp_path):
+    moments = (0.2, 0.4, 0.7, 1.0, 1.3)
+    with ThreadPoolExecutor(len(moments)) as pool:
+        list(pool.map(lambda moment: kill_once(tmp_path / str(moment), moment), moments))
+
+
+def kill_once(tmp_path, moment):
+    """Kill a run after so many seconds and type its line again."""
+    tmp_path.mkdir()
+    with LocalServer(str(tmp_path / "server")) as server:
+        server.faults.enable("slow-create", seconds=0.3)
+        environ = dict(os.environ, REBYTE_BASE_URL=server.url, REBYTE_API_KEY=server.key, REBYTE_STATE_DIR=str(tmp_path / "state"))
+        line = [sys.executable, DOOR, "run", PLUG_PROMPT, "--out", "out", "--max-wait", "40"]
+        child = subprocess.Popen(line, cwd=str(tmp_path), env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(moment)
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        done = run_quietly(line, cwd=str(tmp_path), env=environ)
+        if done.returncode == 8:
+            # Killed between the intent and the first byte: only the caller may say that nothing was started.
+            assert not [seen for seen in server.requests if seen["path"] == "/v1/tasks" and seen["method"] == "POST"]
+            done = run_quietly(line + ["--again"], cwd=str(tmp_path), env=environ)
+        document = json.loads(done.stdout)
+        assert done.returncode == 0 and document["answer"] == "step 1\nstep 2\nstep 3", done
+        if "workspaceId" in document:
+            assert (tmp_path / "out" / "files" / "n.csv").stat().st_size == document["files"][0]["bytes"] > 1_000_000
+        else:
+            # The workspace is told once, in the answer that was lost with the kill.
+            assert any("workspace" in text for text in document["warnings"])
+        starts = [seen for seen in server.requests if seen["path"] == "/v1/tasks" and seen["method"] == "POST"]
+        assert len(starts) == 1

@@ -13,7 +13,7 @@ from .conftest import DOOR
 
 def version(cache, *flags, **more):
     """Run --version with a cache folder; return the bytecode files that lie there afterwards."""
-    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")}
     done = subprocess.run([sys.executable] + list(flags) + [DOOR, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, env=dict(env, XDG_CACHE_HOME=str(cache), **more), timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -1,12 +1,22 @@
-"""doctor: each cause told apart, with its remedy, its sentence for the human and its own exit code."""
+"""doctor and help: each cause told apart, each flag and exit code named."""
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sys
 import threading
 
 import pytest
+from measure import run_quietly
+from scripted_server import Proxy, Server, answer
+
+from rebyte_commands.verbs import CODES, SHORT, codes_of
+from rebyte_commands.main import main
+from rebyte_commands.verbs import VERBS
+from rebyte_wire.errors import EXIT_CODES
+
+from .conftest import DOOR
 
 
 def checks(ran):
@@ -48,36 +58,12 @@ def test_a_sandbox_without_names_is_told(rebyte, monkeypatch):
 
 
 def test_a_proxy_that_refuses_the_tunnel_is_told(rebyte, monkeypatch):
-    with refusing_proxy() as port:
+    with Proxy(refusal=answer(403)) as proxy:
         monkeypatch.delenv("REBYTE_BASE_URL")
-        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:%d" % port)
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         ran = rebyte("doctor", "--max-wait", "10")
     assert (ran.code, ran.document["cause"]["code"], ran.document["cause"]["check"]) == (10, "proxy_refused", "api.proxy")
     assert "list of hosts" in json.dumps(ran.document["next"])
-
-
-class refusing_proxy:
-    """A proxy on loopback that answers every CONNECT with 403."""
-
-    def __enter__(self):
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.thread = threading.Thread(target=self.serve)
-        self.thread.start()
-        return self.socket.getsockname()[1]
-
-    def serve(self):
-        while True:
-            connection = self.socket.accept()[0]
-            with connection:
-                if not connection.recv(4096).startswith(b"CONNECT"):
-                    return
-                connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
-
-    def __exit__(self, *_):
-        with socket.create_connection(self.socket.getsockname()) as last:
-            last.sendall(b"END")
-        self.thread.join()
-        self.socket.close()
 
 
 def test_nothing_listening_and_a_service_in_trouble_are_told_apart(rebyte, server, monkeypatch):
@@ -107,44 +93,6 @@ def test_a_wrong_clock_is_told(rebyte, monkeypatch, skew):
     assert ran.code == 1 and ran.document["cause"]["code"] == "clock_wrong" and ("behind" if skew > 0 else "ahead") in ran.err
 
 
-class scripted:
-    """A service on loopback, over TLS if given a context, that gives every request the same answer."""
-
-    def __init__(self, status=200, body=b"{}", context=None):
-        self.answer = b"HTTP/1.1 %d Said\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (status, len(body)) + body
-        self.context, self.socket = context, socket.create_server(("127.0.0.1", 0))
-        self.url = "%s://127.0.0.1:%d" % ("https" if context else "http", self.socket.getsockname()[1])
-        self.thread = threading.Thread(target=self.serve)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def serve(self):
-        while True:
-            connection = self.socket.accept()[0]
-            try:
-                connection = self.context.wrap_socket(connection, server_side=True) if self.context else connection
-                if connection.recv(65536).startswith(b"END"):
-                    return
-                connection.sendall(self.answer)
-            except OSError:
-                # A peer that does not trust us hangs up; one that speaks no TLS ends the server.
-                if self.ending:
-                    return
-            finally:
-                connection.close()
-
-    ending = False
-
-    def __exit__(self, *_):
-        self.ending = True
-        with socket.create_connection(self.socket.getsockname()) as last:
-            last.sendall(b"END")
-        self.thread.join()
-        self.socket.close()
-
-
 @pytest.mark.parametrize("status, body, code, check, exit_code", [
     (401, b'{"error":{"code":"missing_api_key","message":"API key is required"}}', "header_dropped", "header", 4),
     (404, b'{"error":{"code":"not_found","message":"Not Found"}}', None, "service", 5),
@@ -152,7 +100,7 @@ class scripted:
     (200, b"<html>please log in</html>", "bad_answer", "service", 12),
     (429, b"", "rate_limited", "service", 11)], ids=["dropped header", "nothing found", "endpoint gone", "login page", "rate"])
 def test_what_a_service_says_is_told_apart(rebyte, monkeypatch, status, body, code, check, exit_code):
-    with scripted(status, body) as service:
+    with Server(answer(status, body)) as service:
         monkeypatch.setenv("REBYTE_BASE_URL", service.url)
         ran = rebyte("doctor", "--max-wait", "3")
     cause = ran.document["cause"]
@@ -173,7 +121,7 @@ def names_lead_home(monkeypatch):
 
 def test_a_certificate_that_is_not_trusted_is_told_and_one_that_is_names_its_signer(rebyte, monkeypatch, certificates, tls):
     names_lead_home(monkeypatch)
-    with scripted(context=tls()) as service:
+    with Server(answer(200, {}), context=tls()) as service:
         monkeypatch.setenv("REBYTE_BASE_URL", service.url)
         ran = rebyte("doctor", "--max-wait", "5")
         assert (ran.code, ran.document["cause"]["code"], ran.document["cause"]["check"]) == (10, "tls_failed", "api.tls")
@@ -188,7 +136,7 @@ def test_a_certificate_that_is_not_trusted_is_told_and_one_that_is_names_its_sig
 def test_the_strict_check_of_new_pythons_is_named(rebyte, monkeypatch, certificates, tls):
     names_lead_home(monkeypatch)
     monkeypatch.setenv("REBYTE_CA_BUNDLE", str(certificates / "old.pem"))
-    with scripted(context=tls("proxied")) as service:
+    with Server(answer(200, {}), context=tls("proxied")) as service:
         monkeypatch.setenv("REBYTE_BASE_URL", service.url)
         ran = rebyte("doctor", "--max-wait", "5")
         assert ran.document["cause"]["check"] == "api.tls" and "REBYTE_TLS_STRICT=0" in ran.document["next"][0]["ask"]
@@ -209,3 +157,51 @@ def test_a_name_service_that_never_answers_is_left_behind(rebyte, monkeypatch):
         assert (ran.code, ran.document["cause"]["code"]) == (10, "dns_failed")
     finally:
         gate.set()
+
+
+# Help: examples first, every flag, the exit codes of that verb, the environment in a line; small, and without a network.
+
+MOST_BYTES = 4096
+# The wire reads addresses with socket.inet_aton, so the name `socket` may be loaded; nothing that could speak is.
+NETWORK = {"ssl", "http.client", "urllib.request", "http.server"}
+
+
+def shown(capsys, *words):
+    assert main(list(words), 0) == 0
+    return capsys.readouterr().out
+
+
+def test_the_table_of_codes_speaks_of_every_verb_and_of_codes_that_exist():
+    known = {number for number, _, _ in EXIT_CODES}
+    assert set(CODES) == set(VERBS) and set(SHORT) == known
+    assert {number for verb in VERBS for number in codes_of(verb)} == known
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_shows_two_examples_first_then_flags_codes_and_environment(capsys, verb):
+    text = shown(capsys, verb, "--help")
+    examples, flags, codes, environment = (text.index(word) for word in ("examples:", "--base-url", "exit codes: ", "environment: "))
+    assert examples < flags < codes < environment and len(text.encode()) < MOST_BYTES
+    lines = re.findall(r"^  rebyte_cli\.py .*$", text[examples:flags], re.M)
+    assert len(lines) >= 2 and any(line.split()[1] == verb for line in lines)
+    assert "--help" in text[flags - 900:] or "-h, --help" in text
+    assert shown(capsys, "help", verb) == text
+
+
+def test_the_help_of_everything_is_small_too(capsys):
+    assert len(shown(capsys, "--help").encode()) < MOST_BYTES
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_loads_no_network(verb):
+    done = run_quietly([sys.executable, "-I", "-S", "-B", "-X", "importtime", DOOR, verb, "--help"])
+    loaded = set(re.findall(rb"\| +([\w.]+)$", done.stderr, re.M))
+    assert done.returncode == 0 and b"rebyte_commands.verbs" in loaded
+    assert {name.encode() for name in NETWORK} & loaded == set()
+
+
+@pytest.mark.parametrize("line, nearest", [(["rnu", "x"], "run"), (["resutl", "x"], "result"), (["run", "x", "--wnat", "a.pdf"], "--want"),
+                                           (["list", "--limt", "3"], "--limit")])
+def test_a_misspelt_word_is_answered_with_the_nearest(capsys, line, nearest):
+    assert main(line, 0) == 2
+    assert "did you mean %s?" % nearest in capsys.readouterr().err

@@ -7,11 +7,11 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from measure import run_quietly
+from scripted_server import Server, answer
 
 from rebyte_local.server import LocalServer
 
@@ -22,42 +22,16 @@ UUID = "550e8400-e29b-41d4-a716-446655440000"
 
 
 @pytest.fixture
-def odd(world, monkeypatch):
-    """A service that answers every request with what the test says: odd(status, body, headers)."""
-    answer = {}
+def odd(world, impatient, monkeypatch):
+    """A service that answers every request with what the test says: odd(status, body, *headers)."""
+    with Server(b"") as server:
+        for name, value in (("BASE_URL", server.url), ("API_KEY", CANARY), ("MAX_WAIT", "1")):
+            monkeypatch.setenv("REBYTE_" + name, value)
+        monkeypatch.setattr("rebyte_flows.settling.LOOKS_AFTER_SECONDS", (2,))
 
-    class Odd(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def answer(self):
-            length = int(self.headers.get("Content-Length") or 0)
-            self.rfile.read(length)
-            self.send_response(answer["status"])
-            for name, value in answer["headers"].items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer["body"])))
-            self.end_headers()
-            self.wfile.write(answer["body"])
-
-        do_GET = do_POST = do_PATCH = do_DELETE = answer
-
-        def log_message(self, *words):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Odd)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    monkeypatch.setenv("REBYTE_BASE_URL", "http://127.0.0.1:%d" % server.server_port)
-    monkeypatch.setenv("REBYTE_API_KEY", CANARY)
-    monkeypatch.setenv("REBYTE_MAX_WAIT", "1")
-
-    def says(status, body, **headers):
-        body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        answer.update(status=status, body=body, headers=dict({"Content-Type": "application/json"}, **headers))
-    yield says
-    server.shutdown()
-    server.server_close()
-    thread.join()
+        def says(*words):
+            server.script[:] = [answer(*words)]
+        yield says
 
 
 def is_clean(ran, code):
@@ -89,7 +63,7 @@ def is_clean(ran, code):
     (302, b"", 10),
 ])
 def test_an_odd_answer_to_a_read_is_a_clear_error(odd, rebyte, status, body, code):
-    odd(status, body, **({"Location": "http://elsewhere.example/"} if status == 302 else {}))
+    odd(status, body, "Location: http://elsewhere.example/")
     assert is_clean(rebyte("get", UUID), code)
 
 
@@ -99,7 +73,7 @@ def test_an_odd_answer_to_a_read_is_a_clear_error(odd, rebyte, status, body, cod
     (201, b"<html/>", 8), (201, [1], 8), (400, {"error": {"code": "validation_error", "message": "prompt"}}, 2),
     (401, {"error": {"code": "invalid_api_key", "message": "no"}}, 4), (302, b"", 10), (429, b"", 11)])
 def test_an_odd_answer_to_a_paid_start_is_unknown_unless_it_surely_was_not_made(odd, rebyte, status, body, code):
-    odd(status, body, **({"Location": "http://elsewhere.example/"} if status < 400 else {"Retry-After": "100"} if status == 429 else {}))
+    odd(status, body, "Location: http://elsewhere.example/", *["Retry-After: 100"] * (status == 429))
     ran = rebyte("create", "hello")
     assert is_clean(ran, code)
     if code == 8:
@@ -145,7 +119,12 @@ def test_a_refused_port_and_an_unknown_host_were_never_sent(rebyte, monkeypatch)
         port = free.getsockname()[1]
     monkeypatch.setenv("REBYTE_BASE_URL", "http://127.0.0.1:%d" % port)
     monkeypatch.setenv("REBYTE_MAX_WAIT", "2")
-    assert is_clean(rebyte("create", "hello"), 10)
+    ran = rebyte("create", "hello")
+    assert is_clean(ran, 10) and ran.document["next"][0]["run"].endswith(" doctor") and "nothing was started" in ran.document["next"][0]["why"]
+    assert "nothing was" not in rebyte("list").document["next"][0]["why"]
+    checked = rebyte("doctor").document
+    assert checked["service"] == "local" and "127.0.0.1 on port %d" % port in checked["next"][0]["ask"]
+    assert "--base-url" not in checked["next"][-1]["run"]
     monkeypatch.setenv("REBYTE_BASE_URL", "https://no-such-host.invalid")
     ran = rebyte("create", "hello")
     assert is_clean(ran, 10) and ran.error["code"] in ("dns_failed", "proxy_refused")
@@ -214,7 +193,7 @@ def test_it_works_isolated_through_a_link_and_from_a_read_only_folder(world, tmp
     for folder, _, _ in os.walk(str(scripts)):
         os.chmod(folder, 0o555)
     os.symlink(str(scripts / "rebyte_cli.py"), str(tmp_path / "link.py"))
-    done = subprocess.run([sys.executable, "-I", str(tmp_path / "link.py"), "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = run_quietly([sys.executable, "-I", str(tmp_path / "link.py"), "list"])
     assert done.returncode == 0 and json.loads(done.stdout)["total"] == 0
     for folder, _, _ in os.walk(str(scripts)):
         os.chmod(folder, 0o755)
@@ -237,7 +216,7 @@ def test_a_closed_stdout_is_no_traceback_and_no_delivery(world):
     assert done.returncode == 1 and b"stdout is closed" in done.stderr and b"Traceback" not in done.stderr
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run([sys.executable, DOOR, "run", "hello"], stdout=write, stderr=subprocess.PIPE)
+    done = run_quietly([sys.executable, DOOR, "run", "hello"], stdout=write)
     os.close(write)
     assert done.returncode == 1 and b"Traceback" not in done.stderr and b"Exception ignored" not in done.stderr
 
@@ -246,14 +225,14 @@ def test_a_full_disk_at_stdout_is_told(world):
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, DOOR, "list"], stdout=full, stderr=subprocess.PIPE)
+        done = run_quietly([sys.executable, DOOR, "list"], stdout=full)
     assert done.returncode == 1 and b"Traceback" not in done.stderr
 
 
 def test_an_old_python_gets_one_line_and_two():
     found = [path for path in (shutil.which("python3.7"), shutil.which("python3.6"), shutil.which("python2.7")) if path]
     found += [str(path) for root in (Path(os.environ.get("PYENV_ROOT") or "/nowhere"),) for path in root.glob("versions/[23].[67]*/bin/python")]
-    runs = [(path, subprocess.run([path, DOOR, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)) for path in found]
+    runs = [(path, run_quietly([path, DOOR, "list"])) for path in found]
     runs = [(path, done) for path, done in runs if b"pyenv" not in done.stderr[:6]]
     if not runs:
         pytest.skip("no Python older than 3.8 here")

@@ -19,14 +19,7 @@ def posts(server, path):
     return [seen for seen in server.requests if seen["method"] == "POST" and seen["path"] == path]
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """Look ten times as often as usual."""
-    from rebyte_flows import waiting
-    monkeypatch.setattr(waiting, "COMPUTER_POLL_SECONDS", 0.2)
-
-
-def test_a_computer_is_created_awaited_used_and_deleted(rebyte, server, quick):
+def test_a_computer_is_created_awaited_used_and_deleted(rebyte, server):
     made = rebyte("computers", "create", "--name", "box", "--icon", "B", "--once", "box")
     assert made.code == 0 and made.document["status"] == "provisioning" and made.document["once"] == "box"
     assert made.document["service"] == "local" and "computers wait" in made.document["next"][0]["run"]
@@ -66,13 +59,7 @@ def test_a_computer_counts_for_the_guards_and_a_dry_run_sends_nothing(rebyte, se
     assert len(posts(server, "/v1/agent-computers")) == 1
 
 
-@pytest.fixture
-def one_look(monkeypatch):
-    from rebyte_flows import settling
-    monkeypatch.setattr(settling, "LOOKS_AFTER_SECONDS", (0, 0.1))
-
-
-def test_a_computer_of_unknown_outcome_is_found_by_its_own_name(rebyte, server, one_look):
+def test_a_computer_of_unknown_outcome_is_found_by_its_own_name(rebyte, server):
     server.faults.enable("drop-after-accept", only="POST /v1/agent-computers")
     ran = rebyte("computers", "create", "--name", "box")
     assert ran.code == 0 and ran.document["name"] == "box" and len(posts(server, "/v1/agent-computers")) == 1
@@ -81,7 +68,7 @@ def test_a_computer_of_unknown_outcome_is_found_by_its_own_name(rebyte, server, 
 
 
 @pytest.mark.parametrize("words", [(), ("--icon", "B"), ("--name", "twin")])
-def test_what_is_not_proven_is_not_adopted(rebyte, server, one_look, words):
+def test_what_is_not_proven_is_not_adopted(rebyte, server, words):
     if "twin" in words:
         rebyte("api", "POST", "/agent-computers", "--body", '{"name": "twin"}')
         rebyte("ledger", "forget", "1", "--yes")
@@ -96,7 +83,7 @@ def test_what_is_not_proven_is_not_adopted(rebyte, server, one_look, words):
     assert settled.document["state"] == "settled" and settled.document["workspaceId"] == candidates[0]["id"]
 
 
-def test_the_wait_ends_on_a_sandbox_id_and_on_an_error_with_its_reason(rebyte, server, quick):
+def test_the_wait_ends_on_a_sandbox_id_and_on_an_error_with_its_reason(rebyte, server):
     server.faults.enable("sandbox-first")
     early = rebyte("computers", "wait", rebyte("computers", "create").document["id"])
     assert early.code == 0 and early.document["status"] == "provisioning" and early.document["sandboxId"]
@@ -105,7 +92,7 @@ def test_the_wait_ends_on_a_sandbox_id_and_on_an_error_with_its_reason(rebyte, s
     assert ran.code == 3 and "provisioned" in ran.document["failure"]["reason"]
 
 
-def test_the_wait_goes_in_slices(rebyte, server, quick):
+def test_the_wait_goes_in_slices(rebyte, server):
     server.faults.enable("slow-computer", seconds=30)
     ran = rebyte("computers", "wait", rebyte("computers", "create").document["id"], "--max-wait", "0.5")
     assert ran.code == 75 and ran.document["status"] == "provisioning" and "computers wait" in ran.document["next"][0]["run"]
@@ -127,7 +114,7 @@ def test_an_interrupted_wait_says_how_it_stands_and_how_to_go_on(shell, rebyte, 
     assert child.returncode == code and document["status"] == "provisioning" and "computers wait" in document["next"][0]["run"]
 
 
-def test_the_key_of_a_sandbox_is_shown_only_when_asked_for_by_name(rebyte, server, quick):
+def test_the_key_of_a_sandbox_is_shown_only_when_asked_for_by_name(rebyte, server):
     computer = rebyte("computers", "create").document["id"]
     rebyte("computers", "wait", computer)
     shown = rebyte("computers", "get", computer, "--field", SECRET).out.strip()

@@ -1,12 +1,194 @@
-"""create, get, list, cancel, share, delete, and what an ID may be."""
+"""run, create, wait and the other verbs of a task."""
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from .conftest import creates
+from .conftest import DOOR, SUM, creates, with_agent
+
+
+def test_a_file_goes_in_and_an_answer_and_a_file_come_out(rebyte, world):
+    ran = rebyte("run", SUM, "--file", "numbers.csv", "--out", "result", "--want", "total.csv")
+    document = ran.document
+    assert (ran.code, document["status"], document["answer"]) == (0, "completed", "the total is 6")
+    assert (world / "result/files/total.csv").read_text() == "6"
+    assert document["files"][0]["path"] == str(world / "result/files/total.csv")
+    assert "missing" not in document and document["rehearsal"] is True and document["service"] == "local"
+    assert (world / "result/answer.md").read_text() == "the total is 6\n"
+    assert json.loads((world / "result/manifest.json").read_text())["files"][0]["sha256"] == document["files"][0]["sha256"]
+    assert json.loads(Path(document["transcriptPath"]).read_text().splitlines()[0])["eventType"] == "init"
+
+
+def test_flags_stand_before_or_after_the_verb(rebyte):
+    assert rebyte("--field", "status", "run", "hello").out == "completed\n"
+    assert rebyte("run", "hello", "--field", "status").out == "completed\n"
+
+
+def test_the_same_line_again_gives_the_first_answer_and_sends_nothing(rebyte, server):
+    first, second = rebyte("run", "hello").document, rebyte("run", "hello").document
+    assert second["id"] == first["id"] and second["reused"] is True and second["answer"] == first["answer"]
+    assert any(step["run"].endswith("--again") for step in second["next"])
+    assert len(creates(server)) == 1
+
+
+def test_again_means_a_second_task(rebyte, server):
+    first, second = rebyte("run", "hello").document, rebyte("run", "hello", "--again").document
+    assert first["id"] != second["id"] and "reused" not in second and len(creates(server)) == 2
+
+
+def test_another_file_content_is_another_line(rebyte, world, server):
+    rebyte("run", "hello", "--file", "numbers.csv")
+    (world / "numbers.csv").write_text("4\n")
+    assert "reused" not in rebyte("run", "hello", "--file", "numbers.csv").document
+    assert len(creates(server)) == 2
+
+
+def test_a_failing_task_ends_with_three_and_says_why(rebyte):
+    ran = rebyte("run", "```bash run\necho broken >&2; exit 4\n```")
+    assert (ran.code, ran.document["status"]) == (3, "failed")
+    assert "broken" in json.dumps(ran.document["failure"])
+
+
+def test_a_canceled_task_ends_with_six(rebyte, server):
+    made = rebyte("create", "```bash run\nsleep 30\n```").document
+    rebyte("cancel", made["id"])
+    assert rebyte("result", made["id"], "--wait").code == 6
+
+
+def test_the_slice_ends_with_75_and_the_line_that_goes_on(rebyte, shell, world):
+    prompt = "```bash run\nwhile [ ! -e %s ]; do sleep 0.1; done; echo done\n```" % (world / "go")
+    ran = rebyte("run", prompt, "--max-wait", "1")
+    assert (ran.code, ran.document["status"]) == (75, "running")
+    (world / "go").touch()
+    again = rebyte("run", prompt)
+    assert (again.code, again.document["id"], again.document["reused"]) == (0, ran.document["id"], True)
+    assert ran.document["next"][0]["run"].endswith("result %s --wait" % again.document["id"])
+
+
+@with_agent("cat > prompt; echo done")
+def test_a_wanted_file_that_did_not_come_is_named_with_the_line_that_asks_again(rebyte):
+    ran = rebyte("run", "hello", "--want", "report.pdf", "--out", "here")
+    assert ran.code == 9 and ran.document["missing"] == ["report.pdf"] and "rehearsal" not in ran.document
+    (step,) = ran.document["next"]
+    assert " follow-up " in step["run"] and "--want report.pdf" in step["run"] and "--out here" in step["run"]
+
+
+def test_a_rehearsal_does_not_ask_again_for_a_file_with_words_that_nobody_reads(rebyte):
+    ran = rebyte("run", "hello", "--want", "report.pdf")
+    assert ran.code == 9 and ran.document["missing"] == ["report.pdf"] and "next" not in ran.document
+    assert any("/code/artifacts/" in text for text in ran.document["warnings"])
+
+
+@with_agent("cat > prompt; echo 'no such column' >&2; exit 3")
+def test_a_failure_shows_the_paid_turn_that_may_mend_it(rebyte):
+    ran = rebyte("run", "hello", "--out", "here")
+    assert ran.code == 3 and "no such column" in ran.document["failure"]["reason"]
+    assert " follow-up %s " % ran.document["id"] in ran.document["next"][0]["run"] and "--out here" in ran.document["next"][0]["run"]
+    assert "paid" in ran.document["next"][0]["why"]
+
+
+def test_a_failure_is_told_once_and_named_a_rehearsal(rebyte):
+    document = rebyte("run", "```python run\nprint('at work')\nraise ValueError('bad column')\n```").document
+    assert document["failure"]["reason"].endswith("ValueError: bad column")
+    assert [event["text"] for event in document["failure"]["lastEvents"]] == ["at work"]
+    assert document["rehearsal"] and "no model" in document["warnings"][0] and "next" not in document
+
+
+def test_a_line_typed_again_after_a_follow_up_gives_its_own_answer(rebyte):
+    line = ("run", "```bash run\necho first\n```", "--once", "a", "--out", "here")
+    first = rebyte(*line).document
+    second = rebyte("follow-up", "@a", "```bash run\necho second\n```", "--wait").document
+    again = rebyte(*line).document
+    assert (again["answer"], again["promptId"], again["reused"]) == ("first", first["promptId"], True)
+    assert Path("here/answer.md").read_text() == "first\n"
+    latest = rebyte("result", "@a").document
+    assert (latest["answer"], latest["promptId"]) == ("second", second["promptId"])
+
+
+def test_how_long_a_task_took_does_not_grow_once_it_has_ended(rebyte, monkeypatch):
+    task_id = rebyte("run", "```bash run\nsleep 0.4\n```").document["id"]
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 500)
+    assert 0.3 <= rebyte("result", task_id).document["seconds"] < 5
+
+
+@pytest.mark.parametrize("words", [("result",), ("result", "--wait"), ("get",)])
+def test_a_task_that_is_not_there_is_not_found_instead_of_running(rebyte, words):
+    task_id = rebyte("run", "hello").document["id"]
+    assert rebyte("delete", task_id).code == 0
+    for gone in (task_id, "00000000-0000-4000-8000-000000000000"):
+        ran = rebyte(words[0], gone, *words[1:])
+        assert ran.code == 5 and ran.error["code"] == "not_found"
+
+
+def test_a_prompt_with_nothing_to_run_is_told_as_such(rebyte):
+    assert any("nothing to run" in text for text in rebyte("run", "hello").document["warnings"])
+
+
+def test_a_question_ends_with_thirteen_and_the_line_that_answers(rebyte):
+    ran = rebyte("run", "```ask run\nWhich colour?\n- red\n- blue\n```\n```bash run\necho \"took $ANSWER\"\n```")
+    document = ran.document
+    assert ran.code == 13 and document["question"]["options"] == [{"n": 1, "label": "red"}, {"n": 2, "label": "blue"}]
+    assert [" reply %s --option %d --wait" % (document["id"], n) in step["run"] for n, step in enumerate(document["next"], 1)] == [True, True]
+    assert "red" not in str(document["next"])
+    replied = rebyte("reply", document["id"], "--option", "blue", "--wait")
+    assert (replied.code, replied.document["answer"]) == (0, "took blue")
+
+
+def test_a_long_answer_is_cut_and_kept_whole(rebyte):
+    ran = rebyte("run", "```bash run\nseq 1 20000\n```")
+    assert len(ran.out) <= 8001 and ran.document["answer"].endswith("characters in all]")
+    whole = Path(ran.document["answerPath"]).read_text()
+    assert whole.startswith("1\n2\n3\n") and len(whole) >= ran.document["answerBytes"]
+
+
+def test_dry_run_shows_the_body_and_sends_nothing(rebyte, server):
+    document = rebyte("run", "hello", "--dry-run", "--file", "numbers.csv", "--want", "a.md", "--no-questions", "--executor", "codex").document
+    assert document["body"]["executor"] == "codex" and "model" not in document["body"]
+    assert "/code/numbers.csv" in document["body"]["prompt"] and "a.zip" in document["body"]["prompt"]
+    assert server.requests == []
+
+
+def test_bare_adds_nothing_to_the_prompt(rebyte):
+    body = rebyte("run", "hello", "--bare", "--dry-run", "--file", "numbers.csv", "--want", "a.csv", "--no-questions").document["body"]
+    assert body["prompt"] == "hello"
+
+
+def test_cancel_after_ends_a_task_that_still_runs(rebyte):
+    ran = rebyte("run", "```bash run\nsleep 60\n```", "--cancel-after", "0.5")
+    assert (ran.code, ran.document["status"]) == (6, "canceled")
+
+
+def test_a_stdin_prompt_is_read_only_when_asked_for(rebyte, server):
+    assert rebyte("run", "--prompt-file", "-", stdin="```bash run\necho from stdin\n```").document["answer"] == "from stdin"
+    ran = rebyte("run", stdin="never read")
+    assert (ran.code, ran.error["code"]) == (2, "usage") and len(creates(server)) == 1
+
+
+def test_text_for_people_still_carries_id_address_and_next_line(rebyte):
+    rebyte("run", "hello")
+    ran = rebyte("run", "hello", "--text")
+    assert "id:   " in ran.out and "live: http://127.0.0.1" in ran.out and "next: " in ran.out
+
+
+def test_the_live_address_is_a_page_at_once(rebyte):
+    from urllib.request import urlopen
+    with urlopen(rebyte("create", "hello").document["url"]) as page:
+        assert page.status == 200 and b"hello" in page.read()
+
+
+def test_nothing_is_written_beside_the_scripts(shell, monkeypatch):
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX")
+    assert shell("run", "hello").code == 0
+    found = [name for _, folders, _ in os.walk(os.path.dirname(DOOR)) for name in folders if name == "__pycache__"]
+    assert found == []
+
+
+# create, get, list, cancel, share, delete, and what an ID may be.
 
 
 def test_create_prints_the_answer_as_sent_and_how_to_go_on(rebyte):
@@ -107,8 +289,9 @@ def test_a_follow_up_to_a_question_shows_the_reply_line_instead(rebyte, server):
 def test_wait_for_all_tells_each_and_what_still_runs(rebyte, world):
     done = rebyte("create", "```bash run\necho yes\n```").document["id"]
     slow = rebyte("create", "```bash run\nwhile [ ! -e %s ]; do sleep 0.1; done\n```" % (world / "go")).document["id"]
-    ran = rebyte("wait", done, slow, "--all", "--max-wait", "2")
+    ran = rebyte("wait", done, slow, "--all", "--max-wait", "1.2")
     assert ran.code == 75 and ran.document["counts"] == {"completed": 1, "running": 1}
+    assert ran.document["tasks"][0]["rehearsal"] is True
     assert ran.document["tasks"][0]["answer"] == "yes" and slow in ran.document["next"][0]["run"]
     assert rebyte("wait", slow, done, "--any").document["counts"]["completed"] == 1
     (world / "go").touch()
@@ -157,3 +340,50 @@ def test_a_misspelt_verb_or_flag_names_the_nearest(rebyte):
 def test_a_key_on_the_command_line_is_refused_and_not_repeated(rebyte):
     ran = rebyte("create", "x", "--api-key-file", "rbk_not_a_real_one")
     assert ran.code == 2 and "rbk_" not in ran.out + ran.err
+
+
+# list --mine: names, workspaces, and how each stands.
+
+
+def test_the_ledger_is_read_without_key_network_or_server(rebyte, server, monkeypatch):
+    task_id = rebyte("run", "hello").document["id"]
+    for name in ("REBYTE_API_KEY", "REBYTE_BASE_URL"):
+        monkeypatch.delenv(name)
+    before = len(server.requests)
+    ran = rebyte("ledger", "list")
+    assert ran.code == 0 and [row["id"] for row in ran.document["rows"]] == [task_id]
+    assert rebyte("ledger", "show", task_id).document["status"] == "completed"
+    assert rebyte("ledger", "list", "--local").code == 0 and rebyte("local", "status").code == 5
+    assert len(server.requests) == before and "completed" in rebyte("ledger", "list", "--text").out
+
+
+def test_mine_merges_ledger_and_service(rebyte):
+    first = rebyte("run", "alpha job", "--once", "first").document
+    rebyte("api", "POST", "/tasks", "--body", '{"prompt":"beta job"}')
+    tasks = rebyte("list", "--mine", "--status").document["tasks"]
+    assert [task["title"] for task in tasks] == ["beta job", "alpha job"] and {task["status"] for task in tasks} == {"completed"}
+    assert tasks[1]["once"] == "first" and tasks[1]["workspaceId"] == first["workspaceId"]
+    assert [task["id"] for task in rebyte("list", "--grep", "FIRST").document["tasks"]] == [first["id"]]
+
+
+def test_running_ones_and_questions_are_told_apart(rebyte):
+    rebyte("run", "over")
+    running = rebyte("create", "```bash run\nsleep 30\n```").document["id"]
+    asking = rebyte("run", "```ask run\nWhich?\n- a\n```").document["id"]
+    found = {task["id"]: task["status"] for task in rebyte("list", "--running").document["tasks"]}
+    assert found == {running: "running", asking: "question"}
+    text = rebyte("get", asking, "--text").out
+    assert "question: Which?" in text and "1 a" in text and "reply" in text
+    assert "question" in rebyte("list", "--status", "--text").out
+
+
+def test_since_takes_a_span_or_a_time_and_nothing_else(rebyte):
+    rebyte("create", "x")
+    assert len(rebyte("list", "--mine", "--since", "2h").document["tasks"]) == 1
+    assert "tasks" in rebyte("list", "--mine", "--since", "2031-01-01").document and rebyte("list", "--since", "soon").code == 2
+
+
+def test_result_with_events_is_still_one_document(rebyte):
+    made = rebyte("create", "```bash run\necho one\n```").document["id"]
+    events = rebyte("result", made, "--wait", "--events").document["events"]
+    assert {"type": "stdout", "text": "one"} in events

@@ -1,18 +1,27 @@
-"""`make check`: the sizes that have a limit, then the linters that are installed; not zero when one says no."""
+"""`make check`: the sizes that have a limit, then the linters that are installed; not zero when one says no.
+
+Also what the contract tests read: the modules in scripts/, the documents and their fenced blocks; and a service that says far
+too much (10,000 tasks, 5 MB answers, 1 MB titles), with how much of it each verb lets through.
+"""
 from __future__ import annotations
 
+import ast
+import collections
+import http.server
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 
-from hostile_service import LINES, HostileService, said_by
-from project_tree import ROOT, SCRIPTS, files_under, modules, read
-
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SCRIPTS = os.path.join(ROOT, "scripts")
+NOUNS = ("tasks", "files", "artifacts", "computers", "webhooks", "credits")
 TRACKED_FILES_MOST = 140
 TRACKED_KILOBYTES_MOST = 700
 CLIENT_LINES_MOST = 1500
@@ -28,13 +37,182 @@ LINTERS = (
     # PyPI: skillcheck. Ignored rules: CONTRIBUTING.md, "Linters of others".
     ("skillcheck", ["SKILL.md", "--no-color", "--ignore", "references.escape", "--ignore", "references.broken-link"]),
 )
-
-
 # Findings of skill-scanner (PyPI: cisco-ai-skill-scanner) above medium that CONTRIBUTING.md explains: (rule, file).
 EXPLAINED = (
     ("PATH_TRAVERSAL_OPEN", "scripts/rebyte_flows/job.py"),
     ("DATA_EXFIL_SOCKET_CONNECT", "scripts/rebyte_wire/connections.py"),
 )
+TASK, SPACE, PROMPT = ("%08d-0000-4000-8000-000000000000" % number for number in (1, 2, 3))
+MEGABYTE = 1 << 20
+TITLE, ANSWER = "\u00e9t\x1b[31m" * (MEGABYTE // 7), "word \u2028 \u00fc" * (5 * MEGABYTE // 9)
+MANY = [{"id": "%08d-0000-4000-8000-000000000000" % n, "title": "task %d" % n, "url": "https://x.example/" + "u" * 99} for n in range(10_000)]
+# verb -> the words after it.
+LINES = {
+    "run": ["say something"], "create": ["start something"], "batch": ["--prompt", "one", "--prompt", "two"], "result": [TASK],
+    "wait": [TASK], "watch": [TASK], "follow-up": [TASK, "more", "--wait"], "reply": [TASK, "--option", "1"], "cancel": [TASK], "get": [TASK],
+    "list": [], "share": [TASK, "public"], "delete": [TASK, "--yes"], "upload": ["small.csv"], "artifacts": ["list", SPACE],
+    "computers": ["list"], "webhooks": ["list"], "credits": [], "ledger": ["list"], "doctor": [], "api": ["GET", "/tasks"],
+    "local": ["status"],
+}
+
+Module = collections.namedtuple("Module", "name path")
+Fence = collections.namedtuple("Fence", "path line language text")
+
+
+def run_quietly(argv: list, **more):
+    """Run a process without stdin, for a minute at the most; what it says is kept."""
+    usual = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 60}
+    return subprocess.run(argv, **dict(usual, **more))
+
+
+def read(*parts: str) -> str:
+    """Return the text of a file, its path given from the project's folder or absolute."""
+    with open(os.path.join(ROOT, *parts), encoding="utf-8") as file:
+        return file.read()
+
+
+def files_under(folder: str) -> list[str]:
+    """Return all files under a folder of the project, but for bytecode, sorted."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        found += [os.path.join(place, name) for name in names]
+    return sorted(found)
+
+
+def modules() -> list[Module]:
+    """Return every Python module in scripts/ with its dotted name."""
+    found = []
+    for path in files_under(SCRIPTS):
+        if path.endswith(".py"):
+            parts = os.path.relpath(path, SCRIPTS)[:-3].split(os.sep)
+            found.append(Module(".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
+    return found
+
+
+def tree_of(module: Module) -> ast.Module:
+    """Parse a module."""
+    return ast.parse(read(module.path), module.path)
+
+
+def documents() -> list[str]:
+    """Return the paths of the documents: Markdown at the top, in references/ and in examples/."""
+    top = [os.path.join(ROOT, name) for name in sorted(os.listdir(ROOT)) if name.endswith(".md")]
+    below = [path for folder in ("references", "examples") for path in files_under(os.path.join(ROOT, folder))]
+    return top + [path for path in below if path.endswith(".md")]
+
+
+def fences(path: str) -> list[Fence]:
+    """Return the fenced blocks of a document in order."""
+    found, opening, start, lines = [], None, 0, []
+    for number, line in enumerate(read(path).split("\n"), 1):
+        mark = re.match(r"(`{3,})(.*)$", line)
+        if opening is None and mark:
+            opening, start, lines = (mark.group(1), mark.group(2).strip()), number, []
+        elif opening is not None and mark and mark.group(1) == opening[0] and not mark.group(2).strip():
+            found.append(Fence(path, start, opening[1], "\n".join(lines) + "\n"))
+            opening = None
+        elif opening is not None:
+            lines.append(line)
+    return found
+
+
+def without_fences(text: str) -> str:
+    """Return a document's prose: what stands in fenced blocks is taken out."""
+    return re.sub(r"^(`{3,}).*?^\1[ ]*$", "", text, flags=re.M | re.S)
+
+
+def short(path: str) -> str:
+    """Return a path as people name it, from the project's folder."""
+    return os.path.relpath(path, ROOT).replace(os.sep, "/")
+
+
+
+def body_of(method, path):
+    """Return what the service says to a request, as a value."""
+    if path.startswith("/v1/tasks?") or path == "/v1/tasks" and method == "GET":
+        return {"data": [dict(MANY[0], id=TASK, title=TITLE, createdAt="2026-01-01T00:00:00Z")] + MANY, "total": len(MANY)}
+    if "/artifacts" in path:
+        return {"files": [{"name": "n" * 200 + "%d.csv" % n, "size": n, "downloadUrl": "http://127.0.0.1/x"} for n in range(5_000)]}
+    if "/content" in path:
+        return {"prompts": [{"id": PROMPT, "content": ANSWER}]}
+    if path.endswith("/prompts"):
+        return {"promptId": PROMPT, "extra": TITLE}
+    if path.endswith("/files"):
+        return {"id": PROMPT, "filename": "small.csv", "uploadUrl": "http://%s/up", "extra": TITLE}
+    if "/agent-computers" in path or "/webhooks" in path:
+        return {"data": [dict(item, name="m" * 200, events=["task.completed"] * 5) for item in MANY], "extra": TITLE[:1000]}
+    if "/billing" in path:
+        return {"totalAvailable": 5, "note": TITLE}
+    return {"id": TASK, "workspaceId": SPACE, "url": "https://x.example/" + "u" * 5000, "title": TITLE, "status": "completed", "extra": ANSWER[:MEGABYTE],
+            "prompts": [{"id": PROMPT, "status": "completed", "error": TITLE}], "shareUrl": "https://x.example/s"}
+
+
+def stream():
+    """Return the events of a task that talks without end."""
+    def event(seq, kind, payload):
+        envelope = {"seq": seq, "timestamp": "2026-01-01T00:00:00Z", "promptId": PROMPT, "eventType": kind, "payload": payload, "eventKey": "k%d" % seq}
+        return "event: event\ndata: %s\n\n" % json.dumps(envelope)
+    events = [event(n, "tool_use", {"name": "t" * 5000, "input": {"x": "y" * 5000}}) for n in range(20)]
+    done = "event: done\ndata: %s\n\n" % json.dumps({"status": "succeeded", "lastSeq": 20, "finalResult": "short"})
+    return ("".join(events) + event(20, "text", {"text": ANSWER}) + done).encode()
+
+
+STREAM = stream()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers everything with too much."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self):
+        """Read the body and say the value of the path."""
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        kind, body = "application/json", b""
+        if "/events" in self.path:
+            kind, body = "text/event-stream", STREAM
+        elif self.command not in ("PUT", "DELETE"):
+            body = json.dumps(body_of(self.command, self.path)).replace("%s/up", self.headers["Host"] + "/up").encode()
+        self.send_response(204 if self.command == "DELETE" else 200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        try:
+            self.wfile.write(body)
+        except OSError:
+            # Whoever has read enough hangs up.
+            self.close_connection = True
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+class HostileService:
+    """The service on a free port of loopback, for the length of a `with` block."""
+
+    def __enter__(self):
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+        return "http://127.0.0.1:%d" % self._server.server_port
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def said_by(verb, url, folder):
+    """Run a verb against the service in a folder of its own; return (exit code, the bytes on stdout, stderr)."""
+    with open(os.path.join(folder, "small.csv"), "w") as file:
+        file.write("1\n")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("REBYTE_") and not name.lower().endswith("_proxy")}
+    environ.update(REBYTE_API_KEY="sample", REBYTE_BASE_URL=url, REBYTE_STATE_DIR=os.path.join(folder, "state"), REBYTE_MAX_WAIT="25")
+    done = run_quietly([sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py"), verb] + LINES[verb], cwd=folder, env=environ)
+    return done.returncode, done.stdout, done.stderr
 
 
 def tracked() -> list[str]:

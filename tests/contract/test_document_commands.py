@@ -1,28 +1,37 @@
-"""Every command line shown in SKILL.md, README.md and references/ really runs.
-
-The convention: a `sh` block is run by sh -e, a `python` block by this Python, block after block, in one folder that
-is a clone of owner/repo and holds orders.csv, scripts/ and examples/, against one local server whose agent is sample_agent.py. The first `sh` block of SKILL.md, which
-defines `rebyte`, stands before every other one, as it does in an agent's call. A last line that ends in `# exit N` must
-end with that code, and everything else with 0. What cannot run stands in a `text` block; commands among those are
-listed here with the reason.
-"""
+"""Every command line that the documents show really runs, and no verb says too much."""
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+from measure import LINES, ROOT, SCRIPTS, HostileService, documents, fences, run_quietly, said_by, short
 import pytest
-from project_tree import ROOT, SCRIPTS, documents, fences, read, short
 
 PLACEHOLDER = "<absolute path of the directory containing this SKILL.md>"
-BLOCK_SECONDS = 60
 SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh") if shutil.which(shell)]
 COMMAND = re.compile(r"^ *(?:rebyte|make|npx|git|curl|pip|python3?|\$ \S+|[a-z]+ (?:skills|plugin)\b)", re.M)
+# Stands in for an agent: no model, it publishes the names that the prompt's publish line asks for, and says so.
+SAMPLE_AGENT = r'''
+import os, re, sys, zipfile
+lines = re.findall(r"^When you are done, publish these as artifacts of this workspace: (.*?)\.(?:\s|$)", sys.stdin.read(), re.M)
+names = [name for line in lines for name in line.split(", ")]
+for name in names:
+    place = os.path.join(os.environ["ARTIFACTS_DIR"], name)
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(place, "w") as archive:
+            archive.writestr(os.path.splitext(name)[0] + ".txt", "sample\n")
+    else:
+        with open(place, "w", encoding="utf-8") as file:
+            file.write("sample,1\n")
+print("Sample answer: %d files published." % len(names))
+'''
 # (document, how the first command begins): why no test runs it.
 NOT_RUN = {
     ("README.md", "make demo"): "the demo has its own test, and the tests cannot run themselves",
@@ -63,9 +72,7 @@ def argv_of(fence, shell="sh"):
 
 def git(folder, *arguments):
     """Run git with a name to commit under."""
-    subprocess.run(["git", "-c", "user.name=reader", "-c", "user.email=reader@example.invalid", "-C", str(folder)]
-                   + list(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                   check=True, timeout=BLOCK_SECONDS)
+    run_quietly(["git", "-c", "user.name=reader", "-c", "user.email=reader@example.invalid", "-C", str(folder)] + list(arguments), check=True)
 
 
 def make_repository(repos, desk):
@@ -96,50 +103,51 @@ def reader(tmp_path):
     shutil.copy(os.path.join(ROOT, "examples", "orders.csv"), str(folder))
     for name in ("scripts", "examples"):
         os.symlink(os.path.join(ROOT, name), str(folder / name))
-    agent = [sys.executable, os.path.join(ROOT, "tests", "contract", "sample_agent.py")]
-    with LocalServer(str(tmp_path / "server"), agent=agent, repos=str(repos)) as server:
+    with LocalServer(str(tmp_path / "server"), agent=[sys.executable, "-c", SAMPLE_AGENT], repos=str(repos)) as server:
         environ = dict(os.environ, REBYTE_API_KEY=server.key, REBYTE_BASE_URL=server.base_url,
                        REBYTE_STATE_DIR=str(state), PATH=os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"])
         try:
             yield folder, environ
         finally:
             if (state / "local").exists():
-                subprocess.run([sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py"), "local", "stop"],
-                               env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, timeout=BLOCK_SECONDS)
+                run_quietly([sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py"), "local", "stop"], env=environ)
 
 
 def run_block(argv, folder, environ):
     """Run one block; return (exit code, what it printed)."""
-    done = subprocess.run(argv, cwd=str(folder), env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=BLOCK_SECONDS)
+    done = run_quietly(argv, cwd=str(folder), env=environ, stderr=subprocess.STDOUT)
     return done.returncode, done.stdout.decode("utf-8", "replace")
 
 
-@each_run_document
-def test_what_a_document_shows_runs_as_written(path, tmp_path):
-    needed = [tool for tool in ("curl", "jq", "git", "unzip") if re.search(r"\b%s " % tool, read(path))]
+def type_all(path, tmp_path):
+    """Run the blocks of a document one after the other, up to the first that goes wrong; return what went wrong."""
+    tmp_path.mkdir()
     with reader(tmp_path) as (folder, environ):
         for fence in fences(path):
             argv = argv_of(fence)
-            missing = [tool for tool in needed if re.search(r"\b%s " % tool, fence.text) and not shutil.which(tool)]
+            missing = [tool for tool in ("curl", "jq", "git", "unzip") if re.search(r"\b%s " % tool, fence.text) and not shutil.which(tool)]
             if argv is None or missing:
                 continue
             status, printed = run_block(argv, folder, environ)
-            assert status == expected_exit(fence.text), "%s:%d ended with %d\n%s\n%s" % (
-                short(path), fence.line, status, fence.text, printed)
-            assert "Traceback" not in printed, printed
+            if status != expected_exit(fence.text) or "Traceback" in printed:
+                return "%s:%d ended with %d\n%s\n%s" % (short(path), fence.line, status, fence.text, printed)
+
+
+def test_what_the_documents_show_runs_as_written(tmp_path):
+    with ThreadPoolExecutor(len(RUN_DOCUMENTS)) as pool:  # side by side: they mostly wait
+        wrong = pool.map(lambda path: type_all(path, tmp_path / short(path).replace("/", "-")), RUN_DOCUMENTS)
+    assert [words for words in wrong if words] == []
 
 
 def test_the_document_in_the_readme_is_what_its_command_prints(tmp_path):
     shown = {fence.language: fence for fence in reversed(fences(os.path.join(ROOT, "README.md")))}
     with reader(tmp_path) as (folder, environ):
         argv = argv_of(shown["sh"])
-        done = subprocess.run(argv, cwd=str(folder), env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, timeout=BLOCK_SECONDS)
+        done = run_quietly(argv, cwd=str(folder), env=environ)
     told, real = json.loads(shown["json"].text), json.loads(done.stdout.decode())
     steady = ("status", "answer", "answerBytes", "warnings", "model", "service", "rehearsal")
-    assert list(told) == list(real)
+    # A run that took no time to speak of tells no seconds.
+    assert [key for key in told if key in real or key != "seconds"] == list(real)
     assert [told[key] for key in steady] == [real[key] for key in steady]
     assert told["files"][0]["sha256"] == real["files"][0]["sha256"]
 
@@ -180,3 +188,34 @@ def test_few_commands_are_shown_that_no_test_runs():
                 if not any(name == known and line.startswith(start) for known, start in NOT_RUN)]
     assert unlisted == []
     assert len(NOT_RUN) <= NOT_RUN_MOST
+
+
+# Whatever the service says, a verb's document stays under 8 KB; only `watch` has lines, and each of those is short.
+
+BUDGET_BYTES = 8_192
+# 200 characters of text, each of which may need 12 bytes in ASCII, and names.
+WATCHED_LINE_BYTES = 4_000
+
+
+@pytest.fixture(scope="module")
+def hostile():
+    """The address of a service that says too much."""
+    with HostileService() as url:
+        yield url
+
+
+def test_every_verb_is_measured():
+    assert set(LINES) == set(importlib.import_module("rebyte_commands.verbs").VERBS)
+
+
+@pytest.mark.parametrize("verb", LINES)
+def test_a_document_stays_under_its_budget(verb, hostile, tmp_path):
+    code, out, err = said_by(verb, hostile, str(tmp_path))
+    assert b"Traceback" not in err and code != 1, err
+    out.decode("ascii")
+    if verb == "watch":
+        assert max(map(len, out.splitlines())) <= WATCHED_LINE_BYTES
+    else:
+        assert 0 < len(out) <= BUDGET_BYTES
+        json.loads(out)
+    assert len(err) <= BUDGET_BYTES

@@ -1,4 +1,4 @@
-"""make install, uninstall and dist: only what an install made is replaced or removed, and a copy is a whole skill."""
+"""It installs, the demo tells a true story, and one version is told everywhere."""
 from __future__ import annotations
 
 import json
@@ -7,10 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 
+from measure import ROOT, SCRIPTS, fences, read, run_quietly
 import pytest
-from project_tree import ROOT, fences, read
 
 NAME = "skill-as-a-service"
 
@@ -20,8 +21,8 @@ def make(target, home, **variables):
     if not shutil.which("make"):
         pytest.skip("make is not here")
     environ = dict({name: value for name, value in os.environ.items() if name not in ("PREFIX", "DRY_RUN", "FORCE", "MAKEFLAGS")}, HOME=str(home))
-    done = subprocess.run(["make", "-s", "-C", ROOT, target, "PYTHON=" + sys.executable] + ["%s=%s" % pair for pair in variables.items()],
-                          env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    done = run_quietly(["make", "-s", "-C", ROOT, target, "PYTHON=" + sys.executable] + ["%s=%s" % pair for pair in variables.items()],
+        env=environ, stderr=subprocess.STDOUT)
     return done.returncode, done.stdout.decode()
 
 
@@ -92,7 +93,7 @@ def test_the_one_file_is_the_same_twice_and_holds_a_whole_skill(home, tmp_path):
         names = archive.namelist()
         assert {name.split("/")[1] for name in names} == {"SKILL.md", "LICENSE", "scripts", "references"} and names == sorted(names)
         archive.extractall(str(tmp_path / "out"))
-    done = subprocess.run([sys.executable, "-I", str(tmp_path / "out" / NAME / "scripts" / "rebyte_cli.py"), "--version"], stdout=subprocess.PIPE)
+    done = run_quietly([sys.executable, "-I", str(tmp_path / "out" / NAME / "scripts" / "rebyte_cli.py"), "--version"])
     assert done.returncode == 0 and b"rebyte_cli.py" in done.stdout
 
 
@@ -119,6 +120,63 @@ def test_it_works_where_a_rebyte_machine_keeps_it_found_in_the_documented_way(ho
     text = next(fence.text for fence in fences(os.path.join(ROOT, "SKILL.md")) if fence.language == "sh").split("\n}\n")[0] + "\n}\n"
     seed = re.search(r"^SKILL_DIR=(\$\(find .*\))$", read("tests", "contract", "data", "skill-page.txt"), re.M).group(1)
     found = text.replace('"<absolute path of the directory containing this SKILL.md>"', seed)
-    done = subprocess.run(["sh", "-c", found + "rebyte --version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=str(home),
-                          env={"PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"], "HOME": str(home)})
+    done = run_quietly(["sh", "-c", found + "rebyte --version"], stderr=subprocess.STDOUT, cwd=str(home),
+        env={"PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"], "HOME": str(home)})
     assert done.returncode == 0 and b"rebyte_cli.py" in done.stdout, done.stdout
+
+
+# The demo tells a true story: short, quick, from anywhere, and it leaves nothing behind.
+
+LINES_MOST = 20
+SECONDS_MOST = 20
+
+
+def run_python(tmp_path, *arguments):
+    """Run this Python in an empty folder with its own temporary directory; return (exit code, lines)."""
+    environ = dict(os.environ, TMPDIR=str(tmp_path))
+    done = run_quietly([sys.executable] + list(arguments), cwd=str(tmp_path), env=environ, stderr=subprocess.STDOUT, timeout=SECONDS_MOST * 4)
+    return done.returncode, done.stdout.decode("utf-8", "replace").splitlines()
+
+
+def test_the_demo_is_quick_short_and_leaves_nothing(tmp_path):
+    began = time.monotonic()
+    status, lines = run_python(tmp_path, os.path.join(ROOT, "examples", "demo.py"))
+    assert status == 0, "\n".join(lines)
+    assert time.monotonic() - began < SECONDS_MOST
+    assert len(lines) <= LINES_MOST
+    assert [line for line in lines if "equal" in line] and "no process left" in lines[-2]
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_the_demo_fails_when_the_figures_differ(tmp_path):
+    script = ("import sys; sys.path.insert(0, %r); import demo; "
+              "demo.best_month_by_sql = lambda: ('another figure', 1); sys.exit(demo.main())" % os.path.join(ROOT, "examples"))
+    status, lines = run_python(tmp_path, "-B", "-c", script)
+    assert status == 1
+    assert "another figure" in lines[-1]
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_the_sample_orders_are_what_their_script_makes(tmp_path):
+    status, lines = run_python(tmp_path, os.path.join(ROOT, "examples", "make_orders.py"))
+    assert status == 0
+    with open(os.path.join(ROOT, "examples", "orders.csv"), "rb") as file:
+        assert file.read() == ("\n".join(lines) + "\n").encode()
+
+
+# One version, told in four places.
+
+
+def version_of_the_skill():
+    """Return the version in SKILL.md's metadata."""
+    return re.search(r'^ +version: "([^"]+)"$', read("SKILL.md"), re.M).group(1)
+
+
+def test_the_changelog_begins_with_the_version_of_the_skill():
+    assert re.search(r"^## \[([^\]]+)\] - \d{4}-\d\d-\d\d$", read("CHANGELOG.md"), re.M).group(1) == version_of_the_skill()
+
+
+def test_the_command_line_tells_the_version_of_the_skill():
+    done = run_quietly([sys.executable, os.path.join(SCRIPTS, "rebyte_cli.py"), "--version"])
+    assert done.returncode == 0
+    assert re.findall(r"\d+\.\d+\.\d+", done.stdout.decode()) == [version_of_the_skill()]

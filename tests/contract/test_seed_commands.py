@@ -8,9 +8,9 @@ import json
 import os
 import re
 import shutil
-import subprocess
 
 import pytest
+from measure import run_quietly
 
 from rebyte_local.server import LocalServer
 
@@ -84,7 +84,7 @@ def world(tmp_path):
         git = ["git", "-C", str(path), "-c", "user.name=t", "-c", "user.email=t@example.com"]
         for words in (["init", "-q"], ["symbolic-ref", "HEAD", "refs/heads/main"],
                       ["commit", "-q", "--allow-empty", "-m", "x"]):
-            subprocess.run(git + words, check=True)
+            run_quietly(git + words, check=True)
     work = tmp_path / "work"
     work.mkdir()
     for name in ("data.csv", "large-dataset.csv", "report.pdf"):
@@ -97,8 +97,7 @@ def world(tmp_path):
 def run(world, script):
     """(stdout, statuses) of a script run by bash as written."""
     server, work, env = world
-    done = subprocess.run(["bash", "-c", PRELUDE + script], cwd=str(work), env=env, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    done = run_quietly(["bash", "-c", PRELUDE + script], cwd=str(work), env=env)
     errors = done.stderr.decode()
     assert done.returncode == 0, errors
     return done.stdout.decode(), [int(s) for s in re.findall(r"^STATUS (\d+)$", errors, re.MULTILINE)]
@@ -110,8 +109,8 @@ def prepare(world, is_parked):
     prompt = "```ask run\nGo on?\n```" if is_parked else "Say hello"
 
     def call(path, *words):
-        out = subprocess.run(["curl", "-sS", "-H", "API_KEY: " + server.key, server.base_url + path] + list(words),
-                             cwd=str(work), env=env, check=True, stdout=subprocess.PIPE).stdout
+        out = run_quietly(["curl", "-sS", "-H", "API_KEY: " + server.key, server.base_url + path] + list(words), cwd=str(work), env=env,
+            check=True).stdout
         return json.loads(out.decode())
     task = call("/tasks", "-d", json.dumps({"prompt": prompt}))
     store = "/workspaces/%s/artifacts" % task["workspaceId"]

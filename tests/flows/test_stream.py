@@ -1,14 +1,23 @@
-"""Watching one task: what may end it, what is forgiven, and what is shown inside it."""
+"""Watching one task or many: what may end it, what is forgiven, and what is told whatever the stream does."""
 from __future__ import annotations
 
+import itertools
 import json
+import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rebyte_flows.result import Reader, answer_body, question_of
+from rebyte_client import RebyteClient
+from rebyte_flows.result import answer_body
+from rebyte_flows.waiting import FAILURES_AT_MOST, reason_of, wait_until_usable
+from rebyte_flows.credit import credits_left, note_of
+from rebyte_flows.result import Reader, question_of
 from rebyte_flows.stream import End, watch
+from rebyte_flows.waiting import wait
+from rebyte_local.server import LocalServer
 from rebyte_wire.calls import Deadline
-from rebyte_wire.errors import AuthError, DeadlineReached, InputError, NetworkError, NotFound, RouteMissing
+from rebyte_wire.errors import AuthError, DeadlineReached, InputError, NetworkError, NotFound, RouteMissing, ServerError
 
 
 def event(kind, seq, prompt="p1", **payload):
@@ -68,7 +77,12 @@ WORK = [event("init", 0), event("tool_use", 1, name="bash"), event("tool_result"
 
 
 def told(service, **more):
-    seen = list(watch(service, "t", sleep=lambda seconds: None, **more))
+    """Watch with a clock that goes on as the watch pauses, so that nothing waits."""
+    now = [0.0]
+
+    def sleep(seconds):
+        now[0] += seconds
+    seen = list(watch(service, "t", clock=lambda: now[0], sleep=sleep, **more))
     assert isinstance(seen[-1], End) and all(stream.closed for stream in service.opened)
     return seen[:-1], seen[-1]
 
@@ -83,27 +97,27 @@ def test_done_is_not_believed_while_the_status_says_running():
     assert events == WORK and end.status == "completed"
 
 
-def test_a_status_that_flips_before_the_last_words_is_waited_out(impatient):
+def test_a_status_that_flips_before_the_last_words_is_waited_out():
     events, end = told(Service([frames(WORK[:3]), frames(WORK[:3]), frames(WORK)]))
     assert events[-1]["payload"]["content"] == "the answer"
 
 
-def test_a_task_that_never_says_a_word_ends_after_the_drain(impatient):
+def test_a_task_that_never_says_a_word_ends_after_the_drain():
     events, end = told(Service([frames(WORK[:3])]))
     assert events == WORK[:3] and end.status == "completed"
 
 
-def test_a_cut_is_never_an_end(impatient):
+def test_a_cut_is_never_an_end():
     events, end = told(Service([Stream(frames(WORK[:2], done=None), cut=True), Stream(frames(WORK[:3], done=None), cut=True), frames(WORK)]))
     assert events == WORK and end.status == "completed"
 
 
-def test_a_failure_and_a_cancel_are_told_as_such(impatient):
+def test_a_failure_and_a_cancel_are_told_as_such():
     for word, status in (("failed", "failed"), ("cancelled", "canceled"), ("error", "failed")):
         assert told(Service([frames(WORK, done=word)], [word]))[1].status == status
 
 
-def test_that_very_prompt_is_followed_and_not_the_turn_before(impatient):
+def test_that_very_prompt_is_followed_and_not_the_turn_before():
     before = [event("text", 0, "p1", content="old words")]
     after = [event("text", 0, "p2", content="new words")]
     prompts = [[{"id": "p1", "status": "succeeded"}, {"id": "p2", "status": word}] for word in ("pending", "running", "succeeded")]
@@ -111,7 +125,7 @@ def test_that_very_prompt_is_followed_and_not_the_turn_before(impatient):
     assert [item["payload"]["content"] for item in events] == ["new words"] and end.status == "completed"
 
 
-def test_delegated_work_is_shown_inside_and_may_grow_later(impatient):
+def test_delegated_work_is_shown_inside_and_may_grow_later():
     work = [event("tool_use", 0, id="tool", subPromptId="sub"), event("tool_result", 1, id="tool", subPromptId="sub"), event("text", 2, content="done")]
     inner = [event("text", n, "sub", content="inner %d" % n) for n in range(3)]
     events, end = told(Service([frames(work)], nested={"sub": [inner[:1], inner[:2], inner[:2], inner]}))
@@ -123,13 +137,13 @@ def test_delegated_work_is_shown_inside_and_may_grow_later(impatient):
     assert reader.words == "done"
 
 
-def test_delegated_work_that_is_not_offered_is_forgiven(impatient):
+def test_delegated_work_that_is_not_offered_is_forgiven():
     work = [event("tool_use", 0, id="tool", subPromptId="sub"), event("text", 1, content="done")]
     events, end = told(Service([frames(work)], nested={"sub": RouteMissing("no")}))
     assert [item["eventType"] for item in events] == ["tool_use", "text"]
 
 
-def test_a_new_task_may_be_not_found_for_a_moment_and_an_old_one_may_not(impatient):
+def test_a_new_task_may_be_not_found_for_a_moment_and_an_old_one_may_not():
     assert told(Service([NotFound("not yet"), frames(WORK)]))[1].status == "completed"
     clock = iter([0.0] + [100.0 * n for n in range(1, 999)])
     with pytest.raises(NotFound):
@@ -151,7 +165,7 @@ def test_a_service_that_stays_away_is_given_up_and_the_deadline_comes_first(impa
         list(watch(service, "t"))
 
 
-def test_broken_frames_are_passed_over(impatient):
+def test_broken_frames_are_passed_over():
     data = b"event: event\ndata: {not json\n\nevent: event\ndata: [1]\n\n" + frames(WORK)
     assert told(Service([data]))[0] == WORK
 
@@ -184,3 +198,242 @@ def test_several_questions_at_once_are_shown_and_not_answered_by_halves():
     for wrong in ("0", "3", "c"):
         with pytest.raises(InputError, match="no option"):
             answer_body(one, [wrong], None)
+
+
+# Whatever the stream does, alone or together: the same events, the same answer, the same end.
+
+FAULTS = {"early-done": {}, "cut-stream": {"events": 3}, "renumber": {}, "duplicates": {}, "no-done": {}, "late-tail": {"seconds": 0.2},
+          "answer-in-result": {}, "answer-in-final": {}, "answer-in-content": {}, "silence": {"seconds": 0.3},
+          "late-visible": {"seconds": 0.15}, "html-now-and-then": {"every": 3}}
+PLACES = {"answer-in-result", "answer-in-final", "answer-in-content"}
+PROMPT = """Count.
+```bash run
+echo one; echo two; echo two; echo three
+```
+```bash run
+echo four; echo four
+```"""
+ANSWER = "one\ntwo\ntwo\nthree\nfour\nfour"
+PRINTED = ["one", "two", "two", "three", "four", "four"]
+PAIRS = list(itertools.combinations(sorted(FAULTS), 2))
+TRIPLES = random.Random(7).sample(list(itertools.combinations(sorted(FAULTS), 3)), 200)
+
+
+def told_by(client, task_id):
+    """Return (events, end, answer) of a watch from its start to its end."""
+    reader, events, end = Reader(), [], None
+    for seen in watch(client, task_id):
+        if isinstance(seen, End):
+            end = seen
+        else:
+            events.append(seen)
+            reader.take(seen)
+    return events, end, reader.answer(client, task_id, final=end.final)
+
+
+def is_nowhere(names):
+    """Tell whether these faults leave the answer nowhere to be found, so that an empty one is the truth."""
+    return PLACES & set(names) == {"answer-in-final"} and "no-done" in names
+
+
+def differs(folder, names):
+    """Run one task on a server of its own under these faults, and return what differs from the undisturbed run."""
+    with LocalServer(str(folder)) as server, RebyteClient(server.key, server.base_url) as client:
+        for name in names:
+            server.faults.enable(name, **FAULTS[name])
+        events, end, answer = told_by(client, client.create_task(PROMPT)["id"])
+    late = [event["payload"]["content"] for event in events if event["eventType"] == "thinking"]
+    found = {
+        "end": end.status, "answer": answer.split(), "late rows told_by twice": len(late) - len(set(late)),
+        "printed": [event["payload"]["content"] for event in events if event["eventType"] == "stdout"],
+        "tools": [event["eventType"] for event in events if event["eventType"] in ("tool_use", "tool_result")]}
+    expected = {"end": "completed", "answer": [] if is_nowhere(names) else ANSWER.split(), "late rows told_by twice": 0,
+                "printed": PRINTED, "tools": ["tool_use", "tool_result"] * 2}
+    return {key: found[key] for key in expected if found[key] != expected[key]}
+
+
+def differ(tmp_path, combinations):
+    """Check many combinations, twenty at a time since they mostly wait, and return those that differ."""
+    with ThreadPoolExecutor(20) as pool:
+        found = pool.map(lambda pair: differs(tmp_path / str(pair[0]), pair[1]), enumerate(combinations))
+        return {names: wrong for names, wrong in zip(combinations, found) if wrong}
+
+
+def test_the_undisturbed_run_tells_what_the_others_are_held_against(tmp_path, impatient):
+    assert differs(tmp_path / "plain", ()) == {}
+
+
+def test_one_fault_changes_nothing_that_is_told(tmp_path, impatient):
+    assert differ(tmp_path, [(name,) for name in sorted(FAULTS)]) == {}
+
+
+def test_each_pair_of_faults_changes_nothing_that_is_told(tmp_path, impatient):
+    assert differ(tmp_path, PAIRS) == {}
+
+
+def test_two_hundred_random_triples_of_faults_change_nothing_that_is_told(tmp_path, impatient):
+    assert differ(tmp_path, TRIPLES) == {}
+
+
+# Waiting for many: within the budget, nobody forgotten, nobody overtaken.
+
+
+class Tasks:
+    """Tasks that end at given seconds, on a clock that only sleeping moves; counts requests."""
+
+    def __init__(self, ends, *, content=True, questions=(), limit=None):
+        self.now, self.ends, self.content, self.questions = 0.0, ends, content, set(questions)
+        self.requests, self.broken = [], {}
+        self.deadline = Deadline(limit, clock=self.clock)
+
+    def clock(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += max(seconds, 0.001)
+
+    def _count(self, what):
+        self.requests.append((self.now, what))
+        self.now += 0.01
+        if what in self.broken and self.broken[what](self):
+            raise self.broken[what](self)
+
+    def _over(self, task_id):
+        return self.now >= self.ends[task_id]
+
+    def list_tasks(self, limit=None, offset=None):
+        self._count("list")
+        return {"data": [{"id": task_id, "completedAt": "x" if self._over(task_id) else None} for task_id in self.ends][:100]}
+
+    def get_task(self, task_id):
+        self._count("get")
+        if task_id == "gone":
+            raise NotFound("no")
+        return {"id": task_id, "status": "completed" if self._over(task_id) else "running"}
+
+    def task_content(self, task_id, events=False):
+        self._count("content")
+        if task_id == "gone" or not self.content:
+            raise NotFound("no")
+        asked = {"eventType": "ask_user_question", "payload": {"messageId": "m", "question": "Which?"}}
+        return {"status": "succeeded" if self._over(task_id) else "running",
+                "prompts": [{"id": "p", "response": "done " + task_id, "events": [asked] if task_id in self.questions else []}]}
+
+
+def ends_told(service, ids, **more):
+    return [(service.now, end) for end in wait(service, ids, clock=service.clock, sleep=service.sleep, **more)]
+
+
+@pytest.mark.parametrize("content", [True, False])
+def test_fifty_tasks_cost_little_more_than_a_request_a_second_and_ends_are_seen_soon(content):
+    service = Tasks({"t%d" % n: 5 + 3.0 * n for n in range(50)}, content=content)
+    found = ends_told(service, list(service.ends))
+    assert len(found) == 50 and len(service.requests) <= 1.2 * service.now + 5
+    late = sorted(now - service.ends[end.id] for now, end in found)
+    assert late[25] < 5 and late[-1] < 20
+    assert all(end.answer == ("done " + end.id if content else "") for _, end in found)
+
+
+def test_a_burst_of_ends_is_told_in_the_order_it_was_seen():
+    service = Tasks({"t%d" % n: 20 for n in range(30)})
+    found = ends_told(service, list(service.ends))
+    assert max(now for now, _ in found) < 20 + 45
+
+
+def test_any_ends_with_the_first():
+    service = Tasks({"a": 50, "b": 10, "c": 90})
+    assert [end.id for _, end in ends_told(service, ["a", "b", "c"], any_of=True)] == ["b"]
+
+
+def test_a_question_counts_as_ended():
+    service = Tasks({"a": 1e9, "b": 3}, questions=["a"])
+    assert {end.id: end.status for _, end in ends_told(service, ["a", "b"])} == {"a": "question", "b": "completed"}
+
+
+def test_a_question_answered_from_here_is_not_asked_again():
+    service = Tasks({"a": 30}, questions=["a"])
+    assert [end.status for _, end in ends_told(service, ["a"], answered=lambda task_id: {"m"})] == ["completed"]
+
+
+def test_a_task_nobody_knows_is_gone_and_hides_nobody():
+    service = Tasks({"gone": 1e9, "b": 3, "c": 4})
+    assert {end.id: end.status for _, end in ends_told(service, ["gone", "b", "c"])} == {"gone": "gone", "b": "completed", "c": "completed"}
+
+
+def test_the_deadline_ends_the_wait():
+    service = Tasks({"a": 1e9}, limit=30)
+    with pytest.raises(DeadlineReached):
+        ends_told(service, ["a"])
+    assert 30 <= service.now < 32
+
+
+def test_single_errors_are_forgiven_and_a_refused_key_is_not():
+    service = Tasks({"a": 30, "b": 40, "c": 50})
+    service.broken["get"] = lambda self: ServerError("boom") if len(self.requests) % 3 == 0 else None
+    assert len(ends_told(service, ["a", "b", "c"])) == 3
+    service = Tasks({"a": 30}, content=False)
+    service.broken["get"] = lambda self: AuthError("no")
+    with pytest.raises(AuthError):
+        ends_told(service, ["a"])
+
+
+# Waiting for a computer: what ends it, and what is forgiven on the way.
+
+WAITING = {"id": "c", "status": "provisioning", "sandboxId": None}
+
+
+class Script:
+    """A client whose computer answers from a list; errors are raised."""
+
+    def __init__(self, *answers, seconds=None):
+        self.answers, self.deadline, self.pauses = list(answers), Deadline(seconds), []
+
+    def get_computer(self, computer_id):
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def wait(self):
+        return wait_until_usable(self, "c", sleep=self.pauses.append)
+
+
+@pytest.mark.parametrize("last", [
+    {"id": "c", "status": "ready"}, {"id": "c", "status": "provisioning", "sandboxId": "s"}, {"id": "c", "status": "odd", "sandboxId": "s"},
+    {"id": "c", "status": "error", "sandboxId": "s", "provisionError": "no room"}])
+def test_it_ends_on_ready_on_a_sandbox_id_and_on_an_error(last):
+    client = Script(WAITING, {"id": "c", "status": "waking"}, {}, last)
+    assert client.wait() is last and len(client.pauses) == 3
+
+
+def test_single_failures_are_forgiven_and_many_are_not():
+    assert Script(WAITING, ServerError("x"), ServerError("x"), {"status": "ready"}).wait() == {"status": "ready"}
+    with pytest.raises(ServerError):
+        Script(*[ServerError("x")] * (FAILURES_AT_MOST + 1)).wait()
+
+
+@pytest.mark.parametrize("problem", [AuthError("x"), NotFound("x"), DeadlineReached("x")])
+def test_some_failures_end_it_at_once(problem):
+    client = Script(WAITING, problem)
+    with pytest.raises(type(problem)):
+        client.wait()
+    assert len(client.pauses) == 1
+
+
+def test_it_ends_before_a_pause_that_the_time_has_no_room_for():
+    client = Script(WAITING, seconds=1)
+    with pytest.raises(DeadlineReached):
+        client.wait()
+    assert client.pauses == []
+
+
+def test_the_reason_is_the_services_own_or_said_to_be_missing():
+    assert reason_of({"provisionError": "no room"}) == "no room" and "no reason" in reason_of({})
+
+
+@pytest.mark.parametrize("answer, note", [
+    ({"totalAvailable": 0, "balance": 50}, "the organization's credit is spent (0 left)"), ({"totalAvailable": -3}, "the organization's credit is spent (-3 left)"),
+    ({"balance": 99.5}, "the organization's credit is low (99.5 left)"), ({"totalAvailable": 100}, None), ({"totalAvailable": "0"}, None),
+    ({"totalAvailable": True}, None), ({}, None)])
+def test_credit_is_named_when_it_is_low_or_spent_and_told(answer, note):
+    assert note_of(credits_left(answer)) == note

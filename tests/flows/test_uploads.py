@@ -10,10 +10,11 @@ import zipfile
 import pytest
 
 from rebyte_flows import uploads as puts
-from rebyte_flows.uploads import Attachment, Uploads
+from rebyte_flows.uploads import Attachment
 from rebyte_flows.threads import run_lanes
 from rebyte_flows.orders import Order
 from rebyte_flows.packing import LocalSkill, Packed, Stream
+from rebyte_flows.uploads import Uploads
 from rebyte_wire.errors import AuthError, InputError, StorageRefused
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from measure import run_quietly
 
 from rebyte_local.server import LocalServer
 
@@ -25,8 +26,7 @@ def visit(server, tmp_path):
     def run(**more):
         environ = dict(os.environ, REBYTE_API_KEY=server.key, REBYTE_BASE_URL=server.url, REBYTE_STATE_DIR=str(tmp_path / "state"), **more)
         environ = {name: value for name, value in environ.items() if value is not None}
-        done = subprocess.run([sys.executable, "-B", SCRIPT], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, universal_newlines=True, timeout=120)
+        done = run_quietly([sys.executable, "-B", SCRIPT], env=environ, stderr=subprocess.STDOUT, universal_newlines=True)
         return done.returncode, done.stdout
     return run
 
@@ -38,7 +38,7 @@ def starts(server):
 @pytest.mark.parametrize("environ", [{}, {"REBYTE_LIVE": "0"}, {"REBYTE_LIVE": "1", "REBYTE_API_KEY": ""}])
 def test_without_an_opt_in_nothing_is_contacted(server, tmp_path, environ):
     environ = dict(dict(os.environ, REBYTE_BASE_URL=server.url, REBYTE_API_KEY=server.key), **environ)
-    done = subprocess.run([sys.executable, "-B", SCRIPT], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=60)
+    done = run_quietly([sys.executable, "-B", SCRIPT], env=environ)
     assert done.returncode == 2 and b"REBYTE_LIVE=1" in done.stdout and server.requests == []
 
 

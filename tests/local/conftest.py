@@ -66,6 +66,18 @@ class Caller:
         data = json.dumps(body) if isinstance(body, (dict, list)) else body
         return self.send(method, "/v1" + path, data, dict({"API_KEY": self.key}, **(headers or {})))
 
+    def get(self, path):
+        """What a path says, as a value."""
+        return self.api("GET", path).json
+
+    def follow_up(self, task_id, prompt):
+        """Add a prompt to a task."""
+        return self.api("POST", "/tasks/%s/prompts" % task_id, {"prompt": prompt})
+
+    def cancel(self, task_id):
+        """Cancel a task."""
+        return self.api("POST", "/tasks/%s/cancel" % task_id)
+
     def create(self, prompt, **fields):
         """Create a task and give its answer."""
         reply = self.api("POST", "/tasks", dict(fields, prompt=prompt))
@@ -112,7 +124,7 @@ class Caller:
     def finish(self, task_id):
         """Wait for the end by listening; gives GET /tasks/:id."""
         self.stream(task_id)
-        return self.api("GET", "/tasks/" + task_id).json
+        return self.get("/tasks/" + task_id)
 
     def run(self, prompt, **fields):
         """Create and wait; gives (create's answer, events, done)."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 import json
 import os
 import stat
-import subprocess
 import sys
 import time
 
 import pytest
+from measure import run_quietly
 
 
 def is_alive(pid):
@@ -38,7 +38,7 @@ def test_fences_run_in_order_and_their_output_is_the_answer(api):
     assert api.words(events)[-1] == done["finalResult"] == "one\ntwo\nthree"
     assert (done["status"], done["lastSeq"]) == ("succeeded", len(events) - 1)
     assert [e["payload"]["is_error"] for e in events if e["eventType"] == "tool_result"] == [False] * 3
-    assert api.api("GET", "/tasks/%s/content" % task["id"]).json["prompts"][0]["response"] == "one\ntwo\nthree"
+    assert api.get("/tasks/%s/content" % task["id"])["prompts"][0]["response"] == "one\ntwo\nthree"
 
 
 def test_a_prompt_without_fences_says_that_nothing_was_run(api):
@@ -86,7 +86,7 @@ def test_output_comes_while_the_process_runs(api):
             delay = time.time() - float(data["payload"]["content"])
             break
     connection.close()
-    api.api("POST", "/tasks/%s/cancel" % task["id"])
+    api.cancel(task["id"])
     assert delay < 0.1  # about 1 ms on an idle machine
 
 
@@ -101,7 +101,7 @@ def test_cancel_ends_grandchildren_even_those_that_will_not_listen(api):
         if len(pids) == 2:
             break
     assert all(is_alive(pid) for pid in pids)
-    api.api("POST", "/tasks/%s/cancel" % task["id"])
+    api.cancel(task["id"])
     assert b'"canceled"' in response.read()
     connection.close()
     wait_until(lambda: not any(is_alive(pid) for pid in pids))
@@ -149,7 +149,7 @@ def test_a_question_waits_for_its_answer_and_takes_no_place(start):
     assert (payload["question"], payload["options"]) == ("Which colour?", [{"label": "red"}, {"label": "blue"}])
     assert isinstance(payload["actionId"], int) and isinstance(payload["messageId"], str)
     assert api.run("another task meanwhile")[2]["status"] == "succeeded"
-    assert api.api("GET", "/tasks/" + task["id"]).json["status"] == "running"
+    assert api.get("/tasks/" + task["id"])["status"] == "running"
     for bad in ({}, {"selectedOptions": [2]}, {"selectedOptions": ["red"]}, {"selectedOptions": [True]},
                 {"customResponse": 1}):
         assert answer(api, task, events, **bad).status == 400
@@ -183,7 +183,7 @@ def test_nothing_to_answer_is_a_conflict_and_a_parked_task_can_be_canceled(api):
                                                               "answer": {}}).status == 409
     task = api.create("```ask run\nWell?\n```\n")
     connection, response, _ = ask_and_read(api, task)
-    api.api("POST", "/tasks/%s/cancel" % task["id"])
+    api.cancel(task["id"])
     assert b'"canceled"' in response.read()
     connection.close()
 
@@ -197,9 +197,9 @@ def repos(tmp_path):
     (path / "README.txt").write_text("main text")
     for command in (["init", "-q"], ["symbolic-ref", "HEAD", "refs/heads/main"], ["add", "."], ["commit", "-qm", "one"],
                     ["checkout", "-qb", "other"]):
-        subprocess.run(git + command, check=True)
+        run_quietly(git + command, check=True)
     (path / "README.txt").write_text("other text")
-    subprocess.run(git + ["commit", "-qam", "two"], check=True)
+    run_quietly(git + ["commit", "-qam", "two"], check=True)
     return str(tmp_path / "repos")
 
 
@@ -244,7 +244,7 @@ def test_an_agent_program_gets_the_whole_prompt_and_speaks_in_deltas(start):
     texts = [e["payload"] for e in events if e["eventType"] == "text"]
     assert [t["is_delta"] for t in texts] == [True, True] and texts[0]["content"] == "got 90024\n"
     assert done["finalResult"].splitlines()[1].endswith(task["workspaceId"])
-    assert "rehearsal" not in task and "rehearsal" not in api.api("GET", "/tasks/" + task["id"]).json
+    assert "rehearsal" not in task and "rehearsal" not in api.get("/tasks/" + task["id"])
 
 
 def test_an_agent_program_that_fails_or_is_not_there_fails_the_task(start, tmp_path):

@@ -1,8 +1,9 @@
-"""The process around it: one per folder, kill -9 and go on, signals, idleness, what it leaves behind."""
+"""The process around the local server, and the pages it shows."""
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import time
@@ -80,19 +81,19 @@ def test_what_was_answered_before_a_kill_is_there_after_it(spawn):
     api.send("PUT", slot["uploadUrl"], b"content", {"Content-Type": "application/octet-stream"})
     running = api.create(api.fence("sh", "echo $$; exec sleep 60"))
     pid = int(first_output(api, running))
-    waiting = api.api("POST", "/tasks/%s/prompts" % running["id"], {"prompt": api.fence("sh", "echo after")}).json
+    waiting = api.follow_up(running["id"], api.fence("sh", "echo after")).json
     process.kill()
     process.wait(20)
     _, again = spawn()
     assert (again.key, again.url) == (api.key, api.url)
     assert again.stream(done_task["id"])[:2] == (events, done)
     assert again.api("GET", "/workspaces/%s/artifacts/a.csv" % done_task["workspaceId"]).body == b"1\n"
-    assert again.api("GET", "/tasks").json["total"] == 2
+    assert again.get("/tasks")["total"] == 2
     _, end, _ = again.stream(running["id"])
     assert end["finalResult"] == "after"
-    prompts = again.api("GET", "/tasks/" + running["id"]).json["prompts"]
+    prompts = again.get("/tasks/" + running["id"])["prompts"]
     assert [(p["id"] == waiting["promptId"], p["status"]) for p in prompts] == [(True, "succeeded"), (False, "failed")]
-    told = again.api("GET", "/tasks/%s/prompts/%s/events" % (running["id"], prompts[1]["id"])).json["events"]
+    told = again.get("/tasks/%s/prompts/%s/events" % (running["id"], prompts[1]["id"]))["events"]
     assert "stopped while this prompt ran" in again.words(told)[-1]
     wait_until(lambda: not is_alive(pid))
     used = again.create(again.fence("sh", "cat f.txt"), files=[{"id": slot["id"], "filename": "f.txt"}])
@@ -107,7 +108,7 @@ def test_every_create_answered_while_it_is_killed_is_there_after(spawn):
     process.kill()
     process.wait(20)
     _, again = spawn()
-    assert [t["id"] for t in again.api("GET", "/tasks").json["data"]] == ids[::-1]
+    assert [t["id"] for t in again.get("/tasks")["data"]] == ids[::-1]
     assert {again.finish(i)["status"] for i in ids} <= {"completed", "failed"}
 
 
@@ -115,7 +116,7 @@ def test_an_event_line_cut_off_by_a_kill_is_removed(start, folder):
     api = start()
     task = api.create(api.fence("sh", "echo here; sleep 60"))
     first_output(api, task)
-    prompt_id = api.api("GET", "/tasks/" + task["id"]).json["prompts"][0]["id"]
+    prompt_id = api.get("/tasks/" + task["id"])["prompts"][0]["id"]
     path = os.path.join(folder, "events", prompt_id + ".jsonl")
     with open(path, "rb") as file:
         whole = file.read()
@@ -174,3 +175,114 @@ def test_a_server_that_cannot_start_says_why_in_one_line(spawn, folder, tmp_path
         text = process.stderr.read()
         assert text.count(b"\n") == 1 and text.startswith(b"local server: ") and words in text
     assert not os.path.exists(os.path.join(folder, "server.json"))
+
+
+# The pages a person watches: readable without JavaScript, live with it, and nothing in them runs that is not ours.
+
+HOSTILE = ("</pre><script>alert(1)</script><img src=x onerror=alert(2)> "
+           "\u202e\u200b\x1b[31m \ud800 & 'q' \"d\" {nonce} %s")
+
+
+def test_the_address_create_gives_shows_prompt_status_and_output(api):
+    task, _, _ = api.run(api.fence("sh", "echo out-word; echo err-word >&2"))
+    reply = api.send("GET", task["url"])
+    text = reply.body.decode("utf-8")
+    assert reply.status == 200 and reply.headers["Content-Type"] == "text/html; charset=utf-8"
+    for part in ('class="badge completed"', "echo out-word", '<span class="stdout">out-word\n</span>',
+                 '<span class="stderr">err-word\n</span>', "rehearsal, no model"):
+        assert part in text
+    assert 'data-stream=""' in text and "refresh" not in text
+
+
+def test_a_running_task_reloads_without_javascript_and_streams_with_it(api):
+    task = api.create(api.fence("sh", "echo first; sleep 0.4; echo second; exit 1"))
+    connection, response = api.open_stream(task["id"])
+    for _, data in api.read_frames(response):
+        if data["eventType"] in ("stdout", "stderr"):
+            break
+    connection.close()
+    page = api.send("GET", task["url"]).body.decode("utf-8")
+    assert '<noscript><meta http-equiv="refresh"' in page
+    address = re.search(r'data-stream="([^"]+)"', page).group(1).replace("&amp;", "&")
+    raw = api.send("GET", address).body.decode("ascii")
+    pieces = [p for line in raw.split("\n") if line.startswith("data: ") for p in json.loads(line[6:]).get("pieces",
+                                                                                                           ())]
+    shown = re.findall(r'<span class="(\w+)">', page.partition('class="output"')[2])
+    assert len(shown) + len(pieces) == len(api.stream(task["id"])[0])  # nothing twice, nothing lost
+    assert raw.endswith('event: end\ndata: {"status": "failed"}\n\n')
+
+
+def test_hostile_text_is_shown_and_never_runs(start):
+    api = start(faults=["hostile-text"])
+    prompt = HOSTILE + "\n" + api.fence("python", "print(%r)" % HOSTILE.replace("\ud800", ""))
+    task, _, _ = api.run(prompt)
+    api.api("PATCH", "/tasks/%s/visibility" % task["id"], {"visibility": "public"})
+    for path in (task["url"], "/share/" + task["id"], "/"):
+        text = api.send("GET", path).body.decode("utf-8")
+        assert "<script>alert" not in text and "<img" not in text and "&lt;script&gt;alert(1)" in text
+        assert text.count("<script") == (0 if path == "/" else 1)
+        for bad in "\u202e\u200b\x1b\x00\x7f":
+            assert bad not in text
+
+
+def test_pages_forbid_everything_but_their_own_style_and_script(api):
+    task, _, _ = api.run("x")
+    for path in (task["url"], "/"):
+        reply = api.send("GET", path)
+        policy = reply.headers["Content-Security-Policy"]
+        nonce = re.search(r"script-src 'nonce-([^']+)'", policy).group(1)
+        assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+        assert '<style nonce="%s">' % nonce in reply.body.decode()
+        assert reply.headers["X-Content-Type-Options"] == "nosniff"
+        assert reply.headers["Referrer-Policy"] == "no-referrer"
+        assert nonce not in api.send("GET", path).headers["Content-Security-Policy"]
+        assert api.key not in reply.body.decode()
+
+
+def test_a_shared_page_exists_only_while_the_task_is_public(api):
+    task, _, _ = api.run("x")
+    path = "/tasks/%s/visibility" % task["id"]
+    assert api.send("GET", "/share/" + task["id"]).status == 404
+    url = api.api("PATCH", path, {"visibility": "public"}).json["shareUrl"]
+    assert api.send("GET", url).status == 200 and api.send("GET", url + "/stream").status == 200
+    api.api("PATCH", path, {"visibility": "private"})
+    assert api.send("GET", url).status == 404 and api.send("GET", url + "/stream").status == 404
+
+
+def test_the_list_shows_every_task_with_its_status(api):
+    good, _, _ = api.run("good one")
+    bad, _, _ = api.run("bad one\n" + api.fence("sh", "exit 1"))
+    gone, _, _ = api.run("gone one")
+    api.api("DELETE", "/tasks/" + gone["id"])
+    text = api.send("GET", "/").body.decode()
+    assert text.index("bad one") < text.index("good one") and "gone one" not in text
+    assert 'href="/run/%s"' % good["id"] in text and 'class="badge failed"' in text
+
+
+def test_a_page_of_a_task_that_is_not_there_is_not_found(api):
+    for path in ("/run/x", "/run/550e8400-e29b-41d4-a716-446655440000", "/share/x"):
+        assert api.send("GET", path).status == 404
+
+
+def test_pages_are_closed_to_other_hosts(api):
+    task, _, _ = api.run("x")
+    assert api.send("GET", task["url"], headers={"Host": "evil.example"}).status == 403
+    assert api.send("GET", task["url"] + "/stream", headers={"Host": "evil.example"}).status == 403
+
+
+def test_a_question_is_readable_on_the_page(api):
+    task = api.create("```ask run\nWhich colour?\n- red\n```\n")
+    connection, response = api.open_stream(task["id"])
+    for _, data in api.read_frames(response):
+        if data["eventType"] == "ask_user_question":
+            break
+    connection.close()
+    assert "? Which colour?\n  1. red" in api.send("GET", task["url"]).body.decode()
+
+
+def test_the_page_links_the_files_a_task_left(api):
+    task, _, _ = api.run(api.fence("sh", "echo 1 > 'artifacts/a&b<i>.csv'"))
+    text = api.send("GET", task["url"]).body.decode()
+    assert "a&amp;b&lt;i&gt;.csv</a>" in text
+    address = re.search(r'<li><a href="([^"]+)"', text).group(1).replace("&amp;", "&")
+    assert api.send("GET", address).body == b"1\n"

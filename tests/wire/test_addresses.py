@@ -1,10 +1,12 @@
-"""Where addresses lead, in every spelling."""
+"""Where addresses lead, which redirects are followed, and where key and base address come from."""
 from __future__ import annotations
 
 import pytest
 
 from rebyte_wire.addresses import check_signed, is_loopback, is_private, origin_of
-from rebyte_wire.errors import InputError, NetworkError
+from rebyte_wire.credentials import DEFAULT_BASE_URL, check_key, find_base, find_key
+from rebyte_wire.errors import AuthError, InputError, NetworkError
+from rebyte_wire.redirects import FOLLOWED, headers_for, next_address
 
 PRIVATE = ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "017700000001", "0", "0.0.0.0", "10.0.0.1",
            "10.1", "172.16.0.1", "192.168.1.1", "192.168.257", "169.254.169.254", "0xa9fea9fe", "2852039166", "100.64.0.1",
@@ -62,3 +64,141 @@ def test_an_origin_is_told_with_its_port():
                                             ("127.0.0.1.evil.com", False), ("localhost.evil.com", False), ("0.0.0.0", False)])
 def test_loopback_is_plain_to_see(host, loopback):
     assert is_loopback(host) is loopback
+
+
+# Which redirects are followed, and what travels along.
+
+API = "https://api.example.com/v1/tasks"
+HEADERS = {"API_KEY": "rbk_CANARY", "Accept": "*/*"}
+
+
+def step(location, status=302, url=API, **more):
+    """Ask for the next address with the defaults of a download."""
+    more = dict({"method": "GET", "hops": 0, "may_leave": True, "api_is_loopback": False}, **more)
+    return next_address(status, location, url, **more)
+
+
+def refused(*args, **more):
+    """Return the error of a step that must be refused."""
+    with pytest.raises(NetworkError) as caught:
+        step(*args, **more)
+    assert caught.value.retryable is False
+    return caught.value.code
+
+
+@pytest.mark.parametrize("status", sorted(FOLLOWED))
+def test_a_get_is_followed_within_its_origin(status):
+    assert step("/v1/other#part", status, may_leave=False) == "https://api.example.com/v1/other"
+    assert step("https://API.example.com:443/x", status, may_leave=False).endswith("/x")
+
+
+@pytest.mark.parametrize("location", [
+    "https://evil.example.com/", "https://api.example.com:8443/", "//evil.example.com/x", "https://api.example.com.evil.com/",
+    "https://api.example.com@evil.com/", "http://api.example.com/v1/tasks", "http://127.0.0.1/", "file:///etc/passwd",
+    "ftp://api.example.com/", "data:text/plain,x", "gopher://x", "javascript:alert(1)", "http://[::1", "", None])
+def test_an_api_call_never_leaves_its_origin(location):
+    assert refused(location, may_leave=False) == "redirect_refused"
+
+
+def test_a_download_may_leave_for_a_public_https_address_only():
+    assert step("https://storage.googleapis.com/b/f?sig=1") == "https://storage.googleapis.com/b/f?sig=1"
+    for location in ("http://storage.googleapis.com/", "http://127.0.0.1/", "ftp://x/", "https://user:pw@x.com/"):
+        assert refused(location) == "redirect_refused"
+    for location in ("https://169.254.169.254/", "https://0x7f.1/", "https://[::ffff:10.0.0.1]/", "https://localhost/"):
+        assert refused(location) == "address_refused"
+
+
+def test_https_is_never_left_even_on_loopback():
+    assert refused("http://127.0.0.1:1/", url="https://127.0.0.1/", api_is_loopback=True) == "redirect_refused"
+
+
+def test_five_are_followed_and_the_sixth_is_not():
+    assert step("/x", hops=4)
+    assert refused("/x", hops=5) == "redirect_refused"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_nothing_but_a_get_is_sent_on(method):
+    assert refused("/x", method=method) == "redirect_refused"
+
+
+@pytest.mark.parametrize("status", [300, 304, 305, 306])
+def test_the_other_3xx_are_not_followed(status):
+    assert refused("/x", status) == "redirect_refused"
+
+
+def test_the_key_stays_behind_when_the_origin_changes():
+    assert headers_for(HEADERS, API, "https://api.example.com/x") == HEADERS
+    for target in ("https://api.example.com:8443/", "https://other.example.com/", "http://127.0.0.1/"):
+        assert headers_for(HEADERS, API, target) == {"Accept": "*/*"}
+
+
+def test_no_refusal_shows_a_signature():
+    with pytest.raises(NetworkError) as caught:
+        step("https://evil.example.com/f?X-Goog-Signature=CANARY", may_leave=False)
+    assert "CANARY" not in str(caught.value.as_dict())
+
+
+# Where the key and the base address come from.
+
+CANARY = "rbk_CANARY_5f1d"
+
+
+def write(path, text):
+    """Write a key file and return its path as text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_sources_are_asked_in_the_promised_order(tmp_path):
+    flag, named = write(tmp_path / "flag", "k-flag\n"), write(tmp_path / "named", "k-named\r\n")
+    own = write(tmp_path / "rebyte" / "api_key", "k-own")
+    environ = {"REBYTE_API_KEY": "k-env", "REBYTE_API_KEY_FILE": named, "XDG_CONFIG_HOME": str(tmp_path)}
+    assert find_key(environ, flag) == ("k-flag", flag)
+    assert find_key(environ) == ("k-env", "REBYTE_API_KEY")
+    environ["REBYTE_API_KEY"] = " \n"
+    assert find_key(environ) == ("k-named", "REBYTE_API_KEY_FILE")
+    del environ["REBYTE_API_KEY_FILE"]
+    assert find_key(environ) == ("k-own", own)
+    assert find_key({"HOME": str(tmp_path / "nowhere")}) == (None, None)
+
+
+def test_the_own_file_is_found_below_home(tmp_path):
+    own = write(tmp_path / ".config" / "rebyte" / "api_key", "k")
+    assert find_key({"HOME": str(tmp_path)}) == ("k", own)
+
+
+def test_a_named_file_that_is_missing_is_an_error_and_not_a_fall_through(tmp_path):
+    with pytest.raises(AuthError) as caught:
+        find_key({"REBYTE_API_KEY_FILE": str(tmp_path / "gone"), "HOME": str(tmp_path)})
+    assert caught.value.code == "missing_api_key" and "gone" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [CANARY + "\n", "\t " + CANARY + "\r\n"])
+def test_blanks_around_a_key_are_taken_off(key):
+    assert check_key(key) == CANARY
+
+
+@pytest.mark.parametrize("key", [CANARY + "\nX: y", CANARY + "\0", CANARY + " " + CANARY, CANARY + "\u00e9", CANARY + "\x7f"])
+def test_a_key_that_cannot_travel_is_refused_without_being_shown(key):
+    with pytest.raises(AuthError) as caught:
+        check_key(key)
+    assert CANARY not in str(caught.value) + repr(caught.value) + str(caught.value.as_dict())
+
+
+@pytest.mark.parametrize("given, base", [
+    (None, DEFAULT_BASE_URL), ("https://api.example.com", "https://api.example.com/v1"),
+    ("https://api.example.com/v1/", "https://api.example.com/v1"), ("http://127.0.0.1:8080", "http://127.0.0.1:8080/v1"),
+    ("http://[::1]:9/v1", "http://[::1]:9/v1"), ("https://proxy.example.com/rebyte", "https://proxy.example.com/rebyte/v1")])
+def test_a_base_address_is_completed(given, base):
+    assert find_base({}, given) == base
+    assert find_base({"REBYTE_BASE_URL": given or ""}) == base
+
+
+@pytest.mark.parametrize("given", [
+    "http://api.rebyte.ai/v1", "ftp://x", "file:///etc/passwd", "api.rebyte.ai", "https://user:pw@api.rebyte.ai",
+    "https://", "https://a b/", "https://x:99999", "https://x/v1?y=1", "https://\u0430pi.rebyte.ai", "http://127.0.0.1.evil.com"])
+def test_a_base_address_that_is_not_safe_is_refused(given):
+    with pytest.raises(InputError):
+        find_base({}, given)

@@ -1,12 +1,16 @@
-"""May this be tried again, and after how long: tables against tables, with a fixed clock and loaded dice."""
+"""May this be tried again, and after how long; the words, errors, calls and clocks that decide it."""
 from __future__ import annotations
 
 import random
 
 import pytest
 
+import rebyte_wire.errors as errors
 from rebyte_wire import retry
+from rebyte_wire.calls import PAID_START_SECONDS, Call
+from rebyte_wire.calls import Deadline
 from rebyte_wire.errors import NetworkError, RateLimited, RequestRefused, ServerError
+from rebyte_wire.status import outcome_of, task_status
 
 NOW = 1696004797.0
 DATE = "Fri, 29 Sep 2023 16:26:37 GMT"
@@ -126,3 +130,107 @@ def test_more_than_two_minutes_is_reported_and_not_waited_for():
 
 def test_a_service_that_says_stop_is_obeyed():
     assert not retry.may_retry(answered(503, 1, retryable=False), True, 1)
+
+
+# The service's words for how a task stands.
+
+
+@pytest.mark.parametrize("word, outcome", [
+    ("completed", "completed"), ("succeeded", "completed"), ("Succeeded", "completed"), ("failed", "failed"),
+    ("error", "failed"), ("canceled", "canceled"), ("cancelled", "canceled"),
+    ("running", None), ("pending", None), ("queued", None), ("a-new-word", None), ("", None), (None, None), (7, None), ([], None)])
+def test_a_word_is_an_outcome_or_still_running(word, outcome):
+    assert outcome_of(word) == outcome
+    assert task_status({"status": word}) == (outcome or "running")
+
+
+def test_a_task_without_a_status_is_running():
+    assert task_status({}) == "running"
+
+
+# The family of errors and the one table of exit codes.
+
+FAMILY = [thing for thing in vars(errors).values() if isinstance(thing, type) and issubclass(thing, errors.RebyteError)]
+
+
+def test_every_member_ends_with_an_exit_code_of_the_table():
+    numbers = [number for number, _, _ in errors.EXIT_CODES]
+    assert len(set(numbers)) == len(numbers) == 17
+    assert {member.exit_code for member in FAMILY} <= set(numbers)
+
+
+def test_every_member_is_drawn_in_the_tree():
+    for member in FAMILY:
+        assert member.__name__ in errors.__doc__
+
+
+def test_a_dictionary_of_an_error_leaves_out_what_is_empty_and_keeps_a_false():
+    assert errors.InputError("No.").as_dict() == {"code": "invalid_input", "message": "No.", "retryable": False}
+    told = errors.RateLimited("Slow down.", http_status=429, retry_after=7.5).as_dict()
+    assert (told["httpStatus"], told["retryAfter"], told["retryable"]) == (429, 7.5, True)
+
+
+# How far a call got, and how much time it has.
+
+
+def test_a_paid_call_has_its_own_time_only_from_its_first_byte_to_its_answer():
+    call = Call("POST", "https://x/v1/tasks", {}, deadline=Deadline(5), paid=True)
+    assert call.pace(60) <= 5 and not call.sent
+    call.begin()
+    assert 5 < call.pace(1000) <= PAID_START_SECONDS and call.sent
+    call.rewind()
+    assert call.pace(60) <= 5 and not call.sent
+
+
+def test_a_call_counts_as_sent_only_after_its_last_step():
+    seen = []
+    call = Call("GET", "https://x/", {}, before_send=lambda: seen.append(call.sent))
+    call.begin()
+    assert seen == [False] and call.sent
+
+
+# Deadlines on a clock that stands still until told.
+
+
+class Clock:
+    """A clock that shows what it is set to."""
+
+    now = 100.0
+
+    def __call__(self):
+        """Return the time set."""
+        return self.now
+
+
+def test_a_deadline_counts_down_and_never_below_zero():
+    clock = Clock()
+    deadline = Deadline(5, clock)
+    assert deadline.left() == 5 and not deadline.expired
+    clock.now = 104.5
+    assert deadline.left() == 0.5
+    clock.now = 200.0
+    assert deadline.left() == 0.0 and deadline.expired
+
+
+def test_no_limit_has_nothing_left_to_tell():
+    assert Deadline().left() is None and not Deadline().expired
+
+
+def test_a_deadline_can_begin_in_the_past():
+    assert Deadline(5, Clock(), started=97.0).left() == 2
+
+
+def test_within_is_the_earlier_of_the_two():
+    clock = Clock()
+    assert Deadline(5, clock).within(2).left() == 2
+    assert Deadline(5, clock).within(9).left() == 5
+    assert Deadline(None, clock).within(9).left() == 9
+    assert Deadline(5, clock).within(None).left() == 5
+    assert Deadline(None, clock).within(None).left() is None
+
+
+def test_a_parent_moved_by_the_clock_moves_the_child_alike():
+    clock = Clock()
+    child = Deadline(5, clock).within(60)
+    clock.now += 4
+    assert child.left() == 1
