@@ -24,12 +24,15 @@ if __name__ == "__main__":
         signal.signal(early, leave)
     # Loading modules makes thousands of objects that stay: not worth looking through every 700.
     gc.set_threshold(20000)
-    sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+    scripts = os.path.dirname(os.path.realpath(__file__))
+    # Python has put it there already, unless -I, -P or PYTHONSAFEPATH forbade it.
+    if sys.path[0] != scripts:
+        sys.path.insert(0, scripts)
     # An installed skill stays as it was installed: no bytecode beside the sources, unless somebody said where it belongs.
     if not sys.pycache_prefix and not sys.dont_write_bytecode:
         sys.dont_write_bytecode = True
         from rebyte_commands.bytecode import keep_bytecode
-        keep_bytecode(sys.path[0], os.environ)
+        keep_bytecode(scripts, os.environ)
     from rebyte_commands.main import main
 
     code = main(sys.argv[1:], STARTED)
