@@ -5,7 +5,7 @@ QUIET = PYTHONDONTWRITEBYTECODE=1
 
 .PHONY: help demo test test-all pull-the-plug live bench check install uninstall dist
 help:
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
 
 demo: ## one task from file to answer to file, on this machine, with no account and no network
 	@$(QUIET) $(PYTHON) examples/demo.py

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import argparse
 
-from rebyte_commands.verbs import VERBS, closing, module_of, nearest, opening
 from rebyte_wire.errors import InputError
+
+from rebyte_commands.verbs import VERBS, closing, module_of, nearest, opening
 
 GLOBAL_FLAGS_WITH_VALUE = ("--base-url", "--api-key-file", "--field", "--max-wait")
 
@@ -72,6 +73,8 @@ def parse(words, prog):
     """Return (namespace, run function) of a command line; raises InputError, and SystemExit only for --help."""
     check_no_key(words)
     verb, rest = split_verb(words)
+    if verb is None:
+        raise InputError("no verb was given", code="usage", hint="see: %s --help" % prog)
     if verb not in VERBS:
         known = nearest(verb, VERBS)
         raise InputError("there is no verb %s" % verb, code="usage",
@@ -106,6 +109,6 @@ def seconds(text):
 def count(text):
     """Read a whole number, 0 or more."""
     number = int(text)
-    if number < 0:
+    if not 0 <= number < 1 << 31:
         raise ValueError(text)
     return number

@@ -3,14 +3,15 @@ from __future__ import annotations
 
 import os
 
+from rebyte_flows.batch import FINAL, Batch, number_equals
+from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, EXIT_RUNNING, EXIT_SOME_FAILED, EXIT_UNKNOWN, RebyteError
+
 from rebyte_commands.arguments import count
 from rebyte_commands.batch_lines import read_entries
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.jobs import reply_steps
 from rebyte_commands.output import BUDGET_BYTES, cut_to
 from rebyte_commands.starting import starter_for
-from rebyte_flows.batch import FINAL, Batch, number_equals
-from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, EXIT_RUNNING, EXIT_SOME_FAILED, EXIT_UNKNOWN, RebyteError
 
 EXAMPLES = """examples:
   rebyte_cli.py batch jobs.jsonl --out results

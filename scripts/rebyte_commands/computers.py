@@ -1,14 +1,16 @@
 """computers create, list, get, update, delete, wait: machines that last, to be passed to --workspace."""
 from __future__ import annotations
 
+from rebyte_flows.orders import Order
+from rebyte_flows.waiting import how_it_stands, reason_of, wait_until_usable
+from rebyte_services import SECRET_FIELDS
+from rebyte_wire.errors import EXIT_TASK_FAILED, DeadlineReached, GuardRefused, InputError, NotFound, RouteMissing
+from rebyte_wire.status import objects_in
+
 from rebyte_commands.arguments import count
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.run import begin
 from rebyte_commands.starting import once_name
-from rebyte_flows.waiting import how_it_stands, reason_of, wait_until_usable
-from rebyte_flows.orders import Order
-from rebyte_services import SECRET_FIELDS
-from rebyte_wire.errors import EXIT_TASK_FAILED, DeadlineReached, GuardRefused, InputError, NotFound, RouteMissing
 
 EXAMPLES = """examples:
   rebyte_cli.py computers create --name builder --once builder
@@ -99,8 +101,7 @@ def list_(session, options):
 
 
 def _list_text(page):
-    rows = [item for item in page.get("data") or [] if isinstance(item, dict)]
-    lines = ["%s  %-12s  %s" % (item.get("id"), item.get("status"), item.get("name")) for item in rows]
+    lines = ["%s  %-12s  %s" % (item.get("id"), item.get("status"), item.get("name")) for item in objects_in(page)]
     return "\n".join(lines + ["%d of %s" % (len(lines), page.get("total", "?"))])
 
 

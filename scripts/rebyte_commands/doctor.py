@@ -5,7 +5,7 @@ from collections import namedtuple
 
 from rebyte_wire.addresses import is_loopback, origin_of
 from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base, find_key
-from rebyte_wire.errors import AuthError, EXIT_DONE, RebyteError
+from rebyte_wire.errors import EXIT_DONE, AuthError, RebyteError
 
 EXAMPLE = """examples:
   rebyte_cli.py doctor
@@ -68,8 +68,9 @@ def _parts(session):
 
 def _local_checks(session):
     """Check the server on this machine, started if need be; nothing else is contacted."""
-    from rebyte_commands.local import ensure_running
     from rebyte_flows.checkup import bad, check_up
+
+    from rebyte_commands.local import ensure_running
     parts = _parts(session)
     try:
         server = ensure_running(session)

@@ -1,15 +1,17 @@
 """result, wait, watch: a task's document as it stands or at its end, several at once, and every event as it comes."""
 from __future__ import annotations
 
+from rebyte_flows.result import exit_name, question_of, shown, task_document
+from rebyte_flows.stream import End
+from rebyte_flows.stream import watch as events_of
+from rebyte_flows.waiting import wait as wait_for
+from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, EXIT_RUNNING, EXIT_SOME_FAILED, DeadlineReached, RebyteError
+
 from rebyte_commands.conversation import with_task
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.jobs import EXIT_BY_NAME, compact, finish, reply_steps
 from rebyte_commands.live import brief
 from rebyte_commands.output import BUDGET_BYTES, cut_to, harmless, task_text, to_json
-from rebyte_flows.result import exit_name, question_of, shown, task_document
-from rebyte_flows.stream import End, watch as events_of
-from rebyte_flows.waiting import wait as wait_for
-from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, EXIT_RUNNING, EXIT_SOME_FAILED, DeadlineReached, RebyteError
 
 LOOK_SECONDS = 3
 RESULT_EXAMPLES = """examples:
@@ -137,7 +139,7 @@ def watch_flags(parser):
 def watch(session, options):
     """Print a task's events until it ends, asks, or the time is over."""
     task_id = session.resolve(options.id)
-    written, end, code, as_text = 0, None, None, session.form == "text"
+    written, end, code, error, as_text = 0, None, None, None, session.form == "text"
     try:
         for seen in events_of(session.client, task_id, prompt_id=options.prompt_id, answered=session.ledger.replies(task_id)):
             if isinstance(seen, End):
@@ -152,12 +154,19 @@ def watch(session, options):
     except Interrupted as interrupt:
         code = interrupt.exit_code
         session.say("interrupted; the task runs on")
+    except RebyteError as problem:
+        if not written:
+            raise
+        session.complain(problem.message)
+        code, error = problem.exit_code, problem.as_dict()
     done = {"id": task_id, "status": end.status if end else "running", "events": written}
     if end and end.question:
         asked = question_of(end.question)
         done["question"] = shown(asked)
+    if error:
+        done["error"] = error
     if not end:
-        done["next"] = [{"why": "it still runs", "run": session.line("watch", task_id)}]
+        done["next"] = [{"why": "this goes on watching" if error else "it still runs", "run": session.line("watch", task_id)}]
     session.write(_end_text(done) if as_text else to_json({"done": done}))
     return code if end is None else EXIT_BY_NAME[exit_name(done)]
 

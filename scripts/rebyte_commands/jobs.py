@@ -4,13 +4,14 @@ from __future__ import annotations
 import json
 import time
 
+from rebyte_flows.job import Job
+from rebyte_flows.result import exit_name, task_document
+from rebyte_flows.stream import words_of
+from rebyte_wire.errors import EXIT_CODES, DeadlineReached, NotFound, RebyteError, RouteMissing
+
 from rebyte_commands import output
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.live import Progress
-from rebyte_flows.result import exit_name, task_document
-from rebyte_flows.job import Job
-from rebyte_flows.stream import words_of
-from rebyte_wire.errors import EXIT_CODES, DeadlineReached, NotFound, RebyteError, RouteMissing
 
 EXIT_BY_NAME = {name: number for number, name, _ in EXIT_CODES}
 AFTER_CANCEL_SECONDS = 15
@@ -87,7 +88,10 @@ def _follow_with_limits(session, job, options):
 
 def _interrupted(session, job, options):
     if getattr(options, "cancel_on_interrupt", False):
-        session.client.cancel_task(job.row.task_id)
+        try:
+            session.client.cancel_task(job.row.task_id)
+        except RebyteError as problem:
+            return _broken(session, job, problem)
         session.say("interrupted; the task was canceled")
         return job.document_now("canceled")
     session.say("interrupted; the task runs on")

@@ -10,14 +10,16 @@ import subprocess
 import sys
 import time
 
-from rebyte_commands.arguments import count
+from rebyte_flows.state import FILE_MODE, lock_file
+from rebyte_wire.errors import EXIT_DONE, EXIT_NOT_FOUND, EXIT_UNEXPECTED, InputError, NetworkError
+
+from rebyte_commands.arguments import count, seconds
 from rebyte_commands.environment import DOOR
-from rebyte_flows.state import FILE_MODE
-from rebyte_wire.errors import InputError, NetworkError
 
 IDLE_SECONDS = 30 * 60
 START_SECONDS = 20
 STOP_SECONDS = 10
+PORT_MOST = 65535
 EXAMPLES = """examples:
   rebyte_cli.py local start
   rebyte_cli.py local start --repos ~/src --fault slow-create=3
@@ -44,7 +46,16 @@ def flags(parser):
 def local(session, options):
     """Do one of start, stop, status, serve."""
     options.local = True
+    _check(options)
     return {"start": start, "stop": stop, "status": status, "serve": serve}[options.action](session, options)
+
+
+def _check(options):
+    """Raise InputError for settings that no server could have, before one is started."""
+    _faults(options.fault)
+    _agent(options.agent)
+    if options.port > PORT_MOST:
+        raise InputError("--port %d: there is no such port" % options.port, code="usage", hint="0 to %d; 0 takes a free one" % PORT_MOST)
 
 
 def start(session, options):
@@ -62,7 +73,7 @@ def status(session, options):
     server = running(session)
     if not server:
         session.emit({"running": False, "next": [{"why": "this starts it", "run": session.line("local", "start")}]})
-        return 5
+        return EXIT_NOT_FOUND
     session.emit(_told(session, server))
     return 0
 
@@ -75,8 +86,9 @@ def stop(session, options):
         until = time.monotonic() + STOP_SECONDS
         while is_process(server["pid"]) and time.monotonic() < until:
             time.sleep(0.02)
-    session.emit({"running": bool(running(session)), "stopped": bool(server)})
-    return 0
+    still = bool(running(session))
+    session.emit({"running": still, "stopped": bool(server) and not still})
+    return EXIT_UNEXPECTED if still else EXIT_DONE
 
 
 def is_process(pid):
@@ -101,7 +113,7 @@ def serve(session, options):
     from rebyte_local.server import serve as serve_here
     extra = {}
     if options.agent:
-        extra["agent"] = shlex.split(options.agent)
+        extra["agent"] = _agent(options.agent)
     if options.credits is not None:
         extra["credits"] = options.credits
     for name in ("repos", "skills"):
@@ -113,6 +125,14 @@ def serve(session, options):
                       faults=_faults(options.fault), **extra)
 
 
+def _agent(words):
+    """Return the command of --agent as a list of words."""
+    try:
+        return shlex.split(words or "")
+    except ValueError as problem:
+        raise InputError("--agent cannot be read as a command: %s" % problem, code="usage", hint="quote it as for a shell") from None
+
+
 def _faults(words):
     """Return {name: value or None} of --fault NAME[=VALUE]; raises InputError for a name that is none."""
     from rebyte_local.faults import FAULTS
@@ -121,7 +141,11 @@ def _faults(words):
         name, _, value = word.partition("=")
         if name not in FAULTS:
             raise InputError("there is no fault %s" % name, hint="one of: %s" % ", ".join(sorted(FAULTS)))
-        found[name] = float(value) if value else None
+        try:
+            found[name] = seconds(value) if value else None
+        except ValueError:
+            raise InputError("--fault %s: %r is no number of 0 or more" % (name, value), code="usage",
+                             hint="see references/local.md for what it means") from None
     return found
 
 
@@ -157,9 +181,15 @@ def running(session):
     try:
         with open(os.path.join(folder, "server.json"), encoding="utf-8") as file:
             server = json.load(file)
-        return server if is_process(server["pid"]) else None
+        return server if is_process(server["pid"]) and _is_locked(folder) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _is_locked(folder):
+    """Tell whether a server holds its folder: its process id alone may be a stranger's by now."""
+    with open(os.path.join(folder, "lock"), "r+b") as file:
+        return not lock_file(file)
 
 
 def ensure_running(session):

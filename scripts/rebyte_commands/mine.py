@@ -5,8 +5,8 @@ import re
 import time
 
 from rebyte_flows.result import question_in_content
-from rebyte_wire.status import outcome_of, seconds_of
 from rebyte_wire.errors import EXIT_DONE, InputError, NotFound
+from rebyte_wire.status import outcome_of, seconds_of, tasks_in
 
 PAGE_ROWS = 100
 PAGES_AT_MOST = 10
@@ -67,8 +67,8 @@ def _listed(session, wanted):
     """Return the service's list items of these tasks, page by page until all are seen."""
     found = {}
     for page in range(PAGES_AT_MOST):
-        items = session.client.list_tasks(PAGE_ROWS, page * PAGE_ROWS).get("data") or []
-        found.update({item["id"]: item for item in items if isinstance(item, dict) and item.get("id") in wanted})
+        items = tasks_in(session.client.list_tasks(PAGE_ROWS, page * PAGE_ROWS))
+        found.update({item["id"]: item for item in items if item["id"] in wanted})
         if len(items) < PAGE_ROWS or len(found) == len(wanted):
             break
     return found

@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import os
 
+from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_NETWORK, EXIT_UNEXPECTED, AuthError, RebyteError, RouteMissing
+
 from rebyte_commands.arguments import parse
 from rebyte_commands.interrupts import Interrupted, listen
 from rebyte_commands.output import silence_stdout
 from rebyte_commands.session import Session
-from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_NETWORK, EXIT_UNEXPECTED, AuthError, RebyteError, RouteMissing
 
 STARTING = ("run", "create", "batch", "follow-up", "computers")
 

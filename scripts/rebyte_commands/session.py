@@ -6,11 +6,12 @@ import re
 import sys
 import time
 
+from rebyte_wire.calls import Deadline
+from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base
+from rebyte_wire.errors import InputError, LedgerUnwritable, NotFound
+
 from rebyte_commands import output
 from rebyte_commands.environment import DOOR, HARNESS_MARKERS, read_number
-from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base
-from rebyte_wire.calls import Deadline
-from rebyte_wire.errors import InputError, LedgerUnwritable, NotFound
 
 DEFAULT_WAIT_SECONDS = 90
 LINE_LIMIT_CHARACTERS = 1500

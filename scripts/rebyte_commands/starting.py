@@ -5,15 +5,16 @@ import os
 import re
 import sys
 
-from rebyte_commands.arguments import count, seconds
-from rebyte_commands.files import STREAM, attach_all, attach_skill, is_local_skill, tell_links
-from rebyte_commands.environment import read_number
-from rebyte_commands.progress import Meter
-from rebyte_flows.rows import check_name
 from rebyte_flows.orders import PROMPT_LIMIT_CHARACTERS, Order
+from rebyte_flows.rows import check_name
 from rebyte_flows.starts import Guards, Starter
 from rebyte_flows.uploads import Uploads
 from rebyte_wire.errors import InputError
+
+from rebyte_commands.arguments import count, seconds
+from rebyte_commands.environment import read_number
+from rebyte_commands.files import STREAM, attach_all, attach_skill, is_local_skill, tell_links
+from rebyte_commands.progress import Meter
 
 REPOSITORY = re.compile(r"(?:https://github\.com/)?([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
 

@@ -1,9 +1,10 @@
 """The service's own words on tasks: get, list, cancel, share, delete. Answers are printed as sent."""
 from __future__ import annotations
 
-from rebyte_commands.arguments import count
 from rebyte_wire.errors import EXIT_SOME_FAILED, GuardRefused, InputError, RebyteError
-from rebyte_wire.status import outcome_of
+from rebyte_wire.status import objects_in, outcome_of, tasks_in
+
+from rebyte_commands.arguments import count
 
 LEVELS = (("private", "only the owner of the key"), ("shared", "every member of the organization"),
           ("public", "anyone who has the link, without logging in"))
@@ -44,16 +45,15 @@ def list_tasks(session, options):
         return list_mine(session, options)
     page = session.client.list_tasks(options.limit, options.offset)
     if options.status:
-        page = dict(page, data=[dict(item, status=status_of(session, item["id"])) for item in page.get("data") or []])
+        page = dict(page, data=[dict(item, status=status_of(session, item["id"])) for item in tasks_in(page)])
     session.emit(page, _list_text)
     return 0
 
 
 def _list_text(page):
-    rows = page.get("data") or []
     lines = ["%s  %s  %-9s  %s" % (item.get("id"), str(item.get("createdAt") or "")[:16],
                                    item.get("status") or ("ended" if item.get("completedAt") else ""), " ".join(str(item.get("title") or "").split())[:80])
-             for item in rows if isinstance(item, dict)]
+             for item in objects_in(page)]
     return "\n".join(lines + ["%d of %s" % (len(lines), page.get("total", "?"))])
 
 

@@ -6,12 +6,21 @@ import os
 import threading
 import time
 
-from rebyte_flows.result import task_document
+from rebyte_wire.errors import (
+    AuthError,
+    DeadlineReached,
+    GuardRefused,
+    InputError,
+    LedgerUnwritable,
+    OutcomeUnknown,
+    RateLimited,
+    RebyteError,
+)
+
 from rebyte_flows.job import Job
+from rebyte_flows.result import task_document
 from rebyte_flows.rows import START
 from rebyte_flows.state import open_private
-from rebyte_wire.errors import (
-    AuthError, DeadlineReached, GuardRefused, InputError, LedgerUnwritable, OutcomeUnknown, RateLimited, RebyteError)
 
 RESULTS = "results.jsonl"
 FINAL = ("completed", "failed", "canceled")

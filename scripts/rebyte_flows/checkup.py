@@ -16,11 +16,12 @@ try:
 except ImportError:
     ssl = None
 
-from rebyte_flows.credit import credits_left, note_of
-from rebyte_flows.reach import STEPS, failed_step, proxy_for, reach_all
 from rebyte_wire.addresses import origin_of
 from rebyte_wire.credentials import DEFAULT_BASE_URL
 from rebyte_wire.errors import AuthError, InputError, LedgerUnwritable, RateLimited, RebyteError
+
+from rebyte_flows.credit import credits_left, note_of
+from rebyte_flows.reach import STEPS, failed_step, proxy_for, reach_all
 
 STORAGE_URL = "https://storage.googleapis.com"
 REACH_SECONDS, READ_SECONDS = 20, 20

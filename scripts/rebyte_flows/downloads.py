@@ -8,9 +8,11 @@ import re
 import stat
 import unicodedata
 
+from rebyte_wire.errors import InputError, NetworkError, RebyteError, StorageRefused
+from rebyte_wire.status import objects_in
+
 from rebyte_flows.state import lock_file
 from rebyte_flows.threads import run_lanes
-from rebyte_wire.errors import InputError, NetworkError, RebyteError, StorageRefused
 
 NAME_LIMIT_BYTES = 255
 DEVICES = frozenset(["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
@@ -147,8 +149,7 @@ def remove_stale(folder):
 
 def list_files(client, workspace_id):
     """Return the artifacts of a workspace as the service lists them, entries that are no objects left out."""
-    found = client.list_artifacts(workspace_id).get("data")
-    return [item for item in found or [] if isinstance(item, dict)]
+    return objects_in(client.list_artifacts(workspace_id))
 
 
 def bring_home(client, workspace_id, folder, *, names=None, force=False, listing=None, digests=True, moved=None, say=None):

@@ -5,23 +5,24 @@ import json
 import os
 import time
 
-from rebyte_flows.uploads import Attachment
+from rebyte_wire.errors import DeadlineReached, NetworkError, RateLimited, ServerError
+
 from rebyte_flows.credit import credit_note
-from rebyte_flows.result import Reader, is_latest, last_words, question_of, seconds_taken, shown, task_document
 from rebyte_flows.downloads import bring_home, list_files, open_folder
 from rebyte_flows.ledger import open_ledger
 from rebyte_flows.orders import Order, wanted_name
+from rebyte_flows.result import Reader, is_latest, last_words, question_of, seconds_taken, shown, task_document
 from rebyte_flows.starts import Starter
 from rebyte_flows.state import find_state, open_private
 from rebyte_flows.stream import End, watch
-from rebyte_wire.errors import DeadlineReached
+from rebyte_flows.uploads import Attachment
 
 ANSWER_FILE = "answer.md"
 
 
 def run(client, prompt, *, files=(), out=None, want=(), once=None, again=False, state=None, on_event=None, no_questions=False,
         bare=False, **fields):
-    """Start one task through a client, follow it, and return its document (see document.KEYS), as the command `run` does.
+    """Start one task through a client, follow it, and return its document (see result.KEYS), as the command `run` does.
 
     `files` are paths; `fields` are those of create_task (executor, model, workspace_id, skills, github_url, branch_name).
     Journaled: the same call again goes on with the same task. Set `client.deadline` to bound it; past that the document's
@@ -59,6 +60,7 @@ class Job:
 
     def follow(self):
         """Follow to the end and return the document; when the client's deadline comes first its status is running."""
+        self.reader, self.warnings = Reader(), []
         end = self._watch()
         if end is None:
             return self._document("running")
@@ -114,8 +116,12 @@ class Job:
     def _answer(self, final):
         # What `done` and the task say at last speak of the latest turn, which need not be ours.
         mine = is_latest(self.task, self.row.prompt_id)
-        text = self.reader.answer(self.client, self.row.task_id, task=self.task if mine else None, final=final if mine else None,
-                                  prompt_id=self.row.prompt_id)
+        try:
+            text = self.reader.answer(self.client, self.row.task_id, task=self.task if mine else None, final=final if mine else None,
+                                      prompt_id=self.row.prompt_id)
+        except (NetworkError, RateLimited, ServerError) as problem:
+            self.warnings.append("what it said could not be read: %s The same line again tries once more." % problem.message)
+            text = ""
         if text and self.out:
             self._keep_answer(text)
         return text
@@ -164,7 +170,7 @@ class Job:
                 self.warnings.append("a rehearsal publishes only what its code leaves in /code/artifacts/")
         elif self.order and self.order.attachments and not self.reader.tools and self.reader.events:
             self.warnings.append("files were attached, but no tool was used: the answer may not come from them")
-        if status == "completed" and not answer:
+        if status == "completed" and not answer and not any("could not be read" in text for text in self.warnings):
             self.warnings.append("it finished with nothing to show: no words and no result")
         asked, reported = self.row.executor, self.task.get("executor")
         if asked and reported and asked != reported:

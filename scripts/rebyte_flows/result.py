@@ -1,11 +1,14 @@
 """The document of a task: what the sub-agent finally said, wherever the service put it, and what it asks."""
 from __future__ import annotations
 
-from rebyte_flows.stream import object_in, words_of
-from rebyte_flows.threads import CUT, ENDED, QUIET, Pump
+import time
+
 from rebyte_wire.errors import AuthError, DeadlineReached, InputError, RebyteError
 from rebyte_wire.sse import Decoder
-from rebyte_wire.status import outcome_of, seconds_of
+from rebyte_wire.status import objects_in, outcome_of, seconds_of
+
+from rebyte_flows.stream import object_in, words_of
+from rebyte_flows.threads import CUT, ENDED, QUIET, Pump
 
 KEYS = ("id", "workspaceId", "url", "once", "status", "promptId", "next", "answer", "answerBytes", "answerPath", "question",
         "failure", "files", "missing", "refused", "warnings", "requested", "executor", "model", "seconds", "events", "transcriptPath",
@@ -13,6 +16,7 @@ KEYS = ("id", "workspaceId", "url", "once", "status", "promptId", "next", "answe
 LAST_EVENTS = 5
 SPOKEN = ("text", "assistant", "message", "response")
 QUIET_SECONDS = 1.0
+LOOK_SECONDS = 5.0
 
 
 def task_document(**values):
@@ -117,12 +121,15 @@ def seconds_taken(task, prompt_id=None):
 
 
 def response_of(client, task_id, prompt_id=None):
-    """Return the answer that the undocumented /content holds for a prompt (the latest when none is named), or ""."""
+    """Return the answer that the undocumented /content holds for a prompt (the latest when none is named), or "".
+
+    Raises where it is offered and cannot be read just now, so that silence is not taken for an empty answer.
+    """
     try:
         return response_in(client.task_content(task_id), prompt_id)
-    except AuthError:
-        raise
-    except RebyteError:
+    except RebyteError as problem:
+        if problem.retryable or isinstance(problem, AuthError):
+            raise
         return ""
 
 
@@ -135,9 +142,7 @@ def response_in(content, prompt_id=None):
 
 def prompts_in(content):
     """Return the prompts of a task or content, oldest first."""
-    prompts = content.get("prompts")
-    found = [prompt for prompt in prompts if isinstance(prompt, dict)] if isinstance(prompts, list) else []
-    return sorted(found, key=lambda prompt: seconds_of(prompt.get("submittedAt")) or 0)
+    return sorted(objects_in(content, "prompts"), key=lambda prompt: seconds_of(prompt.get("submittedAt")) or 0)
 
 
 def is_latest(task, prompt_id):
@@ -182,10 +187,14 @@ def _squeezed(text):
 def open_question(client, task_id, answered=()):
     """Return the question a running task waits with (see question_of, plus "promptId"), or None.
 
-    Reads what the stream replays until it falls silent for a second. A deployment without a stream asks nothing.
+    Asks /content; where that is not offered, reads what the stream replays until it falls silent for a second, or for
+    LOOK_SECONDS: a task that keeps talking waits for nobody. A deployment without either asks nothing.
     """
     if outcome_of(client.get_task(task_id).get("status")):
         return None
+    content = read_content(client, task_id)
+    if content is not None:
+        return question_in(content, answered)
     try:
         last = _last_event(client, task_id)
     except AuthError:
@@ -228,11 +237,14 @@ def _asked(event, answered):
 
 def _last_event(client, task_id):
     pump, decoder, last = Pump(client.stream_events(task_id)), Decoder(), None
+    until = time.monotonic() + LOOK_SECONDS
     try:
         while True:
             chunk = pump.get(QUIET_SECONDS)
             if chunk in (QUIET, ENDED, CUT):
                 return last
+            if time.monotonic() > until:
+                return None
             for frame in decoder.feed(chunk):
                 if frame.event == "done":
                     return last

@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import time
 
-from rebyte_flows.orders import digest_of_prompt, part_digest
-from rebyte_wire.status import seconds_of
 from rebyte_wire.errors import AuthError, LedgerUnwritable, NotFound, OutcomeUnknown, RebyteError, RouteMissing
+from rebyte_wire.status import objects_in, seconds_of, tasks_in
+
+from rebyte_flows.orders import digest_of_prompt, part_digest
 
 LOOKS_AFTER_SECONDS = (2, 10, 30)
 PAGE_ROWS = 100
@@ -156,7 +157,7 @@ def _new_items(client, ledger, list_page, since):
     """Return (item, its moment here) for each listed one that is newer than `since` and not in the ledger, page by page."""
     known, seen, found = ledger.known_ids(), set(), []
     for page in range(PAGES_AT_MOST):
-        items = list_page(limit=PAGE_ROWS, offset=page * PAGE_ROWS).get("data") or []
+        items = tasks_in(list_page(limit=PAGE_ROWS, offset=page * PAGE_ROWS))
         times = [_local_time(client, item) for item in items]
         for item, moment in zip(items, times):
             fresh = moment is None or moment >= since - BEFORE_SECONDS
@@ -198,7 +199,8 @@ def _settle_follow_up(client, ledger, row):
     """A follow-up is the one prompt that was not there before, told apart by its text where the service tells it."""
     known = set(row.known_before()) | ledger.known_ids()
     try:
-        new = [prompt for prompt in client.get_task(row.task_id).get("prompts") or [] if prompt.get("id") not in known]
+        new = [prompt for prompt in objects_in(client.get_task(row.task_id), "prompts")
+               if isinstance(prompt.get("id"), str) and prompt["id"] not in known]
     except (NotFound, RouteMissing):
         new = []
     texts = {prompt.get("id"): prompt.get("userPrompt") for prompt in _prompts(client, row.task_id)}

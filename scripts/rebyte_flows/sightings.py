@@ -26,10 +26,10 @@ class Sightings:
         repeated = self._seen_seq(event.get("seq"))
         key = event.get("eventKey")
         if isinstance(key, str) and key:
-            return self._tell(hash(("key", event.get("promptId"), key)))
+            return self._tell(hash(("key", str(event.get("promptId")), key)))
         if repeated:
             return False
-        content = hash((event.get("promptId"), event.get("eventType"), json.dumps(event.get("payload"), sort_keys=True)))
+        content = hash((str(event.get("promptId")), str(event.get("eventType")), json.dumps(event.get("payload"), sort_keys=True)))
         count = self._count(content)
         return self._tell(content if count == 1 else hash((content, count)))
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import time
 
-from rebyte_flows.threads import CUT, ENDED, QUIET, Pump
-from rebyte_flows.sightings import Sightings
 from rebyte_wire.errors import AuthError, DeadlineReached, NetworkError, NotFound, RebyteError, RouteMissing
 from rebyte_wire.sse import Decoder
-from rebyte_wire.status import outcome_of
+from rebyte_wire.status import objects_in, outcome_of
+
+from rebyte_flows.sightings import Sightings
+from rebyte_flows.threads import CUT, ENDED, QUIET, Pump
 
 QUIET_LOOK_SECONDS = 15
 QUESTION_GRACE_SECONDS = 1.5
@@ -156,15 +157,14 @@ class _Watch:
         """Yield the events of delegated work that are new, each marked with its parent; forgiven where not offered."""
         for prompt_id, state in list(self.nested.items()):
             try:
-                found = self.client.prompt_events(self.task_id, prompt_id).get("events") or []
+                found = objects_in(self.client.prompt_events(self.task_id, prompt_id), "events")
             except (AuthError, DeadlineReached):
                 raise
             except RebyteError:
                 del self.nested[prompt_id]
                 continue
             for event in found[state[0]:]:
-                if isinstance(event, dict):
-                    yield dict(event, parent=state[1], subPromptId=prompt_id)
+                yield dict(event, parent=state[1], subPromptId=prompt_id)
             state[0] = len(found)
 
     def _look(self):
@@ -231,8 +231,8 @@ def status_of(task, prompt_id=None):
     """Return completed, failed or canceled for a prompt of a task (else the whole task), or None while it runs."""
     if prompt_id is None:
         return outcome_of(task.get("status"))
-    for prompt in task.get("prompts") or []:
-        if isinstance(prompt, dict) and prompt.get("id") == prompt_id:
+    for prompt in objects_in(task, "prompts"):
+        if prompt.get("id") == prompt_id:
             return outcome_of(prompt.get("status"))
     return None
 

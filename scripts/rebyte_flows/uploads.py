@@ -5,9 +5,11 @@ import hashlib
 import os
 import threading
 
+from rebyte_wire.errors import AnswerUnreadable, InputError, StorageRefused
+from rebyte_wire.status import objects_in
+
 from rebyte_flows.orders import ARTIFACT_TYPES, type_of
 from rebyte_flows.threads import run_lanes
-from rebyte_wire.errors import AnswerUnreadable, InputError, StorageRefused
 
 FILE_LIMIT_BYTES = 52_428_800
 FILENAME_LIMIT_CHARACTERS = 255
@@ -165,10 +167,13 @@ def put_all(client, workspace_id, items, moved=None):
         addresses.update(addresses_for(client, workspace_id, group))
 
     def put(group):
+        """Put one large file, or a form of small ones; return what is in the store now."""
         if group[0].bytes > FORM_FILE_BYTES:
             return [put_large(client, workspace_id, group[0], addresses.get(group[0].name), moved)]
         parts = [(item.name, type_of(item.name), opener(item, moved), item.bytes) for item in group]
-        return client.upload_artifacts(workspace_id, parts).get("uploaded") or [{"name": item.name, "size": item.bytes} for item in group]
+        answer = client.upload_artifacts(workspace_id, parts)
+        return objects_in(answer, "uploaded") or [{"name": item.name, "size": item.bytes} for item in group]
+
     uploaded, failed = [], []
     for group, outcome in zip(work, run_lanes(put, work, PUTS_AT_ONCE)):
         if isinstance(outcome, Exception):
@@ -181,8 +186,7 @@ def put_all(client, workspace_id, items, moved=None):
 def addresses_for(client, workspace_id, items):
     """Ask for the upload addresses of at most 50 files; returns {name: address}."""
     answer = client.request_artifact_uploads(workspace_id, [{"name": item.name, "contentType": type_of(item.name)} for item in items])
-    slots = answer.get("files")
-    return {slot.get("name"): slot.get("uploadUrl") for slot in slots if isinstance(slot, dict)} if isinstance(slots, list) else {}
+    return {slot["name"]: slot.get("uploadUrl") for slot in objects_in(answer, "files") if isinstance(slot.get("name"), str)}
 
 
 def put_large(client, workspace_id, item, address, moved):

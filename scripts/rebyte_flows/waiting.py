@@ -4,9 +4,10 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from rebyte_flows.result import question_in, read_content, response_in
 from rebyte_wire.errors import AuthError, DeadlineReached, NotFound, RebyteError
-from rebyte_wire.status import outcome_of
+from rebyte_wire.status import outcome_of, tasks_in
+
+from rebyte_flows.result import question_in, read_content, response_in
 
 REQUESTS_PER_SECOND = 1.1
 BURST_REQUESTS = 5
@@ -92,11 +93,11 @@ class _Waiting:
         """Let one list say who has ended, so that those are asked first."""
         self._spend()
         try:
-            items = self.client.list_tasks(limit=LIST_ROWS).get("data") or []
+            items = tasks_in(self.client.list_tasks(limit=LIST_ROWS))
         except RebyteError as problem:
             self._forgive(problem)
             return
-        over = {item.get("id") for item in items if isinstance(item, dict) and item.get("completedAt")}
+        over = {item["id"] for item in items if item.get("completedAt")}
         # In the order they were first seen to be over: none is overtaken.
         self.hinted.extend(task_id for task_id in self.turn if task_id in over and task_id not in self.hinted)
 
@@ -141,7 +142,9 @@ class _Waiting:
         if self.missed < MISSES_AT_MOST:
             self._spend()
             content = read_content(self.client, task_id, events=False)
-        return Ended(task_id, status, dict(content or {}, **task), answer=response_in(content or {}) or task.get("finalResult") or "")
+        final = task.get("finalResult")
+        return Ended(task_id, status, dict(content or {}, **task),
+                     answer=response_in(content or {}) or (final if isinstance(final, str) else ""))
 
     def _forgive(self, problem):
         if isinstance(problem, (AuthError, DeadlineReached)):

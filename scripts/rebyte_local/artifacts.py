@@ -5,9 +5,9 @@ from urllib.parse import quote
 
 from rebyte_local import answers
 from rebyte_local.answers import Answer, FileAnswer, StorageRefusal, invalid, json_answer, no_content, not_found
+from rebyte_local.bodies import read_parts
 from rebyte_local.faults import HOSTILE_BYTES, HOSTILE_NAMES
 from rebyte_local.files import receive
-from rebyte_local.bodies import read_parts
 from rebyte_local.shelves import ARTIFACT_UPLOAD_SECONDS, DOWNLOAD_SECONDS, TooLarge, artifact_type
 from rebyte_local.store import MICROSECONDS, short_form
 

@@ -1,4 +1,4 @@
-"""What is done with a prompt: its fences that ask for it run by the rehearsal, or all of it given to an agent program."""
+"""What is done with a prompt: its fences that ask for it run by the rehearsal (or asked as questions), or all of it given to an agent program."""
 from __future__ import annotations
 
 import os

@@ -7,8 +7,8 @@ from html import escape
 
 from rebyte_local.answers import Answer, StreamAnswer, is_uuid, not_found
 from rebyte_local.shelves import DOWNLOAD_SECONDS
-from rebyte_local.streams import EVENT_STREAM
 from rebyte_local.store import long_form
+from rebyte_local.streams import EVENT_STREAM
 
 STYLE = """
 :root {{ color-scheme: light dark; --ink: #1c2024; --soft: #60646c; --line: #d9dce1; --paper: #fbfbfc; --card: #fff;

@@ -47,7 +47,7 @@ class Signer:
         return hmac.new(self._secret, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
     def sign_path(self, method, segments, seconds, content_type=""):
-        """(path with query, moment it expires): segments are quoted, `signed_seconds` beats `seconds`."""
+        """(path with query, moment it expires): segments are quoted, `seconds` from now."""
         path = "/storage/" + "/".join(quote(s, safe="", errors="surrogatepass") for s in segments)
         expires = int(time.time() + (seconds if self._seconds is None else self._seconds))
         signature = self._sign(method, path, expires, content_type)

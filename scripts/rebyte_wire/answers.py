@@ -4,8 +4,17 @@ from __future__ import annotations
 import json
 import re
 
-from rebyte_wire.errors import (AnswerUnreadable, AuthError, NetworkError, NotFound, RateLimited, RequestRefused,
-                                RouteMissing, ServerError, StorageRefused)
+from rebyte_wire.errors import (
+    AnswerUnreadable,
+    AuthError,
+    NetworkError,
+    NotFound,
+    RateLimited,
+    RequestRefused,
+    RouteMissing,
+    ServerError,
+    StorageRefused,
+)
 from rebyte_wire.failures import translated
 from rebyte_wire.retry import is_passing, retry_after_seconds
 from rebyte_wire.sse import events
@@ -128,7 +137,7 @@ def read_json(answer, expected=dict, may_be_empty=False):
         raise unreadable(answer, "it is larger than {} bytes".format(MAX_JSON_BYTES))
     try:
         text = body.decode("utf-8")
-        value = json.loads(text[1:] if text[:1] == BYTE_ORDER_MARK else text)
+        value = json.loads(text[1:] if text[:1] == BYTE_ORDER_MARK else text, parse_constant=refuse_constant)
     except RecursionError:
         raise unreadable(answer, "it is nested too deeply") from None
     except ValueError:
@@ -138,6 +147,11 @@ def read_json(answer, expected=dict, may_be_empty=False):
     if not isinstance(value, expected):
         raise unreadable(answer, "it is JSON, but a {}".format(type(value).__name__))
     return value
+
+
+def refuse_constant(word):
+    """Raise ValueError for NaN and Infinity, which Python reads and JSON does not know."""
+    raise ValueError(word)
 
 
 def read_up_to(answer, limit: int):

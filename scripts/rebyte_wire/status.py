@@ -1,4 +1,4 @@
-"""The one place that reads the service's words: how a task or prompt stands, and when."""
+"""The one place that reads the service's words: lists, how a task or prompt stands, and when."""
 from __future__ import annotations
 
 import re
@@ -20,6 +20,17 @@ def outcome_of(word) -> str | None:
 def task_status(task: dict) -> str:
     """Return completed, failed, canceled or running for a task as the service describes it."""
     return outcome_of(task.get("status")) or "running"
+
+
+def objects_in(answer, name="data") -> list:
+    """Return the objects in the list that an answer holds under a name; whatever else stands there is left out."""
+    found = answer.get(name) if isinstance(answer, dict) else None
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def tasks_in(page) -> list:
+    """Return the tasks (or computers) of a page that have a text as their id."""
+    return [item for item in objects_in(page) if isinstance(item.get("id"), str)]
 
 
 def seconds_of(text):

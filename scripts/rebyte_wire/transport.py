@@ -8,8 +8,7 @@ from urllib.parse import urlencode
 
 from rebyte_wire import redirects, retry
 from rebyte_wire.addresses import check_signed, is_loopback, origin_of
-from rebyte_wire.answers import (EVENT_STREAM, Answer, EventStream, check_encoding, check_stream, failure_of, read_json,
-                                 storage_failure_of)
+from rebyte_wire.answers import EVENT_STREAM, Answer, EventStream, check_encoding, check_stream, failure_of, read_json, storage_failure_of
 from rebyte_wire.calls import Call, Deadline
 from rebyte_wire.connections import Connections
 from rebyte_wire.errors import InputError, OutcomeUnknown, RebyteError

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from rebyte_flows import uploads as puts
+from rebyte_flows import uploads
 from rebyte_flows.uploads import Attachment
 from rebyte_flows.threads import run_lanes
 from rebyte_flows.orders import Order
@@ -185,7 +185,7 @@ class Sized:
 def test_small_artifacts_go_in_forms_of_ten_and_large_ones_to_addresses_of_fifty():
     service = Service()
     items = [Sized("s%02d.csv" % n, 10 * 1024 * 1024) for n in range(23)] + [Sized("l%02d.zip" % n, 10 * 1024 * 1024 + 1) for n in range(51)]
-    uploaded, failed = puts.put_all(service, "w", items)
+    uploaded, failed = uploads.put_all(service, "w", items)
     assert failed == [] and {entry["name"] for entry in uploaded} == {item.name for item in items} and service.addresses == 2
     assert sorted(len(form) for form in service.seen if isinstance(form, list)) == [3, 10, 10]
     assert all(kind == "text/csv" for form in service.seen if isinstance(form, list) for _, kind, _ in form)
@@ -194,17 +194,17 @@ def test_small_artifacts_go_in_forms_of_ten_and_large_ones_to_addresses_of_fifty
 
 def test_an_expired_artifact_address_is_asked_for_once_more():
     service = Service(refuse=[403])
-    uploaded, failed = puts.put_all(service, "w", [Sized("l.zip", 1 << 24)])
+    uploaded, failed = uploads.put_all(service, "w", [Sized("l.zip", 1 << 24)])
     assert failed == [] and service.addresses == 2 and service.seen[0][0] == "https://l.zip/2"
     service = Service(refuse=[403, 403])
-    uploaded, failed = puts.put_all(service, "w", [Sized("l.zip", 1 << 24)])
+    uploaded, failed = uploads.put_all(service, "w", [Sized("l.zip", 1 << 24)])
     assert uploaded == [] and failed[0][0] == "l.zip" and service.addresses == 2
-    assert puts.put_all(Service(refuse=[412]), "w", [Sized("l.zip", 1 << 24)])[1]
+    assert uploads.put_all(Service(refuse=[412]), "w", [Sized("l.zip", 1 << 24)])[1]
 
 
 def test_refused_types_are_all_named_before_anything_is_sent_with_what_to_do():
     with pytest.raises(InputError) as caught:
-        puts.check_items([Sized("a.csv", 1), Sized("b.md", 1), Sized("c", 1)])
+        uploads.check_items([Sized("a.csv", 1), Sized("b.md", 1), Sized("c", 1)])
     assert caught.value.code == "type_refused" and "b.md, c" in caught.value.message and "--zip" in caught.value.hint and ".pdf" in caught.value.hint
     with pytest.raises(InputError):
-        puts.check_items([Sized("a.csv", 1), Sized("a.csv", 1)])
+        uploads.check_items([Sized("a.csv", 1), Sized("a.csv", 1)])
