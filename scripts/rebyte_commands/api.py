@@ -5,12 +5,11 @@ import json
 import sys
 from urllib.parse import parse_qsl
 
+from rebyte_commands.output import without_signed
+from rebyte_commands.starting import once_name, starter_for
 from rebyte_flows.orders import RawOrder
 from rebyte_wire.errors import InputError
 from rebyte_wire.retry import is_paid
-
-from rebyte_commands.output import without_signed
-from rebyte_commands.starting import once_name, starter_for
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 EXAMPLES = """examples:

@@ -3,9 +3,8 @@ from __future__ import annotations
 
 import argparse
 
-from rebyte_wire.errors import InputError
-
 from rebyte_commands.verbs import VERBS, closing, module_of, nearest, opening
+from rebyte_wire.errors import InputError
 
 GLOBAL_FLAGS_WITH_VALUE = ("--base-url", "--api-key-file", "--field", "--max-wait")
 

@@ -3,13 +3,12 @@ from __future__ import annotations
 
 import os
 
-from rebyte_flows.downloads import bring_home, list_files
-from rebyte_flows.uploads import check_items, put_all
-from rebyte_wire.errors import EXIT_SOME_FAILED, GuardRefused, InputError, NotFound
-
 from rebyte_commands.files import attach_artifact, tell_links
 from rebyte_commands.output import without_signed
 from rebyte_commands.progress import Meter
+from rebyte_flows.downloads import bring_home, list_files
+from rebyte_flows.uploads import check_items, put_all
+from rebyte_wire.errors import EXIT_SOME_FAILED, GuardRefused, InputError, NotFound
 
 EXAMPLES = """examples:
   rebyte_cli.py artifacts list TASK

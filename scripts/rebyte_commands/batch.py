@@ -3,15 +3,14 @@ from __future__ import annotations
 
 import os
 
-from rebyte_flows.batch import FINAL, Batch, number_equals
-from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, EXIT_RUNNING, EXIT_SOME_FAILED, EXIT_UNKNOWN, RebyteError
-
 from rebyte_commands.arguments import count
 from rebyte_commands.batch_lines import read_entries
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.jobs import reply_steps
 from rebyte_commands.output import BUDGET_BYTES, cut_to
 from rebyte_commands.starting import starter_for
+from rebyte_flows.batch import FINAL, Batch, number_equals
+from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, EXIT_RUNNING, EXIT_SOME_FAILED, EXIT_UNKNOWN, RebyteError
 
 EXAMPLES = """examples:
   rebyte_cli.py batch jobs.jsonl --out results
@@ -19,7 +18,8 @@ EXAMPLES = """examples:
   rebyte_cli.py batch --prompt 'Review the tests' --prompt 'Review the docs' --repo owner/name
 
 A line of jobs.jsonl: {"once":"a","prompt":"...","files":["data.csv"],"executor":"codex","want":["report.pdf"]}
-Type the same line again after a kill, a cut or exit 75: no line is started twice.
+Type the same line again after a kill, a cut or exit 75: no line is started twice. Once all of it was printed that
+holds for 15 minutes more; with names (once, --once-field) for good.
 """
 SHOWN_TASKS = 20
 WARNINGS_SHOWN = 5

@@ -6,13 +6,12 @@ import json
 import re
 import sys
 
+from rebyte_commands.files import attach, attach_skill, is_local_skill
+from rebyte_commands.starting import REPOSITORY
 from rebyte_flows.batch import Entry
 from rebyte_flows.orders import Order
 from rebyte_flows.rows import check_name
 from rebyte_wire.errors import InputError, RebyteError
-
-from rebyte_commands.files import attach, attach_skill, is_local_skill
-from rebyte_commands.starting import REPOSITORY
 
 KEYS = {"once": str, "prompt": str, "prompt_file": str, "files": list, "executor": str, "model": str, "skills": list, "repo": str,
         "branch": str, "workspace": str, "want": list}

@@ -1,16 +1,15 @@
 """computers create, list, get, update, delete, wait: machines that last, to be passed to --workspace."""
 from __future__ import annotations
 
+from rebyte_commands.arguments import count
+from rebyte_commands.interrupts import Interrupted
+from rebyte_commands.run import begin
+from rebyte_commands.starting import once_name
 from rebyte_flows.orders import Order
 from rebyte_flows.waiting import how_it_stands, reason_of, wait_until_usable
 from rebyte_services import SECRET_FIELDS
 from rebyte_wire.errors import EXIT_TASK_FAILED, DeadlineReached, GuardRefused, InputError, NotFound, RouteMissing
 from rebyte_wire.status import objects_in
-
-from rebyte_commands.arguments import count
-from rebyte_commands.interrupts import Interrupted
-from rebyte_commands.run import begin
-from rebyte_commands.starting import once_name
 
 EXAMPLES = """examples:
   rebyte_cli.py computers create --name builder --once builder

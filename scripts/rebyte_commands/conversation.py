@@ -1,13 +1,12 @@
 """follow-up and reply: one more turn, or the answer to what a task asks."""
 from __future__ import annotations
 
-from rebyte_flows.orders import Order
-from rebyte_flows.result import answer_body, open_question, shown
-from rebyte_wire.errors import EXIT_QUESTION, InputError, RequestRefused, RouteMissing
-
 from rebyte_commands.jobs import finish, reply_steps
 from rebyte_commands.run import begin
 from rebyte_commands.starting import add_prompt_flags, add_turn_flags, dry_run, once_name, read_prompt, turn_parts
+from rebyte_flows.orders import Order
+from rebyte_flows.result import answer_body, open_question, shown
+from rebyte_wire.errors import EXIT_QUESTION, InputError, RequestRefused, RouteMissing
 
 FOLLOW_UP_EXAMPLES = """examples:
   rebyte_cli.py follow-up ID 'Now add tests' --wait

@@ -68,9 +68,8 @@ def _parts(session):
 
 def _local_checks(session):
     """Check the server on this machine, started if need be; nothing else is contacted."""
-    from rebyte_flows.checkup import bad, check_up
-
     from rebyte_commands.local import ensure_running
+    from rebyte_flows.checkup import bad, check_up
     parts = _parts(session)
     try:
         server = ensure_running(session)

@@ -3,10 +3,9 @@ from __future__ import annotations
 
 import os
 
+from rebyte_commands.progress import Meter
 from rebyte_flows.uploads import FILE_LIMIT_BYTES, Attachment, Uploads
 from rebyte_wire.errors import EXIT_SOME_FAILED, InputError, RebyteError
-
-from rebyte_commands.progress import Meter
 
 STREAM = "-="
 LOCAL_STARTS = ("./", "../", "/", "~/", ".\\", "..\\")

@@ -1,17 +1,16 @@
 """result, wait, watch: a task's document as it stands or at its end, several at once, and every event as it comes."""
 from __future__ import annotations
 
-from rebyte_flows.result import exit_name, question_of, shown, task_document
-from rebyte_flows.stream import End
-from rebyte_flows.stream import watch as events_of
-from rebyte_flows.waiting import wait as wait_for
-from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, EXIT_RUNNING, EXIT_SOME_FAILED, DeadlineReached, RebyteError
-
 from rebyte_commands.conversation import with_task
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.jobs import EXIT_BY_NAME, compact, finish, reply_steps
 from rebyte_commands.live import brief
 from rebyte_commands.output import BUDGET_BYTES, cut_to, harmless, task_text, to_json
+from rebyte_flows.result import exit_name, question_of, shown, task_document
+from rebyte_flows.stream import End
+from rebyte_flows.stream import watch as events_of
+from rebyte_flows.waiting import wait as wait_for
+from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, EXIT_RUNNING, EXIT_SOME_FAILED, DeadlineReached, RebyteError
 
 LOOK_SECONDS = 3
 RESULT_EXAMPLES = """examples:

@@ -4,14 +4,13 @@ from __future__ import annotations
 import json
 import time
 
+from rebyte_commands import output
+from rebyte_commands.interrupts import Interrupted
+from rebyte_commands.live import Progress
 from rebyte_flows.job import Job
 from rebyte_flows.result import exit_name, task_document
 from rebyte_flows.stream import words_of
 from rebyte_wire.errors import EXIT_CODES, DeadlineReached, NotFound, RebyteError, RouteMissing
-
-from rebyte_commands import output
-from rebyte_commands.interrupts import Interrupted
-from rebyte_commands.live import Progress
 
 EXIT_BY_NAME = {name: number for number, name, _ in EXIT_CODES}
 AFTER_CANCEL_SECONDS = 15
@@ -122,7 +121,8 @@ def next_steps(session, document, row, options, go_on):
     # A rehearsal reads no words: what it can do about a failure or a missing file stands in the code of its prompt.
     elif status == "failed" and not document.get("rehearsal"):
         steps.append({"why": "one more turn on the same machine, paid, once you know what to mend",
-                      "run": session.line("follow-up", row.task_id, MEND, "--wait", *_out_words(options))})
+                      "run": session.line("follow-up", row.task_id, MEND, "--wait", *_out_words(options),
+                                          *[word for name in getattr(options, "want", ()) for word in ("--want", name)])})
     if document.get("missing") and not document.get("rehearsal"):
         steps.append({"why": "these files did not come; this asks for them once more, in a paid turn",
                       "run": session.line("follow-up", row.task_id, "Publish these as artifacts: %s" % ", ".join(options.want), "--wait",

@@ -3,10 +3,9 @@ from __future__ import annotations
 
 import time
 
+from rebyte_commands.arguments import count
 from rebyte_flows.settling import adopt, settle
 from rebyte_wire.errors import EXIT_UNKNOWN, GuardRefused, InputError, NotFound
-
-from rebyte_commands.arguments import count
 
 EXAMPLES = """examples:
   rebyte_cli.py ledger list --limit 20

@@ -4,10 +4,9 @@ from __future__ import annotations
 import os
 import time
 
-from rebyte_flows.stream import words_of
-
 from rebyte_commands.output import harmless
 from rebyte_commands.session import ascii_text, is_terminal
+from rebyte_flows.stream import words_of
 
 PLAIN_EVERY_SECONDS = 10
 REDRAW_SECONDS = 0.1

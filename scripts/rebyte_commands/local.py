@@ -10,11 +10,10 @@ import subprocess
 import sys
 import time
 
-from rebyte_flows.state import FILE_MODE, lock_file
-from rebyte_wire.errors import EXIT_DONE, EXIT_NOT_FOUND, EXIT_UNEXPECTED, InputError, NetworkError
-
 from rebyte_commands.arguments import count, seconds
 from rebyte_commands.environment import DOOR
+from rebyte_flows.state import FILE_MODE, lock_file
+from rebyte_wire.errors import EXIT_DONE, EXIT_NOT_FOUND, EXIT_UNEXPECTED, InputError, NetworkError
 
 IDLE_SECONDS = 30 * 60
 START_SECONDS = 20

@@ -3,9 +3,8 @@ from __future__ import annotations
 
 import sys
 
-from rebyte_wire.errors import EXIT_CODES, EXIT_UNEXPECTED
-
 from rebyte_commands.verbs import VERBS
+from rebyte_wire.errors import EXIT_CODES, EXIT_UNEXPECTED
 
 PROGRAM = "rebyte_cli.py"
 VERSION = "0.1.0"

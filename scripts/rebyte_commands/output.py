@@ -102,7 +102,8 @@ def _shrunk(value, text_limit, list_limit, depth=0):
         return value[:text_limit] + "... [cut: %d characters in all]" % len(value)
     if isinstance(value, list):
         head = [_shrunk(item, text_limit, list_limit, depth + 1) for item in value[:list_limit]]
-        return head + (["... [cut: %d in all]" % len(value)] if len(value) > list_limit else [])
+        # A word among objects would break whoever reads them; the note at the end tells that something is missing.
+        return head + (["... [cut: %d in all]" % len(value)] if len(value) > list_limit and not isinstance(value[0], dict) else [])
     if isinstance(value, dict):
         pairs = list(value.items())[:list_limit * 2]
         return {key[:text_limit]: _shrunk(item, text_limit, list_limit, depth + 1) for key, item in pairs}
@@ -125,6 +126,7 @@ def task_text(document):
     lines += ["missing: " + name for name in document.get("missing", [])]
     lines += ["refused: %(name)s, %(reason)s" % item for item in document.get("refused", [])]
     lines += ["note: " + text for text in document.get("warnings", [])]
+    lines += ["note: an earlier task, taken up again"] if document.get("reused") else []
     if document.get("answerPath"):
         lines.append("the whole answer: " + document["answerPath"])
     lines += ["id:   %s" % document["id"]] if "id" in document else []

@@ -1,11 +1,10 @@
 """run and create: one paid start, at most once, and what comes of it."""
 from __future__ import annotations
 
-from rebyte_wire.errors import NotRecorded, OutcomeUnknown
-
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.jobs import finish
 from rebyte_commands.starting import add_start_flags, dry_run, once_name, starter_for, task_order
+from rebyte_wire.errors import NotRecorded, OutcomeUnknown
 
 RUN_EXAMPLES = """examples:
   rebyte_cli.py run 'Summarize /code/data.csv in a chart' --file data.csv --want chart.png --out result

@@ -6,12 +6,11 @@ import re
 import sys
 import time
 
+from rebyte_commands import output
+from rebyte_commands.environment import DOOR, HARNESS_MARKERS, read_number
 from rebyte_wire.calls import Deadline
 from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base
 from rebyte_wire.errors import InputError, LedgerUnwritable, NotFound
-
-from rebyte_commands import output
-from rebyte_commands.environment import DOOR, HARNESS_MARKERS, read_number
 
 DEFAULT_WAIT_SECONDS = 90
 LINE_LIMIT_CHARACTERS = 1500
@@ -196,7 +195,7 @@ class Session:
             row = self.ledger.named(word[1:])
             if row is None or not row.task_id:
                 raise NotFound("nothing was started under the name %s here" % word[1:],
-                               hint="names belong to one service and account; see: %s" % self.line("list"))
+                               hint="names belong to one service and account; see: %s" % self.line("ledger", "list"))
             return row.task_id
         if re.match(PREFIX, word):
             return self._resolve_prefix(word)

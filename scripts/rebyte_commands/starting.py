@@ -5,16 +5,15 @@ import os
 import re
 import sys
 
+from rebyte_commands.arguments import count, seconds
+from rebyte_commands.environment import read_number
+from rebyte_commands.files import STREAM, attach_all, attach_skill, is_local_skill, tell_links
+from rebyte_commands.progress import Meter
 from rebyte_flows.orders import PROMPT_LIMIT_CHARACTERS, Order
 from rebyte_flows.rows import check_name
 from rebyte_flows.starts import Guards, Starter
 from rebyte_flows.uploads import Uploads
 from rebyte_wire.errors import InputError
-
-from rebyte_commands.arguments import count, seconds
-from rebyte_commands.environment import read_number
-from rebyte_commands.files import STREAM, attach_all, attach_skill, is_local_skill, tell_links
-from rebyte_commands.progress import Meter
 
 REPOSITORY = re.compile(r"(?:https://github\.com/)?([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
 
@@ -62,8 +61,10 @@ def read_prompt(options, stdin=None):
         stolen = "; --skills took every word after it" if not given and options.skills else ""
         raise InputError("%s prompt was given%s" % ("no" if not given else "more than one", stolen), code="usage",
                          hint="pass it as one argument, as --prompt TEXT or as --prompt-file FILE (- for stdin)")
-    if options.prompt_file is not None:
-        given = [_read_text(options.prompt_file, stdin or sys.stdin)]
+    # Nobody asks an agent for a dash: everywhere it means stdin.
+    file = "-" if given == ["-"] else options.prompt_file
+    if file is not None:
+        given = [_read_text(file, stdin or sys.stdin)]
     # Under LC_ALL=C words arrive with surrogates; the bytes behind them are what was meant.
     return os.fsencode(given[0]).decode("utf-8", "replace") if _has_surrogates(given[0]) else given[0]
 
@@ -78,9 +79,12 @@ def _read_text(path, stdin):
             if stdin is None or stdin.closed:
                 raise InputError("--prompt-file - reads stdin, and stdin is closed")
             data = getattr(stdin, "buffer", stdin).read(PROMPT_LIMIT_CHARACTERS * 4 + 8)
-            return data.decode("utf-8-sig", "replace") if isinstance(data, bytes) else data
-        with open(path, encoding="utf-8-sig", errors="replace") as file:
+            return data.decode("utf-8-sig") if isinstance(data, bytes) else data
+        with open(path, encoding="utf-8-sig") as file:
             return file.read(PROMPT_LIMIT_CHARACTERS + 2)
+    except UnicodeDecodeError as problem:
+        raise InputError("the prompt in %s is not UTF-8 (byte %d)" % ("stdin" if path == "-" else path, problem.start),
+                         hint="save it as UTF-8, so that nothing of it is lost on the way") from None
     except OSError as problem:
         raise InputError("cannot read the prompt from %s: %s" % (path, problem.strerror or problem))
 

@@ -1,10 +1,9 @@
 """The service's own words on tasks: get, list, cancel, share, delete. Answers are printed as sent."""
 from __future__ import annotations
 
+from rebyte_commands.arguments import count
 from rebyte_wire.errors import EXIT_SOME_FAILED, GuardRefused, InputError, RebyteError
 from rebyte_wire.status import objects_in, outcome_of, tasks_in
-
-from rebyte_commands.arguments import count
 
 LEVELS = (("private", "only the owner of the key"), ("shared", "every member of the organization"),
           ("public", "anyone who has the link, without logging in"))
@@ -106,7 +105,8 @@ def share(session, options):
         raise problem
     answer = dict(session.client.set_visibility(task_id, level))
     if level != "private":
-        answer["next"] = [{"why": "this takes it back", "run": session.line("share", task_id, "private")}]
+        answer["next"] = [{"why": "this takes it back: " + dict(LEVELS)[lower], "run": session.line("share", task_id, lower)}
+                          for lower in ("shared", "private") if lower != level]
     session.emit(answer)
     return 0
 

@@ -65,7 +65,7 @@ def read_secret(path):
 
 def _report_existing(session, hook, options, secret):
     """Report the webhook of this address; it is an error when it does less than what was asked for."""
-    lacking = ["it is not told of " + event for event in options.event if event not in (hook.get("events") or [])]
+    lacking = ["it is not told of " + event for event in options.event if event not in (hook.get("events") if isinstance(hook.get("events"), list) else ())]
     if hook.get("isActive") is False:
         lacking.append("it is switched off after %s failures" % hook.get("failureCount", "many"))
     if secret and hook.get("hasSecret") is False:

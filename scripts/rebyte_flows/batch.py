@@ -6,6 +6,10 @@ import os
 import threading
 import time
 
+from rebyte_flows.job import Job
+from rebyte_flows.result import task_document
+from rebyte_flows.rows import START
+from rebyte_flows.state import open_private
 from rebyte_wire.errors import (
     AuthError,
     DeadlineReached,
@@ -16,11 +20,6 @@ from rebyte_wire.errors import (
     RateLimited,
     RebyteError,
 )
-
-from rebyte_flows.job import Job
-from rebyte_flows.result import task_document
-from rebyte_flows.rows import START
-from rebyte_flows.state import open_private
 
 RESULTS = "results.jsonl"
 FINAL = ("completed", "failed", "canceled")

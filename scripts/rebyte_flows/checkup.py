@@ -16,12 +16,11 @@ try:
 except ImportError:
     ssl = None
 
+from rebyte_flows.credit import credits_left, note_of
+from rebyte_flows.reach import STEPS, failed_step, proxy_for, reach_all
 from rebyte_wire.addresses import origin_of
 from rebyte_wire.credentials import DEFAULT_BASE_URL
 from rebyte_wire.errors import AuthError, InputError, LedgerUnwritable, RateLimited, RebyteError
-
-from rebyte_flows.credit import credits_left, note_of
-from rebyte_flows.reach import STEPS, failed_step, proxy_for, reach_all
 
 STORAGE_URL = "https://storage.googleapis.com"
 REACH_SECONDS, READ_SECONDS = 20, 20
@@ -51,6 +50,8 @@ REMEDIES = {
                        "to api.rebyte.ai (nginx: underscores_in_headers on), or let me go there directly."),
     "dns_failed": ("no name is resolved from here; in a sandbox the network is probably off, or HTTPS_PROXY has to be set",
                    "Please allow network access to " + HOSTS + " where I run: their names are not resolved here."),
+    "proxy_unreachable": ("the proxy that HTTPS_PROXY names cannot be reached: correct it, or unset it where the way is free",
+                          "The proxy that HTTPS_PROXY names where I run cannot be reached. Is its address right?"),
     "proxy_refused": ("the proxy's list of allowed hosts lacks this one",
                       "Please put " + HOSTS + " on the list of hosts that the proxy of my sandbox allows."),
     "connection_refused": ("nothing listens there: check the address, and whether HTTPS_PROXY has to be set",

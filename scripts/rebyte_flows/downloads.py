@@ -8,11 +8,10 @@ import re
 import stat
 import unicodedata
 
-from rebyte_wire.errors import InputError, NetworkError, RebyteError, StorageRefused
-from rebyte_wire.status import objects_in
-
 from rebyte_flows.state import lock_file
 from rebyte_flows.threads import run_lanes
+from rebyte_wire.errors import InputError, NetworkError, RebyteError, StorageRefused
+from rebyte_wire.status import objects_in
 
 NAME_LIMIT_BYTES = 255
 DEVICES = frozenset(["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]

@@ -5,8 +5,6 @@ import json
 import os
 import time
 
-from rebyte_wire.errors import DeadlineReached, NetworkError, RateLimited, ServerError
-
 from rebyte_flows.credit import credit_note
 from rebyte_flows.downloads import bring_home, list_files, open_folder
 from rebyte_flows.ledger import open_ledger
@@ -16,6 +14,7 @@ from rebyte_flows.starts import Starter
 from rebyte_flows.state import find_state, open_private
 from rebyte_flows.stream import End, watch
 from rebyte_flows.uploads import Attachment
+from rebyte_wire.errors import DeadlineReached, NetworkError, RateLimited, ServerError
 
 ANSWER_FILE = "answer.md"
 

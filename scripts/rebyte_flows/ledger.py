@@ -17,10 +17,9 @@ try:
 except ImportError:  # some small Pythons are built without it
     sqlite3 = None
 
-from rebyte_wire.errors import LedgerUnwritable
-
 from rebyte_flows.rows import COLUMNS, Row
 from rebyte_flows.state import Owner, is_alive
+from rebyte_wire.errors import LedgerUnwritable
 
 BUSY_SECONDS = 30
 SCHEMA_VERSION = 1

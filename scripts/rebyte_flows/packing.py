@@ -11,9 +11,8 @@ import sys
 import zipfile
 from tempfile import TemporaryFile
 
-from rebyte_wire.errors import InputError
-
 from rebyte_flows.uploads import FILE_LIMIT_BYTES, PIECE_BYTES, Attachment
+from rebyte_wire.errors import InputError
 
 # The earliest moment a zip can tell; times would make equal folders differ.
 MOMENT = (1980, 1, 1, 0, 0, 0)

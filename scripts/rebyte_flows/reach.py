@@ -12,7 +12,7 @@ from rebyte_wire.errors import NetworkError, RebyteError
 
 STEPS = ("name", "connection", "proxy", "tls")
 # What a code says of the step that failed; steps before it went well.
-FAILED_STEPS = {"dns_failed": "name", "proxy_refused": "proxy", "tls_failed": "tls"}
+FAILED_STEPS = {"dns_failed": "name", "proxy_refused": "proxy", "proxy_unreachable": "proxy", "tls_failed": "tls"}
 
 Met = namedtuple("Met", "peer proxy version issuer")
 

@@ -3,12 +3,11 @@ from __future__ import annotations
 
 import time
 
+from rebyte_flows.stream import object_in, words_of
+from rebyte_flows.threads import CUT, ENDED, QUIET, Pump
 from rebyte_wire.errors import AuthError, DeadlineReached, InputError, RebyteError
 from rebyte_wire.sse import Decoder
 from rebyte_wire.status import objects_in, outcome_of, seconds_of
-
-from rebyte_flows.stream import object_in, words_of
-from rebyte_flows.threads import CUT, ENDED, QUIET, Pump
 
 KEYS = ("id", "workspaceId", "url", "once", "status", "promptId", "next", "answer", "answerBytes", "answerPath", "question",
         "failure", "files", "missing", "refused", "warnings", "requested", "executor", "model", "seconds", "events", "transcriptPath",

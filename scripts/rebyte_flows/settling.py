@@ -3,10 +3,9 @@ from __future__ import annotations
 
 import time
 
+from rebyte_flows.orders import digest_of_prompt, part_digest
 from rebyte_wire.errors import AuthError, LedgerUnwritable, NotFound, OutcomeUnknown, RebyteError, RouteMissing
 from rebyte_wire.status import objects_in, seconds_of, tasks_in
-
-from rebyte_flows.orders import digest_of_prompt, part_digest
 
 LOOKS_AFTER_SECONDS = (2, 10, 30)
 PAGE_ROWS = 100
@@ -187,7 +186,7 @@ def _digest_of_first_prompt(client, task_id):
 
 def _prompts(client, task_id):
     try:
-        return client.task_content(task_id).get("prompts") or []
+        return objects_in(client.task_content(task_id), "prompts")
     except AuthError:
         raise
     except RebyteError:
@@ -203,7 +202,7 @@ def _settle_follow_up(client, ledger, row):
                if isinstance(prompt.get("id"), str) and prompt["id"] not in known]
     except (NotFound, RouteMissing):
         new = []
-    texts = {prompt.get("id"): prompt.get("userPrompt") for prompt in _prompts(client, row.task_id)}
+    texts = {str(prompt.get("id")): prompt.get("userPrompt") for prompt in _prompts(client, row.task_id)}
     candidates = [Candidate(prompt, digest_of_prompt(texts[prompt["id"]]) if isinstance(texts.get(prompt["id"]), str) else None)
                   for prompt in new]
     matching = [candidate for candidate in candidates if candidate.digest in (None, row.prompt_digest)]

@@ -4,14 +4,14 @@ from __future__ import annotations
 import threading
 import time
 
-from rebyte_wire.errors import DeadlineReached, GuardRefused, LedgerUnwritable, NotRecorded, OutcomeUnknown, RebyteError
-
 from rebyte_flows.credit import credit_note, may_be_about_credit, name_credit
 from rebyte_flows.flight import Flight
 from rebyte_flows.orders import digest_of_prompt
 from rebyte_flows.rows import HOLD, SETTLE, START, check_same, next_move
 from rebyte_flows.settling import settle_row, still_unknown
 from rebyte_flows.uploads import Uploads
+from rebyte_wire.errors import DeadlineReached, GuardRefused, LedgerUnwritable, NotRecorded, OutcomeUnknown, RebyteError
+from rebyte_wire.status import objects_in
 
 HOLD_LOOK_SECONDS = 0.25
 TASKS_PER_COMMAND = 20
@@ -154,7 +154,7 @@ class Starter:
     def _prompts_before(self, order):
         if order.kind != "follow-up":
             return ()
-        return [prompt.get("id") for prompt in self.client.get_task(order.task_id).get("prompts") or []]
+        return [prompt.get("id") for prompt in objects_in(self.client.get_task(order.task_id), "prompts")]
 
     def _notice_when_late(self):
         left = self.client.deadline.left() if self.client.deadline is not None else None

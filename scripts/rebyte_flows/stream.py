@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import time
 
-from rebyte_wire.errors import AuthError, DeadlineReached, NetworkError, NotFound, RebyteError, RouteMissing
-from rebyte_wire.sse import Decoder
-from rebyte_wire.status import objects_in, outcome_of
-
 from rebyte_flows.sightings import Sightings
 from rebyte_flows.threads import CUT, ENDED, QUIET, Pump
+from rebyte_wire.errors import AuthError, DeadlineReached, NetworkError, NotFound, RebyteError, RouteMissing
+from rebyte_wire.sse import Decoder
+from rebyte_wire.status import objects_in, outcome_of, seconds_of
 
 QUIET_LOOK_SECONDS = 15
 QUESTION_GRACE_SECONDS = 1.5
@@ -177,9 +176,13 @@ class _Watch:
         self.failures, self.task = 0, task
         self.status = status_of(task, self.prompt_id)
         if self.status and self.ended_at is None:
-            self.ended_at = self.clock()
+            self.ended_at = self.clock() - self._since(ended_at(task, self.prompt_id))
         if not self.status:
             self.ended_at = None
+
+    def _since(self, moment):
+        """Return how many seconds ago a moment of the service's clock was, 0 when it tells none."""
+        return 0 if moment is None else max(0.0, time.time() + (getattr(self.client, "clock_skew", None) or 0) - moment)
 
     def _is_over(self):
         return self.status is not None
@@ -235,6 +238,12 @@ def status_of(task, prompt_id=None):
         if prompt.get("id") == prompt_id:
             return outcome_of(prompt.get("status"))
     return None
+
+
+def ended_at(task, prompt_id=None):
+    """Return when a prompt of a task (else the whole task) ended, in seconds since 1970 by the service's clock, or None."""
+    told = next((prompt for prompt in objects_in(task, "prompts") if prompt.get("id") == prompt_id), task)
+    return seconds_of(told.get("completedAt"))
 
 
 def words_of(payload):

@@ -5,11 +5,10 @@ import hashlib
 import os
 import threading
 
-from rebyte_wire.errors import AnswerUnreadable, InputError, StorageRefused
-from rebyte_wire.status import objects_in
-
 from rebyte_flows.orders import ARTIFACT_TYPES, type_of
 from rebyte_flows.threads import run_lanes
+from rebyte_wire.errors import AnswerUnreadable, InputError, StorageRefused
+from rebyte_wire.status import objects_in
 
 FILE_LIMIT_BYTES = 52_428_800
 FILENAME_LIMIT_CHARACTERS = 255

@@ -4,10 +4,9 @@ from __future__ import annotations
 import time
 from collections import deque
 
+from rebyte_flows.result import question_in, read_content, response_in
 from rebyte_wire.errors import AuthError, DeadlineReached, NotFound, RebyteError
 from rebyte_wire.status import outcome_of, tasks_in
-
-from rebyte_flows.result import question_in, read_content, response_in
 
 REQUESTS_PER_SECOND = 1.1
 BURST_REQUESTS = 5

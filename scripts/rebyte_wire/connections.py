@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from rebyte_wire.addresses import DEFAULT_PORTS, is_loopback, is_private, origin_of, refused
 from rebyte_wire.errors import InputError, NetworkError
-from rebyte_wire.failures import connect_failure, not_sent, proxy_failure, tls_failure, translated
+from rebyte_wire.failures import connect_failure, not_sent, proxy_failure, proxy_unreachable, tls_failure, translated
 from rebyte_wire.tls import build_context
 
 CONNECT_TIMEOUT_SECONDS = 10
@@ -85,7 +85,7 @@ class Line(http.client.HTTPConnection):
             # As bytes, an ASCII name needs no tables of other alphabets.
             found = socket.getaddrinfo(place[0].encode("ascii" if place[0].isascii() else "idna"), place[1], type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise connect_failure(place, error) from error
+            raise (proxy_unreachable if self.proxy else connect_failure)(place, error) from error
         for family, kind, protocol, _, address in found:
             sock = socket.socket(family, kind, protocol)
             try:
@@ -101,7 +101,7 @@ class Line(http.client.HTTPConnection):
             except BaseException:
                 sock.close()
                 raise
-        raise connect_failure(place, failure) from failure
+        raise (proxy_unreachable if self.proxy else connect_failure)(place, failure) from failure
 
     def paced_response(self, sock, *args, **kwargs):
         """Make the response object of http.client, reading at the call's pace."""

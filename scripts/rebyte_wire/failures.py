@@ -40,6 +40,12 @@ def connect_failure(place, error) -> NetworkError:
                     hint="Check the address and the network; in a sandbox, whether HTTPS_PROXY has to be set.")
 
 
+def proxy_unreachable(place, error) -> NetworkError:
+    """Return the error for a proxy that is set and cannot be reached itself."""
+    return not_sent("No connection to the proxy {} port {} that the environment names ({}).".format(place[0], place[1], reason_of(error)),
+                    "proxy_unreachable", hint="HTTPS_PROXY (or https_proxy, ALL_PROXY) names it: correct it, or unset it where the way is free.")
+
+
 def proxy_failure(place, error) -> NetworkError:
     """Return the error for a proxy that does not open the tunnel; its own failures (5xx, cuts) may pass."""
     passing = " 4" not in str(error).partition("failed:")[2][:2]

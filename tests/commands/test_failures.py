@@ -14,6 +14,7 @@ from measure import run_quietly
 from scripted_server import Server, answer
 
 from rebyte_local.server import LocalServer
+from rebyte_wire.errors import ServerError
 
 from .conftest import DOOR, creates
 
@@ -85,6 +86,74 @@ def test_unknown_words_and_missing_fields_pass_through(odd, rebyte):
     assert rebyte("get", UUID).document["status"] == "simmering"
     ran = rebyte("result", UUID)
     assert ran.code in (12, 75) and "Traceback" not in ran.err
+
+
+ODD_SHAPES = {
+    "/events": b'data: {"promptId":{"a":1},"eventType":["x"],"payload":[1]}\n\ndata: {"promptId":[],"eventType":{},"seq":"9"}\n\n'
+               b'event: done\ndata: {"status":"succeeded","finalResult":{"a":1},"lastSeq":"x"}\n\n',
+    "/content": {"status": "succeeded", "prompts": 7}, "/artifacts": {"data": 7}, "/tasks?": {"data": [7, {"id": {}}, {"id": 8}], "total": "?"},
+    "": {"id": UUID, "status": "completed", "prompts": 7, "finalResult": {"a": 1}, "result": [1], "completedAt": 3, "title": {"x": 1}}}
+
+
+@pytest.mark.parametrize("words", [("result", UUID, "--wait"), ("result", UUID), ("watch", UUID), ("wait", UUID), ("list", "--status"), ("list", "--text"),
+                                   ("list", "--mine"), ("get", UUID, "--text"), ("ledger", "settle"), ("artifacts", "list", UUID), ("follow-up", UUID, "x")])
+def test_odd_shapes_end_in_no_traceback(world, impatient, rebyte, monkeypatch, words):
+    with Server(b"") as server:
+        def reply(sock):
+            line = server.requests[-1][0]
+            body = next(body for part, body in ODD_SHAPES.items() if part in line)
+            sock.sendall(answer(200, body, "Content-Type: " + ("text/event-stream" if "/events" in line else "application/json")))
+        server.script[:] = [reply]
+        for name, value in (("BASE_URL", server.url), ("API_KEY", CANARY), ("MAX_WAIT", "2")):
+            monkeypatch.setenv("REBYTE_" + name, value)
+        ran = rebyte(*words)
+    assert ran.code != 1 and "TypeError" not in ran.out + ran.err and "unexpected" not in ran.out, ran
+
+
+def test_a_service_that_goes_away_ends_a_watch_with_its_last_line(rebyte, server, monkeypatch):
+    task_id = rebyte("create", "```bash run\necho hi; sleep 30\n```").document["id"]
+    monkeypatch.setattr("rebyte_commands.follow.events_of", lambda *_, **__: lost())
+    ran = rebyte("watch", task_id)
+    last = json.loads(ran.out.splitlines()[-1])
+    assert ran.code == 12 and last["done"]["error"]["code"] == "server_error" and " watch " in last["done"]["next"][0]["run"]
+    rebyte("cancel", task_id)
+
+
+def lost():
+    """Say one event, then fail."""
+    yield {"eventType": "text", "payload": {"text": "hi"}}
+    raise ServerError("gone")
+
+
+@pytest.mark.parametrize("line, words", [("--local", "no verb"), ("--json", "no verb"), ("local start --fault slow-create=abc", "no number"),
+                                         ("local start --fault nosuch", "no fault"), ("local start --port 99999", "no such port"),
+                                         ("local start --agent 'x", "as a command"), ("ledger list --limit 99999999999999999999", "invalid")])
+def test_a_line_that_cannot_be_right_is_usage(rebyte, line, words):
+    ran = rebyte(*line.split())
+    assert ran.code == 2 and words in ran.error["message"], ran
+
+
+def test_a_strangers_process_is_neither_taken_for_the_server_nor_killed(rebyte, monkeypatch, tmp_path):
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        folder = tmp_path / "state" / "local"
+        folder.mkdir(parents=True)
+        (folder / "lock").write_bytes(b"")
+        (folder / "server.json").write_text(json.dumps({"pid": stranger.pid, "url": "http://127.0.0.1:9", "baseUrl": "http://127.0.0.1:9/v1", "key": "k"}))
+        assert rebyte("local", "status").code == 5 and rebyte("local", "stop").document == {"running": False, "stopped": False}
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_proxy_that_does_not_answer_is_named_as_the_cause(rebyte, monkeypatch):
+    monkeypatch.setenv("REBYTE_BASE_URL", "https://api.example.test")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    ran = rebyte("list", "--max-wait", "2")
+    assert is_clean(ran, 10) and ran.error["code"] == "proxy_unreachable" and "HTTPS_PROXY" in ran.error["hint"]
+    checked = rebyte("doctor", "--max-wait", "5").document
+    assert checked["cause"]["check"] == "api.proxy" and "HTTPS_PROXY" in checked["next"][0]["ask"]
 
 
 @pytest.mark.parametrize("words", [("list",), ("get", UUID), ("create", "x"), ("run", "x"), ("cancel", UUID), ("upload", "numbers.csv"),

@@ -246,12 +246,48 @@ def test_cancel_of_several_tells_each_and_ends_with_nine_when_one_failed(rebyte)
     assert ran.document["tasks"][0]["status"] == "canceled"
 
 
+@pytest.mark.parametrize("words", [("-",), ("--prompt", "-"), ("--prompt-file", "-")])
+def test_a_dash_is_stdin_and_never_a_paid_prompt(rebyte, words):
+    assert rebyte("run", *words, "--dry-run", stdin="the real prompt").document["body"]["prompt"] == "the real prompt"
+
+
+def test_a_prompt_file_that_is_not_utf_8_is_refused_before_anything_is_lost(rebyte, world, server):
+    (world / "latin.txt").write_bytes(b"caf\xe9")
+    ran = rebyte("run", "--prompt-file", "latin.txt")
+    assert ran.code == 2 and "UTF-8" in ran.error["message"] and not creates(server)
+
+
+@pytest.mark.parametrize("prompt", ["```bash run\nsleep 30\n```", "```bash run\nsleep 0.2; exit 3\n```"])
+def test_a_look_at_a_task_that_has_ended_says_so_at_once(rebyte, prompt):
+    task_id = rebyte("create", prompt).document["id"]
+    rebyte("cancel", task_id) if "30" in prompt else rebyte("wait", task_id)
+    began = time.time()
+    while rebyte("result", task_id).document["status"] == "running":
+        assert time.time() - began < 20
+    assert rebyte("result", task_id).document["status"] in ("canceled", "failed")
+
+
+@with_agent("echo one; echo two; sleep 30")
+def test_a_task_that_is_canceled_by_its_time_says_its_words_once(rebyte):
+    ran = rebyte("run", "hello", "--cancel-after", "1")
+    assert ran.code == 6 and "canceled" == ran.document["status"]
+    assert ran.document.get("answer", "").count("one") <= 1
+
+
+def test_a_talkative_task_is_followed_up_without_waiting_for_silence(rebyte, server):
+    made = rebyte("create", "```bash run\nfor n in $(seq 100); do echo $n; sleep 0.1; done\n```").document["id"]
+    began = time.time()
+    assert rebyte("follow-up", made, "and then?").code == 0 and time.time() - began < 6
+    rebyte("cancel", made)
+
+
 def test_share_needs_a_level_and_shows_how_to_take_it_back(rebyte):
     made = rebyte("create", "hello").document["id"]
     ran = rebyte("share", made)
     assert ran.code == 2 and all(level in ran.error["message"] for level in ("private", "shared", "public"))
     shared = rebyte("share", made, "public").document
-    assert "/share/" in shared["shareUrl"] and shared["next"][0]["run"].endswith("share %s private" % made)
+    assert "/share/" in shared["shareUrl"]
+    assert [step["run"].rpartition("share ")[2] for step in shared["next"]] == [made + " shared", made + " private"]
     assert "shareUrl" not in rebyte("share", made, "--private").document
 
 
