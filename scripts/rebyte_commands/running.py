@@ -7,7 +7,7 @@ from rebyte_commands.arguments import parse
 from rebyte_commands.interrupts import Interrupted, listen
 from rebyte_commands.output import silence_stdout
 from rebyte_commands.session import Session
-from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_NETWORK, EXIT_UNEXPECTED, AuthError, RebyteError, RouteMissing
+from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_NETWORK, EXIT_UNEXPECTED, AuthError, DeadlineReached, RebyteError, RouteMissing
 
 STARTING = ("run", "create", "batch", "follow-up", "computers")
 
@@ -101,6 +101,8 @@ def _usual_steps(session, problem):
         from rebyte_flows.checkup import ask_for
         return [{"why": "nothing can be done in the cloud without a key", "ask": ask_for(problem)},
                 {"why": "what was started with --local needs --local on each later line, and no key", "run": session.same_line("--local") + " --local"}]
+    if isinstance(problem, DeadlineReached) and session.options.verb:
+        return [{"why": "the time was over before there was anything to show; this goes on", "run": session.same_line()}]
     if isinstance(problem, AuthError) and problem.http_status and not session.options.local:
         return [{"why": "this tells where the key came from, and whether it arrives", "run": session.line("doctor")}]
     if problem.exit_code == EXIT_NETWORK and not session.options.local:

@@ -246,6 +246,12 @@ def test_cancel_of_several_tells_each_and_ends_with_nine_when_one_failed(rebyte)
     assert ran.document["tasks"][0]["status"] == "canceled"
 
 
+def test_a_slice_that_ends_before_anything_began_still_says_how_to_go_on(rebyte, server):
+    ran = rebyte("run", "hello", "--file", "numbers.csv", "--max-wait", "0")
+    assert ran.code == 75 and not creates(server)
+    assert ran.document["next"][0]["run"].endswith("run hello --file numbers.csv --max-wait 0")
+
+
 @pytest.mark.parametrize("words", [("-",), ("--prompt", "-"), ("--prompt-file", "-")])
 def test_a_dash_is_stdin_and_never_a_paid_prompt(rebyte, words):
     assert rebyte("run", *words, "--dry-run", stdin="the real prompt").document["body"]["prompt"] == "the real prompt"
