@@ -50,9 +50,11 @@ def _base(session):
 def _parts(session):
     """Return how this command line finds its state, key, address and client."""
     def base():
+        """Return the base address of this command line."""
         return find_base(session.environ, session.options.base_url)
 
     def key():
+        """Return (key, source); the environment's key is not for another address."""
         own = session.options.api_key_file
         if not own and origin_of(base()) != origin_of(find_base(session.environ)):
             raise AuthError("the environment's key is not sent to another address", code="missing_api_key",
@@ -60,6 +62,7 @@ def _parts(session):
         return find_key(session.environ, own)
 
     def client(found, address):
+        """Return a client for what was found."""
         # The client only where the way to the service is open: a first step that failed loads nothing more.
         from rebyte_client import RebyteClient
         return RebyteClient(found, address, deadline=session.deadline, environ=session.environ)

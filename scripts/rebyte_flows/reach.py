@@ -54,6 +54,7 @@ def reach_all(urls, environ, deadline, grace_seconds=1):
     found = {}
 
     def note(url):
+        """Reach one host, and keep what came of it."""
         found[url] = reach(url, environ, deadline)
     threads = [threading.Thread(target=note, args=(url,), daemon=True) for url in urls]
     for thread in threads:
