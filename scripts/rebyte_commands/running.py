@@ -102,7 +102,8 @@ def _usual_steps(session, problem):
         return [{"why": "nothing can be done in the cloud without a key", "ask": ask_for(problem)},
                 {"why": "what was started with --local needs --local on each later line, and no key", "run": session.same_line("--local") + " --local"}]
     if isinstance(problem, DeadlineReached) and session.options.verb:
-        return [{"why": "the time was over before there was anything to show; this goes on", "run": session.same_line()}]
+        # Without --again: to go on must never pay for a second task.
+        return [{"why": "the time was over before there was anything to show; this goes on", "run": session.same_line("--again")}]
     if isinstance(problem, AuthError) and problem.http_status and not session.options.local:
         return [{"why": "this tells where the key came from, and whether it arrives", "run": session.line("doctor")}]
     if problem.exit_code == EXIT_NETWORK and not session.options.local:

@@ -247,7 +247,7 @@ def test_cancel_of_several_tells_each_and_ends_with_nine_when_one_failed(rebyte)
 
 
 def test_a_slice_that_ends_before_anything_began_still_says_how_to_go_on(rebyte, server):
-    ran = rebyte("run", "hello", "--file", "numbers.csv", "--max-wait", "0")
+    ran = rebyte("run", "hello", "--file", "numbers.csv", "--again", "--max-wait", "0")
     assert ran.code == 75 and not creates(server)
     assert ran.document["next"][0]["run"].endswith("run hello --file numbers.csv --max-wait 0")
 
