@@ -1,7 +1,6 @@
 """run and create: one paid start, at most once, and what comes of it."""
 from __future__ import annotations
 
-from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.jobs import finish
 from rebyte_commands.starting import add_start_flags, dry_run, once_name, starter_for, task_order
 from rebyte_wire.errors import NotRecorded, OutcomeUnknown
@@ -77,10 +76,9 @@ def begin(session, order, name, options):
         problem.next = [{"why": "this looks once more and starts nothing while it is unknown", "run": session.same_line("--again")},
                         {"why": "a second paid task, knowingly", "run": session.same_line("--again") + " --again"}]
         raise
-    except Interrupted:
-        raise
     except NotRecorded as problem:
-        problem.next = [{"why": "it was started; this reads it", "run": session.line(*(("computers",) if order.kind == "computer" else ()), "get", problem.details.get("id", "ID"))}]
+        words = ("computers", "get") if order.kind == "computer" else ("get",)
+        problem.next = [{"why": "it was started; this reads it", "run": session.line(*words, problem.details.get("id") or order.task_id)}]
         raise
     finally:
         starter.uploads.moved.end()

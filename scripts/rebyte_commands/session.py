@@ -221,7 +221,8 @@ class Session:
     def deliver(self, row, **values):
         """Remember that a start's final document was written to stdout."""
         if row.id is not None:
-            self.ledger.note(row.id, delivered_at=time.time(), **values)
+            # The first time counts: who types a line every few minutes wants a new task some day.
+            self.ledger.note(row.id, delivered_at=row.delivered_at or time.time(), **values)
 
     def workspace_of(self, word):
         """Return the workspace that a task or workspace id stands for, found through the ledger."""

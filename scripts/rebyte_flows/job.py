@@ -36,7 +36,7 @@ def run(client, prompt, *, files=(), out=None, want=(), once=None, again=False, 
                   service="local" if client.is_loopback else "cloud", answered=ledger.replies(started.row.task_id))
         document = job.follow()
         if document["status"] in ("completed", "failed", "canceled"):
-            ledger.note(started.row.id, delivered_at=time.time(), status=document["status"], prompt_id=document.get("promptId"))
+            ledger.note(started.row.id, delivered_at=started.row.delivered_at or time.time(), status=document["status"], prompt_id=document.get("promptId"))
         return document
     finally:
         ledger.close()

@@ -44,6 +44,11 @@ class Guards:
                                    hint="raise it knowingly with --max-tasks N", code="guard_tasks_per_command")
             self.started += 1
 
+    def give_back(self, kind="task"):
+        """Uncount a start that was surely not made."""
+        with self._lock:
+            self.started -= kind != "follow-up"
+
 
 class Started:
     """What a start came to: the ledger's row, the service's answer (None when it was found by looking), and
@@ -192,6 +197,8 @@ class Starter:
             pass
         if outcome == "refused" and may_be_about_credit(problem):
             name_credit(problem, self._credit_note())
+        if outcome != "unknown":
+            self.guards.give_back(claim.order.kind)
         if isinstance(problem, OutcomeUnknown):
             problem.details = dict(problem.details or {}, row=claim.number)
         return outcome

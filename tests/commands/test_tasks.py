@@ -1,8 +1,10 @@
 """run, create, wait and the other verbs of a task."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import time
 from pathlib import Path
 
@@ -429,3 +431,24 @@ def test_result_with_events_is_still_one_document(rebyte):
     made = rebyte("create", "```bash run\necho one\n```").document["id"]
     events = rebyte("result", made, "--wait", "--events").document["events"]
     assert {"type": "stdout", "text": "one"} in events
+
+
+def test_a_raw_turn_is_delivered_once_it_is_printed_so_that_the_same_words_are_a_turn_again(rebyte):
+    task = rebyte("create", "hello").document["id"]
+    body = json.dumps({"prompt": "go on"})
+    first, second = (rebyte("api", "POST", "/tasks/%s/prompts" % task, "--body", body).document for _ in range(2))
+    assert first["promptId"] != second["promptId"] and "reused" not in second
+
+
+def test_an_answer_that_is_asked_for_again_and_again_does_not_stay_new_for_ever(rebyte, server, tmp_path):
+    first = rebyte("run", "hello").document["id"]
+    for minutes_more, same in ((10, True), (10, False)):
+        with contextlib.closing(sqlite3.connect(str(tmp_path / "state" / "ledger.db"))) as book, book:
+            book.execute("UPDATE starts SET delivered_at = delivered_at - 60 * ?", (minutes_more,))
+        assert (rebyte("run", "hello").document["id"] == first) is same
+
+
+@pytest.mark.parametrize("words", [["run", "x", "--repo", ""], ["run", "x", "--workspace", ""], ["run", "x", "--out", ""], ["run", "x", "--base-url", ""],
+                                   ["run", "x", "--api-key-file="], ["get", ""], ["run", "x", "--prompt-file", ""], ["run", "x", "--branch", "b"]])
+def test_an_empty_value_is_refused_instead_of_taking_another_place(rebyte, server, words):
+    assert rebyte(*words).code == 2 and creates(server) == []

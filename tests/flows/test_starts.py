@@ -18,7 +18,7 @@ from rebyte_flows.rows import HOLD, RESUME, REUSE, SETTLE, START, next_move
 from rebyte_flows.rows import foreign_row
 from rebyte_flows.starts import Guards, Starter
 from rebyte_flows.state import Owner, StateFolder, find_state, is_alive, prune
-from rebyte_wire.errors import GuardRefused, InputError, LedgerUnwritable, NetworkError, NotRecorded, OutcomeUnknown
+from rebyte_wire.errors import GuardRefused, InputError, LedgerUnwritable, NetworkError, NotRecorded, OutcomeUnknown, RateLimited
 
 
 @pytest.fixture
@@ -376,3 +376,14 @@ def test_old_transcripts_and_marks_of_dead_runs_go_once_a_day(state):
     assert os.path.exists(late)
     prune(state, now + 25 * 3600)
     assert not os.path.exists(late)
+
+
+def test_a_start_that_was_surely_not_made_uses_up_no_guard(server, client, book):
+    starter = Starter(client, book, guards=Guards(per_command=1))
+    server.faults.enable("too-many-retry-after", seconds=300, only="POST /v1/tasks")
+    with pytest.raises(RateLimited):
+        starter.start(Order("hello"))
+    server.faults.clear()
+    assert starter.start(Order("hello")).row.state == "created"
+    with pytest.raises(GuardRefused):
+        starter.start(Order("one more"))
