@@ -6,6 +6,7 @@ import os
 import threading
 import time
 
+from rebyte_flows.downloads import open_folder
 from rebyte_flows.job import Job
 from rebyte_flows.result import task_document
 from rebyte_flows.rows import START
@@ -78,7 +79,7 @@ class Batch:
 
     def run(self):
         """Run until every entry has ended or the client's deadline is over; raises GuardRefused before anything is sent."""
-        os.makedirs(self.out, exist_ok=True)
+        open_folder(self.out)
         self._recall()
         self._queue = [entry for entry in self.entries if entry.document is None][::-1]
         self._check_guards()

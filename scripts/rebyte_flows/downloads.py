@@ -170,18 +170,20 @@ def bring_home(client, workspace_id, folder, *, names=None, force=False, listing
         if isinstance(outcome, dict):
             files.append(outcome)
         elif isinstance(outcome, (RebyteError, OSError)):
-            refused.append({"name": name, "reason": outcome.message if isinstance(outcome, RebyteError) else _disk_words(outcome)})
+            refused.append({"name": name, "reason": outcome.message if isinstance(outcome, RebyteError) else disk_words(outcome)})
         else:
             raise outcome
     return files, refused
 
 
 def open_folder(folder):
-    """Make a folder for files when it is missing; raises InputError when it cannot be one."""
+    """Make a folder for files when it is missing; raises InputError when it cannot be one, or nothing can be written there."""
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as problem:
         raise InputError("cannot make the folder %s: %s" % (folder, problem.strerror), hint="pass --out a folder that can be written")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError("nothing can be written to the folder %s" % folder, hint="pass --out a folder that can be written")
 
 
 class Fetch:
@@ -267,5 +269,6 @@ def wrong_length(why):
     return NetworkError(why, code="wrong_length", hint="type the same line again")
 
 
-def _disk_words(problem):
+def disk_words(problem):
+    """Return what the disk says, as the reason why something is refused."""
     return "the disk says: %s" % (problem.strerror or problem)
