@@ -154,8 +154,8 @@ def list_files(client, workspace_id):
 def bring_home(client, workspace_id, folder, *, names=None, force=False, listing=None, digests=True, moved=None, say=None):
     """Download artifacts into a folder (all, or those named); returns (files, refused).
 
-    files: [{"name","path","bytes"}], with "sha256" if `digests`; refused: [{"name","reason"}]. A file that is there with
-    another size is refused unless `force`. A failure leaves no file behind and does not hide the others; a refused key
+    files: [{"name","path","bytes"}], with "sha256" if `digests`; refused: [{"name","reason"}]. Unless `force`, a file that is
+    there is kept (and says so: "kept") when its size is the listed one, else refused. A failure leaves no file behind and does not hide the others; a refused key
     and the end of the time are raised. `moved(bytes)` is told of what comes, `say(text)` of a detour.
     """
     listing = list_files(client, workspace_id) if listing is None else listing
@@ -202,14 +202,17 @@ class Fetch:
         """Bring one home, or keep what an earlier run brought."""
         item, path = self.known.get(name) or {}, os.path.join(self.folder, name)
         check_target(path)
-        if not self.force and os.path.exists(path):
+        kept = not self.force and os.path.exists(path)
+        if kept:
             size, digest = self._kept(path, item)
         else:
             with Landing(self.folder) as landing:
                 size, digest = self._write(name, item, landing.file)
                 landing.finish(path, self.force)
         brought = {"name": name, "path": os.path.abspath(path), "bytes": size}
-        return dict(brought, sha256=digest.hexdigest()) if digest else brought
+        if digest:
+            brought["sha256"] = digest.hexdigest()
+        return dict(brought, kept=True) if kept else brought
 
     def _kept(self, path, item):
         """A rerun keeps what an earlier one brought, when its size is what the service lists."""
