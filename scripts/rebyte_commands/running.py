@@ -7,7 +7,17 @@ from rebyte_commands.arguments import parse
 from rebyte_commands.interrupts import Interrupted, listen
 from rebyte_commands.output import silence_stdout
 from rebyte_commands.session import Session
-from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_NETWORK, EXIT_UNEXPECTED, AuthError, DeadlineReached, RebyteError, RouteMissing
+from rebyte_wire.errors import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_NETWORK,
+    EXIT_UNEXPECTED,
+    EXIT_USAGE,
+    AuthError,
+    DeadlineReached,
+    RebyteError,
+    RouteMissing,
+)
 
 STARTING_VERBS = ("run", "create", "batch", "follow-up", "computers")
 
@@ -31,7 +41,8 @@ def run_line(words, program, started):
         options, run = parse(words, program)
         session = Session(options, os.environ, started)
         session.words, session.flight = words, listen(session)
-        return run(session, options)
+        code = run(session, options)
+        return EXIT_USAGE if session.lacks_field and code == EXIT_DONE else code
     except SystemExit as end:
         return end.code or 0
     except BaseException as problem:

@@ -347,3 +347,11 @@ def test_a_transcript_that_fills_the_disk_is_given_up_and_said_so():
     for _ in range(3):
         kept.keep({"text": "x" * 100_000})
     assert len(kept.close()) == 1 and "No space" in kept.warnings[0]
+
+
+def test_a_field_that_is_missing_hides_neither_the_exit_code_nor_the_line_that_goes_on(rebyte, server, world):
+    ran = rebyte("run", "```bash run\nsleep 3; echo at last\n```", "--max-wait", "1", "--field", "answer")
+    assert ran.code == 75 and ran.out == "" and " result " in ran.err
+    ran = rebyte("run", "```bash run\nsleep 3; echo at last\n```", "--max-wait", "20", "--field", "answer")
+    assert (ran.code, ran.out) == (0, "at last\n") and len(creates(server)) == 1
+    assert rebyte("run", "```bash run\nexit 3\n```", "--field", "question").code == 3
