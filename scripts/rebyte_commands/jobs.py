@@ -6,7 +6,7 @@ import time
 
 from rebyte_commands import output
 from rebyte_commands.interrupts import Interrupted
-from rebyte_commands.live import Progress
+from rebyte_commands.progress import Progress
 from rebyte_flows.job import Job
 from rebyte_flows.result import exit_name, task_document
 from rebyte_flows.stream import words_of
