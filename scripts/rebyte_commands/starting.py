@@ -5,12 +5,11 @@ import os
 import re
 
 from rebyte_commands.arguments import count, read_text, seconds
-from rebyte_commands.environment import read_number
 from rebyte_commands.files import STREAM, attach_all, attach_skill, is_local_skill, tell_links
 from rebyte_commands.progress import Meter
 from rebyte_flows.orders import PROMPT_LIMIT_CHARACTERS, Order
 from rebyte_flows.rows import check_name
-from rebyte_flows.starts import Guards, Starter
+from rebyte_flows.starts import Guards, Starter, owners_limit
 from rebyte_flows.uploads import Uploads
 from rebyte_wire.errors import InputError
 
@@ -114,8 +113,7 @@ def _file_id(text):
 
 def starter_for(session, options, expected_bytes=None):
     """Return the Starter of this command, with the guards that hold for it; its uploads are told on stderr."""
-    per_day = read_number(session.environ, "REBYTE_MAX_TASKS_PER_DAY", int)
-    guards = Guards(per_day, getattr(options, "max_tasks", None), session.state.lasting)
+    guards = Guards(owners_limit(session.environ), getattr(options, "max_tasks", None), session.state.lasting)
     uploads = Uploads(session.client, Meter(session, "uploading", expected_bytes))
     return Starter(session.client, session.ledger, guards=guards, flight=session.flight, say=session.say, uploads=uploads)
 

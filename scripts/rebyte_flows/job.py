@@ -11,7 +11,7 @@ from rebyte_flows.downloads import bring_home, disk_words, list_files, open_fold
 from rebyte_flows.ledger import open_ledger
 from rebyte_flows.orders import Order, wanted_name
 from rebyte_flows.result import Reader, is_latest, last_words, question_of, seconds_taken, shown, task_document
-from rebyte_flows.starts import Starter
+from rebyte_flows.starts import Guards, Starter, owners_limit
 from rebyte_flows.state import find_state, open_private
 from rebyte_flows.stream import End, watch
 from rebyte_flows.uploads import Attachment
@@ -25,7 +25,7 @@ def run(client, prompt, *, files=(), out=None, want=(), once=None, again=False, 
     """Start one task through a client, follow it, and return its document (see result.KEYS), as the command `run` does.
 
     `files` are paths; `fields` are those of create_task (executor, model, workspace_id, skills, github_url, branch_name).
-    Journaled: the same call again goes on with the same task. Set `client.deadline` to bound it; past that the document's
+    Journaled: the same call again goes on with the same task, and the owner's REBYTE_MAX_TASKS_PER_DAY holds. Set `client.deadline` to bound it; past that the document's
     status is running. Raises what Starter.start raises.
     """
     state = state or find_state(os.environ)
@@ -34,7 +34,7 @@ def run(client, prompt, *, files=(), out=None, want=(), once=None, again=False, 
     ledger = open_ledger(client, state)
     try:
         order = Order(prompt, attachments=[Attachment(path) for path in files], want=want, no_questions=no_questions, bare=bare, **fields)
-        started = Starter(client, ledger).start(order, name=once, again=again)
+        started = Starter(client, ledger, guards=Guards(owners_limit(os.environ), lasting=state.lasting)).start(order, name=once, again=again)
         job = Job(client, started.row, state=state, out=out, want=want, order=order, reused=started.reused, on_event=on_event,
                   service="local" if client.is_loopback else "cloud", answered=ledger.replies(started.row.task_id))
         document = job.follow()

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from rebyte_client import RebyteClient
+from rebyte_flows.job import run
 from rebyte_flows.ledger import Ledger, account_mark
 from rebyte_flows.orders import Order
 from rebyte_flows.rows import HOLD, RESUME, REUSE, SETTLE, START, next_move
@@ -387,3 +388,14 @@ def test_a_start_that_was_surely_not_made_uses_up_no_guard(server, client, book)
     assert starter.start(Order("hello")).row.state == "created"
     with pytest.raises(GuardRefused):
         starter.start(Order("one more"))
+
+
+def test_the_owners_limit_holds_for_python_programs_too(server, client, state, monkeypatch):
+    monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "1")
+    first = run(client, "hello", state=state, once="n")
+    assert first["status"] == "completed" and run(client, "hello", state=state, once="n")["reused"]
+    with pytest.raises(GuardRefused, match="PER_DAY"):
+        run(client, "another", state=state)
+    monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "many")
+    with pytest.raises(InputError, match="whole number"):
+        run(client, "hello", state=state)
