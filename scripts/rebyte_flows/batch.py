@@ -34,7 +34,7 @@ class Entry:
 
     def __init__(self, index, order, name=None):
         self.index, self.order, self.name = index, order, name
-        self.document, self.row = None, None
+        self.document, self.row, self.reused = None, None, False
 
     def __repr__(self):
         return "Entry(%d %s)" % (self.index, self.status)
@@ -177,6 +177,7 @@ class Batch:
         """Start one entry (or go on with it) and follow it to its document."""
         started = self._start(entry)
         row = entry.row = started.row
+        entry.reused = started.reused
         self.changed(entry)
         job = Job(self.starter.client, row, state=self.state, out=os.path.join(self.out, entry.folder_name), want=entry.order.want,
                   order=entry.order, reused=started.reused, service=self.service, answered=self.starter.ledger.replies(row.task_id),

@@ -17,7 +17,7 @@ from rebyte_flows.stream import End, watch
 from rebyte_flows.uploads import Attachment
 from rebyte_wire.errors import DeadlineReached, NetworkError, RateLimited, ServerError
 
-ANSWER_FILE = "answer.md"
+ANSWER_FILE, MANIFEST_FILE = "answer.md", "manifest.json"
 
 
 def run(client, prompt, *, files=(), out=None, want=(), once=None, again=False, state=None, on_event=None, no_questions=False,
@@ -114,6 +114,8 @@ class Job:
         if end.status == "question":
             return self._document("question", question=shown(question_of(end.question)))
         self.task = end.task
+        if self.out and self._holds_another():
+            self.warnings.append("the folder held what another task had brought; what has the same name was replaced")
         answer = self._answer(end.final)
         self._bring_files(end.status)
         if end.status == "failed":
@@ -164,6 +166,14 @@ class Job:
             self.answer_path = self._keep(ANSWER_FILE, text)
         return text
 
+    def _holds_another(self):
+        """Tell whether the out folder holds the manifest of another task."""
+        try:
+            with open(os.path.join(self.out, MANIFEST_FILE), encoding="utf-8") as file:
+                return json.load(file)["taskId"] != self.row.task_id
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return False
+
     def _keep(self, name, text):
         """Write a file of our own into the out folder and return its path; None, and the reason in `refused`, when the disk says no."""
         path = os.path.abspath(os.path.join(self.out, name))
@@ -190,7 +200,7 @@ class Job:
                 self.files, refused = bring_home(self.client, self.row.workspace_id, folder, listing=listing, force=True)
                 self.refused += refused
             files = [{key: item[key] for key in ("name", "bytes", "sha256")} for item in self.files]
-            self._keep("manifest.json", json.dumps({"taskId": self.row.task_id, "workspaceId": self.row.workspace_id, "files": files}, indent=1))
+            self._keep(MANIFEST_FILE, json.dumps({"taskId": self.row.task_id, "workspaceId": self.row.workspace_id, "files": files}, indent=1))
         else:
             self.files = [{"name": str(item.get("name")), "bytes": item.get("size")} for item in listing]
         if status == "completed":

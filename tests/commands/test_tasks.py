@@ -452,3 +452,8 @@ def test_an_answer_that_is_asked_for_again_and_again_does_not_stay_new_for_ever(
                                    ["run", "x", "--api-key-file="], ["get", ""], ["run", "x", "--prompt-file", ""], ["run", "x", "--branch", "b"]])
 def test_an_empty_value_is_refused_instead_of_taking_another_place(rebyte, server, words):
     assert rebyte(*words).code == 2 and creates(server) == []
+
+
+def test_a_folder_that_another_task_has_filled_is_told(rebyte):
+    assert not any("another task" in text for _ in range(2) for text in rebyte("run", SUM, "--file", "numbers.csv", "--out", "r").document["warnings"])
+    assert any("another task" in text for text in rebyte("run", "another", "--out", "r").document["warnings"])
