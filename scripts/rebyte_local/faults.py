@@ -54,23 +54,17 @@ HOSTILE_NAMES = (
 HOSTILE_BYTES = b"harmless content of a hostile name\n"
 
 
-def check_name(name):
-    """Raise ValueError, naming the faults that exist, unless `name` is one."""
-    if name not in FAULTS:
-        raise ValueError("no fault is called %r; there are: %s" % (name, ", ".join(FAULTS)))
-
-
 class Faults:
     """The misbehaviours that are on, and how often each was asked for."""
 
     def __init__(self, wanted=None):
-        """`wanted`: {"name": number or {parameter: value} or None}, or a list of "NAME" and "NAME=NUMBER"."""
+        """`wanted`: {name: its number or None}, or a list of NAME and NAME=NUMBER."""
         self._lock = threading.Lock()
         self._on = {}
         self._counts = {}
         if isinstance(wanted, dict):
-            for name, value in wanted.items():
-                self.enable(name, **(value if isinstance(value, dict) else self._as_parameters(name, value)))
+            for name, number in wanted.items():
+                self._enable_number(name, number)
         else:
             for text in wanted or ():
                 self.enable_text(text)
@@ -78,42 +72,32 @@ class Faults:
     def __repr__(self):
         return "Faults(%s)" % ", ".join(self.describe())
 
-    @staticmethod
-    def _as_parameters(name, value):
-        check_name(name)
-        if value is None or value is True:
-            return {}
-        if name not in PARAMETERS:
-            raise ValueError("the fault %s takes no number" % name)
-        return {PARAMETERS[name][0]: value}
-
     def enable(self, name, only=None, **parameters):
         """Switch a fault on, counting from zero; `only` limits request faults to paths such as "POST /v1/tasks"."""
-        check_name(name)
-        known, default = PARAMETERS.get(name, (None, None))
+        if name not in FAULTS:
+            raise ValueError("no fault is called %r; there are: %s" % (name, ", ".join(FAULTS)))
+        known, value = PARAMETERS.get(name, (None, None))
         if set(parameters) - {known}:
             raise ValueError("the fault %s takes %s" % (name, known or "no number"))
-        value = parameters.get(known, default)
         if known is not None:
-            value = float(value) if known == "seconds" else int(value)
+            value = float(parameters.get(known, value))
+            value = value if known == "seconds" else int(value)
             if value < (0 if known == "seconds" else 1):
                 raise ValueError("%s of the fault %s is too small" % (known, name))
         with self._lock:
             self._on[name] = (value, only)
-            self._counts = {key: n for key, n in self._counts.items() if key[0] != name}
+            self._counts = {key: count for key, count in self._counts.items() if key[0] != name}
 
     def enable_text(self, text):
         """Switch a fault on as the command line names it: NAME or NAME=NUMBER."""
         name, _, number = text.partition("=")
-        try:
-            value = float(number) if number else None
-        except ValueError:
-            raise ValueError("%r: the value of a fault is a number" % text) from None
-        self.enable(name, **self._as_parameters(name, value))
+        self._enable_number(name, number or None)
+
+    def _enable_number(self, name, number):
+        self.enable(name, **{} if number is None else {PARAMETERS.get(name, ("number",))[0]: number})
 
     def disable(self, name):
         """Switch a fault off; one that is off stays off."""
-        check_name(name)
         with self._lock:
             self._on.pop(name, None)
 
@@ -123,17 +107,13 @@ class Faults:
             self._on.clear()
             self._counts.clear()
 
-    def is_on(self, name):
-        """True when the fault is on."""
-        return name in self._on
-
-    def any_of(self, names):
+    def is_on(self, *names):
         """True when one of the faults is on."""
         return any(name in self._on for name in names)
 
-    def value(self, name):
-        """The fault's number, None when it is off or takes none."""
-        return self._on.get(name, (None, None))[0]
+    def value(self, name, otherwise=None):
+        """The fault's number, or `otherwise` when it is off."""
+        return self._on.get(name, (otherwise, None))[0]
 
     def count(self, name, key="", step=1):
         """The count so far; `step` is added to it."""
@@ -142,16 +122,14 @@ class Faults:
             self._counts[(name, key)] = before + step
             return before
 
-    def strikes(self, name, request, usual=None):
+    def strikes(self, name, request, usual=True):
         """Count a request and say whether it is an N-th one; False when the fault does not concern it."""
         return self.concerns(name, request, usual) and (self.count(name) + 1) % self.value(name) == 0
 
-    def concerns(self, name, request, usual=None):
-        """True when the fault is on and the request begins with `only`, or without `only` matches `usual`."""
-        if name not in self._on:
-            return False
-        only = self._on[name][1]
-        return request.startswith(only) if only else usual is None or usual.fullmatch(request) is not None
+    def concerns(self, name, request, usual=True):
+        """True when the fault is on and the request begins with `only`; without `only`, what is usual."""
+        only = self._on.get(name, (None, None))[1]
+        return name in self._on and (request.startswith(only) if only else usual)
 
     def describe(self):
         """The faults that are on, as the command line names them."""

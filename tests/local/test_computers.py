@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from rebyte_local import hooks
+from rebyte_local import webhooks
 
 
 @pytest.fixture(autouse=True)
@@ -246,7 +246,7 @@ def test_two_prompts_in_a_row_are_one_run_and_one_end(api, ended):
 
 @pytest.mark.parametrize("status", [500, 302, 404])
 def test_a_receiver_that_fails_twice_gets_it_on_the_third(api, monkeypatch, status):
-    monkeypatch.setattr(hooks, "RETRY_SECONDS", (0.01, 0.02, 0.05))
+    monkeypatch.setattr(webhooks, "RETRY_SECONDS", (0.01, 0.02, 0.05))
     with Receiver(refusals=2, status=status) as receiver:
         made = hook(api, receiver.url, ["task.completed"])
         task = api.create("x")["id"]
@@ -257,8 +257,8 @@ def test_a_receiver_that_fails_twice_gets_it_on_the_third(api, monkeypatch, stat
 
 
 def test_failures_are_counted_and_a_dead_receiver_is_switched_off(api, monkeypatch):
-    monkeypatch.setattr(hooks, "RETRY_SECONDS", (0.01, 0.01))
-    monkeypatch.setattr(hooks, "FAILURES_MOST", 4)
+    monkeypatch.setattr(webhooks, "RETRY_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(webhooks, "FAILURES_MOST", 4)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         made = hook(api, "http://localhost:%d/" % closed.getsockname()[1], ["task.completed"])
@@ -270,11 +270,11 @@ def test_failures_are_counted_and_a_dead_receiver_is_switched_off(api, monkeypat
 
 def test_no_other_address_is_ever_called(api, monkeypatch):
     called = []
-    monkeypatch.setattr(hooks.http.client, "HTTPSConnection", lambda *words, **more: called.append(words))
+    monkeypatch.setattr(webhooks.http.client, "HTTPSConnection", lambda *words, **more: called.append(words))
     made = hook(api, "https://hooks.example.invalid/x")
     assert "this machine only" in made["note"]
     api.finish(api.create("x")["id"])
-    assert not hooks.send("https://hooks.example.invalid/x", None, b"{}") and called == []
+    assert not webhooks.send("https://hooks.example.invalid/x", None, b"{}") and called == []
     assert shown(api, made["id"], failureCount=0)["lastTriggeredAt"] is None
 
 

@@ -8,12 +8,10 @@ import time
 
 import pytest
 
+from rebyte_local.artifacts import TYPES, artifact_type
 from rebyte_local.executors import find_steps, place_code, read_question
 from rebyte_local.processes import LINE_LIMIT_BYTES, LineCutter
-from rebyte_local.records import Records, derive_end
-from rebyte_local.shelves import TYPES, artifact_type
-from rebyte_local.store import Store
-from rebyte_local.store import long_form, short_form
+from rebyte_local.store import Store, derive_end, long_form, short_form
 from rebyte_local.workspaces import fit_name
 
 BOUNDARY = "----boundary42"
@@ -364,11 +362,10 @@ def test_a_long_name_is_shortened_in_its_middle():
 
 def test_a_cancel_that_came_first_stays_though_the_work_was_done(tmp_path):
     store = Store(str(tmp_path))
-    records = Records(store)
-    task, prompt = records.add_task("x", {}, None, None, None, True)
-    assert records.start_prompt(prompt["id"]) and not records.start_prompt(prompt["id"])
-    assert records.cancel_prompts(task["id"]) == [prompt["id"]] and records.cancel_prompts(task["id"]) == []
-    records.finish_prompt(prompt["id"], "succeeded", {"final": "too late"})
-    assert records.prompt(prompt["id"])["status"] == "canceled"
-    assert records.end(task["id"])[0] == "canceled"
+    task, prompt = store.add_task("x", {}, None, None, None, True)
+    assert store.start_prompt(prompt["id"]) and not store.start_prompt(prompt["id"])
+    assert store.cancel_prompts(task["id"]) == [prompt["id"]] and store.cancel_prompts(task["id"]) == []
+    store.finish_prompt(prompt["id"], "succeeded", final="too late")
+    assert store.prompt(prompt["id"])["status"] == "canceled"
+    assert store.end(task["id"])[0] == "canceled"
     store.close()

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from rebyte_local.holdings import Purse
+from rebyte_local import credits
 from rebyte_local.store import Store
 
 ABSENT = "550e8400-e29b-41d4-a716-446655440000"
@@ -249,11 +249,11 @@ def test_credits_outlive_a_restart_and_can_be_set_anew(start):
 
 def test_each_further_minute_costs_one_as_far_as_they_go(tmp_path):
     store = Store(str(tmp_path))
-    purse = Purse(store, 3)
-    purse.pay_work(59)
-    assert purse.show()["balance"] == 3
-    purse.pay_work(130)
-    assert purse.show()["balance"] == 1
-    purse.pay_work(3600)
-    assert (purse.show()["balance"], purse.show()["lifetimeUsed"]) == (0, 3)
+    credits.fill(store, 3)
+    credits.pay_work(store, 59)
+    assert credits.show(store)["balance"] == 3
+    credits.pay_work(store, 130)
+    assert credits.show(store)["balance"] == 1
+    credits.pay_work(store, 3600)
+    assert (credits.show(store)["balance"], credits.show(store)["lifetimeUsed"]) == (0, 3)
     store.close()
