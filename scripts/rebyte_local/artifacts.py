@@ -1,15 +1,17 @@
 """Artifacts: the kinds of files the store takes, list, fetch, put, remove, and their signed addresses."""
 from __future__ import annotations
 
+import email
+import email.utils
 import io
 import mmap
 import re
 import tempfile
 from urllib.parse import quote, unquote
 
-from rebyte_local.answers import Answer, StorageRefusal, invalid, json_answer, no_content, not_found
 from rebyte_local.faults import HOSTILE_BYTES, HOSTILE_NAMES
 from rebyte_local.files import UNTYPED, blob_path, check_content_type, check_filename, check_signature, discard, receive, sign, take_in
+from rebyte_local.messages import Answer, StorageRefusal, found, invalid, json_answer, no_content
 from rebyte_local.store import MICROSECONDS, short_form
 
 PARTS_LIMIT = 10
@@ -32,8 +34,7 @@ TYPES = {
     "mkv": "video/x-matroska", "mp3": "audio/mpeg", "wav": "audio/wav", "ogg": "audio/ogg", "aac": "audio/aac",
     "flac": "audio/flac", "m4a": "audio/mp4",
 }
-DISPOSITION = re.compile(r"content-disposition:\s*form-data\s*;(.*)", re.IGNORECASE)
-PARAMETER = re.compile(r';?\s*([a-z*]+)="((?:\\.|[^"\\])*)"|;?\s*([a-z*]+)=([^;\s]+)', re.IGNORECASE)
+UNESCAPED = re.compile("%22|%0D|%0A")  # what browsers escape in the name of a file
 BOUNDARY = re.compile(r'multipart/form-data\s*;.*?boundary="?([^";,]{1,200})"?', re.IGNORECASE)
 
 
@@ -67,8 +68,7 @@ def signed_download(service, workspace, name):
 
 def _find_workspace(service, request):
     workspace = request.params[0].lower()
-    if not service.store.workspace_exists(workspace):
-        raise not_found("Workspace")
+    found("Workspace", service.store.workspace_exists(workspace))
     return workspace
 
 
@@ -102,10 +102,7 @@ def _open_artifact(service, workspace, name):
 
 def get_artifact(service, request):
     """GET /workspaces/:id/artifacts/:filename: the bytes, as an attachment."""
-    answer = _open_artifact(service, _find_workspace(service, request), request.params[1])
-    if answer is None:
-        raise not_found("Artifact")
-    return answer
+    return found("Artifact", _open_artifact(service, _find_workspace(service, request), request.params[1]))
 
 
 def upload_artifacts(service, request):
@@ -113,7 +110,7 @@ def upload_artifacts(service, request):
     workspace = _find_workspace(service, request)
     kept = []
     try:
-        for name, content_type, data in read_parts(service, request):
+        for name, content_type, data in _read_parts(service, request):
             if len(kept) >= PARTS_LIMIT:
                 raise invalid("at most %d files at once" % PARTS_LIMIT)
             kind = _check_artifact_name(name)
@@ -139,7 +136,7 @@ def _check_artifact_name(name):
     return kind
 
 
-def read_parts(service, request):
+def _read_parts(service, request):
     """Yield (filename, content type or None, bytes) for each file in the field files of a form, which waits on the disk."""
     match = BOUNDARY.match(request.headers.get("Content-Type", ""))
     if not match:
@@ -158,28 +155,12 @@ def read_parts(service, request):
                 head_end, end = form.find(b"\r\n\r\n", start), form.find(delimiter, start)
                 if start < len(delimiter) or form[start:start + 2] != b"\r\n" or not -1 < head_end < end:
                     raise invalid("the multipart body is malformed or ended too early")
-                field, filename, content_type = _read_head(form[start:head_end])
-                if field == "files" and filename is not None:
-                    yield filename, content_type, form[head_end + 4:end]
+                head = email.message_from_string(form[start + 2:head_end].decode("utf-8", "replace"))
+                fields = dict(head.get_params((), "content-disposition"))  # of filename and filename* the latter wins
+                if fields.get("name") == "files" and "filename" in fields:
+                    filename = email.utils.collapse_rfc2231_value(fields["filename"])
+                    yield UNESCAPED.sub(lambda match: unquote(match.group()), filename), head["content-type"], form[head_end + 4:end]
                 start = end + len(delimiter)
-
-
-def _read_head(head):
-    name = filename = content_type = None
-    for line in head.decode("utf-8", "replace").split("\r\n"):
-        match = DISPOSITION.match(line)
-        if match:
-            fields = {}
-            for key, quoted, plain_key, plain in PARAMETER.findall(match.group(1)):
-                fields[(key or plain_key).lower()] = re.sub(r'\\(["\\])', r"\1", quoted) if key else plain
-            name, filename = fields.get("name"), fields.get("filename")
-            if filename is not None:
-                filename = filename.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
-            if "filename*" in fields:
-                filename = unquote(fields["filename*"].split("'", 2)[-1])
-        elif line.lower().startswith("content-type:"):
-            content_type = line.partition(":")[2].strip() or None
-    return name, filename, content_type
 
 
 def request_uploads(service, request):
@@ -206,10 +187,7 @@ def _remove(service, artifact):
 
 def delete_artifact(service, request):
     """DELETE /workspaces/:id/artifacts/:filename -> 204"""
-    artifact = find_artifact(service, _find_workspace(service, request), request.params[1])
-    if artifact is None:
-        raise not_found("Artifact")
-    _remove(service, artifact)
+    _remove(service, found("Artifact", find_artifact(service, _find_workspace(service, request), request.params[1])))
     return no_content()
 
 

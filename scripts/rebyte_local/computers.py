@@ -7,7 +7,7 @@ import shutil
 import uuid
 
 from rebyte_local import credits
-from rebyte_local.answers import check_text, invalid, json_answer, list_answer, no_content, not_found
+from rebyte_local.messages import check_text, found, invalid, json_answer, list_answer, no_content
 from rebyte_local.store import MICROSECONDS, long_form, now_us
 from rebyte_local.workspaces import workspace_path
 
@@ -77,10 +77,7 @@ def find_computer(service, computer_id):
 
 def find_or_refuse(service, request):
     """The computer that a path names, or 404."""
-    computer = find_computer(service, request.params[0].lower())
-    if computer is None:
-        raise not_found("Agent computer")
-    return computer
+    return found("Agent computer", find_computer(service, request.params[0].lower()))
 
 
 def state_of(service, computer):

@@ -1,7 +1,7 @@
 """Credits: what is left to spend, of which each start and each further minute costs one; they outlive a restart."""
 from __future__ import annotations
 
-from rebyte_local.answers import Refusal, json_answer
+from rebyte_local.messages import Refusal, json_answer
 from rebyte_local.store import long_form, now_us
 
 FIRST_CREDITS = 10000

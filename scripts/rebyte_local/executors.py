@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-import threading
+from concurrent.futures import Future, InvalidStateError
 
 from rebyte_local.computers import find_computer
 
@@ -60,32 +60,22 @@ def read_question(text):
     return "\n".join(question).strip() or "What now?", options
 
 
-class Question:
-    """A question that waits for its answer; the first answer counts."""
+class Question(Future):
+    """A question that waits for its answer, None to give up; the first answer counts."""
 
-    def __init__(self, action_id, text, options):
+    def __init__(self, action_id, options):
+        super().__init__()
         self.action_id = action_id
         self.message_id = "message-%d" % action_id
-        self.text = text
         self.options = options
-        self._answer = None
-        self._settled = threading.Event()
-
-    def __repr__(self):
-        return "Question(%r, settled=%r)" % (self.text, self._settled.is_set())
 
     def settle(self, answer):
-        """Give the answer, None to give up; False when it was settled before."""
-        if self._settled.is_set():
+        """Give the answer; False when it was settled before."""
+        try:
+            self.set_result(answer)
+        except InvalidStateError:
             return False
-        self._answer = answer
-        self._settled.set()
         return True
-
-    def wait(self):
-        """Block until settled; gives the answer or None."""
-        self._settled.wait()
-        return self._answer
 
 
 def run_agent(run):

@@ -3,41 +3,33 @@ from __future__ import annotations
 
 import threading
 
-FAULTS = {
-    "slow-create": "A create is accepted at once but answered only after some seconds.",
-    "drop-after-accept": "Every N-th create is accepted and run, and its connection is closed without an answer.",
-    "cut-answer": "A create is accepted and its answer is cut off in the middle of the body.",
-    "too-many": "Every N-th request is refused with 429 and no Retry-After.",
-    "too-many-retry-after": "The first of every two equal requests is refused with 429 and Retry-After in seconds.",
-    "server-error": "Every N-th request fails with a JSON 500 before anything is done.",
-    "html-error": "Every N-th request is answered with an HTML page and 502 before anything is done.",
-    "odd-status": "A task or prompt that has not ended has a status nobody documented: queued or processing.",
-    "hostile-text": "Titles and answers contain escapes, bidi marks, zero widths, lone surrogates, fake JSON.",
-    "hostile-names": "Artifact lists also contain names that climb out of folders, hide, collide or name devices.",
-    "early-done": "The first two connects to a prompt's stream say at once that it succeeded with nothing to show.",
-    "cut-stream": "Each connection is cut after N events that no earlier connection was sent.",
-    "renumber": "A late row appears near the start on each of the next three connects, so seq shifts; no eventKey.",
-    "duplicates": "Every third event is sent twice on one connection.",
-    "no-done": "The stream ends without a done event.",
-    "late-tail": "A task is terminal, and its stream says done, some seconds before its last words can be read.",
-    "answer-in-result": "The answer is only in a result event.",
-    "answer-in-final": "The answer is only in done.finalResult.",
-    "answer-in-content": "The answer is only in GET /tasks/:id/content.",
-    "question": "Every task asks one question before it ends.",
-    "silence": "The first connect to a prompt's stream falls silent after one event for some seconds, heartbeats too.",
-    "late-visible": "For its first seconds a new task is not found by any route but the list.",
-    "html-now-and-then": "Every N-th GET is answered with an HTML page and 503.",
-    "computer-error": "An agent computer made meanwhile cannot be provisioned and ends in error with its reason.",
-    "slow-computer": "An agent computer takes so many seconds until it is ready.",
-    "sandbox-first": "An agent computer has its sandbox id while its status still says provisioning.",
-}
-
-PARAMETERS = {  # the one number of a fault: its name and its value when none is given
-    "slow-create": ("seconds", 2.0), "drop-after-accept": ("every", 1), "too-many": ("every", 1),
-    "too-many-retry-after": ("seconds", 1.0), "server-error": ("every", 1), "html-error": ("every", 1),
-    "cut-stream": ("events", 2), "late-tail": ("seconds", 1.0), "silence": ("seconds", 3.0),
-    "late-visible": ("seconds", 1.0), "html-now-and-then": ("every", 3),
+FAULTS = {  # what each does says references/local.md; the one number of a fault has a name and a value when none is given
+    "slow-create": ("seconds", 2.0),
+    "drop-after-accept": ("every", 1),
+    "cut-answer": None,
+    "too-many": ("every", 1),
+    "too-many-retry-after": ("seconds", 1.0),
+    "server-error": ("every", 1),
+    "html-error": ("every", 1),
+    "odd-status": None,
+    "hostile-text": None,
+    "hostile-names": None,
+    "early-done": None,
+    "cut-stream": ("events", 2),
+    "renumber": None,
+    "duplicates": None,
+    "no-done": None,
+    "late-tail": ("seconds", 1.0),
+    "answer-in-result": None,
+    "answer-in-final": None,
+    "answer-in-content": None,
+    "question": None,
+    "silence": ("seconds", 3.0),
+    "late-visible": ("seconds", 1.0),
+    "html-now-and-then": ("every", 3),
+    "computer-error": None,
     "slow-computer": ("seconds", 3.0),
+    "sandbox-first": None,
 }
 
 HOSTILE_TEXT = (
@@ -76,7 +68,7 @@ class Faults:
         """Switch a fault on, counting from zero; `only` limits request faults to paths such as "POST /v1/tasks"."""
         if name not in FAULTS:
             raise ValueError("no fault is called %r; there are: %s" % (name, ", ".join(FAULTS)))
-        known, value = PARAMETERS.get(name, (None, None))
+        known, value = FAULTS[name] or (None, None)
         if set(parameters) - {known}:
             raise ValueError("the fault %s takes %s" % (name, known or "no number"))
         if known is not None:
@@ -94,7 +86,7 @@ class Faults:
         self._enable_number(name, number or None)
 
     def _enable_number(self, name, number):
-        self.enable(name, **{} if number is None else {PARAMETERS.get(name, ("number",))[0]: number})
+        self.enable(name, **{} if number is None else {(FAULTS.get(name) or ("number",))[0]: number})
 
     def disable(self, name):
         """Switch a fault off; one that is off stays off."""

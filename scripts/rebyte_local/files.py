@@ -9,7 +9,7 @@ import time
 import uuid
 from urllib.parse import quote
 
-from rebyte_local.answers import Answer, StorageRefusal, invalid, json_answer
+from rebyte_local.messages import Answer, StorageRefusal, invalid, json_answer
 
 FILE_LIMIT_BYTES = 52428800
 FILENAME_LIMIT_CHARS = 255

@@ -9,11 +9,9 @@ import threading
 import time
 import traceback
 from http.server import BaseHTTPRequestHandler
-from urllib.parse import parse_qsl
 
 from rebyte_local import routes
-from rebyte_local.answers import ConnectionCut, Refusal
-from rebyte_local.bodies import Body
+from rebyte_local.messages import Body, ConnectionCut, Refusal, Request
 
 MEMORY_LIMIT = 10000  # requests kept in the list
 FILE_LIMIT_BYTES = 4 * 1024 * 1024  # then the file becomes requests.jsonl.1 and a new one begins
@@ -69,18 +67,6 @@ class RequestLog:
         """Close the file; the list stays."""
         with self._lock:
             self._file.close()
-
-
-class Request:
-    """What a route needs to know of a request; `params` are the parts of the path, decoded."""
-
-    def __init__(self, method, target, headers, body):
-        self.method = method
-        self.path, _, query = target.partition("?")
-        self.query = dict(parse_qsl(query, keep_blank_values=True))
-        self.headers = headers
-        self.body = body
-        self.params = []
 
 
 class Handler(BaseHTTPRequestHandler):

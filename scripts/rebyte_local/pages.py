@@ -6,9 +6,9 @@ import re
 import secrets
 from html import escape
 
-from rebyte_local.answers import Answer, not_found
 from rebyte_local.artifacts import artifacts_of, signed_download
 from rebyte_local.computers import find_or_refuse, state_of
+from rebyte_local.messages import Answer, found
 from rebyte_local.store import long_form
 from rebyte_local.streams import EVENT_STREAM, HEARTBEAT, HEARTBEAT_SECONDS
 from rebyte_local.tasks import show_title
@@ -123,13 +123,13 @@ def _page(template, **parts):
     return Answer(200, html.encode("utf-8", "replace"), "text/html; charset=utf-8", headers)
 
 
-def clean(text):
+def _clean(text):
     """Foreign text made harmless for HTML: escaped, and without characters that hide or reorder what is read."""
     return escape(UNCLEAN.sub("\ufffd", text))
 
 
 def _title_and_created(service, task):
-    return {"id": task["id"], "title": clean(show_title(service, task)) or "(no title)",
+    return {"id": task["id"], "title": _clean(show_title(service, task)) or "(no title)",
             "created": long_form(task["created"])[:19].replace("T", " ")}
 
 
@@ -149,14 +149,13 @@ def show_computer(service, request):
     """GET /agent/computer/:id: how a computer stands, and its tasks, newest first."""
     computer = find_or_refuse(service, request)
     badge = BADGE.format(state_of(service, computer)[0])
-    return _list_page(service, clean(computer["name"]), badge, service.store.tasks_of(computer["id"]))
+    return _list_page(service, _clean(computer["name"]), badge, service.store.tasks_of(computer["id"]))
 
 
 def _find(service, request):
     """The task of a path and its door: /share is open only while the task is public."""
-    task, door = service.store.task(request.params[0].lower()), request.path.split("/")[1]
-    if task is None or (door == "share" and task["visibility"] != "public"):
-        raise not_found("Task")
+    task, door = found("Task", service.store.task(request.params[0].lower())), request.path.split("/")[1]
+    found("Task", door != "share" or task["visibility"] == "public")
     return task, door
 
 
@@ -167,7 +166,7 @@ def show_task(service, request):
     parts = ""
     for prompt in service.store.prompts(task["id"]):
         output, offset = _read_output(service, prompt["id"])
-        parts += PROMPT_PART.format(id=prompt["id"], text=clean(prompt["text"].rstrip()), output=output, status=prompt["status"])
+        parts += PROMPT_PART.format(id=prompt["id"], text=_clean(prompt["text"].rstrip()), output=output, status=prompt["status"])
     refresh = stream = ""
     if status == "running":
         refresh = '<noscript><meta http-equiv="refresh" content="3"></noscript>'
@@ -178,7 +177,7 @@ def show_task(service, request):
 
 
 def _show_files(service, workspace):
-    rows = "".join(FILE_ROW.format(address=escape(signed_download(service, workspace, row["name"])), name=clean(row["name"]),
+    rows = "".join(FILE_ROW.format(address=escape(signed_download(service, workspace, row["name"])), name=_clean(row["name"]),
                                    size=row["size"]) for row in artifacts_of(service, workspace))
     return FILES_PART.format(rows=rows) if rows else ""
 
@@ -195,7 +194,7 @@ def _read_output(service, prompt_id):
     if start:
         del lines[0]
         spans.append("<span class=\"note\">[earlier output left out]\n</span>")
-    spans += ["<span class=\"%s\">%s</span>" % (kind, clean(text)) for kind, text in map(read_line, lines)]
+    spans += ["<span class=\"%s\">%s</span>" % (kind, _clean(text)) for kind, text in map(read_line, lines)]
     return "".join(spans), size
 
 

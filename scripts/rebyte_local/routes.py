@@ -7,8 +7,8 @@ import re
 from urllib.parse import unquote
 
 from rebyte_local import artifacts, computers, credits, files, pages, streams, tasks, webhooks
-from rebyte_local.answers import Answer, ConnectionCut, Refusal, json_answer
 from rebyte_local.files import KEY_HEADERS
+from rebyte_local.messages import Answer, ConnectionCut, Refusal, json_answer
 
 ROUTES = (
     ("GET", "/health", lambda service, request: json_answer(200, {"status": "ok", "service": "rebyte-local"})),

@@ -36,7 +36,7 @@ class PromptRun:
         self.question = None
         self._process = None
         self._lock = threading.Lock()
-        self._dropped = 0
+        self._is_dropping = False
         self._halted = threading.Event()
         self._why_halted = None
 
@@ -105,7 +105,8 @@ class PromptRun:
         def pass_on(stream, lines):
             """Keep what the answer needs and tell the rest."""
             tails[stream].add(lines)
-            self._emit_lines(stream, lines, on_stdout)
+            if lines:
+                self._emit_lines(stream, lines, on_stdout)
         try:
             with self._lock:
                 if self._halted.is_set():
@@ -129,9 +130,9 @@ class PromptRun:
 
     def _emit_lines(self, stream, lines, on_stdout):
         if self.timeline.is_full:
-            if not self._dropped:
+            if not self._is_dropping:
                 self.emit("stderr", content="[the output is too long; from here on it is dropped]")
-            self._dropped += len(lines)
+            self._is_dropping = True
         elif stream == "stdout" and on_stdout:
             self.timeline.append(*map(on_stdout, lines))
         else:
@@ -139,7 +140,7 @@ class PromptRun:
 
     def ask(self, text, options):
         """Ask the caller and wait, without a place in the line, until an answer comes."""
-        question = Question(self.timeline.count, text, options)
+        question = Question(self.timeline.count, options)
         with self._lock:
             if self._halted.is_set():
                 raise Halted()
@@ -147,7 +148,7 @@ class PromptRun:
         self.emit("ask_user_question", actionId=question.action_id, messageId=question.message_id, question=text,
                   options=[{"label": label} for label in options], multiSelect=False)
         self.service.runner.park()
-        answer = question.wait()
+        answer = question.result()
         self.service.runner.unpark()
         with self._lock:
             self.question = None

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 
-from rebyte_local.answers import Answer, ConnectionCut, not_found
+from rebyte_local.messages import Answer, ConnectionCut, found
 from rebyte_local.store import OPEN
 from rebyte_local.tasks import find_task, mark, show_prompt, shown_status
 
@@ -130,10 +130,9 @@ def _with_events(service, head, prompt_id):
 
 def list_prompt_events(service, request):
     """GET /tasks/:id/prompts/:promptId/events (undocumented)"""
-    task, prompt = find_task(service, request), service.store.prompt(request.params[1].lower())
-    if prompt is None or prompt["task"] != task["id"]:
-        raise not_found("Prompt")
-    return Answer(200, _with_events(service, {"promptId": prompt["id"]}, prompt["id"]))
+    task, prompt_id = find_task(service, request), request.params[1].lower()
+    found("Prompt", prompt_id in [prompt["id"] for prompt in service.store.prompts(task["id"])])
+    return Answer(200, _with_events(service, {"promptId": prompt_id}, prompt_id))
 
 
 def get_content(service, request):

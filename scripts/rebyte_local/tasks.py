@@ -4,9 +4,9 @@ from __future__ import annotations
 import re
 
 from rebyte_local import computers, credits
-from rebyte_local.answers import Refusal, check_text, invalid, is_uuid, json_answer, list_answer, no_content, not_found
 from rebyte_local.faults import HOSTILE_TEXT
 from rebyte_local.files import check_filename
+from rebyte_local.messages import Refusal, check_text, found, invalid, is_uuid, json_answer, list_answer, no_content
 from rebyte_local.store import MICROSECONDS, long_form, now_us, short_form
 from rebyte_local.workspaces import workspace_path
 
@@ -26,8 +26,7 @@ def create_task(service, request):
     prompt, executor, model = _check_prompt(body), _check_executor(body), check_text(body, "model", 100)
     workspace = _check_workspace_id(body)
     setup = dict(_check_setup(service, body), **_check_repository(body))
-    if workspace and not service.store.workspace_exists(workspace):
-        raise not_found("Workspace")
+    found("Workspace", workspace is None or service.store.workspace_exists(workspace))
     computer = computers.find_computer(service, workspace)
     if computer and computers.state_of(service, computer)[0] == "error":
         raise invalid("workspaceId: this agent computer could not be provisioned")
@@ -105,10 +104,8 @@ def _check_files(service, files):
 
 def find_task(service, request):
     """The task of a /tasks/:id route, or 404, also while late-visible hides it."""
-    task = service.store.task(request.params[0].lower())
-    hidden_us = service.faults.value("late-visible", 0) * MICROSECONDS
-    if task is None or now_us() - task["created"] < hidden_us:
-        raise not_found("Task")
+    task = found("Task", service.store.task(request.params[0].lower()))
+    found("Task", now_us() - task["created"] >= service.faults.value("late-visible", 0) * MICROSECONDS)
     return task
 
 

@@ -21,15 +21,11 @@ class Timeline:
         self._is_resting = False  # a fault lets readers go before the last words are written
         self._changed = threading.Condition()
         self.count, self.size = _mend(path)
-        self._file = None
         self._path = path
-        os.close(self._descriptor())  # readers find a file; the writer takes a descriptor only once it has something
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))  # readers find a file
 
     def __repr__(self):
         return "Timeline(%s, events=%d, closed=%r)" % (self._prompt_id, self.count, self._is_closed)
-
-    def _descriptor(self):
-        return os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     @property
     def is_full(self):
@@ -42,10 +38,8 @@ class Timeline:
             if self._is_closed or self.size >= LATE_LIMIT_BYTES:
                 return
             data = b"".join(self._line(*event) for event in events)
-            if self._file is None:
-                self._file = open(self._descriptor(), "ab")
-            self._file.write(data)
-            self._file.flush()
+            with open(self._path, "ab") as file:
+                file.write(data)
             self.size += len(data)
             self._changed.notify_all()
 
@@ -66,8 +60,6 @@ class Timeline:
         """Nothing more will come."""
         with self._changed:
             self._is_closed = True
-            if self._file:
-                self._file.close()
             self._changed.notify_all()
 
     def wait_beyond(self, offset, seconds):

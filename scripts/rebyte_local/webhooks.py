@@ -9,7 +9,7 @@ import threading
 import uuid
 from urllib.parse import urlsplit
 
-from rebyte_local.answers import Refusal, check_text, invalid, json_answer, no_content, not_found
+from rebyte_local.messages import Refusal, check_text, found, invalid, json_answer, no_content
 from rebyte_local.store import long_form, now_us
 
 EVENTS = ("task.created", "task.running", "task.completed", "task.failed", "task.canceled")
@@ -82,10 +82,7 @@ def _find(store, hook_id):
 
 
 def _find_or_refuse(service, request):
-    hook = _find(service.store, request.params[0].lower())
-    if hook is None:
-        raise not_found("Webhook")
-    return hook
+    return found("Webhook", _find(service.store, request.params[0].lower()))
 
 
 def _show(hook):
@@ -93,7 +90,7 @@ def _show(hook):
     shown = {"id": hook["id"], "url": hook["url"], "events": hook["events"], "description": hook["description"],
              "hasSecret": hook["secret"] is not None, "isActive": bool(hook["active"]), "createdAt": long_form(hook["created"]),
              "lastTriggeredAt": long_form(hook["triggered"]), "failureCount": hook["failures"], "rehearsal": True}
-    return shown if is_here(urlsplit(hook["url"]).hostname) else dict(shown, note=NOT_HERE_WORDS)
+    return shown if _is_here(urlsplit(hook["url"]).hostname) else dict(shown, note=NOT_HERE_WORDS)
 
 
 def _check_url(url):
@@ -106,7 +103,7 @@ def _check_url(url):
         raise invalid("url is not a valid address") from None
     if parts.username is not None or parts.password is not None or not host or port == 0:
         raise invalid("url must name a host, without user name and password")
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_here(host)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(host)):
         raise invalid("url must begin with https://; plain http is taken for this machine only")
     return url
 
@@ -120,8 +117,7 @@ def _check_events(events):
     return list(dict.fromkeys(events))
 
 
-def is_here(host):
-    """True for a host that plainly is this machine."""
+def _is_here(host):
     return HERE.fullmatch(host) is not None
 
 
@@ -158,7 +154,7 @@ class Deliveries:
         """Queue an event for every webhook that wants it."""
         message = {"event": event, "taskId": task_id, "timestamp": long_form(now_us()), "rehearsal": True}
         for hook in _all(self._store):
-            if hook["active"] and event in hook["events"] and is_here(urlsplit(hook["url"]).hostname):
+            if hook["active"] and event in hook["events"] and _is_here(urlsplit(hook["url"]).hostname):
                 self._line_of(hook["id"]).put(message)
 
     def _line_of(self, hook_id):
@@ -201,7 +197,7 @@ class Deliveries:
 def send(url, secret, body):
     """POST a message to a receiver on this machine; True for a 2xx. No redirect is followed, no proxy asked."""
     parts = urlsplit(url)
-    if not is_here(parts.hostname):
+    if not _is_here(parts.hostname):
         return False
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     headers = {"Content-Type": "application/json", "User-Agent": "rebyte-local", "Host": parts.netloc}

@@ -106,6 +106,17 @@ def test_bytes_that_look_like_the_boundary_come_through(api, workspace):
     assert api.api("GET", "/workspaces/%s/artifacts/a.zip" % workspace).body == data
 
 
+@pytest.mark.parametrize("told,wanted", [
+    ('filename="a%22b.csv"', 'a"b.csv'), ('filename="a\\"b; c.csv"', 'a"b; c.csv'), ("filename=plain.csv", "plain.csv"),
+    ("filename*=UTF-8''r%C3%A9sum%C3%A9.csv", "r\u00e9sum\u00e9.csv"),
+    ("filename=\"x.csv\"; filename*=utf-8''%E2%82%AC.csv", "\u20ac.csv"), ('FILENAME="A.CSV"', "A.CSV")])
+def test_the_name_in_a_form_is_read_in_each_of_its_spellings(steady, told, wanted):
+    body = "--b\r\ncontent-disposition: form-data; name=files; %s\r\n\r\n1\r\n--b--\r\n" % told
+    reply = steady.api("POST", "/workspaces/%s/artifacts" % steady.workspace, body, {"Content-Type": "multipart/form-data; boundary=b"})
+    assert reply.json["uploaded"] == [{"name": wanted, "size": 1, "contentType": "text/csv"}]
+    assert steady.api("DELETE", "/workspaces/%s/artifacts" % steady.workspace).status == 204
+
+
 @pytest.mark.parametrize("files", [
     [("a.md", b"", "text/plain")], [("noext", b"", "text/plain")], [("../a.csv", b"", "text/csv")],
                                    [("", b"", "text/csv")],
