@@ -49,7 +49,7 @@ class StorageRefusal(Refusal):
 
 
 def json_answer(status, value, headers=None):
-    """A JSON answer, ASCII only so that any text can travel in it."""
+    """Any value as an answer, ASCII only so that any text can travel in it."""
     return Answer(status, json.dumps(value).encode("ascii"), headers=headers)
 
 
@@ -92,7 +92,7 @@ class Body:
         lengths = headers.get_all("Content-Length") or []
         if coding and (coding != "chunked" or lengths):
             raise self._bad_framing("Transfer-Encoding must be chunked, and alone")
-        if len(set(lengths)) > 1 or (lengths and not (lengths[0].isascii() and lengths[0].strip().isdigit())):
+        if len(set(lengths)) > 1 or not all(re.fullmatch("[0-9]{1,18}", length.strip()) for length in lengths):
             raise self._bad_framing("Content-Length must be one number")
         self.length = None if coding else int(lengths[0]) if lengths else 0
         self._left = self.length or 0

@@ -94,9 +94,7 @@ SCRIPT = """
     data.pieces.forEach(function (piece) {
       var span = document.createElement("span");
       span.className = piece[0];
-      span.textContent = piece[1].replace(
-        /[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u2069\\ufeff]/g,
-        "\\ufffd");
+      span.textContent = piece[1];
       place.appendChild(span);
     });
     if (follow) { window.scrollTo(0, document.body.scrollHeight); }
@@ -123,9 +121,13 @@ def _page(template, **parts):
     return Answer(200, html.encode("utf-8", "replace"), "text/html; charset=utf-8", headers)
 
 
+def _plain(text):
+    """Foreign text without characters that hide or reorder what is read."""
+    return UNCLEAN.sub("\ufffd", text)
+
+
 def _clean(text):
-    """Foreign text made harmless for HTML: escaped, and without characters that hide or reorder what is read."""
-    return escape(UNCLEAN.sub("\ufffd", text))
+    return escape(_plain(text))
 
 
 def _title_and_created(service, task):
@@ -194,11 +196,11 @@ def _read_output(service, prompt_id):
     if start:
         del lines[0]
         spans.append("<span class=\"note\">[earlier output left out]\n</span>")
-    spans += ["<span class=\"%s\">%s</span>" % (kind, _clean(text)) for kind, text in map(read_line, lines)]
+    spans += ["<span class=\"%s\">%s</span>" % (kind, _clean(text)) for kind, text in map(_read_line, lines)]
     return "".join(spans), size
 
 
-def read_line(line):
+def _read_line(line):
     """(kind, text) of one stored event, as a person wants to read it."""
     event = json.loads(line.decode("ascii"))
     payload, event_type = event["payload"], event["eventType"]
@@ -232,7 +234,8 @@ def _say(service, task_id, prompt_id, offset):
         if prompt_id and prompt["id"] != prompt_id:
             continue
         for lines, _ in service.timelines.follow(prompt["id"], HEARTBEAT_SECONDS, offset):
-            data = json.dumps({"prompt": prompt["id"], "pieces": [read_line(line) for line in lines]})
+            pieces = [(kind, _plain(text)) for kind, text in map(_read_line, lines)]
+            data = json.dumps({"prompt": prompt["id"], "pieces": pieces})
             yield b"data: %s\n\n" % data.encode("ascii") if lines else HEARTBEAT
         prompt_id, offset = "", 0
     status = service.store.end(task_id)[0]

@@ -88,10 +88,8 @@ class PromptRun:
 
     def _prepare_and_run(self):
         agent = self.service.agent
-        if agent:
-            self.emit("init", session_id=self.prompt["id"], model=os.path.basename(agent[0]), cwd=self.path)
-        else:
-            self.emit("init", session_id=self.prompt["id"], model="none (rehearsal)", cwd=self.path, rehearsal=True)
+        told = {"model": os.path.basename(agent[0])} if agent else {"model": "none (rehearsal)", "rehearsal": True}
+        self.emit("init", session_id=self.prompt["id"], cwd=self.path, **told)
         try:
             prepare(self)
         except SetupFailed as error:
@@ -184,7 +182,6 @@ class Runner:
         self._waiting = []  # (task id, prompt id), oldest first
         self._active = {}  # prompt id -> PromptRun
         self._places = 0
-        self._threads = set()
 
     def __repr__(self):
         return "Runner(active=%d, waiting=%d)" % (len(self._active), len(self._waiting))
@@ -223,9 +220,8 @@ class Runner:
     def _start(self, prompt_id):
         self._places += 1
         self._active[prompt_id] = run = PromptRun(self._service, prompt_id)
-        thread = threading.Thread(target=self._carry_out, args=(run,), name="prompt-" + prompt_id[:8], daemon=True)
-        self._threads.add(thread)
-        thread.start()
+        run.thread = threading.Thread(target=self._carry_out, args=(run,), name="prompt-" + prompt_id[:8], daemon=True)
+        run.thread.start()
 
     def _carry_out(self, run):
         service, prompt_id, began = self._service, run.prompt["id"], time.monotonic()
@@ -242,7 +238,6 @@ class Runner:
             service.timelines.end(prompt_id)
             with self._changed:
                 del self._active[prompt_id]
-                self._threads.discard(threading.current_thread())
                 self.park()
 
     def park(self):
@@ -287,9 +282,9 @@ class Runner:
     def stop(self):
         """End every process group, the server being about to stop; the prompts that ran have failed."""
         with self._changed:
-            runs, threads = list(self._active.values()), list(self._threads)
+            runs = list(self._active.values())
             self._changed.notify_all()
         for run in runs:
             run.stop("stopped")
-        for thread in threads:
-            thread.join(JOIN_SECONDS)
+        for run in runs:
+            run.thread.join(JOIN_SECONDS)

@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import http.client
 import json
-import queue
 import re
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from rebyte_local.messages import Refusal, check_text, found, invalid, json_answer, no_content
@@ -128,7 +128,7 @@ class Deliveries:
         self._store = store
         self._stopping = stopping
         self._lock = threading.Lock()
-        self._lines = {}  # webhook id -> (queue, thread)
+        self._lines = {}  # webhook id -> its thread
         self._running = set()  # tasks whose task.running was told and whose end was not
 
     def __repr__(self):
@@ -155,22 +155,9 @@ class Deliveries:
         message = {"event": event, "taskId": task_id, "timestamp": long_form(now_us()), "rehearsal": True}
         for hook in _all(self._store):
             if hook["active"] and event in hook["events"] and _is_here(urlsplit(hook["url"]).hostname):
-                self._line_of(hook["id"]).put(message)
-
-    def _line_of(self, hook_id):
-        with self._lock:
-            if hook_id not in self._lines:
-                line = queue.Queue()
-                thread = threading.Thread(target=self._deliver_all, args=(hook_id, line), name="webhook-" + hook_id[:8], daemon=True)
-                self._lines[hook_id] = line, thread
-                thread.start()
-            return self._lines[hook_id][0]
-
-    def _deliver_all(self, hook_id, line):
-        for message in iter(line.get, None):
-            if self._stopping.is_set():
-                return
-            self._deliver(hook_id, json.dumps(message).encode("ascii"))
+                with self._lock:
+                    line = self._lines.setdefault(hook["id"], ThreadPoolExecutor(max_workers=1))
+                    line.submit(self._deliver, hook["id"], json.dumps(message).encode("ascii"))
 
     def _deliver(self, hook_id, body):
         for pause in (0.0,) + RETRY_SECONDS:
@@ -187,11 +174,9 @@ class Deliveries:
     def close(self):
         """Drop what was not delivered and end the threads; `stopping` is set by then."""
         with self._lock:
-            lines = list(self._lines.values())
-        for line, thread in lines:
-            line.put(None)
-        for line, thread in lines:
-            thread.join(RECEIVER_SECONDS * 2)
+            lines, self._lines = self._lines, {}
+        for line in lines.values():
+            line.shutdown()
 
 
 def send(url, secret, body):

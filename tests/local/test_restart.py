@@ -185,6 +185,9 @@ def test_hostile_text_is_shown_and_never_runs(start):
         assert "<script>alert" not in text and "<img" not in text and "&lt;script&gt;alert(1)" in text
         assert text.count("<script") == (0 if path == "/" else 1)
         assert not set("\u202e\u200b\x1b\x00\x7f") & set(text)
+    told = [json.loads(line[6:]) for line in page(api, task["url"] + "/stream").split("\n") if line.startswith("data: {\"prompt")]
+    pieces = "".join(text for one in told for _, text in one["pieces"])
+    assert "<script>alert(1)" in pieces and not set("\u202e\u200b\x1b\x00\x7f\ud800") & set(pieces)  # set as text, never as HTML
 
 
 def test_pages_forbid_everything_but_their_own_style_and_script(api):
