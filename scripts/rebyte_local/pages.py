@@ -233,7 +233,7 @@ def _say(service, task_id, prompt_id, offset):
     for prompt in service.store.prompts(task_id):
         if prompt_id and prompt["id"] != prompt_id:
             continue
-        for lines, _ in service.timelines.follow(prompt["id"], HEARTBEAT_SECONDS, offset):
+        for lines in service.timelines.follow(prompt["id"], HEARTBEAT_SECONDS, offset):
             pieces = [(kind, _plain(text)) for kind, text in map(_read_line, lines)]
             data = json.dumps({"prompt": prompt["id"], "pieces": pieces})
             yield b"data: %s\n\n" % data.encode("ascii") if lines else HEARTBEAT

@@ -74,8 +74,7 @@ class Tail:
 class Process:
     """A program in its own process group; `run` blocks until it and whatever it left behind are gone."""
 
-    def __init__(self, argv, cwd, env, stdin_path=os.devnull, limit_seconds=None):
-        self._cwd = cwd
+    def __init__(self, argv, cwd, env, stdin_path, limit_seconds):
         self._limit = limit_seconds
         self._killed_at = None
         self._gone_at = None

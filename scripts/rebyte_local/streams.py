@@ -93,7 +93,7 @@ def _end(service, prompt_id, count):
 
 def _plain(service, prompt_id):
     count = 0
-    for lines, _ in service.timelines.follow(prompt_id, HEARTBEAT_SECONDS):
+    for lines in service.timelines.follow(prompt_id, HEARTBEAT_SECONDS):
         count += len(lines)
         yield b"".join(map(_frame, lines)) or HEARTBEAT
     yield _end(service, prompt_id, count)
@@ -104,7 +104,7 @@ def _disturbed(service, prompt_id):
     if disturbance.says_done_early():
         yield _done("succeeded", -1, "")
         return
-    for lines, _ in service.timelines.follow(prompt_id, HEARTBEAT_SECONDS):
+    for lines in service.timelines.follow(prompt_id, HEARTBEAT_SECONDS):
         if not lines:
             yield HEARTBEAT
         for line in lines:

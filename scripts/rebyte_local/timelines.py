@@ -122,7 +122,7 @@ class Timelines:
             self.end(prompt_id)
 
     def follow(self, prompt_id, heartbeat_seconds, offset=0):
-        """Yield (lines, offset after them) until the prompt ends; no lines are a heartbeat."""
+        """Yield lists of lines until the prompt ends; an empty one is a heartbeat."""
         timeline = self.find(prompt_id)
         if timeline is None and not os.path.exists(self.path(prompt_id)):
             return
@@ -132,23 +132,20 @@ class Timelines:
                 block = _whole_lines(file)
                 if block:
                     offset += len(block)
-                    yield block.split(b"\n")[:-1], offset
+                    yield block.split(b"\n")[:-1]
                     continue
                 found = timeline.wait_beyond(offset, heartbeat_seconds) if timeline else "over"
                 if found == "over":
                     return
                 if not found:
-                    yield [], offset
+                    yield []
 
     def read(self, prompt_id):
-        """Yield blocks of lines as they stand now, without waiting for more."""
-        timeline = self.find(prompt_id)
-        end = timeline.size if timeline else float("inf")
-        for lines, offset in self.follow(prompt_id, 0):
-            if lines:
-                yield lines
-            if not lines or offset >= end:
+        """Yield blocks of lines, without waiting for more."""
+        for lines in self.follow(prompt_id, 0):
+            if not lines:
                 return
+            yield lines
 
 
 def _whole_lines(file):

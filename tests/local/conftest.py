@@ -244,6 +244,7 @@ def steady(tmp_path_factory):
     """A Caller of one server for all tests of a module that leave nothing behind."""
     with LocalServer(tmp_path_factory.mktemp("steady")) as server:
         caller = Caller(server.url, server.key)
+        caller.folder = server.folder
         caller.store = "/workspaces/%s/artifacts" % caller.create("x")["workspaceId"]
         yield caller
         caller.hang_up()

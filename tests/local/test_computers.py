@@ -219,7 +219,7 @@ def test_two_prompts_in_a_row_are_one_run_and_one_end(api, ended):
         if ended == "canceled":
             receiver.wait_for(2)
             assert api.cancel(task)["canceledPrompts"] == 2
-        api.finish(task)
+        receiver.wait_for(3)
         last = api.run("x")[0]["id"]  # its end shows that no more will come, since a receiver is told in order
         api.wait_until(lambda: receiver.of(last)[-1:] == ["task.completed"], 15)
         assert receiver.of(task) == ["task.created", "task.running", "task." + ended]

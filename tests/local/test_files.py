@@ -61,12 +61,13 @@ def test_files_left_by_a_prompt_that_failed_are_published_too(api):
     assert done["status"] == "failed" and names(api, store_of(task)) == ["half.csv"]
 
 
-def test_an_artifact_that_is_left_again_replaces_the_earlier_one(api):
+def test_an_artifact_that_is_left_again_replaces_the_earlier_one_and_others_stay_as_they_are(api, folder):
     task, _, _ = api.run(api.sh("echo 1 > artifacts/a.csv; echo 2 > artifacts/b.csv"))
-    store = store_of(task)
+    store, before = store_of(task), os.listdir(os.path.join(folder, "blobs"))
     api.follow_up(task["id"], api.sh("echo 3 > artifacts/b.csv"))
     api.stream(task["id"])
     assert names(api, store) == ["a.csv", "b.csv"] and api.api("GET", store + "/b.csv").body == b"3\n"
+    assert len(set(before) & set(os.listdir(os.path.join(folder, "blobs")))) == 1
 
 
 def test_an_artifact_comes_home_as_an_attachment_and_by_its_signed_address(api, store):
@@ -128,7 +129,7 @@ def test_the_name_in_a_form_is_read_in_each_of_its_spellings(steady, told, wante
     + [[("big.zip", b"x" * (10 * 1024 * 1024 + 1), "application/zip")]])
 def test_an_upload_beyond_the_rules_is_refused_whole(steady, files):
     assert put(steady, steady.store, *files).refusal == (400, "validation_error")
-    assert names(steady, steady.store) == []
+    assert names(steady, steady.store) == os.listdir(os.path.join(steady.folder, "blobs")) == []
 
 
 def test_ten_files_of_ten_megabytes_are_taken(api, store):

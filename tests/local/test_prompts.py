@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import sys
 import time
@@ -116,6 +117,13 @@ def test_what_a_fence_leaves_running_is_ended_with_it(api):
     api.wait_for_end_of(done["finalResult"])
 
 
+def test_what_left_the_group_of_a_fence_and_holds_its_pipes_is_not_waited_for(api, monkeypatch):
+    monkeypatch.setattr("rebyte_local.processes.GRACE_SECONDS", 0.2)
+    pid = int(api.result(api.fence("python", "import subprocess", "print(subprocess.Popen(['sleep', '60'], start_new_session=True).pid)")))
+    assert api.is_alive(pid)
+    os.kill(pid, signal.SIGKILL)
+
+
 def test_no_more_than_the_width_runs_at_once(start, tmp_path):
     api, marks = start(width=2), tmp_path / "marks"
     marks.mkdir()
@@ -176,7 +184,8 @@ def repos(tmp_path):
     return str(tmp_path / "repos")
 
 
-def test_a_repository_is_cloned_at_main_or_the_branch_asked_for(start, repos):
+def test_a_repository_is_cloned_at_main_or_the_branch_asked_for(start, repos, monkeypatch):
+    monkeypatch.setenv("GIT_WORK_TREE", repos)  # as in a hook, where git's own variables would mislead it
     api = start(repos=repos)
     script = api.sh("cat repo/README.txt")
     first, _, done = api.run(script, githubUrl="owner/repo")

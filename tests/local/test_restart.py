@@ -1,6 +1,7 @@
 """The process around the local server, and the pages it shows."""
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -89,17 +90,23 @@ def test_an_event_line_cut_off_by_a_kill_is_removed(start, folder):
     assert [event["seq"] for event in events] == list(range(len(events))) and done["status"] == "failed"
 
 
-def test_closing_ends_what_runs_and_says_so_after(start):
-    api = start()
+def test_closing_ends_what_runs_and_says_so_after_and_what_waited_runs(start):
+    api = start(width=1)
     task = api.create(api.sh("echo $$; sleep 60"))
     pid = api.first_output(task["id"])
+    waiting = api.create("x")["id"]
+    cut = api.open_stream(waiting)
     api.server.close()
+    with pytest.raises(http.client.IncompleteRead) as broken:
+        cut.read()
+    assert b"event: " not in broken.value.partial
     api.server.close()
     api.wait_for_end_of(pid)
     again = start()
     events, done, _ = again.stream(task["id"])
     assert done["status"] == "failed" and "stopped while" in again.words(events)[-1]
     assert (again.key, again.url) == (api.key, api.url)
+    assert again.finish(waiting)["status"] == "completed"
 
 
 def test_a_key_or_port_may_be_given(start):

@@ -213,6 +213,13 @@ def left(api):
     return api.get("/billing/credits")["totalAvailable"]
 
 
+def test_the_minutes_that_a_task_works_are_paid_for(start, monkeypatch):
+    monkeypatch.setattr(credits, "MINUTE_SECONDS", 0.1)
+    api = start(credits=5)
+    api.run(api.sh("sleep 0.15"))
+    assert left(api) <= 3
+
+
 def test_credits_go_down_as_tasks_run_and_at_zero_a_start_is_refused(start):
     api = start(credits=3)
     task, _, _ = api.run("x")
