@@ -149,18 +149,18 @@ class Ledger:
 
     def row(self, number):
         """Return one row by its number, or None."""
-        found = self.rows("id = ?", (number,))
+        return self._latest("id = ?", number)
+
+    def _latest(self, condition, *values):
+        found = self.rows(condition, values, newest=1)
         return found[0] if found else None
 
     def earlier(self, order, name=None):
         """Return the latest row of the same line here (by name when one is given) that may have started something, or None."""
-        here = (self.origin, self.account)
         if name:
-            found = self.rows("name = ? AND origin = ? AND account = ?" + STARTED, (name,) + here, newest=1)
-        else:
-            found = self.rows("digest = ? AND ordinal = ? AND origin = ? AND account = ?" + STARTED,
-                              (order.digest(), order.ordinal) + here, newest=1)
-        return found[0] if found else None
+            return self.named(name)
+        return self._latest("digest = ? AND ordinal = ? AND origin = ? AND account = ?" + STARTED, order.digest(), order.ordinal,
+                            self.origin, self.account)
 
     def claim(self, order, name, *, prompt_digest, known=(), again=False, may_start, limits):
         """Commit the intent to start, in one transaction with the look at earlier rows and the guards.
@@ -221,8 +221,8 @@ class Ledger:
                 self.note(row.id, state="unknown", reason="the run ended before the answer came", holder=None)
         return self._here("state = 'unknown'")
 
-    def _here(self, condition, values=()):
-        return self.rows("%s AND origin = ? AND account = ?" % condition, values + (self.origin, self.account))
+    def _here(self, condition):
+        return self.rows("%s AND origin = ? AND account = ?" % condition, (self.origin, self.account))
 
     def known_ids(self):
         """Return every task id and prompt id this ledger holds, as a set."""
@@ -230,13 +230,11 @@ class Ledger:
 
     def find_task(self, task_id):
         """Return the row that started this task, or None."""
-        found = self.rows("task_id = ? AND kind = 'task'", (task_id,), newest=1)
-        return found[0] if found else None
+        return self._latest("task_id = ? AND kind = 'task'", task_id)
 
     def find_computer(self, computer_id):
         """Return the row that started this computer, or None."""
-        found = self.rows("task_id = ? AND kind = 'computer'", (computer_id,), newest=1)
-        return found[0] if found else None
+        return self._latest("task_id = ? AND kind = 'computer'", computer_id)
 
     def find_start(self, id):
         """Return the row that started this task or computer, or None."""
@@ -248,13 +246,11 @@ class Ledger:
 
     def find_prompt(self, task_id, prompt_id):
         """Return the row that started this turn of a task, or None."""
-        found = self.rows("task_id = ? AND prompt_id = ?", (task_id, prompt_id), newest=1)
-        return found[0] if found else None
+        return self._latest("task_id = ? AND prompt_id = ?", task_id, prompt_id)
 
     def named(self, name):
-        """Return the latest row that `--once NAME` made here, or None."""
-        found = self._here("name = ?" + STARTED, (name,))
-        return found[-1] if found else None
+        """Return the latest row that `--once NAME` made here and that may have started something, or None."""
+        return self._latest("name = ? AND origin = ? AND account = ?" + STARTED, name, self.origin, self.account)
 
     def with_prefix(self, prefix):
         """Return the ids of tasks in this ledger that begin with a prefix of six or more characters."""

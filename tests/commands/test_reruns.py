@@ -1,0 +1,359 @@
+"""Typing a line again, and what a line must not do: answer another question, cancel another turn, pay twice, lose an id."""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from scripted_server import Server, answer
+
+from rebyte_wire.errors import LedgerUnwritable
+
+from .conftest import DOOR, SUM, creates
+
+TWO_QUESTIONS = """```ask run
+Deploy to staging?
+- yes
+- no
+```
+```sh run
+sleep 1.2
+```
+```ask run
+Delete the production database?
+- yes
+- no
+```
+```sh run
+echo "answer $ANSWER"
+```"""
+ID = "11111111-2222-4333-8444-555555555555"
+
+
+def pasted(rebyte, line):
+    """Run a line of `next` as it was printed."""
+    words = shlex.split(line)
+    assert words[1] == DOOR
+    return rebyte(*words[2:])
+
+
+def posts(server, path):
+    return [seen for seen in server.requests if seen["method"] == "POST" and seen["path"].endswith(path)]
+
+
+def test_the_same_reply_again_goes_on_with_its_turn_and_answers_no_other_question(rebyte, server):
+    asked = rebyte("run", "--once", "q", TWO_QUESTIONS)
+    assert asked.code == 13
+    first = rebyte("reply", "@q", "--option", "1", "--wait", "--max-wait", "0.6")
+    assert first.code == 75
+    time.sleep(1.2)
+    again = rebyte("reply", "@q", "--option", "1", "--wait")
+    assert again.code == 13 and "production" in again.document["question"]["text"] and len(posts(server, "/answer")) == 1
+    # Its outcome was shown: the line typed once more means the question that is open now.
+    assert rebyte("reply", "@q", "--option", "2", "--wait").document["answer"].strip() == "answer no"
+
+
+def test_a_pasted_reply_is_for_its_own_question_whenever_it_is_typed(rebyte, server):
+    line = rebyte("run", "--once", "q", TWO_QUESTIONS).document["next"][0]["run"]
+    assert pasted(rebyte, line).document["question"]["text"].startswith("Delete")
+    assert pasted(rebyte, line).code == 13 and len(posts(server, "/answer")) == 1
+    assert rebyte("reply", "@q", "--option", "1", "--question", "another").error["code"] == "no_question"
+
+
+def test_a_task_of_the_same_moment_is_no_proof_where_prompts_are_not_told(rebyte, server):
+    server.faults.enable("drop-after-accept")
+    server.hidden = ("content",)
+    ran = rebyte("run", "Count the beans", "--once", "n", "--max-wait", "8")
+    assert ran.code in (0, 8)
+
+
+def test_a_time_that_is_over_cancels_no_other_turn_and_nothing_that_was_delivered(rebyte, server):
+    prompt = "quick\n```sh run\necho hi\n```"
+    assert rebyte("run", "--cancel-after", "1", "--once", "c", prompt).code == 0
+    rebyte("follow-up", "@c", "more\n```sh run\nsleep 3\n```")
+    time.sleep(1)
+    assert rebyte("run", "--cancel-after", "1", "--once", "c", prompt).document["reused"] is True
+    assert posts(server, "/cancel") == []
+
+
+def test_a_run_that_was_killed_is_canceled_by_its_line_when_its_time_is_over(rebyte, server):
+    line = ["run", "--cancel-after", "1.5", "```sh run\nsleep 9\n```"]
+    first = rebyte(*line, "--max-wait", "0.5")
+    assert first.code == 75 and "--cancel-after" in first.document["next"][0]["run"]
+    time.sleep(1.2)
+    assert rebyte(*line).code == 6 and len(posts(server, "/cancel")) == 1
+
+
+def test_a_refused_second_start_forgets_nothing_of_the_first(rebyte, server):
+    first = rebyte("run", "first", "--once", "n").document
+    server.faults.enable("too-many-retry-after", seconds=300, only="POST /v1/tasks")
+    assert rebyte("run", "first", "--once", "n", "--again", "--max-wait", "5").code == 11
+    server.faults.clear()
+    before = len(creates(server))
+    assert rebyte("run", "first", "--once", "n").document["id"] == first["id"] and rebyte("get", "@n").document["id"] == first["id"]
+    assert len(creates(server)) == before
+
+
+def test_again_typed_again_goes_on_with_what_it_started(rebyte, server):
+    prompt = "```sh run\nsleep 1.5; echo done\n```"
+    rebyte("run", prompt)
+    first = rebyte("run", prompt, "--again", "--max-wait", "0.5")
+    assert first.code == 75
+    assert rebyte("run", prompt, "--again").document["id"] == first.document["id"] and len(creates(server)) == 2
+    assert rebyte("run", prompt, "--again").document["id"] != first.document["id"]
+
+
+def test_a_retry_that_goes_on_retries_nothing_that_it_has_retried(rebyte, server, world):
+    (world / "two.jsonl").write_text("".join(json.dumps({"prompt": "```sh run\n%s\n```" % code}) + "\n" for code in ("exit 1", "sleep 1.5; exit 1")))
+    rebyte("batch", "two.jsonl", "--out", "o")
+    ran = rebyte("batch", "two.jsonl", "--out", "o", "--retry", "failed", "--max-wait", "0.8")
+    assert ran.code == 75 and len(creates(server)) == 4
+    while ran.code == 75:
+        ran = pasted(rebyte, ran.document["next"][0]["run"])
+    assert ran.code == 9 and len(creates(server)) == 4
+    assert rebyte("batch", "two.jsonl", "--out", "o", "--retry", "failed").code == 9 and len(creates(server)) == 6
+
+
+def test_a_batch_tells_the_ids_of_what_it_could_not_record_or_write(rebyte, world, monkeypatch):
+    from rebyte_flows.ledger import Ledger
+    whole = Ledger.note
+
+    def fail(self, number, **values):
+        if values.get("state") == "created":
+            raise LedgerUnwritable("cannot record the answer in the ledger: disk full")
+        return whole(self, number, **values)
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "note", fail)
+        ran = rebyte("batch", "--prompt", "a", "--out", "o")
+    assert ran.code == 1 and ran.document["tasks"][0]["error"]["code"] == "not_recorded" and len(ran.document["tasks"][0]["id"]) == 36
+    (world / "p" / "results.jsonl").mkdir(parents=True)
+    ran = rebyte("batch", "--prompt", "b", "--out", "p")
+    assert ran.code == 0 and ran.document["tasks"][0]["id"] and any("results.jsonl" in text for text in ran.document["warnings"])
+
+
+def test_a_batch_cancels_what_outlives_its_time(rebyte, server):
+    ran = rebyte("batch", "--prompt", "```sh run\nsleep 9\n```", "--prompt", "quick", "--cancel-after", "1", "--out", "o")
+    assert ran.code == 9 and ran.document["counts"] == {"canceled": 1, "completed": 1}
+
+
+def test_a_service_that_asks_for_a_day_ends_a_batch_at_once(rebyte, server):
+    server.faults.enable("too-many-retry-after", seconds=86400, only="POST /v1/tasks")
+    began = time.monotonic()
+    ran = rebyte("batch", "--prompt", "a", "--prompt", "b", "--max-wait", "30", "--out", "o")
+    assert ran.code == 11 and ran.error["retryAfter"] == 86400 and time.monotonic() - began < 10
+
+
+def test_wanted_files_of_a_start_that_was_settled_are_missing_and_said_so(rebyte, server):
+    server.faults.enable("drop-after-accept")
+    ran = rebyte("run", SUM, "--file", "numbers.csv", "--want", "total.csv", "--out", "o")
+    assert ran.code == 9 and ran.document["missing"] == ["total.csv"] and "workspace" in ran.document["next"][0]["ask"]
+
+
+@pytest.mark.parametrize("body, code, exit_code", [
+    ({"id": ID, "url": "http://x/\ud800", "workspaceId": 10 ** 30}, None, 75), ({"id": "../../evil/pwn"}, "outcome_unknown", 8),
+    ({"id": "a\nb"}, "outcome_unknown", 8), ({"id": "a" * 9000}, "outcome_unknown", 8)])
+def test_an_odd_answer_to_a_start_loses_no_id_and_leaves_no_folder(world, rebyte, monkeypatch, tmp_path, body, code, exit_code):
+    def reply(request):
+        return answer(201, body) if request.method == "POST" else answer(404, {"error": {"code": "not_found", "message": "no"}})
+    with Server(reply) as odd:
+        monkeypatch.setenv("REBYTE_BASE_URL", odd.base)
+        (tmp_path / "evil").mkdir()
+        ran = rebyte("create", "x") if code is None else rebyte("run", "x", "--max-wait", "3")
+    assert list((tmp_path / "evil").iterdir()) == []
+    assert (ran.document["id"] == ID and ran.code == 0) if code is None else (ran.error["code"], ran.code) == (code, exit_code)
+
+
+def test_an_interrupt_as_the_raw_start_lands_is_told(world, server):
+    server.faults.enable("slow-create", seconds=1)
+    child = subprocess.Popen([sys.executable, DOOR, "api", "POST", "/tasks", "--body", '{"prompt":"x"}'], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not creates(server):
+        time.sleep(0.05)
+    child.send_signal(2)
+    out, _ = child.communicate(timeout=20)
+    assert child.returncode == 130 and json.loads(out)["id"]
+
+
+def test_a_long_line_or_one_that_read_stdin_is_described_instead_of_pasted(rebyte):
+    for words, stdin in ((["run", "x" * 1600], ""), (["run", "--prompt-file", "-"], "hello")):
+        rebyte(*words, stdin=stdin)
+        steps = rebyte(*words, stdin=stdin).document["next"]
+        assert ["run" in step for step in steps] == [False] and "--again" in steps[0]["why"]
+    line = rebyte("run", "--", "-dash").document and rebyte("run", "--", "-dash").document["next"][0]["run"]
+    assert shlex.split(line)[-3:] == ["--again", "--", "-dash"]
+
+
+def test_a_line_to_paste_is_never_cut(rebyte, world, impatient, monkeypatch):
+    def reply(request):
+        ids = request.path.partition("?")[0].split("/")[3:]
+        return answer(200, {"id": ids[0], "status": "running"} if ids and len(ids) == 1 else {"data": []})
+    with Server(reply) as slow:
+        monkeypatch.setenv("REBYTE_BASE_URL", slow.base)
+        for many in (85, 300):
+            ids = ["%08d-2222-4333-8444-555555555555" % n for n in range(many)]
+            ran = rebyte("wait", *ids, "--max-wait", "0.3")
+            assert ran.code == 75 and len(ran.out) < 8192
+            line = ran.document["next"][0].get("run")
+            assert shlex.split(line)[3:] == ids if many == 85 else line is None
+
+
+@pytest.mark.parametrize("words", [["-p"], ["-hello world"], ["--again"], ["--", "x"]])
+def test_after_two_dashes_nothing_is_a_flag(rebyte, words):
+    sent = rebyte("run", "--dry-run", "--", words[-1]).document
+    assert sent["body"]["prompt"] == words[-1]
+
+
+def test_a_look_at_a_finished_task_has_time_for_its_files(rebyte, server, monkeypatch):
+    made = rebyte("run", SUM, "--file", "numbers.csv").document
+    monkeypatch.setattr("rebyte_commands.follow.LOOK_SECONDS", 1)
+    monkeypatch.setattr("rebyte_flows.job.list_files", lambda *words, whole=__import__("rebyte_flows.job").job.list_files: time.sleep(1.2) or whole(*words))
+    ran = rebyte("result", made["id"], "--out", "o")
+    assert ran.code == 0 and ran.document["files"][0]["path"]
+
+
+def test_a_task_that_has_ended_is_not_told_as_running_when_time_ends_before_its_files(rebyte, monkeypatch):
+    made = rebyte("run", SUM, "--file", "numbers.csv").document
+
+    def late(*_):
+        from rebyte_wire.errors import DeadlineReached
+        raise DeadlineReached("the time is over")
+    monkeypatch.setattr("rebyte_flows.job.list_files", late)
+    ran = rebyte("result", made["id"], "--workspace", made["workspaceId"], "--out", "o")
+    assert ran.code == 75 and ran.document["status"] == "completed" and "total is 6" in ran.document["answer"]
+    assert "--workspace" in ran.document["next"][0]["run"]
+
+
+def test_create_takes_no_flag_that_nobody_would_keep_and_remembers_where_files_go(rebyte):
+    assert rebyte("create", "x", "--cancel-after", "3").code == 2 and rebyte("create", "x", "--cancel-on-interrupt").code == 2
+    assert rebyte("create", "x", "--out", "o", "--want", "a.pdf").document["next"][0]["run"].endswith("--wait --out o --want a.pdf")
+
+
+def test_a_signal_as_the_command_leaves_is_no_traceback(world, server):
+    codes = set()
+    for pause in range(12):
+        child = subprocess.Popen([sys.executable, DOOR, "ledger", "list", "--limit", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        line = child.stdout.readline()
+        time.sleep(pause / 4000)
+        with contextlib.suppress(ProcessLookupError):
+            child.send_signal(15)
+        rest, err = child.communicate(timeout=20)
+        assert json.loads(line) and rest == b"" and b"Traceback" not in err
+        codes.add(child.returncode)
+    assert codes <= {0, 143}
+
+
+def test_a_pipe_that_nobody_writes_to_or_closes_hangs_nothing(world, server):
+    os.mkfifo("pipe")
+    line = [sys.executable, DOOR, "run", "--max-wait", "1.5"]
+    for words in (["--file", "pipe", "x"], ["--prompt-file", "pipe"], ["--prompt-file", "-"], ["--file", "-=a.csv", "x"]):
+        began = time.monotonic()
+        child = subprocess.Popen(line + words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert child.wait(timeout=10) == 2 and time.monotonic() - began < 6
+        child.stdin.close()
+        child.stdout.close()
+    assert creates(server) == []
+    told = subprocess.run(["bash", "-c", '"$0" "$1" run --dry-run --prompt-file <(echo from a shell)', sys.executable, DOOR], stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    assert json.loads(told.stdout)["body"]["prompt"] == "from a shell\n"
+
+
+def test_a_damaged_ledger_is_refused_with_what_to_do(rebyte, tmp_path, server):
+    rebyte("create", "one")
+    path = tmp_path / "state" / "ledger.db"
+    with contextlib.closing(sqlite3.connect(str(path))) as book:
+        book.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        book.execute("DROP TABLE starts")
+        book.commit()
+    ran = rebyte("create", "two")
+    assert (ran.code, ran.error["code"]) == (7, "ledger_unwritable") and "move ledger.db" in ran.error["hint"] and len(creates(server)) == 1
+
+
+def test_an_older_ledger_is_taken_over_by_several_runs_at_once(tmp_path):
+    from rebyte_flows.ledger import ADDED_COLUMNS, SCHEMA, Ledger
+    from rebyte_flows.state import StateFolder
+    state = StateFolder(str(tmp_path / "old"))
+    old = SCHEMA.replace("status TEXT,\n  again INTEGER", "status TEXT").replace(", digest TEXT, prompt_id TEXT, delivered_at REAL,\n ", ",")
+    with contextlib.closing(sqlite3.connect(state.file("ledger.db"))) as book:
+        book.executescript(old + "PRAGMA user_version=1; INSERT INTO replies VALUES ('t', 'm');")
+    opened = []
+    threads = [threading.Thread(target=lambda: opened.append(Ledger(state, "o", "a"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 4 and len(ADDED_COLUMNS) == 4
+    for ledger in opened:
+        assert ledger.replies("t") == {"m"} and ledger.rows() == [] and ledger.undelivered_reply("t", "d") is None
+        ledger.close()
+
+
+def test_a_deleted_task_leaves_its_line_a_way_on(rebyte):
+    made = rebyte("run", "hello", "--once", "n").document
+    rebyte("delete", made["id"], "--yes")
+    ran = rebyte("run", "hello", "--once", "n")
+    assert ran.code == 5 and made["id"] in ran.error["message"]
+    assert pasted(rebyte, ran.document["next"][0]["run"]).document["id"] != made["id"]
+
+
+@pytest.mark.parametrize("words", [["get", ID], ["list"], ["credits"], ["webhooks", "list"], ["computers", "get", ID], ["share", ID, "private"],
+                                   ["cancel", ID], ["upload", "numbers.csv"], ["doctor"], ["run", "x", "--max-wait", "3"], ["wait", ID, "--max-wait", "1"]])
+def test_an_empty_answer_ends_in_no_traceback(world, impatient, rebyte, monkeypatch, words):
+    with Server(lambda request: answer(204, b"")) as empty:
+        monkeypatch.setenv("REBYTE_BASE_URL", empty.base)
+        ran = rebyte(*words)
+    assert "unexpected" not in ran.out and ran.code != 1 and json.loads(ran.out)
+
+
+def test_text_is_as_small_as_json_whatever_comes(world, rebyte, monkeypatch):
+    deep = "[" * 900 + "]" * 900
+    with Server(lambda request: answer(200, {"id": ID, "title": "t" * 1_000_000, "status": "completed"})) as loud:
+        monkeypatch.setenv("REBYTE_BASE_URL", loud.base)
+        ran = rebyte("get", ID, "--text")
+        assert ran.code == 0 and len(ran.out) < 9000 and "path" in ran.out
+    with Server(lambda request: answer(200, ('{"id":"%s","status":"completed","x":%s}' % (ID, deep)).encode())) as nested:
+        monkeypatch.setenv("REBYTE_BASE_URL", nested.base)
+        assert rebyte("get", ID, "--text").code in (0, 12)
+
+
+def test_a_long_answer_as_text_is_cut_and_its_path_told(rebyte):
+    ran = rebyte("run", "```python run\nprint('long ' * 20000)\n```", "--text")
+    assert len(ran.out) < 9000 and "the whole answer:" in ran.out
+
+
+def test_names_in_a_batch_are_names_or_refused(rebyte, world):
+    (world / "odd.jsonl").write_text('{"prompt": "a", "id": "x"}\n')
+    assert rebyte("batch", "odd.jsonl", "--once-field", "id", "--dry-run").error["message"].startswith("--once-field needs")
+    (world / "empty.jsonl").write_text('{"prompt": "a", "once": ""}\n')
+    assert rebyte("batch", "empty.jsonl", "--dry-run").error["code"] == "bad_lines"
+    (world / "twice.jsonl").write_text('{"prompt": "a", "files": ["-=a"]}\n{"prompt": "b", "files": ["-=b"]}\n')
+    assert "twice" in rebyte("batch", "twice.jsonl", "--dry-run", stdin="x").error["message"]
+
+
+def test_a_batch_takes_the_flags_of_a_start(rebyte, world):
+    (world / "ask.md").write_text("from a file")
+    ran = rebyte("batch", "--prompt", "a", "--prompt-file", "ask.md", "--file-id", "f=x.csv", "--skills", "s", "--dry-run", "--github-url", "o/r", "--branch", "b",
+                 "--workspace-id", ID)
+    assert ran.code == 0 and [task["github_url"] for task in ran.document["tasks"]] == ["o/r", "o/r"]
+    assert rebyte("batch", "--prompt", "a", "--branch", "b", "--dry-run").error["code"] == "bad_lines"
+
+
+def test_deleting_several_artifacts_tells_each(rebyte):
+    made = rebyte("run", SUM, "--file", "numbers.csv").document["id"]
+    ran = rebyte("artifacts", "delete", made, "nofile.csv", "total.csv")
+    assert ran.code == 9 and ran.document["deleted"] == ["total.csv"] and ran.document["failed"][0]["name"] == "nofile.csv"
+    assert rebyte("artifacts", "get", made, "x.csv", "x.csv").code == 5
+    workspace = rebyte("ledger", "show", made).document["workspaceId"]
+    assert rebyte("api", "DELETE", "/workspaces/%s/artifacts" % workspace).error["code"] == "needs_yes"
+
+
+def test_watch_prints_no_field_and_its_line_goes_on_as_it_was(rebyte):
+    made = rebyte("create", "```sh run\nsleep 3\n```").document["id"]
+    assert rebyte("watch", made, "--field", "id").code == 2
+    end = json.loads(rebyte("watch", made, "--raw", "--max-wait", "0.5").out.splitlines()[-1])
+    assert end["done"]["next"][0]["run"].endswith("watch %s --raw" % made)
