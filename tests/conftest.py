@@ -14,8 +14,7 @@ sys.dont_write_bytecode = True
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-for place in ("client", "contract", "plug"):
-    sys.path.insert(0, os.path.join(ROOT, "tests", place))
+sys.path.insert(0, os.path.join(ROOT, "tests"))
 UNWANTED = ("REBYTE_", "XDG_", "SSL_CERT", "REQUESTS_CA", "CURL_CA")
 LEAF = "subjectAltName=DNS:localhost,DNS:api.example.test,DNS:files.example.test,IP:127.0.0.1"
 IMPORT_ALL = "import sys, pkgutil; sys.path.insert(0, sys.argv[1]); [__import__(m.name) for m in pkgutil.walk_packages(sys.argv[1:])]"
@@ -61,6 +60,34 @@ def empty_world(homes, bytecode, monkeypatch):
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", bytecode)
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     return home
+
+
+@pytest.fixture
+def server(tmp_path, request):
+    """A local server; parametrised indirectly with a shell line, it has an agent program and is no rehearsal."""
+    from rebyte_local.server import LocalServer
+    agent = getattr(request, "param", None)
+    with LocalServer(str(tmp_path / "server"), **{"agent": ["sh", "-c", agent]} if agent else {}) as running:
+        yield running
+
+
+@pytest.fixture
+def client_for(monkeypatch):
+    """Return a function that makes a client for a server; its waits are noted in `waits` and take no time."""
+    from rebyte_client import RebyteClient
+    from rebyte_wire.transport import Transport
+    made = []
+
+    def make(server, deadline=None, environ=None, key="rbk_CANARY_77aa"):
+        base, waits = (server if isinstance(server, str) else server.url) + "/v1", []
+        environ = dict(os.environ, **(environ or {}))
+        transport = Transport(base, key, environ, deadline=deadline, sleep=waits.append, dice=lambda: 1.0)
+        made.append(RebyteClient(key, base, environ=environ, transport=transport))
+        made[-1].waits = waits
+        return made[-1]
+    yield make
+    for client in made:
+        client.close()
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import time
 import pytest
 
 from rebyte_commands.main import main
-from rebyte_local.server import LocalServer
 
 DOOR = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "scripts", "rebyte_cli.py")
 SUM = """Sum the numbers.
@@ -42,14 +41,6 @@ class Ran:
     @property
     def error(self):
         return self.document["error"]
-
-
-@pytest.fixture
-def server(tmp_path, request):
-    """A local server; parametrised indirectly with a shell line, it has an agent program and is no rehearsal."""
-    agent = getattr(request, "param", None)
-    with LocalServer(str(tmp_path / "server"), **{"agent": ["sh", "-c", agent]} if agent else {}) as running:
-        yield running
 
 
 def with_agent(line):

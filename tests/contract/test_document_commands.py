@@ -11,7 +11,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from measure import LINES, ROOT, SCRIPTS, HostileService, documents, fences, run_quietly, said_by, short
+from measure import LINES, ROOT, SCRIPTS, documents, fences, hostile_service, run_quietly, said_by, short
 import pytest
 
 PLACEHOLDER = "<absolute path of the directory containing this SKILL.md>"
@@ -200,8 +200,8 @@ WATCHED_LINE_BYTES = 4_000
 @pytest.fixture(scope="module")
 def hostile():
     """The address of a service that says too much."""
-    with HostileService() as url:
-        yield url
+    with hostile_service() as service:
+        yield service.url
 
 
 def test_every_verb_is_measured():

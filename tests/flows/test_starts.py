@@ -22,6 +22,12 @@ from rebyte_wire.errors import GuardRefused, InputError, LedgerUnwritable, Netwo
 
 
 @pytest.fixture
+def client(server):
+    with RebyteClient(server.key, server.base_url) as made:
+        yield made
+
+
+@pytest.fixture
 def book(server, tmp_path, impatient):
     ledger = Ledger(StateFolder(str(tmp_path / "state")), server.url, account_mark(server.key))
     yield ledger

@@ -1,6 +1,6 @@
 """Kill a batch at many moments, type the same line again, and count: no line twice, none lost, nothing sent in the end.
 
-    python3 tests/plug/pull_the_plug.py [--points 200] [--lines 20] [--width 4] [--fault drop-after-accept=3]
+    python3 tests/pull_the_plug.py [--points 200] [--lines 20] [--width 4] [--fault drop-after-accept=3]
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 
