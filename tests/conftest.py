@@ -1,9 +1,11 @@
 """Every test starts from the same empty world: own HOME, no REBYTE_*, no proxy, no harness marker, no bytecode beside the code."""
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -88,6 +90,26 @@ def client_for(monkeypatch):
     yield make
     for client in made:
         client.close()
+
+
+@pytest.fixture
+def served(client_for):
+    """served(*script, deadline=, environ=, **of the server) -> (client, server that is ended with the test)."""
+    from scripted_server import Server
+    with contextlib.ExitStack() as stack:
+        def make(*script, deadline=None, environ=None, **more):
+            server = stack.enter_context(Server(*script, **more))
+            return client_for(server, deadline, environ), server
+        yield make
+
+
+@pytest.fixture
+def lead(monkeypatch):
+    """lead(*ports): from here on every name leads to these ports of this machine."""
+    def to(*ports):
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: found)
+    return to
 
 
 @pytest.fixture

@@ -33,6 +33,15 @@ def reset(sock):
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+def failure(call, kind=Exception):
+    """Return the error of a call that must fail."""
+    try:
+        call()
+    except kind as error:
+        return error
+    raise AssertionError("it did not fail")
+
+
 class Server:
     """Answers each request with the next step of its script: bytes are said; a callable is given the socket, then it hangs up.
 
