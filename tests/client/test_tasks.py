@@ -195,6 +195,11 @@ def test_a_computer_is_a_paid_start_with_a_last_step_before_it_leaves(served):
     assert ran == [0] and len(server.requests) == 1
 
 
+def test_credits_are_told_as_the_service_sends_them(served):
+    told = {"balance": 1.5, "unheard_of": None}
+    assert served(answer(200, told))[0].get_credits() == told
+
+
 # Event streams: told as they arrive, cut, silent, closed by another thread.
 
 EVENT, DONE = b"event: event\ndata: {}\n\n", b"event: done\ndata: {}\n\n"

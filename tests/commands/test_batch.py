@@ -57,9 +57,10 @@ def test_equal_lines_are_as_many_tasks_as_there_are_lines(rebyte, server, world)
 
 
 def test_all_bad_lines_are_named_and_nothing_is_sent(rebyte, server, world):
-    Path("jobs.jsonl").write_text('{"prompt":"ok"}\nnot json\n{"promt":"x"}\n{"prompt":"x","files":["none.csv"]}\n{"prompt":"x","want":"a"}\n')
+    Path("jobs.jsonl").write_text('{"prompt":"ok"}\nnot json\n{"promt":"x"}\n{"prompt":"x","files":["none.csv"]}\n{"prompt":"x","want":"a"}\n'
+                                  '{"prompt":"x","prompt_file":"jobs.jsonl"}\n{"files":[]}\n')
     ran = rebyte("batch", "jobs.jsonl")
-    assert ran.code == 2 and [bad["line"] for bad in ran.document["details"]["lines"]] == [2, 3, 4, 5] and server.requests == []
+    assert ran.code == 2 and [bad["line"] for bad in ran.document["details"]["lines"]] == [2, 3, 4, 5, 6, 7] and server.requests == []
 
 
 def test_rows_fill_a_template_and_name_their_tasks(rebyte, world):

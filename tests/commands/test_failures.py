@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from measure import run_quietly
-from scripted_server import Server, answer
+from scripted_server import Server, answer, say_and_close
 
 from rebyte_local.server import LocalServer
 from rebyte_wire.errors import ServerError
@@ -24,14 +24,14 @@ UUID = "550e8400-e29b-41d4-a716-446655440000"
 
 @pytest.fixture
 def odd(world, impatient, monkeypatch):
-    """A service that answers every request with what the test says: odd(status, body, *headers)."""
-    with Server(b"") as server:
+    """A service that answers every request with what the test says: odd(status, body, *headers), or odd(what makes the step of a request)."""
+    with Server() as server:
         for name, value in (("BASE_URL", server.url), ("API_KEY", CANARY), ("MAX_WAIT", "1")):
             monkeypatch.setenv("REBYTE_" + name, value)
         monkeypatch.setattr("rebyte_flows.settling.LOOKS_AFTER_SECONDS", (2,))
 
-        def says(*words):
-            server.script[:] = [answer(*words)]
+        def says(first, *words):
+            server.speaks = first if callable(first) else lambda request: answer(first, *words)
         yield says
 
 
@@ -44,35 +44,21 @@ def is_clean(ran, code):
     return True
 
 
+# The shapes are those of the room below; here stands what each kind of trouble ends with.
 @pytest.mark.parametrize("status, body, code", [
-    (401, {"error": {"code": "invalid_api_key", "message": "bad key"}}, 4),
-    (403, {"error": {"code": "insufficient_scopes", "message": "no"}}, 4),
-    (404, {"error": {"code": "not_found", "message": "no such task"}}, 5),
-    (404, b"<html>nothing here</html>", 5),
-    (410, b"gone", 5),
-    (400, {"error": "plain words"}, 2),
-    (400, {"error": None}, 2),
-    (422, [1, 2], 2),
-    (400, {"message": "older form"}, 2),
-    (200, b"<html><body>Please log in</body></html>", 12),
-    (200, b"", 12),
-    (200, [1], 12),
-    (200, b'"text"', 12),
-    (200, b"[" * 5_000_000, 12),
-    (200, b'{"n":' + b"9" * 5000 + b"x}", 12),
-    (200, b'{"a":1', 12),
-    (302, b"", 10),
-])
+    (401, {"error": {"code": "invalid_api_key", "message": "bad key"}}, 4), (403, {"error": {"code": "insufficient_scopes"}}, 4),
+    (404, {"error": {"code": "not_found", "message": "no such task"}}, 5), (404, b"<html>nothing here</html>", 5), (410, b"gone", 5),
+    (400, {"error": "plain words"}, 2), (422, [1, 2], 2), (200, b"<html><body>Please log in</body></html>", 12), (200, b"", 12),
+    (200, b"[" * 5_000_000, 12), (302, b"", 10)])
 def test_an_odd_answer_to_a_read_is_a_clear_error(odd, rebyte, status, body, code):
     odd(status, body, "Location: http://elsewhere.example/")
     assert is_clean(rebyte("get", UUID), code)
 
 
 @pytest.mark.parametrize("status, body, code", [
-    (500, {"error": {"code": "internal_error", "message": "boom"}}, 8), (502, b"<html>bad gateway</html>", 8),
-    (503, b"<html/>", 8), (504, b"", 8), (408, b"", 8), (303, b"", 8), (200, b"", 8), (201, {"status": "running"}, 8),
-    (201, b"<html/>", 8), (201, [1], 8), (400, {"error": {"code": "validation_error", "message": "prompt"}}, 2),
-    (401, {"error": {"code": "invalid_api_key", "message": "no"}}, 4), (302, b"", 10), (429, b"", 11)])
+    (500, {"error": {"code": "internal_error", "message": "boom"}}, 8), (503, b"<html/>", 8), (303, b"", 8), (201, {"status": "running"}, 8),
+    (400, {"error": {"code": "validation_error", "message": "prompt"}}, 2), (401, {"error": {"code": "invalid_api_key", "message": "no"}}, 4),
+    (302, b"", 10), (429, b"", 11)])
 def test_an_odd_answer_to_a_paid_start_is_unknown_unless_it_surely_was_not_made(odd, rebyte, status, body, code):
     odd(status, body, "Location: http://elsewhere.example/", *["Retry-After: 100"] * (status == 429))
     ran = rebyte("create", "hello")
@@ -97,32 +83,25 @@ ODD_SHAPES = {
 
 @pytest.mark.parametrize("words", [("result", UUID, "--wait"), ("result", UUID), ("watch", UUID), ("wait", UUID), ("list", "--status"), ("list", "--text"),
                                    ("list", "--mine"), ("get", UUID, "--text"), ("ledger", "settle"), ("artifacts", "list", UUID), ("follow-up", UUID, "x")])
-def test_odd_shapes_end_in_no_traceback(world, impatient, rebyte, monkeypatch, words):
-    with Server(b"") as server:
-        def reply(sock):
-            line = server.requests[-1][0]
-            body = next(body for part, body in ODD_SHAPES.items() if part in line)
-            sock.sendall(answer(200, body, "Content-Type: " + ("text/event-stream" if "/events" in line else "application/json")))
-        server.script[:] = [reply]
-        for name, value in (("BASE_URL", server.url), ("API_KEY", CANARY), ("MAX_WAIT", "2")):
-            monkeypatch.setenv("REBYTE_" + name, value)
-        ran = rebyte(*words)
+def test_odd_shapes_end_in_no_traceback(odd, rebyte, monkeypatch, words):
+    def reply(request):
+        body = next(body for part, body in ODD_SHAPES.items() if part in request[0])
+        return say_and_close(answer(200, body, "Content-Type: " + ("text/event-stream" if "/events" in request[0] else "application/json")))
+    odd(reply)
+    monkeypatch.setenv("REBYTE_MAX_WAIT", "2")
+    ran = rebyte(*words)
     assert ran.code != 1 and "TypeError" not in ran.out + ran.err and "unexpected" not in ran.out, ran
 
 
-def test_a_service_that_goes_away_ends_a_watch_with_its_last_line(rebyte, server, monkeypatch):
-    task_id = rebyte("create", "```bash run\necho hi; sleep 30\n```").document["id"]
-    monkeypatch.setattr("rebyte_commands.follow.events_of", lambda *_, **__: lost())
+def test_a_service_that_goes_away_ends_a_watch_with_its_last_line(rebyte, monkeypatch):
+    def lost(*_, **__):
+        yield {"eventType": "text", "payload": {"text": "hi"}}
+        raise ServerError("gone")
+    task_id = rebyte("create", "hello").document["id"]
+    monkeypatch.setattr("rebyte_commands.follow.events_of", lost)
     ran = rebyte("watch", task_id)
     last = json.loads(ran.out.splitlines()[-1])
     assert ran.code == 12 and last["done"]["error"]["code"] == "server_error" and " watch " in last["done"]["next"][0]["run"]
-    rebyte("cancel", task_id)
-
-
-def lost():
-    """Say one event, then fail."""
-    yield {"eventType": "text", "payload": {"text": "hi"}}
-    raise ServerError("gone")
 
 
 @pytest.mark.parametrize("line, words", [("--local", "no verb"), ("--json", "no verb"), ("local start --fault slow-create=abc", "no number"),
@@ -164,10 +143,10 @@ def test_no_key_says_where_to_get_one(rebyte, monkeypatch, words):
     assert is_clean(ran, 4) and ran.error["code"] == "missing_api_key" and "REBYTE_API_KEY" in ran.error["hint"]
 
 
-@pytest.mark.parametrize("key, code", [(CANARY + "\n", 4), (CANARY, 4), ("canary\x07" + CANARY, 4), ("canary\u20ac" + CANARY, 4), ("   ", 4)])
-def test_a_wrong_key_is_told_apart_and_never_shown(rebyte, monkeypatch, key, code, world):
+@pytest.mark.parametrize("key", [CANARY + "\n", CANARY, "canary\x07" + CANARY, "canary\u20ac" + CANARY, "   "])
+def test_a_wrong_key_is_told_apart_and_never_shown(rebyte, monkeypatch, key):
     monkeypatch.setenv("REBYTE_API_KEY", key)
-    assert is_clean(rebyte("create", "hello", "--file", "numbers.csv"), code)
+    assert is_clean(rebyte("create", "hello", "--file", "numbers.csv"), 4)
 
 
 def test_the_key_is_in_no_file_no_argument_and_no_address(rebyte, server, monkeypatch, tmp_path, world):
@@ -259,13 +238,12 @@ def test_it_works_in_a_bare_environment(shell, env):
 def test_it_works_isolated_through_a_link_and_from_a_read_only_folder(world, tmp_path, server):
     scripts = tmp_path / "skill" / "scripts"
     shutil.copytree(os.path.dirname(DOOR), str(scripts))
-    for folder, _, _ in os.walk(str(scripts)):
-        os.chmod(folder, 0o555)
+    folders = [place for place, _, _ in os.walk(str(scripts))]
+    [os.chmod(place, 0o555) for place in folders]
     os.symlink(str(scripts / "rebyte_cli.py"), str(tmp_path / "link.py"))
     done = run_quietly([sys.executable, "-I", str(tmp_path / "link.py"), "list"])
+    [os.chmod(place, 0o755) for place in folders]
     assert done.returncode == 0 and json.loads(done.stdout)["total"] == 0
-    for folder, _, _ in os.walk(str(scripts)):
-        os.chmod(folder, 0o755)
 
 
 def test_no_home_at_all_falls_back_to_a_private_temp_folder_and_says_so(shell, tmp_path, monkeypatch):

@@ -373,9 +373,7 @@ def test_the_raw_door_goes_through_the_same_ledger(rebyte, server):
     assert rebyte("api", "DELETE", "/tasks/" + first.document["id"]).code == 0
 
 
-def test_a_misspelt_verb_or_flag_names_the_nearest(rebyte):
-    assert "did you mean create?" in rebyte("creat", "x").error["hint"]
-    assert "did you mean --executor?" in rebyte("create", "x", "--exeutor", "codex").error["hint"]
+def test_a_flag_that_took_the_prompt_too_is_named(rebyte):
     assert "--skills took every word" in rebyte("create", "--skills", "a", "b", "prompt").error["message"]
 
 

@@ -209,10 +209,12 @@ def test_a_file_that_appears_during_a_download_is_kept(tmp_path):
     assert files == [] and "appeared" in reason and (tmp_path / "a.csv").read_text() == "mine" and os.listdir(str(tmp_path)) == ["a.csv"]
 
 
-def test_a_folder_in_the_way_is_refused_and_not_asked_for(tmp_path):
-    (tmp_path / "a.csv").mkdir()
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("make", [os.mkdir, lambda path: os.symlink(os.devnull, path)], ids=["folder", "link"])
+def test_what_is_no_plain_file_is_in_the_way_and_nothing_is_asked_for(tmp_path, make, force):
+    make(str(tmp_path / "a.csv"))
     store = Store({"a.csv": Body(b"12")})
-    assert "no plain file" in one(store, tmp_path, 2, force=True)[1] and store.asked == []
+    assert "no plain file" in one(store, tmp_path, 2, force=force)[1] and store.asked == []
 
 
 def test_temporary_files_of_dead_runs_go_and_those_of_living_ones_stay(tmp_path):

@@ -18,7 +18,6 @@ from rebyte_flows.orders import Order
 from rebyte_flows.rows import HOLD, RESUME, REUSE, SETTLE, START, foreign_row, next_move
 from rebyte_flows.starts import Guards, Starter
 from rebyte_flows.state import Owner, StateFolder, find_state, is_alive, prune
-from rebyte_flows.uploads import Attachment
 from rebyte_wire.errors import GuardRefused, InputError, LedgerUnwritable, NetworkError, NotRecorded, OutcomeUnknown
 
 
@@ -147,14 +146,6 @@ def test_a_follow_up_whose_answer_was_lost_is_found_by_its_prompt_id(client, sta
     order.send = cut
     started = start(order)
     assert started.row.state == "settled" and started.row.prompt_id in [prompt["id"] for prompt in client.get_task(task)["prompts"]]
-
-
-def test_equal_files_go_up_once(server, client, book, tmp_path):
-    (tmp_path / "a.csv").write_text("1")
-    starter = Starter(client, book)
-    for n in range(3):
-        starter.start(Order("task %d" % n, attachments=[Attachment(str(tmp_path / "a.csv"))]))
-    assert len([seen for seen in server.requests if seen["path"] == "/v1/files"]) == 1
 
 
 @pytest.mark.parametrize("words", ["database or disk is full", "disk I/O error", "attempt to write a readonly database"])
