@@ -24,6 +24,16 @@ print("the total is", total)
 ```"""
 
 
+def sh(script):
+    """Return a prompt that asks to run a shell script."""
+    return "```bash run\n%s\n```" % script
+
+
+def ask(question, *options):
+    """Return a prompt that asks a question first."""
+    return "\n- ".join(("```ask run\n" + question,) + options) + "\n```"
+
+
 class Ran:
     """What one command line did."""
 
@@ -38,9 +48,12 @@ class Ran:
         assert self.out.count("\n") == 1, self
         return json.loads(self.out)
 
+    def __getitem__(self, key):
+        return self.document[key]
+
     @property
     def error(self):
-        return self.document["error"]
+        return self["error"]
 
 
 def with_agent(line):
@@ -92,6 +105,14 @@ def shell(world):
     return run
 
 
-def creates(server):
-    """Return the requests that started a task."""
-    return [seen for seen in server.requests if seen["method"] == "POST" and seen["path"] == "/v1/tasks"]
+def posts(server, path="/v1/tasks"):
+    """Return the requests that started a task, or something else."""
+    return [seen for seen in server.requests if seen["method"] == "POST" and seen["path"] == path]
+
+
+def wait_until(is_so):
+    """Look often until something is so."""
+    end = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -16,7 +16,7 @@ from scripted_server import Server, answer, say_and_close
 from rebyte_local.server import LocalServer
 from rebyte_wire.errors import ServerError
 
-from .conftest import DOOR, creates
+from .conftest import DOOR, posts, sh
 
 CANARY = "rbk_canary_0123456789"
 UUID = "550e8400-e29b-41d4-a716-446655440000"
@@ -64,12 +64,12 @@ def test_an_odd_answer_to_a_paid_start_is_unknown_unless_it_surely_was_not_made(
     ran = rebyte("create", "hello")
     assert is_clean(ran, code)
     if code == 8:
-        assert any("--again" in step["run"] for step in ran.document["next"])
+        assert any("--again" in step["run"] for step in ran["next"])
 
 
 def test_unknown_words_and_missing_fields_pass_through(odd, rebyte):
     odd(200, {"id": UUID, "status": "simmering", "executor": None, "prompts": "odd", "extra": {"a": [1]}})
-    assert rebyte("get", UUID).document["status"] == "simmering"
+    assert rebyte("get", UUID)["status"] == "simmering"
     ran = rebyte("result", UUID)
     assert ran.code in (12, 75) and "Traceback" not in ran.err
 
@@ -97,7 +97,7 @@ def test_a_service_that_goes_away_ends_a_watch_with_its_last_line(rebyte, monkey
     def lost(*_, **__):
         yield {"eventType": "text", "payload": {"text": "hi"}}
         raise ServerError("gone")
-    task_id = rebyte("create", "hello").document["id"]
+    task_id = rebyte("create", "hello")["id"]
     monkeypatch.setattr("rebyte_commands.follow.events_of", lost)
     ran = rebyte("watch", task_id)
     last = json.loads(ran.out.splitlines()[-1])
@@ -168,8 +168,8 @@ def test_a_refused_port_and_an_unknown_host_were_never_sent(rebyte, monkeypatch)
     monkeypatch.setenv("REBYTE_BASE_URL", "http://127.0.0.1:%d" % port)
     monkeypatch.setenv("REBYTE_MAX_WAIT", "2")
     ran = rebyte("create", "hello")
-    assert is_clean(ran, 10) and ran.document["next"][0]["run"].endswith(" doctor") and "nothing was started" in ran.document["next"][0]["why"]
-    assert "nothing was" not in rebyte("list").document["next"][0]["why"]
+    assert is_clean(ran, 10) and ran["next"][0]["run"].endswith(" doctor") and "nothing was started" in ran["next"][0]["why"]
+    assert "nothing was" not in rebyte("list")["next"][0]["why"]
     checked = rebyte("doctor").document
     assert checked["service"] == "local" and "127.0.0.1 on port %d" % port in checked["next"][0]["ask"]
     assert "--base-url" not in checked["next"][-1]["run"]
@@ -203,7 +203,7 @@ def test_another_base_url_needs_a_key_of_its_own(rebyte, server, tmp_path):
 def test_bad_input_is_named_before_anything_is_sent(rebyte, server, words, why):
     ran = rebyte(*words)
     assert is_clean(ran, 2) and why in ran.error["message"] + ran.error["hint"]
-    assert creates(server) == []
+    assert posts(server) == []
 
 
 def test_with_field_or_text_stdout_stays_empty_and_stderr_speaks(rebyte):
@@ -219,7 +219,7 @@ def test_a_field_that_is_not_there_names_those_that_are(rebyte):
 
 def test_hostile_text_is_harmless_on_a_terminal_and_ascii_elsewhere(rebyte, server):
     server.faults.enable("hostile-text")
-    made = rebyte("run", "hello").document["id"]
+    made = rebyte("run", "hello")["id"]
     for words in (("run", "hello"), ("result", made), ("list",), ("watch", made)):
         assert rebyte(*words).out.isascii()
         text = rebyte(*words, "--text").out
@@ -231,8 +231,8 @@ def test_hostile_text_is_harmless_on_a_terminal_and_ascii_elsewhere(rebyte, serv
 
 @pytest.mark.parametrize("env", [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"HOME": ""}, {"PYTHONSAFEPATH": "1"}])
 def test_it_works_in_a_bare_environment(shell, env):
-    ran = shell("run", "```bash run\necho gr\u00fc\u00dfe \u2713\n```", env=env)
-    assert ran.code == 0 and ran.document["answer"] == "gr\u00fc\u00dfe \u2713", ran
+    ran = shell("run", sh("echo gr\u00fc\u00dfe \u2713"), env=env)
+    assert ran.code == 0 and ran["answer"] == "gr\u00fc\u00dfe \u2713", ran
 
 
 def test_it_works_isolated_through_a_link_and_from_a_read_only_folder(world, tmp_path, server):
@@ -297,4 +297,4 @@ def test_a_state_folder_that_cannot_be_written_means_nothing_is_sent(shell, serv
         if os.access(str(path), os.W_OK) and os.getuid() == 0:
             pytest.skip("root writes everywhere")
     ran = shell("create", "hello", env={"REBYTE_STATE_DIR": str(path)})
-    assert ran.code == 7 and creates(server) == [] and "REBYTE_STATE_DIR" in ran.error["hint"]
+    assert ran.code == 7 and posts(server) == [] and "REBYTE_STATE_DIR" in ran.error["hint"]
