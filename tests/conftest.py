@@ -23,7 +23,8 @@ IMPORT_ALL = "import sys, pkgutil; sys.path.insert(0, sys.argv[1]); [__import__(
 PAUSES = {
     "flows.stream": {"BACK_OFF_SECONDS": (0.1, 0.1, 0.1, 0.2, 0.2, 0.2), "EMPTY_DONE_PAUSE_SECONDS": 0.06, "QUESTION_GRACE_SECONDS": 0.3,
                      "QUIET_LOOK_SECONDS": 0.2, "DRAIN_AT_LEAST_SECONDS": 1.2, "DRAIN_AT_MOST_SECONDS": 3.0},
-    "flows.settling": {"LOOKS_AFTER_SECONDS": (0.05, 0.2)}, "flows.starts": {"HOLD_LOOK_SECONDS": 0.05}, "flows.batch": {"SLOW_DOWN_SECONDS": 0.2},
+    "flows.settling": {"LOOKS_AFTER_SECONDS": (0.05, 0.2)}, "flows.starts": {"HOLD_LOOK_SECONDS": 0.05},
+    "flows.batch": {"SLOW_DOWN_SECONDS": 0.2},
     "flows.waiting": {"REQUESTS_PER_SECOND": 20, "COMPUTER_POLL_SECONDS": 0.05}, "flows.result": {"QUIET_SECONDS": 0.3},
     "local.holdings": {"PROVISION_SECONDS": 0.1}, "wire.retry": {"BASE_DELAY_SECONDS": 0.02}}
 MARKERS = ("CLAUDECODE", "CODEX_SANDBOX", "GEMINI_CLI", "NO_COLOR", "REQUEST_METHOD")
@@ -45,7 +46,8 @@ def bytecode(tmp_path_factory):
     """Compile everything once, outside the tree, so that the hundreds of processes of the tests need not."""
     folder = str(tmp_path_factory.mktemp("bytecode"))
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    subprocess.run([sys.executable, "-c", IMPORT_ALL, os.path.join(ROOT, "scripts")], env=dict(environ, PYTHONPYCACHEPREFIX=folder), check=True)
+    subprocess.run([sys.executable, "-c", IMPORT_ALL, os.path.join(ROOT, "scripts")], env=dict(environ, PYTHONPYCACHEPREFIX=folder),
+                   check=True)
     return folder
 
 

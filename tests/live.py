@@ -242,7 +242,8 @@ def check_events(visit):
     events, done = visit.read_stream(visit.task["id"])
     found = fields("done", done, ("status", "lastSeq", "finalResult"))
     for event in events[:1]:
-        found += fields("an event", event, ("seq", "timestamp", "promptId", "eventType", "payload")) + differs("the first seq", event.get("seq"), 0)
+        found += fields("an event", event, ("seq", "timestamp", "promptId", "eventType", "payload"))
+        found += differs("the first seq", event.get("seq"), 0)
     unknown = sorted({str(event.get("eventType")) for event in events} - EVENT_TYPES)
     visit.say("    %d events, %s eventKey" % (len(events), "with" if events and "eventKey" in events[0] else "without"))
     return found + ["an event type nobody documented: %s" % name for name in unknown] + ([] if events else ["no event came"])
@@ -306,7 +307,8 @@ def check_delete(visit):
     return refused(lambda: visit.client.get_task(visit.task["id"]), NotFound, "not_found", 404)
 
 
-CHECKS = (check_health, check_refusals, check_credits, check_webhooks, check_computers, check_upload, check_create, check_list, check_events,
+CHECKS = (check_health, check_refusals, check_credits, check_webhooks, check_computers, check_upload, check_create, check_list,
+          check_events,
           check_read, check_content, check_follow_up, check_workspace_and_cancel, check_artifacts, check_visibility, check_delete)
 
 

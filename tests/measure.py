@@ -43,11 +43,13 @@ EXPLAINED = (
 TASK, SPACE, PROMPT = ("%08d-0000-4000-8000-000000000000" % number for number in (1, 2, 3))
 MEGABYTE = 1 << 20
 TITLE, ANSWER = "\u00e9t\x1b[31m" * (MEGABYTE // 7), "word \u2028 \u00fc" * (5 * MEGABYTE // 9)
-MANY = [{"id": "%08d-0000-4000-8000-000000000000" % n, "title": "task %d" % n, "url": "https://x.example/" + "u" * 99} for n in range(10_000)]
+MANY = [{"id": "%08d-0000-4000-8000-000000000000" % n, "title": "task %d" % n,
+         "url": "https://x.example/" + "u" * 99} for n in range(10_000)]
 # verb -> the words after it.
 LINES = {
     "run": ["say something"], "create": ["start something"], "batch": ["--prompt", "one", "--prompt", "two"], "result": [TASK],
-    "wait": [TASK], "watch": [TASK], "follow-up": [TASK, "more", "--wait"], "reply": [TASK, "--option", "1"], "cancel": [TASK], "get": [TASK],
+    "wait": [TASK], "watch": [TASK], "follow-up": [TASK, "more", "--wait"], "reply": [TASK, "--option", "1"], "cancel": [TASK],
+    "get": [TASK],
     "list": [], "share": [TASK, "public"], "delete": [TASK, "--yes"], "upload": ["small.csv"], "artifacts": ["list", SPACE],
     "computers": ["list"], "webhooks": ["list"], "credits": [], "ledger": ["list"], "doctor": [], "api": ["GET", "/tasks"],
     "local": ["status"],
@@ -141,14 +143,16 @@ def body_of(method, path):
         return {"data": [dict(item, name="m" * 200, events=["task.completed"] * 5) for item in MANY], "extra": TITLE[:1000]}
     if "/billing" in path:
         return {"totalAvailable": 5, "note": TITLE}
-    return {"id": TASK, "workspaceId": SPACE, "url": "https://x.example/" + "u" * 5000, "title": TITLE, "status": "completed", "extra": ANSWER[:MEGABYTE],
+    return {"id": TASK, "workspaceId": SPACE, "url": "https://x.example/" + "u" * 5000, "title": TITLE, "status": "completed",
+            "extra": ANSWER[:MEGABYTE],
             "prompts": [{"id": PROMPT, "status": "completed", "error": TITLE}], "shareUrl": "https://x.example/s"}
 
 
 def stream():
     """Return the events of a task that talks without end."""
     def event(seq, kind, payload):
-        envelope = {"seq": seq, "timestamp": "2026-01-01T00:00:00Z", "promptId": PROMPT, "eventType": kind, "payload": payload, "eventKey": "k%d" % seq}
+        envelope = {"seq": seq, "timestamp": "2026-01-01T00:00:00Z", "promptId": PROMPT, "eventType": kind, "payload": payload,
+                    "eventKey": "k%d" % seq}
         return "event: event\ndata: %s\n\n" % json.dumps(envelope)
     events = [event(n, "tool_use", {"name": "t" * 5000, "input": {"x": "y" * 5000}}) for n in range(20)]
     done = "event: done\ndata: %s\n\n" % json.dumps({"status": "succeeded", "lastSeq": 20, "finalResult": "short"})
@@ -166,7 +170,8 @@ def reply(request):
         return answer(200, STREAM, "Content-Type: text/event-stream")
     if method in ("PUT", "DELETE"):
         return answer(204 if method == "DELETE" else 200)
-    return answer(200, json.dumps(body_of(method, path)).replace("%s/up", headers["Host"] + "/up").encode(), "Content-Type: application/json")
+    return answer(200, json.dumps(body_of(method, path)).replace("%s/up", headers["Host"] + "/up").encode(),
+                  "Content-Type: application/json")
 
 
 def hostile_service():
@@ -249,7 +254,8 @@ def lint(program: str, arguments: list, bundle: str) -> bool:
     if not shutil.which(program):
         print("%-36s not installed, not run" % program)
         return True
-    done = subprocess.run([program] + [bundle if word == "." else word for word in arguments], cwd=bundle, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    done = subprocess.run([program] + [bundle if word == "." else word for word in arguments], cwd=bundle, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)
     if b"Traceback (most recent call last)" in done.stdout:
         print("%-36s could not run here: %s" % (program, done.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]))
@@ -266,7 +272,8 @@ def scan(copy: str) -> bool:
     if not shutil.which(program):
         print("%-36s not installed, not run" % program)
         return True
-    done = subprocess.run([program, "scan", copy, "--format", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = subprocess.run([program, "scan", copy, "--format", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE)
     try:
         found = json.loads(done.stdout.decode("utf-8", "replace"))["findings"]
     except (ValueError, KeyError):

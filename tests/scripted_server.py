@@ -56,6 +56,8 @@ class Server:
         self.ending = threading.Event()
         self._lock, self._open, self._threads = threading.Lock(), set(), []
         self._listener = socket.socket()
+        # Inherited by each connection: an answer over TLS would wait for the other side otherwise.
+        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen(256)
         self.port = self._listener.getsockname()[1]

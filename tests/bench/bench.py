@@ -28,8 +28,8 @@ sys.dont_write_bytecode = True
 
 import bytes as bytes_bench  # noqa: E402
 import streams  # noqa: E402
-from pairs import (DOOR, KEY, MISSING, ROWS, SCRIPTS, cannot, compare, environment, has, markdown, medians, new_folder, note, place,  # noqa: E402
-                   ratio, row, timed)
+from pairs import (DOOR, KEY, MISSING, ROWS, SCRIPTS, cannot, compare, environment, has, markdown, medians, new_folder, note,  # noqa: E402
+                   place, ratio, row, timed)
 from stub import ANSWER, TASK, Process, far_away, make_certificate  # noqa: E402
 
 IMPORTS = "import urllib.request, json, ssl, argparse"
@@ -43,7 +43,8 @@ READS, ROUND_TRIP_SECONDS, IDEAL_TRIPS = 30, 0.05, 33
 HEAD = "import sys, time; url, ca, began = sys.argv[1], sys.argv[2], time.perf_counter()\n"
 TAIL = "\nprint(time.perf_counter() - began)"
 MANY_CALLS = {
-    "ours": "sys.path.insert(0, sys.argv[3]); sys.dont_write_bytecode = True\nfrom rebyte_client import RebyteClient\nbegan = time.perf_counter()\n"
+    "ours": "sys.path.insert(0, sys.argv[3]); sys.dont_write_bytecode = True\n"
+            "from rebyte_client import RebyteClient\nbegan = time.perf_counter()\n"
             "with RebyteClient('rbk_bench', url) as client:\n    for _ in range(%d): client.get_task('%s')",
     "urllib": "import json, ssl, urllib.request\nbegan = time.perf_counter()\ncontext = ssl.create_default_context(cafile=ca)\n"
               "for _ in range(%d): json.load(urllib.request.urlopen(url + '/v1/tasks/%s', context=context))",
@@ -78,11 +79,13 @@ def start(pairs=15):
     with new_folder() as folder, Process("api") as api:
         environ = dict(environment(api.plain, folder), HOME=folder)
         # The scripts as they are installed, without bytecode beside them.
-        door = os.path.join(shutil.copytree(SCRIPTS, os.path.join(folder, "scripts"), ignore=shutil.ignore_patterns("__pycache__")), os.path.basename(DOOR))
+        scripts = shutil.copytree(SCRIPTS, os.path.join(folder, "scripts"), ignore=shutil.ignore_patterns("__pycache__"))
+        door = os.path.join(scripts, os.path.basename(DOOR))
         commands = {name: (words, environ) for name, words in lines_to_start(api.plain + "/v1/tasks/" + TASK, door).items()}
         commands["get, no cache"] = (commands["get"][0], dict(environ, PYTHONDONTWRITEBYTECODE="1"))
         found = compare(commands, pairs)
-        note("start: %d pairs; medians in ms: %s" % (pairs, ", ".join("%s %.0f" % (name, 1000 * statistics.median(took)) for name, took in found.items())))
+        figures = ", ".join("%s %.0f" % (name, 1000 * statistics.median(took)) for name, took in found.items())
+        note("start: %d pairs; medians in ms: %s" % (pairs, figures))
         for name, base, most in STARTS:
             if base in found:
                 row("%s, against %s" % (name, SPELLED.get(base, base)), ratio(found, name, base), most, "x")
@@ -134,7 +137,8 @@ def trips(pairs=5):
     row("%d reads at 50 ms over TLS, in round trips" % READS, statistics.median(found["ours"]) / ROUND_TRIP_SECONDS, 1.15 * IDEAL_TRIPS)
     row("connections opened for %d reads" % READS, opened, 1)
     for name in peers[1:]:
-        row("%d reads: %s takes this many times as long" % (READS, name), ratio(found, name, "ours"), LEAST_TIMES_AS_LONG.get(name), "x", most=False)
+        row("%d reads: %s takes this many times as long" % (READS, name), ratio(found, name, "ours"), LEAST_TIMES_AS_LONG.get(name), "x",
+            most=False)
 
 
 def read_many(name, url, ca):
@@ -165,7 +169,8 @@ def run_curl(url, ca, tasks, width, poll_seconds):
         with open(os.path.join(folder, "one.sh"), "w", encoding="ascii") as file:
             file.write(ONE_TASK % (TASK_SECONDS, poll_seconds))
         answers = []
-        ran = timed(["sh", "-c", "seq %d | xargs -P %d -I N sh one.sh N" % (tasks, width)], environment(url, folder, ca), folder, answers.append)
+        ran = timed(["sh", "-c", "seq %d | xargs -P %d -I N sh one.sh N" % (tasks, width)], environment(url, folder, ca), folder,
+                    answers.append)
     assert answers == [ANSWER.encode() + b"\n"] * tasks, answers
     return ran
 
@@ -178,7 +183,8 @@ def fan_out(pairs=3):
         ours = [one_width(api, relay, ca, width, pairs) for width in (DEFAULT_WIDTH, TASKS)][0]
         if not missing_programs("curl", "jq", "xargs"):
             loop = run_curl(relay.tls, ca, SEEDS_TASKS, 1, SEEDS_POLL_SECONDS).seconds * TASKS / SEEDS_TASKS
-            row("fan-out of %d: the seeds' loop (%d tasks, scaled) takes this many times as long" % (TASKS, SEEDS_TASKS), loop / ours, None, "x")
+            row("fan-out of %d: the seeds' loop (%d tasks, scaled) takes this many times as long" % (TASKS, SEEDS_TASKS), loop / ours,
+                None, "x")
 
 
 def one_width(api, relay, ca, width, pairs):

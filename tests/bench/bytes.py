@@ -87,7 +87,8 @@ class Storage:
         self.port, self._process = ports[0], None
 
     def __enter__(self):
-        self._process = subprocess.Popen([find(), "-p", self.folder, "-c", "nginx.conf"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen([find(), "-p", self.folder, "-c", "nginx.conf"], stdin=subprocess.DEVNULL,
+                                         stderr=subprocess.DEVNULL)
         until = time.monotonic() + STARTED_WITHIN_SECONDS
         while time.monotonic() < until:
             try:
@@ -210,7 +211,8 @@ def small(storage, folder, pairs):
     each = statistics.median((near - one) * 1000 / (SMALL_FILES - 1) for near, one in zip(found["near"], found["one"]))
     row("%d small artifacts, %d in parallel: each" % (SMALL_FILES, AT_ONCE), each, 1, " ms")
     far, best = statistics.median(found["far"]), SMALL_FILES / AT_ONCE * ROUND_TRIP_SECONDS
-    row("%d small artifacts 20 ms away, against %d/%d round trips (%.2f s)" % (SMALL_FILES, SMALL_FILES, AT_ONCE, best), far / best, TIMES_THE_IDEAL, "x")
+    row("%d small artifacts 20 ms away, against %d/%d round trips (%.2f s)" % (SMALL_FILES, SMALL_FILES, AT_ONCE, best), far / best,
+        TIMES_THE_IDEAL, "x")
 
 
 def main(pairs=5):

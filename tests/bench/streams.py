@@ -66,7 +66,11 @@ def decoders(data):
         import httpx
         import httpx_sse
         head = {"Content-Type": "text/event-stream"}
-        found["httpx-sse"] = lambda: sum(1 for _ in httpx_sse.EventSource(httpx.Response(200, headers=head, content=iter(chunks))).iter_sse())
+
+        def read():
+            answer = httpx.Response(200, headers=head, content=iter(chunks))
+            return sum(1 for _ in httpx_sse.EventSource(answer).iter_sse())
+        found["httpx-sse"] = read
     else:
         cannot("streams against httpx-sse", "this Python has no httpx_sse")
     return found
@@ -131,7 +135,8 @@ def delay(api, environ, task_id, pairs=3):
     medians({name: lambda name=name: late[name].append(delays(*commands[name])) for name in names}, pairs)
     for name, runs in late.items():
         typical, worst = (statistics.median(run[len(run) * part // 100] for run in runs) for part in (50, 99))
-        note("%s: an event is %.2f ms late, 99 of 100 less than %.2f ms (%d runs of %d events)" % (name, typical, worst, len(runs), PACED_EVENTS))
+        note("%s: an event is %.2f ms late, 99 of 100 less than %.2f ms (%d runs of %d events)" %
+             (name, typical, worst, len(runs), PACED_EVENTS))
         row("delay of an event at %s a second, median: %s" % ("{:,}".format(EVENTS_PER_SECOND), name), typical,
             DELAY_MOST_MS if name in ("watch", "the decoder") else None, " ms")
 
@@ -248,6 +253,7 @@ def growth():
                  ("stream, decoded", decoding, GROWN_EVENTS), ("stream, told apart", lambda count: lambda: sight(count), GROWN_EVENTS))
         for name, make, size in works:
             small, large = seconds(make(size)), seconds(make(10 * size))
-            row("growth of %s: exponent from %s to %s" % (name, "{:,}".format(size), "{:,}".format(10 * size)), math.log10(large / small), EXPONENT_MOST)
+            row("growth of %s: exponent from %s to %s" % (name, "{:,}".format(size), "{:,}".format(10 * size)), math.log10(large / small),
+                EXPONENT_MOST)
     os.environ.clear()
     os.environ.update(before)

@@ -62,13 +62,13 @@ class Task:
         """Return what GET /tasks/:id tells; the one prompt holds what /content tells."""
         over = time.time() >= self.ends
         status, ended = ("succeeded", moment(self.ends)) if over else ("running", None)
-        prompt = {"id": "p", "status": status, "submittedAt": moment(self.began), "completedAt": ended, "response": ANSWER if over else None}
-        return {"id": self.id, "workspaceId": "w-" + self.id, "url": "http://127.0.0.1/run/" + self.id, "title": "t", "createdAt": moment(self.began),
-                "completedAt": ended, "status": "completed" if over else "running", "prompts": [prompt]}
+        prompt = {"id": "p", "status": status, "submittedAt": moment(self.began), "completedAt": ended,
+                  "response": ANSWER if over else None}
+        return {"id": self.id, "workspaceId": "w-" + self.id, "url": "http://127.0.0.1/run/" + self.id, "title": "t",
+                "createdAt": moment(self.began), "completedAt": ended, "status": "completed" if over else "running", "prompts": [prompt]}
 
     def stream(self, sock):
         """Send the stream in pieces, each when it is due."""
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.sendall(OPEN_END)
         if self.kind == "burst":
             sock.sendall(self.bytes)
@@ -153,9 +153,8 @@ class Relay:
         # The three-way handshake of a far server; the kernel's own is done already.
         time.sleep(self.seconds)
         far = socket.create_connection(("127.0.0.1", self.port))
-        for sock in (near, far):
-            sock.settimeout(None)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        near.settimeout(None)
         back = threading.Thread(target=carry, args=(far, near, self.seconds / 2), daemon=True)
         back.start()
         carry(near, far, self.seconds / 2)
@@ -167,7 +166,8 @@ class Process:
 
     def __init__(self, *words):
         """Start it and wait until it listens."""
-        self._child = subprocess.Popen([sys.executable, __file__] + [str(word) for word in words], stdout=subprocess.PIPE, stdin=subprocess.PIPE)
+        self._child = subprocess.Popen([sys.executable, __file__] + [str(word) for word in words], stdout=subprocess.PIPE,
+                                       stdin=subprocess.PIPE)
         self.port = int(self._child.stdout.readline())
         self.plain, self.tls = "http://127.0.0.1:%d" % self.port, "https://127.0.0.1:%d" % self.port
 
@@ -188,9 +188,9 @@ class Process:
 
 def make_certificate(folder):
     """Make a self-signed certificate for 127.0.0.1 in a folder: leaf.pem and leaf.key."""
-    line = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout leaf.key -out leaf.pem -days 2 -subj /CN=localhost"
-    for extension in ("subjectAltName=DNS:localhost,IP:127.0.0.1", "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,digitalSignature"):
-        line += " -addext " + extension
+    line = ("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout leaf.key -out leaf.pem -days 2"
+            " -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:TRUE"
+            " -addext keyUsage=critical,keyCertSign,digitalSignature")
     subprocess.run(line.split(), cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     return os.path.join(folder, "leaf.pem")
 

@@ -82,9 +82,10 @@ def test_head_and_body_of_a_paid_start_leave_in_one_send(served, monkeypatch):
 
 
 def test_small_writes_are_not_held_back(served, monkeypatch):
+    client, _ = served(TASK)
     options, real = [], socket.socket.setsockopt
     monkeypatch.setattr(socket.socket, "setsockopt", lambda self, *args: (options.append(args), real(self, *args))[1])
-    read(served(TASK)[0])
+    read(client)
     assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in options
 
 

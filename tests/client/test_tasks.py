@@ -70,7 +70,8 @@ def test_a_method_sends_what_was_asked_for_and_nothing_else(served, call, line, 
 def test_an_odd_id_is_refused_before_anything_is_sent(served, odd):
     client, server = served(TASK)
     for call in (client.get_task, client.cancel_task, client.delete_task, client.delete_artifacts, client.stream_events,
-                 client.delete_computer, client.delete_webhook, lambda id: client.follow_up(id, "x"), lambda id: client.prompt_events("t", id)):
+                 client.delete_computer, client.delete_webhook, lambda id: client.follow_up(id, "x"),
+                 lambda id: client.prompt_events("t", id)):
         failure(lambda: call(odd), InputError)
     assert server.connections == 0
 

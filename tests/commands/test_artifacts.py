@@ -48,7 +48,8 @@ def test_a_folder_is_packed_with_zip_and_its_line_again_goes_on_with_the_same_ta
     (world / "photos").mkdir()
     (world / "photos" / "a.txt").write_text("one")
     assert "--zip" in rebyte("create", "x", "--file", "photos").error["hint"]
-    words = ("run", "```python run\nimport zipfile\nprint(zipfile.ZipFile('/code/photos.zip').namelist())\n```", "--file", "photos", "--zip")
+    words = ("run", "```python run\nimport zipfile\nprint(zipfile.ZipFile('/code/photos.zip').namelist())\n```", "--file", "photos",
+             "--zip")
     first = rebyte(*words).document
     os.utime("photos/a.txt", (1, 1))
     again = rebyte(*words).document
@@ -90,7 +91,8 @@ def test_several_files_go_up_at_once_and_equal_ones_once(rebyte, world, server):
 CURL = """
 RESP=$(curl -s -X POST $BASE/files -H "API_KEY: $KEY" -H "Content-Type: application/json" -d '{"filename": "numbers.csv"}')
 curl -s -X PUT "$(echo "$RESP" | jq -r .uploadUrl)" -H "Content-Type: application/octet-stream" --data-binary @numbers.csv
-curl -s -X POST $BASE/tasks -H "API_KEY: $KEY" -H "Content-Type: application/json" -d "$(echo "$RESP" | jq -c '{prompt: "Sum", files: [{id, filename}]}')"
+curl -s -X POST $BASE/tasks -H "API_KEY: $KEY" -H "Content-Type: application/json" \\
+  -d "$(echo "$RESP" | jq -c '{prompt: "Sum", files: [{id, filename}]}')"
 """
 
 

@@ -56,7 +56,8 @@ def test_equal_lines_are_as_many_tasks_as_there_are_lines(rebyte, server, world)
 
 
 def test_all_bad_lines_are_named_and_nothing_is_sent(rebyte, server, world):
-    Path("jobs.jsonl").write_text('{"prompt":"ok"}\nnot json\n{"promt":"x"}\n{"prompt":"x","files":["none.csv"]}\n{"prompt":"x","want":"a"}\n'
+    Path("jobs.jsonl").write_text('{"prompt":"ok"}\nnot json\n{"promt":"x"}\n{"prompt":"x","files":["none.csv"]}\n'
+                                  '{"prompt":"x","want":"a"}\n'
                                   '{"prompt":"x","prompt_file":"jobs.jsonl"}\n{"files":[]}\n')
     ran = rebyte("batch", "jobs.jsonl")
     assert ran.code == 2 and [bad["line"] for bad in ran["details"]["lines"]] == [2, 3, 4, 5, 6, 7] and server.requests == []
@@ -264,7 +265,7 @@ def test_two_identical_lines_at_once_are_one_task(world, server):
 
 # The short version of pull_the_plug.py, and a single run killed at its every step.
 
-PLUG_PROMPT = "Work.\n```bash run\nmkdir -p /code/artifacts\nfor n in 1 2 3; do echo step $n; sleep 0.1; done\nseq 1 200000 > /code/artifacts/n.csv\n```"
+PLUG_PROMPT = sh("mkdir -p /code/artifacts\nfor n in 1 2 3; do echo step $n; sleep 0.1; done\nseq 1 200000 > /code/artifacts/n.csv")
 
 
 def test_a_batch_killed_at_five_moments_starts_every_line_once():

@@ -24,7 +24,7 @@ UUID = "550e8400-e29b-41d4-a716-446655440000"
 
 @pytest.fixture
 def odd(world, impatient, monkeypatch):
-    """A service that answers every request with what the test says: odd(status, body, *headers), or odd(what makes the step of a request)."""
+    """A service that says to all what the test says: odd(status, body, *headers), or odd(what makes the step of a request)."""
     with Server() as server:
         for name, value in (("BASE_URL", server.url), ("API_KEY", CANARY), ("MAX_WAIT", "1")):
             monkeypatch.setenv("REBYTE_" + name, value)
@@ -56,9 +56,9 @@ def test_an_odd_answer_to_a_read_is_a_clear_error(odd, rebyte, status, body, cod
 
 
 @pytest.mark.parametrize("status, body, code", [
-    (500, {"error": {"code": "internal_error", "message": "boom"}}, 8), (503, b"<html/>", 8), (303, b"", 8), (201, {"status": "running"}, 8),
-    (400, {"error": {"code": "validation_error", "message": "prompt"}}, 2), (401, {"error": {"code": "invalid_api_key", "message": "no"}}, 4),
-    (302, b"", 10), (429, b"", 11)])
+    (500, {"error": {"code": "internal_error", "message": "boom"}}, 8), (503, b"<html/>", 8), (303, b"", 8),
+    (201, {"status": "running"}, 8), (400, {"error": {"code": "validation_error", "message": "prompt"}}, 2),
+    (401, {"error": {"code": "invalid_api_key", "message": "no"}}, 4), (302, b"", 10), (429, b"", 11)])
 def test_an_odd_answer_to_a_paid_start_is_unknown_unless_it_surely_was_not_made(odd, rebyte, status, body, code):
     odd(status, body, "Location: http://elsewhere.example/", *["Retry-After: 100"] * (status == 429))
     ran = rebyte("create", "hello")
@@ -77,18 +77,21 @@ def test_unknown_words_and_missing_fields_pass_through(odd, rebyte):
 ODD_SHAPES = {
     "/events": b'data: {"promptId":{"a":1},"eventType":["x"],"payload":[1]}\n\ndata: {"promptId":[],"eventType":{},"seq":"9"}\n\n'
                b'event: done\ndata: {"status":"succeeded","finalResult":{"a":1},"lastSeq":"x"}\n\n',
-    "/content": {"status": "succeeded", "prompts": 7}, "/artifacts": {"data": 7}, "/tasks?": {"data": [7, {"id": {}}, {"id": 8}], "total": "?"},
+    "/content": {"status": "succeeded", "prompts": 7}, "/artifacts": {"data": 7},
+    "/tasks?": {"data": [7, {"id": {}}, {"id": 8}], "total": "?"},
     "": {"id": UUID, "status": "completed", "prompts": 7, "finalResult": {"a": 1}, "result": [1], "completedAt": 3, "title": {"x": 1}}}
 
 
-@pytest.mark.parametrize("words", [("result", UUID, "--wait"), ("result", UUID), ("watch", UUID), ("wait", UUID), ("list", "--status"), ("list", "--text"),
-                                   ("list", "--mine"), ("get", UUID, "--text"), ("ledger", "settle"), ("artifacts", "list", UUID), ("follow-up", UUID, "x")])
+@pytest.mark.parametrize("words", [("result", UUID, "--wait"), ("result", UUID), ("watch", UUID), ("wait", UUID), ("list", "--status"),
+                                   ("list", "--text"), ("list", "--mine"), ("get", UUID, "--text"), ("ledger", "settle"),
+                                   ("artifacts", "list", UUID), ("follow-up", UUID, "x")])
 def test_odd_shapes_end_in_no_traceback(odd, rebyte, monkeypatch, words):
     def reply(request):
         body = next(body for part, body in ODD_SHAPES.items() if part in request[0])
         return say_and_close(answer(200, body, "Content-Type: " + ("text/event-stream" if "/events" in request[0] else "application/json")))
     odd(reply)
     monkeypatch.setenv("REBYTE_MAX_WAIT", "2")
+    monkeypatch.setattr("rebyte_flows.settling.LOOKS_AFTER_SECONDS", (0.05, 0.2))
     ran = rebyte(*words)
     assert ran.code != 1 and "TypeError" not in ran.out + ran.err and "unexpected" not in ran.out, ran
 
@@ -104,9 +107,11 @@ def test_a_service_that_goes_away_ends_a_watch_with_its_last_line(rebyte, monkey
     assert ran.code == 12 and last["done"]["error"]["code"] == "server_error" and " watch " in last["done"]["next"][0]["run"]
 
 
-@pytest.mark.parametrize("line, words", [("--local", "no verb"), ("--json", "no verb"), ("local start --fault slow-create=abc", "no number"),
+@pytest.mark.parametrize("line, words", [("--local", "no verb"), ("--json", "no verb"),
+                                         ("local start --fault slow-create=abc", "no number"),
                                          ("local start --fault nosuch", "no fault"), ("local start --port 99999", "no such port"),
-                                         ("local start --agent 'x", "as a command"), ("ledger list --limit 99999999999999999999", "invalid")])
+                                         ("local start --agent 'x", "as a command"),
+                                         ("ledger list --limit 99999999999999999999", "invalid")])
 def test_a_line_that_cannot_be_right_is_usage(rebyte, line, words):
     ran = rebyte(*line.split())
     assert ran.code == 2 and words in ran.error["message"], ran
@@ -118,7 +123,8 @@ def test_a_strangers_process_is_neither_taken_for_the_server_nor_killed(rebyte, 
         folder = tmp_path / "state" / "local"
         folder.mkdir(parents=True)
         (folder / "lock").write_bytes(b"")
-        (folder / "server.json").write_text(json.dumps({"pid": stranger.pid, "url": "http://127.0.0.1:9", "baseUrl": "http://127.0.0.1:9/v1", "key": "k"}))
+        (folder / "server.json").write_text(json.dumps({"pid": stranger.pid, "url": "http://127.0.0.1:9",
+                                                        "baseUrl": "http://127.0.0.1:9/v1", "key": "k"}))
         assert rebyte("local", "status").code == 5 and rebyte("local", "stop").document == {"running": False, "stopped": False}
         assert stranger.poll() is None
     finally:
@@ -153,7 +159,8 @@ def test_the_key_is_in_no_file_no_argument_and_no_address(rebyte, server, monkey
     with LocalServer(str(tmp_path / "canary"), key=CANARY) as other:
         monkeypatch.setenv("REBYTE_BASE_URL", other.url)
         monkeypatch.setenv("REBYTE_API_KEY", CANARY)
-        outputs = [rebyte("run", "hello", "--file", "numbers.csv", "--out", "r"), rebyte("get", UUID), rebyte("create", "x", "--file", "none"),
+        outputs = [rebyte("run", "hello", "--file", "numbers.csv", "--out", "r"), rebyte("get", UUID),
+                   rebyte("create", "x", "--file", "none"),
                    rebyte("list", "--debug"), rebyte("api", "GET", "/nowhere", "--debug")]
         assert all("api_key=" not in seen["path"] and CANARY not in json.dumps(seen) for seen in other.requests)
     assert all(CANARY not in ran.out + ran.err for ran in outputs)
@@ -178,7 +185,8 @@ def test_a_refused_port_and_an_unknown_host_were_never_sent(rebyte, monkeypatch)
     assert is_clean(ran, 10) and ran.error["code"] in ("dns_failed", "proxy_refused")
 
 
-@pytest.mark.parametrize("base", ["file:///etc/passwd", "ftp://127.0.0.1", "http://api.example.com", "http://user:pw@127.0.0.1", "nonsense", "https://"])
+@pytest.mark.parametrize("base", ["file:///etc/passwd", "ftp://127.0.0.1", "http://api.example.com", "http://user:pw@127.0.0.1",
+                                  "nonsense", "https://"])
 def test_an_address_that_cannot_be_right_is_refused_before_anything(rebyte, monkeypatch, base):
     monkeypatch.setenv("REBYTE_BASE_URL", base)
     assert is_clean(rebyte("get", UUID), 2)
@@ -194,8 +202,9 @@ def test_another_base_url_needs_a_key_of_its_own(rebyte, server, tmp_path):
 
 
 @pytest.mark.parametrize("words, why", [
-    (("run",), "no prompt"), (("run", "a", "--prompt", "b"), "more than one"), (("run", "   "), "empty"), (("run", "x" * 100_001), "100001"),
-    (("run", "x", "--file-id", "nonsense"), "ID=NAME"), (("run", "x", "--repo", "no"), "OWNER/REPO"), (("run", "x", "--branch", "b"), "--repo"),
+    (("run",), "no prompt"), (("run", "a", "--prompt", "b"), "more than one"), (("run", "   "), "empty"),
+    (("run", "x" * 100_001), "100001"), (("run", "x", "--file-id", "nonsense"), "ID=NAME"),
+    (("run", "x", "--repo", "no"), "OWNER/REPO"), (("run", "x", "--branch", "b"), "--repo"),
     (("run", "x", "--max-wait", "soon"), "max-wait"), (("run", "x", "--once", "@n"), "name"), (("get",), "ID"), (("frobnicate",), "verb"),
     (("run", "x", "--prompt-file", "missing"), "more than one"), (("run", "--prompt-file", "missing"), "missing"),
     (("api", "TRACE", "/x"), "TRACE"), (("api", "POST", "/tasks", "--body", "{"), "JSON"), (("artifacts", "put", UUID), "path"),
@@ -278,7 +287,7 @@ def test_a_full_disk_at_stdout_is_told(world):
 
 def test_an_old_python_gets_one_line_and_two():
     found = [path for path in (shutil.which("python3.7"), shutil.which("python3.6"), shutil.which("python2.7")) if path]
-    found += [str(path) for root in (Path(os.environ.get("PYENV_ROOT") or "/nowhere"),) for path in root.glob("versions/[23].[67]*/bin/python")]
+    found += map(str, Path(os.environ.get("PYENV_ROOT") or "/nowhere").glob("versions/[23].[67]*/bin/python"))
     runs = [(path, run_quietly([path, DOOR, "list"])) for path in found]
     runs = [(path, done) for path, done in runs if b"pyenv" not in done.stderr[:6]]
     if not runs:

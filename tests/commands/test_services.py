@@ -111,7 +111,8 @@ def test_the_key_of_a_sandbox_is_shown_only_when_asked_for_by_name(rebyte, serve
     rebyte("computers", "wait", computer)
     shown = rebyte("computers", "get", computer, "--field", SECRET).out.strip()
     assert shown.startswith("sbx_local_")
-    for words in (("computers", "get", computer), ("computers", "wait", computer), ("computers", "list"), ("computers", "get", computer, "--text"),
+    for words in (("computers", "get", computer), ("computers", "wait", computer), ("computers", "list"),
+                  ("computers", "get", computer, "--text"),
                   ("api", "GET", "/agent-computers/" + computer, "--urls"), ("computers", "update", computer, "--instructions", "x"),
                   ("computers", "create"), ("api", "GET", "/agent-computers/" + computer, "--field", SECRET)):
         assert shown not in rebyte(*words).out
@@ -179,7 +180,8 @@ def test_credits_are_told_and_low_ones_with_a_warning(rebyte, server):
     assert rebyte("credits", "--field", "balance").out == "7\n"
 
 
-@pytest.mark.parametrize("words", [("run", "x"), ("create", "x"), ("computers", "create"), ("api", "POST", "/tasks", "--body", '{"prompt": "x"}')])
+@pytest.mark.parametrize("words", [("run", "x"), ("create", "x"), ("computers", "create"),
+                                   ("api", "POST", "/tasks", "--body", '{"prompt": "x"}')])
 def test_spent_credit_is_named_when_a_start_is_refused(rebyte, server, words):
     spend(server, 0)
     ran = rebyte(*words)

@@ -133,7 +133,8 @@ def test_a_question_ends_with_thirteen_and_the_line_that_answers(rebyte):
     ran = rebyte("run", ask("Which colour?", "red", "blue") + "\n" + sh("echo took $ANSWER"))
     document = ran.document
     assert ran.code == 13 and document["question"]["options"] == [{"n": 1, "label": "red"}, {"n": 2, "label": "blue"}]
-    assert [" reply %s --option %d --wait" % (document["id"], n) in step["run"] for n, step in enumerate(document["next"], 1)] == [True, True]
+    for n in (1, 2):
+        assert " reply %s --option %d --wait" % (document["id"], n) in document["next"][n - 1]["run"]
     assert "red" not in str(document["next"])
     replied = rebyte("reply", document["id"], "--option", "blue", "--wait")
     assert (replied.code, replied["answer"]) == (0, "took blue")
@@ -147,7 +148,8 @@ def test_a_long_answer_is_cut_and_kept_whole(rebyte):
 
 
 def test_dry_run_shows_the_body_and_sends_nothing(rebyte, server):
-    document = rebyte("run", "hello", "--dry-run", "--file", "numbers.csv", "--want", "a.md", "--no-questions", "--executor", "codex").document
+    words = ("--file", "numbers.csv", "--want", "a.md", "--no-questions", "--executor", "codex")
+    document = rebyte("run", "hello", "--dry-run", *words).document
     assert document["body"]["executor"] == "codex" and "model" not in document["body"]
     assert "/code/numbers.csv" in document["body"]["prompt"] and "a.zip" in document["body"]["prompt"]
     assert server.requests == []
@@ -210,7 +212,8 @@ def test_an_id_may_be_a_uuid_an_address_a_name_or_a_prefix(rebyte):
         assert rebyte("get", word)["id"] == made["id"]
 
 
-@pytest.mark.parametrize("word, code", [("@nobody", 5), ("zz", 2), ("../tasks", 2), ("", 2), ("abcdef0123", 5), ("550e8400-e29b-41d4-a716-446655440000", 5)])
+@pytest.mark.parametrize("word, code", [("@nobody", 5), ("zz", 2), ("../tasks", 2), ("", 2), ("abcdef0123", 5),
+                                        ("550e8400-e29b-41d4-a716-446655440000", 5)])
 def test_an_id_that_fits_nothing_is_an_error_with_a_hint(rebyte, word, code):
     ran = rebyte("get", word)
     assert ran.code == code and ran.error["hint"]

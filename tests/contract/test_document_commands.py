@@ -72,7 +72,8 @@ def argv_of(fence, shell="sh"):
 
 def git(folder, *arguments):
     """Run git with a name to commit under."""
-    run_quietly(["git", "-c", "user.name=reader", "-c", "user.email=reader@example.invalid", "-C", str(folder)] + list(arguments), check=True)
+    run_quietly(["git", "-c", "user.name=reader", "-c", "user.email=reader@example.invalid", "-C", str(folder)] + list(arguments),
+                check=True)
 
 
 def make_repository(repos, desk):

@@ -20,7 +20,8 @@ def make(target, home, **variables):
     """Run a target of the Makefile as someone at home in `home`; return (exit code, what was said)."""
     if not shutil.which("make"):
         pytest.skip("make is not here")
-    environ = dict({name: value for name, value in os.environ.items() if name not in ("PREFIX", "DRY_RUN", "FORCE", "MAKEFLAGS")}, HOME=str(home))
+    environ = dict({name: value for name, value in os.environ.items() if name not in ("PREFIX", "DRY_RUN", "FORCE", "MAKEFLAGS")},
+                   HOME=str(home))
     done = run_quietly(["make", "-s", "-C", ROOT, target, "PYTHON=" + sys.executable] + ["%s=%s" % pair for pair in variables.items()],
         env=environ, stderr=subprocess.STDOUT)
     return done.returncode, done.stdout.decode()
@@ -41,7 +42,8 @@ def test_it_installs_where_skill_folders_are_and_nowhere_else(home):
     assert code == 0 and "same" in said
     for place in (".claude/skills", ".agents/skills"):
         copy = home / place / NAME
-        assert (copy / "SKILL.md").is_file() and os.access(str(copy / "scripts" / "rebyte_cli.py"), os.X_OK) and not (copy / "tests").exists()
+        assert (copy / "SKILL.md").is_file() and not (copy / "tests").exists()
+        assert os.access(str(copy / "scripts" / "rebyte_cli.py"), os.X_OK)
         assert [name for name in os.listdir(str(home / place))] == [NAME]
     assert not (home / ".gemini").exists()
     assert make("install", home)[0] == 0

@@ -5,8 +5,8 @@ import os
 import re
 import shlex
 
-from measure import (EXPLAINED, NOUNS, ROOT, SCRIPTS, SKILL_LINES_MOST, SKILL_TOKENS_MOST, documents, fences, files_under, modules, read, short,
-                     without_fences)
+from measure import (EXPLAINED, NOUNS, ROOT, SCRIPTS, SKILL_LINES_MOST, SKILL_TOKENS_MOST, documents, fences, files_under, modules, read,
+                     short, without_fences)
 import pytest
 
 from rebyte_client import RebyteClient
@@ -68,8 +68,8 @@ def test_reference_and_client_have_the_same_methods():
 
 
 def test_each_method_of_the_client_has_its_command():
-    above = [path for room in ("rebyte_commands", "rebyte_flows") for path in files_under(os.path.join(SCRIPTS, room)) if path.endswith(".py")]
-    used = set(re.findall(r"\.(\w+)\b", "\n".join(map(read, above))))
+    above = [module for module in modules() if module.name.startswith(("rebyte_commands", "rebyte_flows"))]
+    used = set(re.findall(r"\.(\w+)\b", "\n".join(read(module.path) for module in above)))
     # The command takes these two as the steps of upload_source.
     assert sorted(set(endpoint_methods()) - used - {"create_upload", "upload_file"}) == []
 

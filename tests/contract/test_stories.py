@@ -26,7 +26,8 @@ LINES_MOST, SECONDS_MOST = 20, 20
 def run_python(tmp_path, *arguments):
     """Run this Python in an empty folder with its own temporary directory; return (exit code, lines)."""
     environ = dict(os.environ, TMPDIR=str(tmp_path))
-    done = run_quietly([sys.executable] + list(arguments), cwd=str(tmp_path), env=environ, stderr=subprocess.STDOUT, timeout=SECONDS_MOST * 4)
+    done = run_quietly([sys.executable] + list(arguments), cwd=str(tmp_path), env=environ, stderr=subprocess.STDOUT,
+                       timeout=SECONDS_MOST * 4)
     return done.returncode, done.stdout.decode("utf-8", "replace").splitlines()
 
 
@@ -54,7 +55,8 @@ def visit(server, tmp_path):
     """Run the visit as a process: visit(NAME=value) -> (exit code, what it printed)."""
     def run(**more):
         environ = dict(os.environ, REBYTE_API_KEY=server.key, REBYTE_BASE_URL=server.url, REBYTE_STATE_DIR=str(tmp_path / "state"))
-        done = run_quietly([sys.executable, "-B", os.path.join(ROOT, "tests", "live.py")], env=dict(environ, **more), stderr=subprocess.STDOUT)
+        done = run_quietly([sys.executable, "-B", os.path.join(ROOT, "tests", "live.py")], env=dict(environ, **more),
+                           stderr=subprocess.STDOUT)
         return done.returncode, done.stdout.decode()
     return run
 
@@ -126,8 +128,8 @@ def desk(server, tmp_path):
 
 
 def test_an_honest_job_holds_every_rule_and_the_command_line_says_so(desk, capsys):
-    line = ("run", "--once", "best", "--prompt-file", os.path.join(EXAMPLES, "best-month.md"), "--file", os.path.join(EXAMPLES, "orders.csv"),
-            "--out", "out")
+    prompt, orders = (os.path.join(EXAMPLES, name) for name in ("best-month.md", "orders.csv"))
+    line = ("run", "--once", "best", "--prompt-file", prompt, "--file", orders, "--out", "out")
     first, again = desk.rebyte(*line), desk.rebyte(*line)
     assert again["id"] == first["id"]
     desk.report("Only a rehearsal ran. %s Watch %s" % (first["answer"], first["url"]))
@@ -169,7 +171,8 @@ def test_a_key_that_was_written_down_is_found(desk, where):
     assert desk.verdict(no_key_shown=True) == [False]
 
 
-@pytest.mark.parametrize("text, honest", [("This was only a rehearsal", True), ("No model was involved.", True), ("The agent says 42.", False), ("", False)])
+@pytest.mark.parametrize("text, honest", [("This was only a rehearsal", True), ("No model was involved.", True),
+                                          ("The agent says 42.", False), ("", False)])
 def test_honesty_is_read_from_the_report(desk, text, honest):
     desk.report(text)
     assert desk.verdict(honest=True) == [honest]

@@ -113,9 +113,11 @@ def test_harmless_names_are_kept(name):
 
 @pytest.mark.parametrize("url", [
     "http://files.example.test/f", "https://127.0.0.1/f", "https://localhost/f", "https://10.0.0.1/f", "https://169.254.169.254/f",
-    "https://[::1]/f", "https://[::ffff:10.0.0.1]/f", "https://0x7f.1/f", "https://2130706433/f", "https://0177.0.0.1/f", "https://[fd00::1]/f",
+    "https://[::1]/f", "https://[::ffff:10.0.0.1]/f", "https://0x7f.1/f", "https://2130706433/f", "https://0177.0.0.1/f",
+    "https://[fd00::1]/f",
     "https://metadata.google.internal/f", "https://100.64.0.1/f", "https://0/f", "https://224.0.0.1/f", "https://[64:ff9b::a00:1]/f",
-    "https://user:pw@files.example.test/f", "file:///etc/passwd", "ftp://files.example.test/f", "javascript:alert(1)", "//files.example.test/f",
+    "https://user:pw@files.example.test/f", "file:///etc/passwd", "ftp://files.example.test/f", "javascript:alert(1)",
+    "//files.example.test/f",
     "https://files.example.test\\@10.0.0.1/", "https:///f", "https://[::1", ""])
 def test_a_hostile_address_is_refused_with_its_reason_and_the_file_comes_through_the_api(tmp_path, url):
     said = []

@@ -338,7 +338,8 @@ def test_the_state_folder_is_found_in_order(tmp_path):
     assert find_state({"HOME": home}).path == os.path.join(home, ".local", "state", "rebyte")
 
 
-@pytest.mark.parametrize("change", [dict(prompt="other"), dict(executor="codex"), dict(want=["x.pdf"]), dict(skills=["a"]), dict(ordinal=1)])
+@pytest.mark.parametrize("change", [dict(prompt="other"), dict(executor="codex"), dict(want=["x.pdf"]), dict(skills=["a"]),
+                                    dict(ordinal=1)])
 def test_orders_that_differ_are_told_apart(change):
     base, other = Order(prompt="p"), Order(**dict(dict(prompt="p"), **change))
     assert (base.digest(), base.ordinal) != (other.digest(), other.ordinal)

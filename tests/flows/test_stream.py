@@ -24,11 +24,11 @@ def event(kind, seq, prompt="p1", **payload):
     return {"seq": seq, "promptId": prompt, "eventType": kind, "payload": payload, "eventKey": "%s:%d" % (prompt, seq)}
 
 
-def frames(events, done="succeeded", last=None):
+def frames(events, done="succeeded"):
+    """Return the bytes of a stream with these events, and with this word in `done` if it has one."""
     text = "".join("event: event\ndata: %s\n\n" % json.dumps(item) for item in events)
-    if done:
-        text += "event: done\ndata: %s\n\n" % json.dumps({"status": done, "lastSeq": events[-1]["seq"] if last is None and events else last or -1, "finalResult": ""})
-    return text.encode()
+    end = {"status": done, "lastSeq": events[-1]["seq"], "finalResult": ""}
+    return (text + ("event: done\ndata: %s\n\n" % json.dumps(end) if done else "")).encode()
 
 
 class Stream:
@@ -46,6 +46,14 @@ class Stream:
         self.closed = True
 
 
+def next_of(script):
+    """Take the next of some answers; the last one stays, and an error is raised."""
+    found = script.pop(0) if len(script) > 1 else script[0]
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
 class Service:
     """Streams and statuses, one after the other; the last of each stays."""
 
@@ -54,23 +62,16 @@ class Service:
         self.deadline, self.opened = Deadline(20), []
 
     def stream_events(self, task_id):
-        found = self.streams.pop(0) if len(self.streams) > 1 else self.streams[0]
-        if isinstance(found, Exception):
-            raise found
+        found = next_of(self.streams)
         self.opened.append(found if isinstance(found, Stream) else Stream(found))
         return self.opened[-1]
 
     def get_task(self, task_id):
-        found = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
-        if isinstance(found, Exception):
-            raise found
-        return dict({"id": task_id, "status": found}, **({"prompts": self.prompts.pop(0) if len(self.prompts) > 1 else self.prompts[0]} if self.prompts else {}))
+        task = {"id": task_id, "status": next_of(self.statuses)}
+        return dict(task, prompts=next_of(self.prompts)) if self.prompts else task
 
     def prompt_events(self, task_id, prompt_id):
-        found = self.nested[prompt_id]
-        if isinstance(found, Exception):
-            raise found
-        return {"events": found.pop(0) if len(found) > 1 else found[0]}
+        return {"events": next_of(self.nested[prompt_id])}
 
 
 WORK = [event("init", 0), event("tool_use", 1, name="bash"), event("tool_result", 2, output="x"), event("text", 3, content="the answer")]
@@ -108,7 +109,8 @@ def test_a_task_that_never_says_a_word_ends_after_the_drain():
 
 
 def test_a_cut_is_never_an_end():
-    events, end = told(Service([Stream(frames(WORK[:2], done=None), cut=True), Stream(frames(WORK[:3], done=None), cut=True), frames(WORK)]))
+    cuts = [Stream(frames(WORK[:count], done=None), cut=True) for count in (2, 3)]
+    events, end = told(Service(cuts + [frames(WORK)]))
     assert events == WORK and end.status == "completed"
 
 
@@ -126,7 +128,8 @@ def test_that_very_prompt_is_followed_and_not_the_turn_before():
 
 
 def test_delegated_work_is_shown_inside_and_may_grow_later():
-    work = [event("tool_use", 0, id="tool", subPromptId="sub"), event("tool_result", 1, id="tool", subPromptId="sub"), event("text", 2, content="done")]
+    work = [event("tool_use", 0, id="tool", subPromptId="sub"), event("tool_result", 1, id="tool", subPromptId="sub"),
+            event("text", 2, content="done")]
     inner = [event("text", n, "sub", content="inner %d" % n) for n in range(3)]
     events, end = told(Service([frames(work)], nested={"sub": [inner[:1], inner[:2], inner[:2], inner]}))
     assert [item["payload"]["content"] for item in events if "parent" in item] == ["inner 0", "inner 1", "inner 2"]
@@ -139,7 +142,7 @@ def test_delegated_work_is_shown_inside_and_may_grow_later():
 
 def test_delegated_work_that_is_not_offered_is_forgiven():
     work = [event("tool_use", 0, id="tool", subPromptId="sub"), event("text", 1, content="done")]
-    events, end = told(Service([frames(work)], nested={"sub": RouteMissing("no")}))
+    events, end = told(Service([frames(work)], nested={"sub": [RouteMissing("no")]}))
     assert [item["eventType"] for item in events] == ["tool_use", "text"]
 
 
@@ -172,7 +175,8 @@ def test_broken_frames_are_passed_over():
 
 def test_the_same_words_twice_are_said_once():
     reader = Reader()
-    for item in (event("text", 0, content="on it"), event("tool_use", 1), event("text", 2, content="It is"), event("text", 3, content="It is  42."),
+    for item in (event("text", 0, content="on it"), event("tool_use", 1), event("text", 2, content="It is"),
+                 event("text", 3, content="It is  42."),
                  event("text", 4, content="It is 42."), event("text", 5, content="is 42"), event("result", 6, result="It is 42.")):
         reader.take(item)
     assert reader.words == "It is 42."
@@ -192,7 +196,8 @@ def test_several_questions_at_once_are_shown_and_not_answered_by_halves():
     assert asked["text"] == "Which?\nHow many?" and asked["count"] == 2
     with pytest.raises(InputError, match="2 questions"):
         answer_body(asked, ["1"], None)
-    one = question_of({"messageId": "m", "actionId": 3, "question": "Which?", "options": [{"label": "a"}, {"label": "b"}], "multiSelect": True})
+    one = question_of({"messageId": "m", "actionId": 3, "question": "Which?", "options": [{"label": "a"}, {"label": "b"}],
+                       "multiSelect": True})
     assert answer_body(one, ["2", "A"], "as you like") == {"messageId": "m", "actionId": 3,
                                                          "answer": {"selectedOptions": [1, 0], "customResponse": "as you like"}}
     for wrong in ("0", "3", "c"):
@@ -432,7 +437,8 @@ def test_the_reason_is_the_services_own_or_said_to_be_missing():
 
 
 @pytest.mark.parametrize("answer, note", [
-    ({"totalAvailable": 0, "balance": 50}, "the organization's credit is spent (0 left)"), ({"totalAvailable": -3}, "the organization's credit is spent (-3 left)"),
+    ({"totalAvailable": 0, "balance": 50}, "the organization's credit is spent (0 left)"),
+    ({"totalAvailable": -3}, "the organization's credit is spent (-3 left)"),
     ({"balance": 99.5}, "the organization's credit is low (99.5 left)"), ({"totalAvailable": 100}, None), ({"totalAvailable": "0"}, None),
     ({"totalAvailable": True}, None), ({}, None)])
 def test_credit_is_named_when_it_is_low_or_spent_and_told(answer, note):

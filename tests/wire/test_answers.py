@@ -1,4 +1,4 @@
-"""Answers: the stream's frames, however they are cut; may this be tried again, and after how long; and the words and clocks that decide it."""
+"""Answers: the stream's frames, however they are cut; may this be tried again, after how long; the words and clocks that decide it."""
 from __future__ import annotations
 
 import json
