@@ -14,8 +14,7 @@ import pytest
 
 from rebyte_client import RebyteClient
 from rebyte_flows import downloads
-from rebyte_flows.downloads import bring_home
-from rebyte_flows.downloads import why_refused
+from rebyte_flows.downloads import bring_home, why_refused
 from rebyte_flows.state import lock_file
 from rebyte_wire.errors import DeadlineReached, NetworkError, NotFound, StorageRefused
 

@@ -9,12 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from rebyte_client import RebyteClient
-from rebyte_flows.result import answer_body
-from rebyte_flows.waiting import FAILURES_AT_MOST, reason_of, wait_until_usable
 from rebyte_flows.credit import credits_left, note_of
-from rebyte_flows.result import Reader, question_of
+from rebyte_flows.result import Reader, answer_body, question_of
 from rebyte_flows.stream import End, watch
-from rebyte_flows.waiting import wait
+from rebyte_flows.waiting import FAILURES_AT_MOST, reason_of, wait, wait_until_usable
 from rebyte_local.server import LocalServer
 from rebyte_wire.calls import Deadline
 from rebyte_wire.errors import AuthError, DeadlineReached, InputError, NetworkError, NotFound, RouteMissing, ServerError
@@ -88,30 +86,24 @@ def told(service, **more):
     return seen[:-1], seen[-1]
 
 
-def test_a_whole_stream_is_told_once():
-    events, end = told(Service([frames(WORK)]))
-    assert events == WORK and end.status == "completed"
+def cut_after(count):
+    """Return a stream that is cut after so many events."""
+    return Stream(frames(WORK[:count], done=None), cut=True)
 
 
-def test_done_is_not_believed_while_the_status_says_running():
-    events, end = told(Service([frames(WORK[:2]), frames(WORK)], ["running", "completed"]))
-    assert events == WORK and end.status == "completed"
+STORIES = {
+    "a whole stream is told once": ([frames(WORK)], ["completed"], 4),
+    "done is not believed while the status says running": ([frames(WORK[:2]), frames(WORK)], ["running", "completed"], 4),
+    "a status that flips before the last words is waited out": ([frames(WORK[:3]), frames(WORK[:3]), frames(WORK)], ["completed"], 4),
+    "a task that never says a word ends after the drain": ([frames(WORK[:3])], ["completed"], 3),
+    "a cut is never an end": ([cut_after(2), cut_after(3), frames(WORK)], ["completed"], 4),
+    "broken frames are passed over": ([b"event: event\ndata: {not json\n\nevent: event\ndata: [1]\n\n" + frames(WORK)], ["completed"], 4)}
 
 
-def test_a_status_that_flips_before_the_last_words_is_waited_out():
-    events, end = told(Service([frames(WORK[:3]), frames(WORK[:3]), frames(WORK)]))
-    assert events[-1]["payload"]["content"] == "the answer"
-
-
-def test_a_task_that_never_says_a_word_ends_after_the_drain():
-    events, end = told(Service([frames(WORK[:3])]))
-    assert events == WORK[:3] and end.status == "completed"
-
-
-def test_a_cut_is_never_an_end():
-    cuts = [Stream(frames(WORK[:count], done=None), cut=True) for count in (2, 3)]
-    events, end = told(Service(cuts + [frames(WORK)]))
-    assert events == WORK and end.status == "completed"
+@pytest.mark.parametrize("streams, statuses, count", STORIES.values(), ids=STORIES)
+def test_what_the_stream_does_is_told_as(streams, statuses, count):
+    events, end = told(Service(streams, statuses))
+    assert events == WORK[:count] and end.status == "completed"
 
 
 def test_a_failure_and_a_cancel_are_told_as_such():
@@ -166,11 +158,6 @@ def test_a_service_that_stays_away_is_given_up_and_the_deadline_comes_first(impa
     service.deadline = Deadline(0.3)
     with pytest.raises(DeadlineReached):
         list(watch(service, "t"))
-
-
-def test_broken_frames_are_passed_over():
-    data = b"event: event\ndata: {not json\n\nevent: event\ndata: [1]\n\n" + frames(WORK)
-    assert told(Service([data]))[0] == WORK
 
 
 def test_the_same_words_twice_are_said_once():
@@ -300,8 +287,9 @@ class Tasks:
     def _count(self, what):
         self.requests.append((self.now, what))
         self.now += 0.01
-        if what in self.broken and self.broken[what](self):
-            raise self.broken[what](self)
+        problem = self.broken.get(what, lambda: None)()
+        if problem:
+            raise problem
 
     def _over(self, task_id):
         return self.now >= self.ends[task_id]
@@ -374,10 +362,10 @@ def test_the_deadline_ends_the_wait():
 
 def test_single_errors_are_forgiven_and_a_refused_key_is_not():
     service = Tasks({"a": 30, "b": 40, "c": 50})
-    service.broken["get"] = lambda self: ServerError("boom") if len(self.requests) % 3 == 0 else None
+    service.broken["get"] = lambda: ServerError("boom") if len(service.requests) % 3 == 0 else None
     assert len(ends_told(service, ["a", "b", "c"])) == 3
     service = Tasks({"a": 30}, content=False)
-    service.broken["get"] = lambda self: AuthError("no")
+    service.broken["get"] = lambda: AuthError("no")
     with pytest.raises(AuthError):
         ends_told(service, ["a"])
 
