@@ -20,13 +20,12 @@ from rebyte_services import Services, concealed, given, route
 from rebyte_wire.addresses import origin_of
 from rebyte_wire.credentials import check_key, find_base, find_key
 from rebyte_wire.errors import AnswerUnreadable, AuthError, DeadlineReached, InputError, StorageRefused
-from rebyte_wire.multipart import Form, Source
+from rebyte_wire.multipart import MAX_UPLOAD_BYTES, Form, Source
+from rebyte_wire.retry import EXPIRED_STATUSES
 from rebyte_wire.status import outcome_of
 from rebyte_wire.transport import Transport
 
-MAX_UPLOAD_BYTES = 52_428_800
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
-EXPIRED_STATUSES = (400, 403)
 PATH = r"/[A-Za-z0-9_.~:@!$&'()*+,;=%-][A-Za-z0-9_.~:@!$&'()*+,;=%/-]*(\?[A-Za-z0-9_.~:@!$&'()*+,;=%/?-]*)?"
 CONTENT_TYPE = r"[\x20-\x7e]+"
 

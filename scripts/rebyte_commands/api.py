@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from urllib.parse import parse_qsl
 
+from rebyte_commands.arguments import read_text
 from rebyte_commands.output import without_signed
-from rebyte_commands.starting import once_name, starter_for
+from rebyte_commands.run import begin
+from rebyte_commands.starting import once_name
 from rebyte_flows.orders import RawOrder
 from rebyte_wire.errors import InputError
 from rebyte_wire.retry import is_paid
@@ -40,7 +41,7 @@ def api(session, options):
         # The one path that lies beside /v1.
         answer = session.client.get_health()
     elif is_paid(options.method, path):
-        answer = _paid(session, options, path, body)
+        return _start(session, options, RawOrder(path, body))
     else:
         answer = session.client.request(options.method, path, query=query or None, body=body)
     if answer is None:
@@ -49,14 +50,15 @@ def api(session, options):
     return 0
 
 
-def _paid(session, options, path, body):
+def _start(session, options, order):
     """A paid start goes through the ledger and the guards like any other."""
-    order = RawOrder(path, body)
-    started = starter_for(session, options).start(order, name=once_name(options), again=options.again)
-    if started.answer is not None:
-        return started.answer
-    row = started.row
-    return {"id": row.task_id, "workspaceId": row.workspace_id, "promptId": row.prompt_id, "url": row.url, "reused": started.reused}
+    started = begin(session, order, once_name(options), options)
+    row, answer = started.row, started.answer
+    if answer is None:
+        answer = {"id": row.task_id, "workspaceId": row.workspace_id, "promptId": row.prompt_id, "url": row.url, "reused": started.reused}
+    session.emit(answer if options.urls else without_signed(answer))
+    session.deliver(row)
+    return session.flight.pending.exit_code if session.flight.pending else 0
 
 
 def _split(path):
@@ -71,14 +73,7 @@ def _body(text):
     if text is None:
         return None
     try:
-        if text == "-":
-            text = sys.stdin.read()
-        elif text.startswith("@"):
-            with open(text[1:], encoding="utf-8-sig") as file:
-                text = file.read()
-        return json.loads(text)
-    except OSError as problem:
-        raise InputError("cannot read the body: %s" % problem)
+        return json.loads(read_text(text.lstrip("@"), "the body") if text == "-" or text.startswith("@") else text)
     except (ValueError, RecursionError) as problem:
         raise InputError("the body is no JSON: %s" % problem, hint="quote it for the shell, or pass --body @FILE")
 

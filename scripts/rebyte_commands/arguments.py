@@ -1,11 +1,15 @@
-"""From words on the command line to a namespace: flags on either side of the verb, errors that name the nearest word."""
+"""From words on the command line to a namespace, and to the texts that they name; errors name the nearest word."""
 from __future__ import annotations
 
 import argparse
+import codecs
+import sys
 
 from rebyte_commands.verbs import VERBS, closing, module_of, nearest, opening
 from rebyte_wire.errors import InputError
 
+# An empty prompt has words of its own; an empty text of a machine or webhook takes away what was there.
+MAY_BE_EMPTY = ("prompt", "prompt_flag", "instructions", "description", "say")
 GLOBAL_FLAGS_WITH_VALUE = ("--base-url", "--api-key-file", "--field", "--max-wait")
 
 
@@ -21,7 +25,7 @@ class Parser(argparse.ArgumentParser):
     def format_help(self):
         """Return the help of a verb: examples, flags, exit codes, environment."""
         usage, _, flags = super().format_help().partition("\n\n")
-        return opening(self.prog, self.verb, self.summary, self.examples) + "\n" + flags + "\n" + closing(self.verb)
+        return opening(self.prog, self.summary, self.examples) + "\n" + flags + "\n" + closing(self.verb)
 
     def error(self, message):
         """Raise InputError with the parser's words and the line that shows the right form."""
@@ -86,7 +90,16 @@ def parse(words, prog):
     # A word after "--" is never a flag, so prompts may begin with a dash.
     options = parser.parse_intermixed_args(rest)
     options.verb = verb
+    check_not_empty(options)
     return options, run
+
+
+def check_not_empty(options):
+    """Refuse an empty value, as a shell variable that is not set leaves it: another service, folder or machine would be taken."""
+    for name, value in vars(options).items():
+        if value == "" and name not in MAY_BE_EMPTY:
+            raise InputError("%s is empty; perhaps a variable of the shell is not set" % name.replace("_", "-"), code="usage",
+                             hint="give it a value, or leave the flag out")
 
 
 def check_no_key(words):
@@ -95,6 +108,27 @@ def check_no_key(words):
         if word.startswith("rbk_") or word.startswith("--") and "=rbk_" in word:
             raise InputError("a key stands on the command line, where other processes can read it", code="key_on_command_line",
                              hint="set REBYTE_API_KEY, or write the key to a file and pass --api-key-file FILE; then make a new key")
+
+
+def read_text(path, what, limit_bytes=None):
+    """Return the text in a file (- for stdin), at most so many bytes of it; it has to be UTF-8, a byte order mark is passed over."""
+    place = "stdin" if path == "-" else path
+    try:
+        if path == "-":
+            if sys.stdin is None or sys.stdin.closed:
+                raise InputError("%s was to come from stdin, and stdin is closed" % what)
+            data = getattr(sys.stdin, "buffer", sys.stdin).read(-1 if limit_bytes is None else limit_bytes)
+        else:
+            with open(path, "rb") as file:
+                data = file.read(limit_bytes)
+        # Where the limit cuts, it may cut a character.
+        whole = limit_bytes is None or len(data) < limit_bytes
+        return codecs.getincrementaldecoder("utf-8-sig")().decode(data, whole) if isinstance(data, bytes) else data
+    except UnicodeDecodeError as problem:
+        raise InputError("%s in %s is not UTF-8 (byte %d)" % (what, place, problem.start),
+                         hint="save it as UTF-8, so that nothing of it is lost on the way") from None
+    except (OSError, ValueError) as problem:
+        raise InputError("cannot read %s from %s: %s" % (what, place, getattr(problem, "strerror", None) or problem))
 
 
 def seconds(text):

@@ -105,7 +105,7 @@ class _Changes:
 
     def __call__(self, entry):
         """Tell an entry's change, once."""
-        words = entry.status if entry.document else "started"
+        words = entry.status if entry.document else "taken up again" if entry.reused else "started"
         if self.last.get(entry.index) != words:
             self.last[entry.index] = words
             self.session.say("%d of %d: %s%s" % (entry.index, self.total, words, " " + entry.row.task_id if entry.row and entry.row.task_id else ""))

@@ -4,10 +4,10 @@ from __future__ import annotations
 import csv
 import json
 import re
-import sys
 
+from rebyte_commands.arguments import read_text
 from rebyte_commands.files import attach, attach_skill, is_local_skill
-from rebyte_commands.starting import REPOSITORY
+from rebyte_commands.starting import place_fields, read_prompt_file
 from rebyte_flows.batch import Entry
 from rebyte_flows.orders import Order
 from rebyte_flows.rows import check_name
@@ -38,24 +38,14 @@ def read_entries(session, options):
 
 
 def _read_rows(options):
-    text = _read(options.file)
+    text = read_text(options.file, "the batch")
     if options.template:
-        template = _read(options.template)
+        template = read_text(options.template, "the template")
         rows = _csv_rows(text) if not options.file.endswith((".jsonl", ".ndjson")) else _json_rows(text)
         return [(number, _filled(template, row, options.once_field)) for number, row in rows]
     if options.file.endswith(".csv"):
         raise InputError("rows of a CSV need --template F, a prompt with {{field}} in it", code="usage")
     return _json_rows(text)
-
-
-def _read(path):
-    try:
-        if path == "-":
-            return sys.stdin.read()
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            return file.read()
-    except (OSError, UnicodeDecodeError) as problem:
-        raise InputError("cannot read %s: %s" % (path, problem))
 
 
 def _csv_rows(text):
@@ -103,15 +93,9 @@ def _entry(session, options, index, line, attachments):
         if word not in attachments and is_local_skill(word):
             attachments[word] = attach_skill(word)
     local = [word for word in skills if is_local_skill(word)]
-    repo = line.get("repo") or options.repo
-    match = REPOSITORY.match(repo) if repo else None
-    if repo and not match:
-        raise InputError("repo is %r; OWNER/REPO was expected" % repo)
-    workspace = line.get("workspace") or options.workspace
-    order = Order(line["prompt"] if "prompt" in line else _read(line["prompt_file"]), attachments=[attachments[word] for word in paths + local],
-                  executor=line.get("executor") or options.executor, model=line.get("model") or options.model,
-                  skills=[word for word in skills if word not in local], github_url=match.group(1) if match else None,
-                  branch_name=line.get("branch") or options.branch, workspace_id=session.workspace_of(workspace) if workspace else None,
+    place = {name: line.get(name) or getattr(options, name) for name in ("executor", "model", "repo", "branch", "workspace")}
+    order = Order(line["prompt"] if "prompt" in line else read_prompt_file(line["prompt_file"]), **place_fields(session, **place),
+                  attachments=[attachments[word] for word in paths + local], skills=[word for word in skills if word not in local],
                   want=line.get("want", []) + options.want_flag, no_questions=options.no_questions, bare=options.bare)
     return Entry(index, order, check_name(line["once"]) if line.get("once") else None)
 

@@ -1,9 +1,10 @@
 """follow-up and reply: one more turn, or the answer to what a task asks."""
 from __future__ import annotations
 
-from rebyte_commands.jobs import finish, reply_steps
+from rebyte_commands.jobs import finish, go_on_line, reply_steps
 from rebyte_commands.run import begin
 from rebyte_commands.starting import add_prompt_flags, add_turn_flags, dry_run, once_name, read_prompt, turn_parts
+from rebyte_flows.downloads import open_folder
 from rebyte_flows.orders import Order
 from rebyte_flows.result import answer_body, open_question, shown
 from rebyte_wire.errors import EXIT_QUESTION, InputError, RequestRefused, RouteMissing
@@ -24,7 +25,7 @@ def follow_up_flags(parser):
     add_prompt_flags(parser)
     add_turn_flags(parser)
     parser.add_argument("--wait", action="store_true", help="follow this very turn to its end and print the document")
-    parser.add_argument("--out", metavar="DIR", help="with --wait: bring the answer, the transcript and the files into this folder")
+    parser.add_argument("--out", metavar="DIR", help="bring the answer, the transcript and the files into this folder at the end")
     parser.add_argument("--anyway", action="store_true", help="send although the task asks a question")
 
 
@@ -47,7 +48,7 @@ def follow_up(session, options):
     answer = dict(started.answer or {"promptId": row.prompt_id}, taskId=task_id)
     if started.reused:
         answer["reused"] = True
-    answer["next"] = [{"why": "this waits for that very turn", "run": session.line("result", task_id, "--prompt", row.prompt_id, "--wait")}]
+    answer["next"] = [{"why": "this waits for that very turn", "run": go_on_line(session, row, options)}]
     session.emit(answer)
     session.deliver(row)
     return session.flight.pending.exit_code if session.flight.pending else 0
@@ -74,7 +75,7 @@ def reply_flags(parser):
     parser.add_argument("--option", action="append", default=[], metavar="N", help="the number or the label of an option; again for several")
     parser.add_argument("--say", metavar="TEXT", help="an answer in words")
     parser.add_argument("--wait", action="store_true", help="follow the turn to its end and print the document")
-    parser.add_argument("--out", metavar="DIR", help="with --wait: bring the answer, the transcript and the files into this folder")
+    parser.add_argument("--out", metavar="DIR", help="bring the answer, the transcript and the files into this folder at the end")
 
 
 def reply(session, options):
@@ -86,13 +87,15 @@ def reply(session, options):
     if not asked:
         raise InputError("the task asks nothing just now", code="no_question",
                          hint="see how it stands: %s" % session.line("result", task_id))
+    if options.out:
+        open_folder(options.out)
     _send_reply(session, task_id, asked, answer_body(asked, options.option, options.say))
     row = with_task(session, session.row_of(task_id))
+    row.prompt_id = asked.get("promptId")
     if options.wait:
-        row.prompt_id = asked.get("promptId")
         return finish(session, row, options, reused=False, answered=session.ledger.replies(task_id))
     session.emit({"id": task_id, "answered": True,
-                  "next": [{"why": "this waits for the turn to end", "run": session.line("result", task_id, "--wait")}]})
+                  "next": [{"why": "this waits for the turn to end", "run": go_on_line(session, row, options)}]})
     return 0
 
 

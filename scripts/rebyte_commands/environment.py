@@ -25,13 +25,13 @@ HARNESS_MARKERS = ("CLAUDECODE", "CLAUDE_CODE_REMOTE", "CODEX_SANDBOX", "CODEX_S
                    "OPENCODE", "CURSOR_AGENT", "GITHUB_ACTIONS", "CI")
 
 
-def read_number(environ, name, kind=float):
+def read_number(environ, name):
     """Return a variable as a number, None when it is not set; raises InputError when it is no number or negative."""
     text = (environ.get(name) or "").strip()
     if not text:
         return None
     try:
-        number = kind(text)
+        number = float(text)
     except ValueError:
         number = -1
     if not 0 <= number < 1e9:

@@ -4,8 +4,9 @@ from __future__ import annotations
 import os
 
 from rebyte_commands.progress import Meter
-from rebyte_flows.uploads import FILE_LIMIT_BYTES, Attachment, Uploads
+from rebyte_flows.uploads import Attachment, Uploads
 from rebyte_wire.errors import EXIT_SOME_FAILED, InputError, RebyteError
+from rebyte_wire.multipart import MAX_UPLOAD_BYTES
 
 STREAM = "-="
 LOCAL_STARTS = ("./", "../", "/", "~/", ".\\", "..\\")
@@ -16,7 +17,7 @@ EXAMPLES = """examples:
 """
 
 
-def attach(word, pack_folders=False, limit=FILE_LIMIT_BYTES):
+def attach(word, pack_folders=False, limit=MAX_UPLOAD_BYTES):
     """Return what --file or upload names: a path, a folder with --zip, or -=NAME for stdin."""
     if word == "-":
         raise InputError("stdin needs a name in the task", hint="pass -=NAME, for example -=data.csv")

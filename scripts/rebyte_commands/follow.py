@@ -4,8 +4,8 @@ from __future__ import annotations
 from rebyte_commands.conversation import with_task
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.jobs import EXIT_BY_NAME, compact, finish, reply_steps
-from rebyte_commands.live import brief
 from rebyte_commands.output import BUDGET_BYTES, cut_to, harmless, task_text, to_json
+from rebyte_commands.progress import brief
 from rebyte_flows.result import exit_name, question_of, shown, task_document
 from rebyte_flows.stream import End
 from rebyte_flows.stream import watch as events_of

@@ -6,7 +6,7 @@ import time
 
 from rebyte_commands import output
 from rebyte_commands.interrupts import Interrupted
-from rebyte_commands.live import Progress
+from rebyte_commands.progress import Progress
 from rebyte_flows.job import Job
 from rebyte_flows.result import exit_name, task_document
 from rebyte_flows.stream import words_of
@@ -26,7 +26,7 @@ def finish(session, row, options, *, order=None, reused=False, answered=(), rehe
     progress = Progress(session, seen)
     job = Job(session.client, row, state=session.state, out=getattr(options, "out", None), want=getattr(options, "want", ()),
               order=order, reused=reused, service=session.service, rehearsal=rehearsal, answered=answered, on_event=progress)
-    go_on = _result_line(session, row, options)
+    go_on = go_on_line(session, row, options)
     ended_by = None
     try:
         document = _follow_with_limits(session, job, options)
@@ -49,7 +49,7 @@ def finish(session, row, options, *, order=None, reused=False, answered=(), rehe
     return ended_by or EXIT_BY_NAME[exit_name(document)]
 
 
-def _result_line(session, row, options):
+def go_on_line(session, row, options):
     """Return the line that goes on with a row: short, whatever the prompt was and wherever it came from."""
     words = ["result", row.task_id, "--wait"]
     if row.prompt_id:
@@ -127,6 +127,8 @@ def next_steps(session, document, row, options, go_on):
         steps.append({"why": "these files did not come; this asks for them once more, in a paid turn",
                       "run": session.line("follow-up", row.task_id, "Publish these as artifacts: %s" % ", ".join(options.want), "--wait",
                                           *_out_words(options), *[word for name in options.want for word in ("--want", name)])})
+    if document.get("refused") and getattr(options, "out", None):
+        steps.append({"why": "what was refused did not come; once the reason is gone, this brings it", "run": go_on})
     if document.get("files") and not getattr(options, "out", None) and status in ("completed", "failed", "canceled"):
         steps.append({"why": "this brings its files", "run": session.line("artifacts", "get", row.task_id, "--out", "result")})
     if document.get("reused") and status in ("completed", "failed", "canceled") and row.delivered_at:

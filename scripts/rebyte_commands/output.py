@@ -45,7 +45,7 @@ def without_signed(value):
 
 
 def field_of(document, path):
-    """Return what stands at a path such as answer or files.0.path; raises KeyError with the part that is missing."""
+    """Return what stands at a path such as answer or files.0.path; raises KeyError(the part that is missing, where it is missing)."""
     value = document
     for part in path.split("."):
         if isinstance(value, list) and part.lstrip("-").isdigit() and -len(value) <= int(part) < len(value):
@@ -53,7 +53,7 @@ def field_of(document, path):
         elif isinstance(value, dict) and part in value:
             value = value[part]
         else:
-            raise KeyError(part)
+            raise KeyError(part, value)
     return value
 
 

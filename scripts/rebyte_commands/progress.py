@@ -1,16 +1,22 @@
-"""How far bytes have come, told on stderr: one line that moves on a terminal, a plain one now and then elsewhere."""
+"""What a person sees while something works, on stderr: how far bytes have come, and what a task does."""
 from __future__ import annotations
 
+import os
 import threading
 import time
 
-from rebyte_commands.session import is_terminal
+from rebyte_commands.output import harmless
+from rebyte_commands.session import ascii_text, is_terminal
+from rebyte_flows.stream import words_of
 
 TERMINAL_SECONDS, PLAIN_SECONDS = 0.2, 5
 # What is over in a moment needs no words.
 SILENT_SECONDS = 1
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
-CLEAR_LINE = "\r\x1b[K"
+ERASE = "\r\x1b[K"
+PLAIN_EVERY_SECONDS = 10
+REDRAW_SECONDS = 0.1
+MARKS = {"tool_use": "> ", "tool_result": "< ", "ask_user_question": "? ", "stderr": "! "}
 
 
 class Meter:
@@ -50,7 +56,7 @@ class Meter:
         if not self.terminal:
             self.session.say(words)
             return
-        self._write(CLEAR_LINE + words)
+        self._write(ERASE + words)
         self.shown = True
 
     def _write(self, text):
@@ -64,7 +70,7 @@ class Meter:
         """Take the moving line away."""
         with self._lock:
             if self.shown:
-                self._write(CLEAR_LINE)
+                self._write(ERASE)
             self.quiet = True
 
     def __enter__(self):
@@ -80,3 +86,60 @@ def amount(count):
     while count >= 1000 and place < len(UNITS) - 1:
         count, place = count / 1000, place + 1
     return "%.*f %s" % (1 if place else 0, count, UNITS[place])
+
+
+class Progress:
+    """Called with each event; close() leaves the terminal clean. Off a terminal one plain line every 10 s."""
+
+    def __init__(self, session, keep=None):
+        self.session, self.keep, self.count = session, keep, 0
+        self.began = self.drawn = time.monotonic()
+        self.terminal = is_terminal(session.stderr) and not session.options.quiet
+        self.line = ""
+
+    def __call__(self, event):
+        """Tell one event."""
+        self.count += 1
+        if self.keep is not None:
+            self.keep.append(event)
+        now = time.monotonic()
+        if not self.terminal:
+            if now - self.drawn >= PLAIN_EVERY_SECONDS:
+                self.drawn = now
+                self.session.say("still at work after %d s, %d events so far" % (now - self.began, self.count))
+            return
+        if event.get("eventType") == "tool_use":
+            self._write(ERASE + self._cut("  " + brief(event)) + "\n")
+        self.line = brief(event)
+        if now - self.drawn >= REDRAW_SECONDS:
+            self.drawn = now
+            self._write(ERASE + self._cut("  %3d s  %s" % (now - self.began, self.line)))
+
+    def close(self):
+        """Take the changing line away."""
+        if self.terminal and self.count:
+            self._write(ERASE)
+
+    def _cut(self, text):
+        try:
+            width = os.get_terminal_size(self.session.stderr.fileno()).columns
+        except (OSError, ValueError):
+            width = 80
+        text = ascii_text(harmless(text))
+        return text if len(text) < width else text[:width - 4] + "..."
+
+    def _write(self, text):
+        try:
+            self.session.stderr.write(text)
+            self.session.stderr.flush()
+        except (OSError, ValueError):
+            self.terminal = False
+
+
+def brief(event, width=400):
+    """Return one event as one short line for a person."""
+    payload = event.get("payload") if isinstance(event.get("payload"), dict) else {}
+    text = words_of(payload) or payload.get("name") or payload.get("tool_name") or payload.get("output") or payload.get("question") or ""
+    text = " ".join(str(text).split())
+    mark = MARKS.get(event.get("eventType"), "" if text else "%s " % event.get("eventType"))
+    return mark + (text if len(text) <= width else text[:width] + "...")

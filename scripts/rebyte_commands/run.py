@@ -1,9 +1,9 @@
 """run and create: one paid start, at most once, and what comes of it."""
 from __future__ import annotations
 
-from rebyte_commands.interrupts import Interrupted
-from rebyte_commands.jobs import finish
+from rebyte_commands.jobs import finish, go_on_line
 from rebyte_commands.starting import add_start_flags, dry_run, once_name, starter_for, task_order
+from rebyte_flows.downloads import open_folder
 from rebyte_wire.errors import NotRecorded, OutcomeUnknown
 
 RUN_EXAMPLES = """examples:
@@ -55,7 +55,7 @@ def create(session, options):
     answer = dict(started.answer or {"id": row.task_id, "workspaceId": row.workspace_id, "url": row.url})
     answer = {key: value for key, value in answer.items() if value is not None}
     answer.update(service=session.service, next=[{"why": "this follows it to its end and prints the answer",
-                                                  "run": session.line("result", row.task_id, "--wait")}])
+                                                  "run": go_on_line(session, row, options)}])
     if row.name:
         answer["once"] = row.name
     if started.reused:
@@ -70,6 +70,9 @@ def create(session, options):
 
 def begin(session, order, name, options):
     """Start an order; an unknown outcome and an unrecorded one end with the lines that go on."""
+    if getattr(options, "out", None):
+        # Before it is paid for: what comes must have a place.
+        open_folder(options.out)
     starter = starter_for(session, options, sum(item.bytes for item in order.attachments))
     try:
         started = starter.start(order, name=name, again=options.again)
@@ -77,10 +80,9 @@ def begin(session, order, name, options):
         problem.next = [{"why": "this looks once more and starts nothing while it is unknown", "run": session.same_line("--again")},
                         {"why": "a second paid task, knowingly", "run": session.same_line("--again") + " --again"}]
         raise
-    except Interrupted:
-        raise
     except NotRecorded as problem:
-        problem.next = [{"why": "it was started; this reads it", "run": session.line(*(("computers",) if order.kind == "computer" else ()), "get", problem.details.get("id", "ID"))}]
+        words = ("computers", "get") if order.kind == "computer" else ("get",)
+        problem.next = [{"why": "it was started; this reads it", "run": session.line(*words, problem.details.get("id") or order.task_id)}]
         raise
     finally:
         starter.uploads.moved.end()

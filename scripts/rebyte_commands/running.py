@@ -7,9 +7,19 @@ from rebyte_commands.arguments import parse
 from rebyte_commands.interrupts import Interrupted, listen
 from rebyte_commands.output import silence_stdout
 from rebyte_commands.session import Session
-from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_NETWORK, EXIT_UNEXPECTED, AuthError, DeadlineReached, RebyteError, RouteMissing
+from rebyte_wire.errors import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_NETWORK,
+    EXIT_UNEXPECTED,
+    EXIT_USAGE,
+    AuthError,
+    DeadlineReached,
+    RebyteError,
+    RouteMissing,
+)
 
-STARTING = ("run", "create", "batch", "follow-up", "computers")
+STARTING_VERBS = ("run", "create", "batch", "follow-up", "computers")
 
 
 class Unread:
@@ -31,7 +41,8 @@ def run_line(words, program, started):
         options, run = parse(words, program)
         session = Session(options, os.environ, started)
         session.words, session.flight = words, listen(session)
-        return run(session, options)
+        code = run(session, options)
+        return EXIT_USAGE if session.lacks_field and code == EXIT_DONE else code
     except SystemExit as end:
         return end.code or 0
     except BaseException as problem:
@@ -107,7 +118,7 @@ def _usual_steps(session, problem):
     if isinstance(problem, AuthError) and problem.http_status and not session.options.local:
         return [{"why": "this tells where the key came from, and whether it arrives", "run": session.line("doctor")}]
     if problem.exit_code == EXIT_NETWORK and not session.options.local:
-        nothing = "nothing was started; " if problem.outcome == "not_sent" and session.options.verb in STARTING else ""
+        nothing = "nothing was started; " if problem.outcome == "not_sent" and session.options.verb in STARTING_VERBS else ""
         return [{"why": nothing + "this finds the cause, and the words to ask your human with", "run": session.line("doctor")}]
     return []
 

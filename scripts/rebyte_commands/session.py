@@ -26,7 +26,7 @@ class Session:
         self.options, self.environ = options, environ
         self.stdout, self.stderr = stdout or sys.stdout, stderr or sys.stderr
         self.deadline = Deadline(self._wait_limit(), started=_monotonic(started))
-        self.printed, self.writing, self.words, self.flight = False, False, [], None
+        self.printed, self.writing, self.lacks_field, self.words, self.flight = False, False, False, [], None
         self._client = self._state = self._ledger = None
 
     def __repr__(self):
@@ -64,9 +64,16 @@ class Session:
         return asked if asked in ("json", "text") else "text" if is_terminal(self.stdout) else "json"
 
     def emit(self, document, text=None):
-        """Write the one document to stdout; `text` is its form for people. True when it was delivered."""
+        """Write the one document to stdout; `text` is its form for people. A field that it lacks is told on stderr, with what is next."""
         if self.options.field:
-            words = self._field_text(document)
+            try:
+                words = self._field_text(document)
+            except InputError as problem:
+                self.lacks_field = self.printed = True
+                steps = document.get("next", []) if isinstance(document, dict) else []
+                for line in [problem.message] + ["next: %s" % (step.get("run") or step.get("ask")) for step in steps]:
+                    self.complain(line)
+                return
         elif self.form == "text":
             words = output.harmless((text or output.plain_text)(document))
         else:
@@ -89,9 +96,10 @@ class Session:
     def _field_text(self, document):
         try:
             value = output.field_of(document, self.options.field)
-        except KeyError as part:
-            keys = ", ".join(sorted(document)) if isinstance(document, dict) else "a list"
-            raise InputError("the document has no %s at --field %s; it has: %s" % (part, self.options.field, keys), code="no_such_field")
+        except KeyError as problem:
+            part, place = problem.args
+            there = ", ".join(sorted(place)) if isinstance(place, dict) else "a list of %d" % len(place) if isinstance(place, list) else "no parts"
+            raise InputError("--field %s: there is no %s, but %s" % (self.options.field, part, there or "nothing"), code="no_such_field")
         if isinstance(value, str):
             return output.harmless(value) if is_terminal(self.stdout) else value
         return output.to_json(value)
@@ -220,8 +228,9 @@ class Session:
 
     def deliver(self, row, **values):
         """Remember that a start's final document was written to stdout."""
-        if row.id is not None:
-            self.ledger.note(row.id, delivered_at=time.time(), **values)
+        if row.id is not None and not self.lacks_field:
+            # The first time counts: who types a line every few minutes wants a new task some day.
+            self.ledger.note(row.id, delivered_at=row.delivered_at or time.time(), **values)
 
     def workspace_of(self, word):
         """Return the workspace that a task or workspace id stands for, found through the ledger."""

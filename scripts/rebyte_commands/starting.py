@@ -3,15 +3,13 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 
-from rebyte_commands.arguments import count, seconds
-from rebyte_commands.environment import read_number
+from rebyte_commands.arguments import count, read_text, seconds
 from rebyte_commands.files import STREAM, attach_all, attach_skill, is_local_skill, tell_links
 from rebyte_commands.progress import Meter
 from rebyte_flows.orders import PROMPT_LIMIT_CHARACTERS, Order
 from rebyte_flows.rows import check_name
-from rebyte_flows.starts import Guards, Starter
+from rebyte_flows.starts import Guards, Starter, owners_limit
 from rebyte_flows.uploads import Uploads
 from rebyte_wire.errors import InputError
 
@@ -54,7 +52,7 @@ def add_start_flags(parser):
     parser.add_argument("--cancel-on-interrupt", action="store_true", help="cancel the task when this command is interrupted")
 
 
-def read_prompt(options, stdin=None):
+def read_prompt(options):
     """Return the prompt from the one place it was given in; raises InputError for none or several."""
     given = [text for text in (options.prompt, options.prompt_flag, options.prompt_file) if text is not None]
     if len(given) != 1:
@@ -64,7 +62,7 @@ def read_prompt(options, stdin=None):
     # Nobody asks an agent for a dash: everywhere it means stdin.
     file = "-" if given == ["-"] else options.prompt_file
     if file is not None:
-        given = [_read_text(file, stdin or sys.stdin)]
+        given = [read_prompt_file(file)]
     # Under LC_ALL=C words arrive with surrogates; the bytes behind them are what was meant.
     return os.fsencode(given[0]).decode("utf-8", "replace") if _has_surrogates(given[0]) else given[0]
 
@@ -73,29 +71,26 @@ def _has_surrogates(text):
     return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def _read_text(path, stdin):
-    try:
-        if path == "-":
-            if stdin is None or stdin.closed:
-                raise InputError("--prompt-file - reads stdin, and stdin is closed")
-            data = getattr(stdin, "buffer", stdin).read(PROMPT_LIMIT_CHARACTERS * 4 + 8)
-            return data.decode("utf-8-sig") if isinstance(data, bytes) else data
-        with open(path, encoding="utf-8-sig") as file:
-            return file.read(PROMPT_LIMIT_CHARACTERS + 2)
-    except UnicodeDecodeError as problem:
-        raise InputError("the prompt in %s is not UTF-8 (byte %d)" % ("stdin" if path == "-" else path, problem.start),
-                         hint="save it as UTF-8, so that nothing of it is lost on the way") from None
-    except OSError as problem:
-        raise InputError("cannot read the prompt from %s: %s" % (path, problem.strerror or problem))
+def read_prompt_file(path):
+    """Return the prompt in a file, - for stdin; its lines end as everywhere."""
+    return read_text(path, "the prompt", PROMPT_LIMIT_CHARACTERS * 4 + 8).replace("\r\n", "\n")
 
 
 def task_order(session, options):
     """Return the Order of a new task from the flags; nothing has been sent."""
-    if options.branch and not options.repo:
-        raise InputError("--branch names a branch of --repo, and no --repo was given")
-    return Order(read_prompt(options), executor=options.executor, model=options.model, github_url=_repository(options.repo),
-                 branch_name=options.branch, workspace_id=session.workspace_of(options.workspace) if options.workspace else None,
-                 **turn_parts(session, options))
+    place = {name: getattr(options, name) for name in ("executor", "model", "repo", "branch", "workspace")}
+    return Order(read_prompt(options), **place_fields(session, **place), **turn_parts(session, options))
+
+
+def place_fields(session, *, executor, model, repo, branch, workspace):
+    """Return the fields of a new task that say who works, and where; what is None is left out of it."""
+    if branch is not None and repo is None:
+        raise InputError("a branch is named, and no repository whose branch it could be", hint="add --repo OWNER/REPO")
+    match = None if repo is None else REPOSITORY.match(repo)
+    if repo is not None and not match:
+        raise InputError("the repository is %r; OWNER/REPO on GitHub was expected" % repo)
+    return {"executor": executor, "model": model, "github_url": match and match.group(1), "branch_name": branch,
+            "workspace_id": None if workspace is None else session.workspace_of(workspace)}
 
 
 def turn_parts(session, options):
@@ -116,19 +111,9 @@ def _file_id(text):
     return {"id": identifier, "filename": name}
 
 
-def _repository(text):
-    if text is None:
-        return None
-    match = REPOSITORY.match(text)
-    if not match:
-        raise InputError("--repo is %r; OWNER/REPO on GitHub was expected" % text)
-    return match.group(1)
-
-
 def starter_for(session, options, expected_bytes=None):
     """Return the Starter of this command, with the guards that hold for it; its uploads are told on stderr."""
-    per_day = read_number(session.environ, "REBYTE_MAX_TASKS_PER_DAY", int)
-    guards = Guards(per_day, getattr(options, "max_tasks", None), session.state.lasting)
+    guards = Guards(owners_limit(session.environ), getattr(options, "max_tasks", None), session.state.lasting)
     uploads = Uploads(session.client, Meter(session, "uploading", expected_bytes))
     return Starter(session.client, session.ledger, guards=guards, flight=session.flight, say=session.say, uploads=uploads)
 

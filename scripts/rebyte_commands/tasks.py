@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from rebyte_commands.arguments import count
-from rebyte_wire.errors import EXIT_SOME_FAILED, GuardRefused, InputError, RebyteError
+from rebyte_wire.errors import EXIT_KEY, EXIT_SOME_FAILED, GuardRefused, InputError, RebyteError
 from rebyte_wire.status import objects_in, outcome_of, tasks_in
 
 LEVELS = (("private", "only the owner of the key"), ("shared", "every member of the organization"),
@@ -77,7 +77,7 @@ def for_each(session, words, act):
         try:
             done.append(act(task_id) or {"id": task_id})
         except RebyteError as problem:
-            if problem.exit_code == 4:
+            if problem.exit_code == EXIT_KEY:
                 raise
             failed.append({"id": task_id, "error": problem.as_dict()})
     document = {"tasks": done, "counts": {"done": len(done), "failed": len(failed)}}

@@ -79,7 +79,7 @@ def closing(verb):
     return folded("exit codes: " + codes) + "\n" + folded("environment: " + ", ".join(names) + " (see: rebyte_cli.py --help)") + "\n"
 
 
-def opening(prog, verb, summary, examples):
+def opening(prog, summary, examples):
     """Return the lines above the flags: what it does, two examples, and what else its author says."""
     return "%s: %s\n\n%s\n" % (prog, summary, examples.rstrip("\n"))
 

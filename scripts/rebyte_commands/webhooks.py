@@ -1,8 +1,7 @@
 """webhooks create, list, get, delete, public-key: an https address that is told when a task begins, runs or ends."""
 from __future__ import annotations
 
-import sys
-
+from rebyte_commands.arguments import read_text
 from rebyte_wire.errors import InputError, RequestRefused
 
 EXAMPLES = """examples:
@@ -49,15 +48,7 @@ def create(session, options):
 
 def read_secret(path):
     """Return a webhook's secret from a file or stdin, less its last line end: it has to travel in a header."""
-    try:
-        if path == "-":
-            text = sys.stdin.read()
-        else:
-            with open(path, encoding="utf-8") as file:
-                text = file.read(TEXT_LIMIT_CHARACTERS * 4)
-    except (OSError, ValueError) as problem:
-        raise InputError("cannot read the secret: %s" % problem)
-    text = text.rstrip("\r\n")
+    text = read_text(path, "the secret", TEXT_LIMIT_CHARACTERS * 4).rstrip("\r\n")
     if not 0 < len(text) <= TEXT_LIMIT_CHARACTERS or not all(" " <= letter <= "~" for letter in text):
         raise InputError("the secret must be 1 to %d printable ASCII characters on one line" % TEXT_LIMIT_CHARACTERS)
     return text

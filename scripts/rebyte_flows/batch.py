@@ -6,6 +6,7 @@ import os
 import threading
 import time
 
+from rebyte_flows.downloads import open_folder
 from rebyte_flows.job import Job
 from rebyte_flows.result import task_document
 from rebyte_flows.rows import START
@@ -33,7 +34,7 @@ class Entry:
 
     def __init__(self, index, order, name=None):
         self.index, self.order, self.name = index, order, name
-        self.document, self.row = None, None
+        self.document, self.row, self.reused = None, None, False
 
     def __repr__(self):
         return "Entry(%d %s)" % (self.index, self.status)
@@ -78,7 +79,7 @@ class Batch:
 
     def run(self):
         """Run until every entry has ended or the client's deadline is over; raises GuardRefused before anything is sent."""
-        os.makedirs(self.out, exist_ok=True)
+        open_folder(self.out)
         self._recall()
         self._queue = [entry for entry in self.entries if entry.document is None][::-1]
         self._check_guards()
@@ -176,6 +177,7 @@ class Batch:
         """Start one entry (or go on with it) and follow it to its document."""
         started = self._start(entry)
         row = entry.row = started.row
+        entry.reused = started.reused
         self.changed(entry)
         job = Job(self.starter.client, row, state=self.state, out=os.path.join(self.out, entry.folder_name), want=entry.order.want,
                   order=entry.order, reused=started.reused, service=self.service, answered=self.starter.ledger.replies(row.task_id),

@@ -154,8 +154,8 @@ def list_files(client, workspace_id):
 def bring_home(client, workspace_id, folder, *, names=None, force=False, listing=None, digests=True, moved=None, say=None):
     """Download artifacts into a folder (all, or those named); returns (files, refused).
 
-    files: [{"name","path","bytes"}], with "sha256" if `digests`; refused: [{"name","reason"}]. A file that is there with
-    another size is refused unless `force`. A failure leaves no file behind and does not hide the others; a refused key
+    files: [{"name","path","bytes"}], with "sha256" if `digests`; refused: [{"name","reason"}]. Unless `force`, a file that is
+    there is kept (and says so: "kept") when its size is the listed one, else refused. A failure leaves no file behind and does not hide the others; a refused key
     and the end of the time are raised. `moved(bytes)` is told of what comes, `say(text)` of a detour.
     """
     listing = list_files(client, workspace_id) if listing is None else listing
@@ -170,18 +170,20 @@ def bring_home(client, workspace_id, folder, *, names=None, force=False, listing
         if isinstance(outcome, dict):
             files.append(outcome)
         elif isinstance(outcome, (RebyteError, OSError)):
-            refused.append({"name": name, "reason": outcome.message if isinstance(outcome, RebyteError) else _disk_words(outcome)})
+            refused.append({"name": name, "reason": outcome.message if isinstance(outcome, RebyteError) else disk_words(outcome)})
         else:
             raise outcome
     return files, refused
 
 
 def open_folder(folder):
-    """Make a folder for files when it is missing; raises InputError when it cannot be one."""
+    """Make a folder for files when it is missing; raises InputError when it cannot be one, or nothing can be written there."""
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as problem:
         raise InputError("cannot make the folder %s: %s" % (folder, problem.strerror), hint="pass --out a folder that can be written")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError("nothing can be written to the folder %s" % folder, hint="pass --out a folder that can be written")
 
 
 class Fetch:
@@ -200,14 +202,17 @@ class Fetch:
         """Bring one home, or keep what an earlier run brought."""
         item, path = self.known.get(name) or {}, os.path.join(self.folder, name)
         check_target(path)
-        if not self.force and os.path.exists(path):
+        kept = not self.force and os.path.exists(path)
+        if kept:
             size, digest = self._kept(path, item)
         else:
             with Landing(self.folder) as landing:
                 size, digest = self._write(name, item, landing.file)
                 landing.finish(path, self.force)
         brought = {"name": name, "path": os.path.abspath(path), "bytes": size}
-        return dict(brought, sha256=digest.hexdigest()) if digest else brought
+        if digest:
+            brought["sha256"] = digest.hexdigest()
+        return dict(brought, kept=True) if kept else brought
 
     def _kept(self, path, item):
         """A rerun keeps what an earlier one brought, when its size is what the service lists."""
@@ -267,5 +272,6 @@ def wrong_length(why):
     return NetworkError(why, code="wrong_length", hint="type the same line again")
 
 
-def _disk_words(problem):
+def disk_words(problem):
+    """Return what the disk says, as the reason why something is refused."""
     return "the disk says: %s" % (problem.strerror or problem)

@@ -4,19 +4,20 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 
 from rebyte_flows.credit import credit_note
-from rebyte_flows.downloads import bring_home, list_files, open_folder
+from rebyte_flows.downloads import bring_home, disk_words, list_files, open_folder
 from rebyte_flows.ledger import open_ledger
 from rebyte_flows.orders import Order, wanted_name
 from rebyte_flows.result import Reader, is_latest, last_words, question_of, seconds_taken, shown, task_document
-from rebyte_flows.starts import Starter
+from rebyte_flows.starts import Guards, Starter, owners_limit
 from rebyte_flows.state import find_state, open_private
 from rebyte_flows.stream import End, watch
 from rebyte_flows.uploads import Attachment
 from rebyte_wire.errors import DeadlineReached, NetworkError, RateLimited, ServerError
 
-ANSWER_FILE = "answer.md"
+ANSWER_FILE, MANIFEST_FILE = "answer.md", "manifest.json"
 
 
 def run(client, prompt, *, files=(), out=None, want=(), once=None, again=False, state=None, on_event=None, no_questions=False,
@@ -24,22 +25,69 @@ def run(client, prompt, *, files=(), out=None, want=(), once=None, again=False, 
     """Start one task through a client, follow it, and return its document (see result.KEYS), as the command `run` does.
 
     `files` are paths; `fields` are those of create_task (executor, model, workspace_id, skills, github_url, branch_name).
-    Journaled: the same call again goes on with the same task. Set `client.deadline` to bound it; past that the document's
+    Journaled: the same call again goes on with the same task, and the owner's REBYTE_MAX_TASKS_PER_DAY holds. Set `client.deadline` to bound it; past that the document's
     status is running. Raises what Starter.start raises.
     """
     state = state or find_state(os.environ)
+    if out:
+        open_folder(out)
     ledger = open_ledger(client, state)
     try:
         order = Order(prompt, attachments=[Attachment(path) for path in files], want=want, no_questions=no_questions, bare=bare, **fields)
-        started = Starter(client, ledger).start(order, name=once, again=again)
+        started = Starter(client, ledger, guards=Guards(owners_limit(os.environ), lasting=state.lasting)).start(order, name=once, again=again)
         job = Job(client, started.row, state=state, out=out, want=want, order=order, reused=started.reused, on_event=on_event,
                   service="local" if client.is_loopback else "cloud", answered=ledger.replies(started.row.task_id))
         document = job.follow()
         if document["status"] in ("completed", "failed", "canceled"):
-            ledger.note(started.row.id, delivered_at=time.time(), status=document["status"], prompt_id=document.get("promptId"))
+            ledger.note(started.row.id, delivered_at=started.row.delivered_at or time.time(), status=document["status"], prompt_id=document.get("promptId"))
         return document
     finally:
         ledger.close()
+
+
+def not_through_links(path, flags):
+    """Open a file for writing, but not one that a link of the same name points to: the folder may hold what others put there."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+class Transcript:
+    """A task's events, a line each, written anew since each connect replays from the start; a disk that refuses stops nothing."""
+
+    def __init__(self, find):
+        """Open the file whose path `find()` gives."""
+        self.path = self._file = None
+        self.warnings = []
+        try:
+            path = find()
+            self._file, self.path = open_private(path), path
+        except OSError as problem:
+            self._give_up(problem)
+
+    def __repr__(self):
+        return "Transcript(%r)" % self.path
+
+    def keep(self, event):
+        """Write one event."""
+        try:
+            if self._file:
+                self._file.write(json.dumps(event) + "\n")
+        except OSError as problem:
+            self._give_up(problem)
+
+    def close(self):
+        """Close the file and return the warnings."""
+        try:
+            if self._file:
+                self._file.close()
+        except OSError as problem:
+            self._give_up(problem)
+        return self.warnings
+
+    def _give_up(self, problem):
+        file, self._file = self._file, None
+        with suppress(OSError, AttributeError):
+            file.close()
+        self.warnings.append("the transcript is not whole: %s" % disk_words(problem))
 
 
 class Job:
@@ -59,13 +107,15 @@ class Job:
 
     def follow(self):
         """Follow to the end and return the document; when the client's deadline comes first its status is running."""
-        self.reader, self.warnings = Reader(), []
+        self.reader, self.warnings, self.refused = Reader(), [], []
         end = self._watch()
         if end is None:
             return self._document("running")
         if end.status == "question":
             return self._document("question", question=shown(question_of(end.question)))
         self.task = end.task
+        if self.out and self._holds_another():
+            self.warnings.append("the folder held what another task had brought; what has the same name was replaced")
         answer = self._answer(end.final)
         self._bring_files(end.status)
         if end.status == "failed":
@@ -76,41 +126,32 @@ class Job:
 
     def _watch(self):
         """Read events into the transcript; returns the End, or None when the time is over."""
-        transcript = self._open_transcript()
+        transcript = Transcript(self._transcript_file)
+        self.transcript_path = transcript.path
         try:
             for seen in watch(self.client, self.row.task_id, prompt_id=self.row.prompt_id, answered=self.answered,
                               age=self._age(), clock=self.clock, sleep=self.sleep):
                 if isinstance(seen, End):
                     return seen
                 self.reader.take(seen)
-                if transcript:
-                    transcript.write(json.dumps(seen) + "\n")
+                transcript.keep(seen)
                 if self.on_event:
                     self.on_event(seen)
         except DeadlineReached:
             return None
         finally:
-            if transcript:
-                transcript.close()
+            self.warnings += transcript.close()
 
     def _age(self):
         """Return how many seconds ago the task was started; one from elsewhere, or seen at its end, counts as old."""
         return time.time() if self.row.status else max(0.0, time.time() - (self.row.claimed_at or 0))
 
-    def _open_transcript(self):
-        """Return the transcript file, written anew since each connect replays from the start; None when the disk refuses."""
-        try:
-            if self.out:
-                open_folder(self.out)
-                self.transcript_path = os.path.abspath(os.path.join(self.out, "transcript.jsonl"))
-            else:
-                name = "-".join([self.row.task_id] + ([self.row.prompt_id] if self.row.prompt_id else [])) + ".jsonl"
-                self.transcript_path = self.state.file("transcripts", name)
-            return open_private(self.transcript_path)
-        except OSError as problem:
-            self.transcript_path = None
-            self.warnings.append("no transcript was kept: %s" % problem)
-            return None
+    def _transcript_file(self):
+        """Return where the transcript goes, the folder made when missing."""
+        if self.out:
+            open_folder(self.out)
+            return os.path.abspath(os.path.join(self.out, "transcript.jsonl"))
+        return self.state.file("transcripts", "-".join(filter(None, (self.row.task_id, self.row.prompt_id))) + ".jsonl")
 
     def _answer(self, final):
         # What `done` and the task say at last speak of the latest turn, which need not be ours.
@@ -122,13 +163,27 @@ class Job:
             self.warnings.append("what it said could not be read: %s The same line again tries once more." % problem.message)
             text = ""
         if text and self.out:
-            self._keep_answer(text)
+            self.answer_path = self._keep(ANSWER_FILE, text)
         return text
 
-    def _keep_answer(self, text):
-        self.answer_path = os.path.abspath(os.path.join(self.out, ANSWER_FILE))
-        with open(self.answer_path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.write(text if text.endswith("\n") else text + "\n")
+    def _holds_another(self):
+        """Tell whether the out folder holds the manifest of another task."""
+        try:
+            with open(os.path.join(self.out, MANIFEST_FILE), encoding="utf-8") as file:
+                return json.load(file)["taskId"] != self.row.task_id
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return False
+
+    def _keep(self, name, text):
+        """Write a file of our own into the out folder and return its path; None, and the reason in `refused`, when the disk says no."""
+        path = os.path.abspath(os.path.join(self.out, name))
+        try:
+            with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n", opener=not_through_links) as file:
+                file.write(text if text.endswith("\n") else text + "\n")
+            return path
+        except OSError as problem:
+            self.refused.append({"name": name, "reason": disk_words(problem)})
+            return None
 
     def _bring_files(self, status):
         """List the artifacts; with an out folder bring them into its files/ and write the manifest."""
@@ -139,21 +194,18 @@ class Job:
         listing = list_files(self.client, self.row.workspace_id)
         if self.out:
             folder = os.path.join(self.out, "files")
-            if listing:
-                self.files, self.refused = bring_home(self.client, self.row.workspace_id, folder, listing=listing, force=True)
-            self._write_manifest()
+            if os.path.islink(folder):
+                self.refused.append({"name": "files", "reason": "it is a link, and what is brought here is not written through one"})
+            elif listing:
+                self.files, refused = bring_home(self.client, self.row.workspace_id, folder, listing=listing, force=True)
+                self.refused += refused
+            files = [{key: item[key] for key in ("name", "bytes", "sha256")} for item in self.files]
+            self._keep(MANIFEST_FILE, json.dumps({"taskId": self.row.task_id, "workspaceId": self.row.workspace_id, "files": files}, indent=1))
         else:
             self.files = [{"name": str(item.get("name")), "bytes": item.get("size")} for item in listing]
         if status == "completed":
             here = {item["name"] for item in self.files}
             self.missing = [name for name in self.want if name not in here and wanted_name(name) not in here]
-
-    def _write_manifest(self):
-        manifest = {"taskId": self.row.task_id, "workspaceId": self.row.workspace_id,
-                    "files": [{key: item[key] for key in ("name", "bytes", "sha256")} for item in self.files]}
-        with open(os.path.join(self.out, "manifest.json"), "w", encoding="ascii", newline="\n") as file:
-            json.dump(manifest, file, indent=1)
-            file.write("\n")
 
     def _failure(self, answer):
         """Return the last words of the answer or the last event as the reason, and the events before it."""

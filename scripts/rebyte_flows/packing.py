@@ -11,8 +11,9 @@ import sys
 import zipfile
 from tempfile import TemporaryFile
 
-from rebyte_flows.uploads import FILE_LIMIT_BYTES, PIECE_BYTES, Attachment
+from rebyte_flows.uploads import PIECE_BYTES, Attachment
 from rebyte_wire.errors import InputError
+from rebyte_wire.multipart import MAX_UPLOAD_BYTES
 
 # The earliest moment a zip can tell; times would make equal folders differ.
 MOMENT = (1980, 1, 1, 0, 0, 0)
@@ -27,7 +28,7 @@ SKILL_FILE = "SKILL.md"
 class Spooled(Attachment):
     """Bytes that lie in no file of the caller's: in a nameless temporary one, which goes when the process does."""
 
-    def __init__(self, path, name, write, limit=FILE_LIMIT_BYTES):
+    def __init__(self, path, name, write, limit=MAX_UPLOAD_BYTES):
         """Call `write(file)` to fill it; `path` is what messages call it."""
         self.path, self.name, self._file = path, name, None
         try:
@@ -54,7 +55,7 @@ class Spooled(Attachment):
 class Packed(Spooled):
     """A folder (or one file) as a zip; `links` are those left out of it."""
 
-    def __init__(self, path, limit=FILE_LIMIT_BYTES):
+    def __init__(self, path, limit=MAX_UPLOAD_BYTES):
         self.links = []
         name = os.path.basename(os.path.abspath(path))
         name = (name if os.path.isdir(path) else os.path.splitext(name)[0]) or "folder"
@@ -77,7 +78,7 @@ class LocalSkill(Packed):
 class Stream(Spooled):
     """What comes on stdin, read to its end, under a name: -=NAME."""
 
-    def __init__(self, word, stdin=None, limit=FILE_LIMIT_BYTES):
+    def __init__(self, word, stdin=None, limit=MAX_UPLOAD_BYTES):
         name = word[len(STREAM):]
         if not name or "/" in name or "\\" in name:
             raise InputError("%s names no file; -=NAME was expected" % word, hint="for example: --file -=data.csv")

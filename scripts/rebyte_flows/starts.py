@@ -10,11 +10,19 @@ from rebyte_flows.orders import digest_of_prompt
 from rebyte_flows.rows import HOLD, SETTLE, START, check_same, next_move
 from rebyte_flows.settling import settle_row, still_unknown
 from rebyte_flows.uploads import Uploads
-from rebyte_wire.errors import DeadlineReached, GuardRefused, LedgerUnwritable, NotRecorded, OutcomeUnknown, RebyteError
+from rebyte_wire.errors import DeadlineReached, GuardRefused, InputError, LedgerUnwritable, NotRecorded, OutcomeUnknown, RebyteError
 from rebyte_wire.status import objects_in
 
 HOLD_LOOK_SECONDS = 0.25
 TASKS_PER_COMMAND = 20
+
+
+def owners_limit(environ):
+    """Return REBYTE_MAX_TASKS_PER_DAY as a whole number, None when it is not set; InputError when it is neither."""
+    text = (environ.get("REBYTE_MAX_TASKS_PER_DAY") or "").strip()
+    if text and not (text.isascii() and text.isdigit()):
+        raise InputError("REBYTE_MAX_TASKS_PER_DAY is %r; a whole number of 0 or more was expected" % text, hint="unset it or correct it")
+    return int(text) if text else None
 
 
 class Guards:
@@ -43,6 +51,11 @@ class Guards:
                 raise GuardRefused("this command may start %d tasks and has started %d" % (self.per_command, self.started),
                                    hint="raise it knowingly with --max-tasks N", code="guard_tasks_per_command")
             self.started += 1
+
+    def give_back(self, kind="task"):
+        """Uncount a start that was surely not made."""
+        with self._lock:
+            self.started -= kind != "follow-up"
 
 
 class Started:
@@ -192,6 +205,8 @@ class Starter:
             pass
         if outcome == "refused" and may_be_about_credit(problem):
             name_credit(problem, self._credit_note())
+        if outcome != "unknown":
+            self.guards.give_back(claim.order.kind)
         if isinstance(problem, OutcomeUnknown):
             problem.details = dict(problem.details or {}, row=claim.number)
         return outcome

@@ -8,16 +8,16 @@ import threading
 from rebyte_flows.orders import ARTIFACT_TYPES, type_of
 from rebyte_flows.threads import run_lanes
 from rebyte_wire.errors import AnswerUnreadable, InputError, StorageRefused
+from rebyte_wire.multipart import MAX_UPLOAD_BYTES
+from rebyte_wire.retry import EXPIRED_STATUSES
 from rebyte_wire.status import objects_in
 
-FILE_LIMIT_BYTES = 52_428_800
 FILENAME_LIMIT_CHARACTERS = 255
 PIECE_BYTES = 1 << 18
 UPLOADS_AT_ONCE = 4
 PUTS_AT_ONCE = 4
 FORM_FILES, FORM_FILE_BYTES = 10, 10 * 1024 * 1024
 ADDRESSES_AT_ONCE = 50
-EXPIRED_STATUSES = (400, 403)
 
 
 class Attachment:
@@ -25,7 +25,7 @@ class Attachment:
 
     is_skill = False
 
-    def __init__(self, path, limit=FILE_LIMIT_BYTES):
+    def __init__(self, path, limit=MAX_UPLOAD_BYTES):
         if os.path.isdir(path):
             raise InputError("%s is a folder; a task takes files" % path, hint="--zip packs it")
         try:

@@ -6,6 +6,8 @@ import os
 from rebyte_wire.errors import InputError
 
 CHUNK_BYTES = 256 * 1024
+# What the service takes as the file of a task.
+MAX_UPLOAD_BYTES = 52_428_800
 ESCAPES = {ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"}
 
 

@@ -24,6 +24,8 @@ REFUSED = frozenset((400, 401, 402, 403, 404, 405, 406, 409, 410, 411, 413, 414,
 # These say "not now": the service did not begin, so that even a paid start may be sent again.
 NOT_BEGUN = frozenset((425, 429))
 PASSING = frozenset((408, 425, 429))
+# So storage answers when a signed address is too old.
+EXPIRED_STATUSES = (400, 403)
 
 NUMBER = r"[0-9]+(\.[0-9]*)?"
 HTTP_DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")

@@ -1,4 +1,4 @@
-"""upload, artifacts and ledger from the shell."""
+"""upload, artifacts, ledger and list --mine from the shell."""
 from __future__ import annotations
 
 import io
@@ -14,7 +14,7 @@ from measure import run_quietly
 
 from rebyte_commands.progress import Meter
 
-from .conftest import SUM, sh
+from .conftest import SUM, ask, sh
 
 
 def test_an_uploaded_file_is_attached_by_its_flag(rebyte, world):
@@ -287,3 +287,50 @@ def test_forget_needs_yes_and_leaves_open_rows(rebyte, unknown):
 
 def test_a_row_that_is_not_there_is_not_found(rebyte):
     assert rebyte("ledger", "show", "999").code == 5
+
+
+# list --mine: names, workspaces, and how each stands.
+
+
+def test_the_ledger_is_read_without_key_network_or_server(rebyte, server, monkeypatch):
+    task_id = rebyte("run", "hello")["id"]
+    for name in ("REBYTE_API_KEY", "REBYTE_BASE_URL"):
+        monkeypatch.delenv(name)
+    before = len(server.requests)
+    ran = rebyte("ledger", "list")
+    assert ran.code == 0 and [row["id"] for row in ran["rows"]] == [task_id]
+    assert rebyte("ledger", "show", task_id)["status"] == "completed"
+    assert rebyte("ledger", "list", "--local").code == 0 and rebyte("local", "status").code == 5
+    assert len(server.requests) == before and "completed" in rebyte("ledger", "list", "--text").out
+
+
+def test_mine_merges_ledger_and_service(rebyte):
+    first = rebyte("run", "alpha job", "--once", "first").document
+    rebyte("api", "POST", "/tasks", "--body", '{"prompt":"beta job"}')
+    tasks = rebyte("list", "--mine", "--status")["tasks"]
+    assert [task["title"] for task in tasks] == ["beta job", "alpha job"] and {task["status"] for task in tasks} == {"completed"}
+    assert tasks[1]["once"] == "first" and tasks[1]["workspaceId"] == first["workspaceId"]
+    assert [task["id"] for task in rebyte("list", "--grep", "FIRST")["tasks"]] == [first["id"]]
+
+
+def test_running_ones_and_questions_are_told_apart(rebyte):
+    rebyte("run", "over")
+    running = rebyte("create", sh("sleep 30"))["id"]
+    asking = rebyte("run", ask("Which?", "a"))["id"]
+    found = {task["id"]: task["status"] for task in rebyte("list", "--running")["tasks"]}
+    assert found == {running: "running", asking: "question"}
+    text = rebyte("get", asking, "--text").out
+    assert "question: Which?" in text and "1 a" in text and "reply" in text
+    assert "question" in rebyte("list", "--status", "--text").out
+
+
+def test_since_takes_a_span_or_a_time_and_nothing_else(rebyte):
+    rebyte("create", "x")
+    assert len(rebyte("list", "--mine", "--since", "2h")["tasks"]) == 1
+    assert rebyte("list", "--mine", "--since", "2031-01-01")["tasks"] == [] and rebyte("list", "--since", "soon").code == 2
+
+
+def test_result_with_events_is_still_one_document(rebyte):
+    made = rebyte("create", sh("echo one"))["id"]
+    events = rebyte("result", made, "--wait", "--events")["events"]
+    assert {"type": "stdout", "text": "one"} in events

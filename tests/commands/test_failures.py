@@ -13,10 +13,11 @@ import pytest
 from measure import run_quietly
 from scripted_server import Server, answer, say_and_close
 
+from rebyte_flows.job import Transcript
 from rebyte_local.server import LocalServer
 from rebyte_wire.errors import ServerError
 
-from .conftest import DOOR, posts, sh
+from .conftest import DOOR, SUM, posts, sh
 
 CANARY = "rbk_canary_0123456789"
 UUID = "550e8400-e29b-41d4-a716-446655440000"
@@ -307,3 +308,37 @@ def test_a_state_folder_that_cannot_be_written_means_nothing_is_sent(shell, serv
             pytest.skip("root writes everywhere")
     ran = shell("create", "hello", env={"REBYTE_STATE_DIR": str(path)})
     assert ran.code == 7 and posts(server) == [] and "REBYTE_STATE_DIR" in ran.error["hint"]
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_paid_for(rebyte, world, server):
+    (world / "file").write_text("")
+    for words in ("run hello --out file/x", "create hello --out file", "batch --prompt hello --out file"):
+        assert rebyte(*words.split()).code == 2
+    assert posts(server) == []
+
+
+def test_what_cannot_be_written_at_the_end_hides_no_answer_and_no_link_is_followed(rebyte, world, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (world / "result").mkdir()
+    for name in ("answer.md", "transcript.jsonl", "manifest.json", "files"):
+        (world / "result" / name).symlink_to(elsewhere / name)
+    ran = rebyte("run", SUM, "--file", "numbers.csv", "--out", "result")
+    assert ran.code == 9 and "total is 6" in ran["answer"] and ran["id"]
+    assert [item["name"] for item in ran["refused"]] == ["answer.md", "files", "manifest.json"]
+    assert any("transcript" in text for text in ran["warnings"]) and not list(elsewhere.iterdir())
+
+
+def test_a_transcript_that_fills_the_disk_is_given_up_and_said_so():
+    kept = Transcript(lambda: "/dev/full") if os.path.exists("/dev/full") else pytest.skip("this system has no /dev/full")
+    for _ in range(3):
+        kept.keep({"text": "x" * 100_000})
+    assert len(kept.close()) == 1 and "No space" in kept.warnings[0]
+
+
+def test_a_field_that_is_missing_hides_neither_the_exit_code_nor_the_line_that_goes_on(rebyte, server, world):
+    ran = rebyte("run", sh("sleep 3; echo at last"), "--max-wait", "1", "--field", "answer")
+    assert ran.code == 75 and ran.out == "" and " result " in ran.err
+    ran = rebyte("run", sh("sleep 3; echo at last"), "--max-wait", "20", "--field", "answer")
+    assert (ran.code, ran.out) == (0, "at last\n") and len(posts(server)) == 1
+    assert rebyte("run", sh("exit 3"), "--field", "question").code == 3

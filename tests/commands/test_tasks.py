@@ -1,8 +1,10 @@
 """run, create, wait and the other verbs of a task."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import time
 from pathlib import Path
 
@@ -385,48 +387,27 @@ def test_a_key_on_the_command_line_is_refused_and_not_repeated(rebyte):
     assert ran.code == 2 and "rbk_" not in ran.out + ran.err
 
 
-# list --mine: names, workspaces, and how each stands.
+def test_a_raw_turn_is_delivered_once_it_is_printed_so_that_the_same_words_are_a_turn_again(rebyte):
+    task = rebyte("create", "hello")["id"]
+    body = json.dumps({"prompt": "go on"})
+    first, second = (rebyte("api", "POST", "/tasks/%s/prompts" % task, "--body", body).document for _ in range(2))
+    assert first["promptId"] != second["promptId"] and "reused" not in second
 
 
-def test_the_ledger_is_read_without_key_network_or_server(rebyte, server, monkeypatch):
-    task_id = rebyte("run", "hello")["id"]
-    for name in ("REBYTE_API_KEY", "REBYTE_BASE_URL"):
-        monkeypatch.delenv(name)
-    before = len(server.requests)
-    ran = rebyte("ledger", "list")
-    assert ran.code == 0 and [row["id"] for row in ran["rows"]] == [task_id]
-    assert rebyte("ledger", "show", task_id)["status"] == "completed"
-    assert rebyte("ledger", "list", "--local").code == 0 and rebyte("local", "status").code == 5
-    assert len(server.requests) == before and "completed" in rebyte("ledger", "list", "--text").out
+def test_an_answer_that_is_asked_for_again_and_again_does_not_stay_new_for_ever(rebyte, server, tmp_path):
+    first = rebyte("run", "hello")["id"]
+    for minutes_more, same in ((10, True), (10, False)):
+        with contextlib.closing(sqlite3.connect(str(tmp_path / "state" / "ledger.db"))) as book, book:
+            book.execute("UPDATE starts SET delivered_at = delivered_at - 60 * ?", (minutes_more,))
+        assert (rebyte("run", "hello")["id"] == first) is same
 
 
-def test_mine_merges_ledger_and_service(rebyte):
-    first = rebyte("run", "alpha job", "--once", "first").document
-    rebyte("api", "POST", "/tasks", "--body", '{"prompt":"beta job"}')
-    tasks = rebyte("list", "--mine", "--status")["tasks"]
-    assert [task["title"] for task in tasks] == ["beta job", "alpha job"] and {task["status"] for task in tasks} == {"completed"}
-    assert tasks[1]["once"] == "first" and tasks[1]["workspaceId"] == first["workspaceId"]
-    assert [task["id"] for task in rebyte("list", "--grep", "FIRST")["tasks"]] == [first["id"]]
+@pytest.mark.parametrize("words", [["run", "x", flag, ""] for flag in ("--repo", "--workspace", "--out", "--base-url", "--prompt-file")]
+                         + [["run", "x", "--api-key-file="], ["get", ""], ["run", "x", "--branch", "b"]])
+def test_an_empty_value_is_refused_instead_of_taking_another_place(rebyte, server, words):
+    assert rebyte(*words).code == 2 and posts(server) == []
 
 
-def test_running_ones_and_questions_are_told_apart(rebyte):
-    rebyte("run", "over")
-    running = rebyte("create", sh("sleep 30"))["id"]
-    asking = rebyte("run", ask("Which?", "a"))["id"]
-    found = {task["id"]: task["status"] for task in rebyte("list", "--running")["tasks"]}
-    assert found == {running: "running", asking: "question"}
-    text = rebyte("get", asking, "--text").out
-    assert "question: Which?" in text and "1 a" in text and "reply" in text
-    assert "question" in rebyte("list", "--status", "--text").out
-
-
-def test_since_takes_a_span_or_a_time_and_nothing_else(rebyte):
-    rebyte("create", "x")
-    assert len(rebyte("list", "--mine", "--since", "2h")["tasks"]) == 1
-    assert rebyte("list", "--mine", "--since", "2031-01-01")["tasks"] == [] and rebyte("list", "--since", "soon").code == 2
-
-
-def test_result_with_events_is_still_one_document(rebyte):
-    made = rebyte("create", sh("echo one"))["id"]
-    events = rebyte("result", made, "--wait", "--events")["events"]
-    assert {"type": "stdout", "text": "one"} in events
+def test_a_folder_that_another_task_has_filled_is_told(rebyte):
+    for words, is_told in (((SUM, "--file", "numbers.csv"), False), ((SUM, "--file", "numbers.csv"), False), (("another",), True)):
+        assert any("another task" in text for text in rebyte("run", *words, "--out", "r")["warnings"]) is is_told

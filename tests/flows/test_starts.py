@@ -13,12 +13,13 @@ from measure import SCRIPTS, files_under
 import pytest
 
 from rebyte_client import RebyteClient
+from rebyte_flows.job import run
 from rebyte_flows.ledger import Ledger, account_mark
 from rebyte_flows.orders import Order
 from rebyte_flows.rows import HOLD, RESUME, REUSE, SETTLE, START, foreign_row, next_move
 from rebyte_flows.starts import Guards, Starter
 from rebyte_flows.state import Owner, StateFolder, find_state, is_alive, prune
-from rebyte_wire.errors import GuardRefused, InputError, LedgerUnwritable, NetworkError, NotRecorded, OutcomeUnknown
+from rebyte_wire.errors import GuardRefused, InputError, LedgerUnwritable, NetworkError, NotRecorded, OutcomeUnknown, RateLimited
 
 
 @pytest.fixture
@@ -170,6 +171,28 @@ def test_a_ledger_that_fills_up_after_the_answer_still_tells_the_ids(server, cli
         start("hello")
     assert caught.value.details["id"] == client.list_tasks()["data"][0]["id"] and caught.value.details["workspaceId"]
     assert start("hello").row.task_id == caught.value.details["id"] and len(made(server)) == 1
+
+
+def test_a_start_that_was_surely_not_made_uses_up_no_guard(server, client, book):
+    starter = Starter(client, book, guards=Guards(per_command=1))
+    server.faults.enable("too-many-retry-after", seconds=300, only="POST /v1/tasks")
+    with pytest.raises(RateLimited):
+        starter.start(Order("hello"))
+    server.faults.clear()
+    assert starter.start(Order("hello")).row.state == "created"
+    with pytest.raises(GuardRefused):
+        starter.start(Order("one more"))
+
+
+def test_the_owners_limit_holds_for_python_programs_too(server, client, state, monkeypatch):
+    monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "1")
+    first = run(client, "hello", state=state, once="n")
+    assert first["status"] == "completed" and run(client, "hello", state=state, once="n")["reused"]
+    with pytest.raises(GuardRefused, match="PER_DAY"):
+        run(client, "another", state=state)
+    monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "many")
+    with pytest.raises(InputError, match="whole number"):
+        run(client, "hello", state=state)
 
 
 # What typing the same line again means: the table, row by row.
