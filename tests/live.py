@@ -16,10 +16,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 
 from rebyte_client import RebyteClient  # noqa: E402
-from rebyte_commands.environment import read_number  # noqa: E402
 from rebyte_flows.ledger import open_ledger  # noqa: E402
 from rebyte_flows.orders import Order  # noqa: E402
-from rebyte_flows.starts import Guards, Starter  # noqa: E402
+from rebyte_flows.starts import Guards, Starter, owners_limit  # noqa: E402
 from rebyte_flows.state import find_state  # noqa: E402
 from rebyte_flows.stream import End, watch  # noqa: E402
 from rebyte_wire.credentials import find_base, find_key  # noqa: E402
@@ -53,7 +52,7 @@ class Visit:
 
     def __init__(self, client, ledger, say):
         self.client, self.ledger, self.say = client, ledger, say
-        guards = Guards(read_number(os.environ, "REBYTE_MAX_TASKS_PER_DAY", int), PAID_STARTS_MOST, True)
+        guards = Guards(owners_limit(os.environ), PAID_STARTS_MOST, True)
         self.starter, self.left, self.made = Starter(client, ledger, guards=guards, say=say), PAID_STARTS_MOST, []
         self.task = self.file = self.credits = None
 
