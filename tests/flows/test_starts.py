@@ -137,16 +137,24 @@ def test_a_name_holds_one_line(start):
     assert start("two", name="n", again=True).row.task_id != first
 
 
-def test_a_follow_up_whose_answer_was_lost_is_found_by_its_prompt_id(client, start):
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_follow_up_whose_answer_was_lost_is_found_by_its_prompt_id_but_never_guessed_among_two(client, start, times):
     task = client.create_task("hello")["id"]
     order = Order("one more", kind="follow-up", task_id=task)
 
     def cut(through, prompt, files, claim):
         client.follow_up(task, "one more", before_send=claim)
+        for _ in range(times - 1):
+            client.follow_up(task, "one more")
         raise OutcomeUnknown("the answer was lost", outcome="unknown")
     order.send = cut
-    started = start(order)
-    assert started.row.state == "settled" and started.row.prompt_id in [prompt["id"] for prompt in client.get_task(task)["prompts"]]
+    if times == 1:
+        started = start(order)
+        assert started.row.state == "settled" and started.row.prompt_id in [prompt["id"] for prompt in client.get_task(task)["prompts"]]
+    else:
+        with pytest.raises(OutcomeUnknown) as caught:
+            start(order)
+        assert len(caught.value.details["candidates"]) == 2
 
 
 @pytest.mark.parametrize("words", ["database or disk is full", "disk I/O error", "attempt to write a readonly database"])
