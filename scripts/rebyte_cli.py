@@ -17,7 +17,8 @@ if __name__ == "__main__":
 
     def leave(number, frame):
         """End on a signal that comes before the command can listen to it."""
-        os.write(1, b'{"error":{"code":"interrupted","message":"interrupted before anything began","retryable":true}}\n')
+        if not any(word.startswith(("--field", "--text")) for word in sys.argv):
+            os.write(1, b'{"error":{"code":"interrupted","message":"interrupted before anything began","retryable":true}}\n')
         os._exit(128 + number)
 
     for early in (signal.SIGINT, signal.SIGTERM):
@@ -35,7 +36,11 @@ if __name__ == "__main__":
         keep_bytecode(scripts, os.environ)
     from rebyte_commands.main import main
 
-    code = main(sys.argv[1:], STARTED)
+    try:
+        code = main(sys.argv[1:], STARTED)
+    except BaseException as problem:
+        # A signal in the very moment of leaving; all else was told inside.
+        code = getattr(problem, "exit_code", 1)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -23,7 +23,7 @@ from rebyte_wire.errors import AnswerUnreadable, AuthError, DeadlineReached, Inp
 from rebyte_wire.multipart import MAX_UPLOAD_BYTES, Form, Source
 from rebyte_wire.retry import EXPIRED_STATUSES
 from rebyte_wire.status import outcome_of
-from rebyte_wire.transport import Transport
+from rebyte_wire.transport import ANYTHING, Transport
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 PATH = r"/[A-Za-z0-9_.~:@!$&'()*+,;=%-][A-Za-z0-9_.~:@!$&'()*+,;=%/-]*(\?[A-Za-z0-9_.~:@!$&'()*+,;=%/?-]*)?"
@@ -174,7 +174,7 @@ class RebyteClient(Services):
         """Make any API call and return its JSON, or None for 204, without a machine's secret. `path` is below /v1."""
         if not re.fullmatch(PATH, path) or ".." in unquote(path.partition("?")[0]).split("/"):
             raise InputError("The path {!r} cannot be used; expected one like /tasks?limit=10.".format(path))
-        return concealed(self._transport.fetch(method.upper(), path, query=query, body=body, expected=(dict, list),
+        return concealed(self._transport.fetch(method.upper(), path, query=query, body=body, expected=ANYTHING,
                                                before_send=before_send))
 
     @property

@@ -4,11 +4,9 @@ The key of a machine's sandbox is a secret: it is shown as *** unless get_comput
 """
 from __future__ import annotations
 
-import re
-
 from rebyte_wire.errors import AnswerUnreadable, InputError
+from rebyte_wire.status import is_id
 
-ID = re.compile(r"[A-Za-z0-9_.~:-]*[A-Za-z0-9_~:-][A-Za-z0-9_.~:-]*")
 SECRET_FIELDS = frozenset(("sandboxApiKey",))
 HIDDEN = "***"
 
@@ -111,6 +109,6 @@ def given(**fields) -> dict:
 def route(template, *ids) -> str:
     """Fill ids into a path; one that would lead elsewhere raises InputError before anything is sent."""
     for id in ids:
-        if not isinstance(id, str) or not ID.fullmatch(id):
+        if not is_id(id):
             raise InputError("{!r} is not an id; expected letters, digits and dashes.".format(id))
     return template.format(*ids)

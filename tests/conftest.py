@@ -26,7 +26,7 @@ PAUSES = {
     "flows.settling": {"LOOKS_AFTER_SECONDS": (0.05, 0.2)}, "flows.starts": {"HOLD_LOOK_SECONDS": 0.05},
     "flows.batch": {"SLOW_DOWN_SECONDS": 0.2},
     "flows.waiting": {"REQUESTS_PER_SECOND": 20, "COMPUTER_POLL_SECONDS": 0.05}, "flows.result": {"QUIET_SECONDS": 0.3},
-    "local.holdings": {"PROVISION_SECONDS": 0.1}, "wire.retry": {"BASE_DELAY_SECONDS": 0.02}}
+    "local.computers": {"PROVISION_SECONDS": 0.1}, "wire.retry": {"BASE_DELAY_SECONDS": 0.02}}
 MARKERS = ("CLAUDECODE", "CODEX_SANDBOX", "GEMINI_CLI", "NO_COLOR", "REQUEST_METHOD")
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import parse_qsl
 
 from rebyte_commands.arguments import read_text
@@ -9,9 +10,10 @@ from rebyte_commands.output import without_signed
 from rebyte_commands.run import begin
 from rebyte_commands.starting import once_name
 from rebyte_flows.orders import RawOrder
-from rebyte_wire.errors import InputError
-from rebyte_wire.retry import is_paid
+from rebyte_wire.errors import GuardRefused, InputError
+from rebyte_wire.retry import is_paid, route_of
 
+ALL_ARTIFACTS = r"/workspaces/[^/]+/artifacts"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 EXAMPLES = """examples:
   rebyte_cli.py api GET /tasks?limit=3
@@ -27,21 +29,24 @@ def flags(parser):
     parser.add_argument("--once", metavar="NAME", help="for paid starts: at most once under this name")
     parser.add_argument("--again", action="store_true", help="for paid starts: a second one, knowingly")
     parser.add_argument("--urls", action="store_true", help="show signed addresses, which are secrets")
+    parser.add_argument("--yes", action="store_true", help="needed to delete all artifacts of a workspace")
     parser.add_argument("--dry-run", action="store_true", help="show what would be sent and send nothing")
 
 
 def api(session, options):
     """Send one request and print the answer as sent."""
     path, query = _split(options.path)
-    body = _body(options.body)
+    body = _body(options.body, session.stdin)
     if options.dry_run:
         session.emit({"dryRun": True, "method": options.method, "path": path, "query": query, "body": body})
         return 0
+    if options.method == "DELETE" and re.fullmatch(ALL_ARTIFACTS, route_of(path)) and not options.yes:
+        raise GuardRefused("every artifact of the workspace would be deleted", code="needs_yes", hint="the same line with --yes")
     if (options.method, path) == ("GET", "/health"):
         # The one path that lies beside /v1.
         answer = session.client.get_health()
     elif is_paid(options.method, path):
-        return _start(session, options, RawOrder(path, body))
+        return _start(session, options, RawOrder(path, body, query))
     else:
         answer = session.client.request(options.method, path, query=query or None, body=body)
     if answer is None:
@@ -69,11 +74,11 @@ def _split(path):
     return path, dict(parse_qsl(query, keep_blank_values=True))
 
 
-def _body(text):
+def _body(text, stdin):
     if text is None:
         return None
     try:
-        return json.loads(read_text(text.lstrip("@"), "the body") if text == "-" or text.startswith("@") else text)
+        return json.loads(read_text(text.lstrip("@"), "the body", stdin) if text == "-" or text.startswith("@") else text)
     except (ValueError, RecursionError) as problem:
         raise InputError("the body is no JSON: %s" % problem, hint="quote it for the shell, or pass --body @FILE")
 

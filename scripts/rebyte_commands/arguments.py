@@ -3,13 +3,17 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import os
+import select
 import sys
 
 from rebyte_commands.verbs import VERBS, closing, module_of, nearest, opening
 from rebyte_wire.errors import InputError
 
+NO_FLAG = "\0"
 # An empty prompt has words of its own; an empty text of a machine or webhook takes away what was there.
 MAY_BE_EMPTY = ("prompt", "prompt_flag", "instructions", "description", "say")
+PIECE_BYTES = 1 << 18
 GLOBAL_FLAGS_WITH_VALUE = ("--base-url", "--api-key-file", "--field", "--max-wait")
 
 
@@ -45,8 +49,8 @@ class Parser(argparse.ArgumentParser):
         return "did you mean %s? see: %s --help" % (known, self.prog) if known else "see: %s --help" % self.prog
 
 
-def split_verb(words):
-    """Return (verb, the other words); the verb is the first word that is neither a flag nor a global flag's value."""
+def place_of_verb(words):
+    """Return where the verb stands, None if nowhere: the first word that is neither a flag nor a global flag's value."""
     skip = False
     for place, word in enumerate(words):
         if skip:
@@ -54,8 +58,23 @@ def split_verb(words):
         elif word in GLOBAL_FLAGS_WITH_VALUE:
             skip = True
         elif not word.startswith("-"):
-            return word, words[:place] + words[place + 1:]
-    return None, words
+            return place
+    return None
+
+
+def after_dashes_marked(words):
+    """Return words without the first "--", and with a mark on what looks like a flag after it: argparse forgets the dashes."""
+    if "--" not in words:
+        return words
+    place = words.index("--")
+    return words[:place] + [NO_FLAG + word if word.startswith("-") else word for word in words[place + 1:]]
+
+
+def without_mark(value):
+    """Return a value of the command line as it was typed."""
+    if isinstance(value, list):
+        return [without_mark(item) for item in value]
+    return value[len(NO_FLAG):] if isinstance(value, str) and value.startswith(NO_FLAG) else value
 
 
 def add_global_flags(parser):
@@ -75,9 +94,10 @@ def add_global_flags(parser):
 def parse(words, prog):
     """Return (namespace, run function) of a command line; raises InputError, and SystemExit only for --help."""
     check_no_key(words)
-    verb, rest = split_verb(words)
-    if verb is None:
+    place = place_of_verb(words)
+    if place is None:
         raise InputError("no verb was given", code="usage", hint="see: %s --help" % prog)
+    verb, rest = words[place], words[:place] + words[place + 1:]
     if verb not in VERBS:
         known = nearest(verb, VERBS)
         raise InputError("there is no verb %s" % verb, code="usage",
@@ -88,7 +108,9 @@ def parse(words, prog):
     flags(parser)
     add_global_flags(parser)
     # A word after "--" is never a flag, so prompts may begin with a dash.
-    options = parser.parse_intermixed_args(rest)
+    options = parser.parse_intermixed_args(after_dashes_marked(rest))
+    for name, value in vars(options).items():
+        setattr(options, name, without_mark(value))
     options.verb = verb
     check_not_empty(options)
     return options, run
@@ -110,17 +132,53 @@ def check_no_key(words):
                              hint="set REBYTE_API_KEY, or write the key to a file and pass --api-key-file FILE; then make a new key")
 
 
-def read_text(path, what, limit_bytes=None):
-    """Return the text in a file (- for stdin), at most so many bytes of it; it has to be UTF-8, a byte order mark is passed over."""
+class Stdin:
+    """stdin, read to its end but not beyond the time there is: a pipe that nobody closes is told instead of waited for."""
+
+    def __init__(self, stream, deadline):
+        self.stream, self.deadline = stream, deadline
+        self.closed = stream is None or stream.closed
+
+    def __repr__(self):
+        return "Stdin(%r)" % self.deadline
+
+    def read(self, size=-1):
+        """Return up to `size` bytes (text, where the stream has no bytes below it), all without a size; b"" at the end."""
+        source = getattr(self.stream, "buffer", self.stream)
+        if not hasattr(source, "read1"):
+            return source.read(size)
+        pieces, left = [], sys.maxsize if size is None or size < 0 else size
+        while left:
+            self._wait(source)
+            piece = source.read1(min(left, PIECE_BYTES))
+            if not piece:
+                break
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
+    def _wait(self, source):
+        """Wait until something can be read; where the system cannot tell, the read itself waits."""
+        try:
+            ready = select.select([source], [], [], self.deadline.left())[0]
+        except (OSError, ValueError, TypeError):
+            return
+        if not ready:
+            raise InputError("stdin did not end before the time was over", code="usage", hint="close it, pass a file, or give it more time with --max-wait S")
+
+
+def read_text(path, what, stdin, limit_bytes=None):
+    """Return the text in a file (- for `stdin`), at most so many bytes of it; it has to be UTF-8, a byte order mark is passed over."""
     place = "stdin" if path == "-" else path
     try:
         if path == "-":
-            if sys.stdin is None or sys.stdin.closed:
+            if stdin.closed:
                 raise InputError("%s was to come from stdin, and stdin is closed" % what)
-            data = getattr(sys.stdin, "buffer", sys.stdin).read(-1 if limit_bytes is None else limit_bytes)
+            data = stdin.read(limit_bytes)
         else:
-            with open(path, "rb") as file:
-                data = file.read(limit_bytes)
+            # A pipe by name, as <(...) of a shell, is read like stdin; to open one without a writer must not wait.
+            with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+                data = Stdin(file, stdin.deadline).read(limit_bytes)
         # Where the limit cuts, it may cut a character.
         whole = limit_bytes is None or len(data) < limit_bytes
         return codecs.getincrementaldecoder("utf-8-sig")().decode(data, whole) if isinstance(data, bytes) else data

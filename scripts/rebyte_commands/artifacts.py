@@ -8,7 +8,7 @@ from rebyte_commands.output import without_signed
 from rebyte_commands.progress import Meter
 from rebyte_flows.downloads import bring_home, list_files
 from rebyte_flows.uploads import check_items, put_all
-from rebyte_wire.errors import EXIT_SOME_FAILED, GuardRefused, InputError, NotFound
+from rebyte_wire.errors import EXIT_SOME_FAILED, GuardRefused, InputError, NotFound, RouteMissing
 
 EXAMPLES = """examples:
   rebyte_cli.py artifacts list TASK
@@ -55,8 +55,9 @@ def get(session, options, workspace):
     folder = options.out or os.curdir
     listing = list_files(session.client, workspace)
     known = {item.get("name"): item for item in listing if isinstance(item.get("name"), str)}
-    missing = [name for name in options.name if name not in known]
-    names = [name for name in options.name if name in known] if options.name else None
+    asked = list(dict.fromkeys(options.name))
+    missing = [name for name in asked if name not in known]
+    names = [name for name in asked if name in known] if asked else None
     wanted = listing if names is None else [known[name] for name in names]
     total = sum(item["size"] for item in wanted if isinstance(item.get("size"), int))
     with Meter(session, "downloading", total) as meter:
@@ -77,7 +78,7 @@ def put(session, options, workspace):
     """Upload local files as artifacts; types that the store refuses are told before anything is sent."""
     if not options.name:
         raise InputError("artifacts put needs the path of a file", code="usage")
-    items = [attach_artifact(path, options.zip) for path in options.name]
+    items = [attach_artifact(path, session.stdin, options.zip) for path in options.name]
     check_items(items)
     tell_links(session, items)
     if not options.force:
@@ -107,10 +108,18 @@ def delete(session, options, workspace):
     if not options.name or options.all:
         raise InputError("artifacts delete needs a name, or --all", code="usage",
                          hint="see what is there: %s" % session.line("artifacts", "list", options.id))
-    for name in options.name:
-        session.client.delete_artifact(workspace, name)
-    session.emit({"workspaceId": workspace, "deleted": options.name})
-    return 0
+    deleted, failed = [], []
+    for name in dict.fromkeys(options.name):
+        try:
+            session.client.delete_artifact(workspace, name)
+            deleted.append(name)
+        except (NotFound, InputError) as problem:
+            if len(options.name) == 1 or isinstance(problem, RouteMissing):
+                raise
+            failed.append({"name": name, "error": problem.as_dict()})
+    document = {"workspaceId": workspace, "deleted": deleted}
+    session.emit(dict(document, failed=failed) if failed else document)
+    return EXIT_SOME_FAILED if failed else 0
 
 
 COMMANDS = {"artifacts": (flags, artifacts, EXAMPLES)}

@@ -3,14 +3,23 @@ from __future__ import annotations
 
 import os
 
-from rebyte_commands.arguments import count
+from rebyte_commands.arguments import count, seconds
 from rebyte_commands.batch_lines import read_entries
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.jobs import reply_steps
-from rebyte_commands.output import BUDGET_BYTES, cut_to
+from rebyte_commands.output import BUDGET_BYTES, cut_to, next_lines
 from rebyte_commands.starting import starter_for
-from rebyte_flows.batch import FINAL, Batch, number_equals
-from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, EXIT_RUNNING, EXIT_SOME_FAILED, EXIT_UNKNOWN, RebyteError
+from rebyte_flows.batch import FINAL, RESULTS, Batch, number_equals
+from rebyte_wire.errors import (
+    EXIT_DONE,
+    EXIT_QUESTION,
+    EXIT_RUNNING,
+    EXIT_SOME_FAILED,
+    EXIT_UNEXPECTED,
+    EXIT_UNKNOWN,
+    NotRecorded,
+    RebyteError,
+)
 
 EXAMPLES = """examples:
   rebyte_cli.py batch jobs.jsonl --out results
@@ -30,19 +39,24 @@ def flags(parser):
     """Declare the flags of batch."""
     parser.add_argument("file", nargs="?", metavar="FILE", help="JSON lines, or CSV rows with --template; - for stdin")
     parser.add_argument("--prompt", action="append", default=[], metavar="TEXT", help="one task for each --prompt")
+    parser.add_argument("--prompt-file", action="append", default=[], metavar="F", help="one task for each --prompt-file; - for stdin")
     parser.add_argument("--template", metavar="F", help="a prompt with {{field}} for each field of a row")
-    parser.add_argument("--once-field", metavar="COL", help="the field that names a row's task")
-    for name, letter, what in (("executor", "E", "executor"), ("model", "M", "model"), ("repo", "OWNER/REPO", "repository"),
-                               ("branch", "B", "branch"), ("workspace", "ID", "workspace")):
-        parser.add_argument("--" + name, metavar=letter, help="the %s of lines that name none" % what)
+    parser.add_argument("--once-field", metavar="COL", help="with --template: the field that names a row's task")
+    for names, letter, what in ((["--executor"], "E", "executor"), (["--model"], "M", "model"), (["--branch"], "B", "branch"),
+                                (["--repo", "--github-url"], "OWNER/REPO", "repository"), (["--workspace", "--workspace-id"], "ID", "workspace")):
+        parser.add_argument(*names, metavar=letter, help="the %s of lines that name none" % what)
     for name, letter in (("skill", "S"), ("file", "PATH"), ("want", "NAME")):
         parser.add_argument("--" + name, dest=name + "_flag", action="append", default=[], metavar=letter, help="for every line; again for more")
+    parser.add_argument("--skills", nargs="+", default=[], metavar="S", help="several skills; takes every word after it")
+    parser.add_argument("--file-id", action="append", default=[], metavar="ID=NAME", help="attach a file uploaded before to every task")
     parser.add_argument("--zip", action="store_true", help="pack folders named as files")
     parser.add_argument("--no-questions", action="store_true", help="ask the agents to decide instead of asking")
     parser.add_argument("--bare", action="store_true", help="add no line to the prompts")
     parser.add_argument("--concurrency", type=count, default=8, metavar="N", help="tasks at once (default 8)")
     parser.add_argument("--max-tasks", type=count, metavar="N", help="how many tasks this command may start (default 20)")
     parser.add_argument("--max-failures", type=count, metavar="N", help="start nothing more after N failures")
+    parser.add_argument("--cancel-after", type=seconds, metavar="S", help="cancel what still runs S seconds after its start")
+    parser.add_argument("--again", action="store_true", help="a second paid task for each line, knowingly")
     parser.add_argument("--retry", choices=["failed"], help="a second paid task for each line whose task failed")
     parser.add_argument("--out", metavar="DIR", help="a folder per task and results.jsonl (default: in the state folder)")
     parser.add_argument("--dry-run", action="store_true", help="check every line, show what would be started, send nothing")
@@ -56,8 +70,8 @@ def batch(session, options):
         return _dry_run(session, entries)
     out = options.out or _folder_of(session, entries)
     run = Batch(starter_for(session, options), entries, out, state=session.state, concurrency=options.concurrency,
-                max_failures=options.max_failures, retry_failed=options.retry == "failed", service=session.service,
-                changed=_Changes(session, len(entries)))
+                max_failures=options.max_failures, retry_failed=options.retry == "failed", again=options.again,
+                cancel_after=options.cancel_after, service=session.service, changed=_Changes(session, len(entries)))
     interrupted = None
     try:
         run.run()
@@ -112,13 +126,18 @@ class _Changes:
 
 
 def _document(session, run, out):
-    results = run.write_results()
+    warnings = _warnings(run.entries)
+    try:
+        results = run.write_results()
+    except OSError as problem:
+        results = None
+        warnings.insert(0, "%s cannot be written: %s" % (RESULTS, problem.strerror or problem))
     told = [entry for entry in run.entries if entry.status not in ("completed", "waiting")]
     if len(run.entries) <= SHOWN_TASKS:
         told = run.entries
     document = {"counts": run.counts(), "tasks": _brief(told[:SHOWN_TASKS]), "results": results, "out": os.path.abspath(out),
                 "service": session.service, "rehearsal": any((entry.document or {}).get("rehearsal") for entry in run.entries),
-                "warnings": _warnings(run.entries), "next": _next(session, run)}
+                "warnings": warnings, "next": _next(session, run)}
     if isinstance(run.stopped, RebyteError):
         document["error"] = run.stopped.as_dict()
     elif run.stopped:
@@ -151,13 +170,15 @@ def _next(session, run):
     if counts.get("question"):
         asking = next(entry for entry in run.entries if entry.status == "question")
         steps = reply_steps(session, asking.document["id"], asking.document["question"])
-        return steps + [{"why": "once it is answered; no line is started twice", "run": session.same_line()}]
+        return steps + [session.same_step("once it is answered; no line is started twice")]
     if counts.get("unknown"):
         return [{"why": "this looks once more at what is unknown and starts nothing", "run": session.line("ledger", "settle")}]
-    if set(counts) & {"running", "waiting", "error"}:
-        return [{"why": "this goes on; no line is started twice", "run": session.same_line()}]
+    hopeful = any((entry.document or {}).get("error", {}).get("retryable") for entry in run.entries)
+    if counts.get("running") or counts.get("waiting") or hopeful:
+        return [session.same_step("this goes on; no line is started twice")]
     if counts.get("failed"):
-        return [{"why": "a second paid task for each line that failed", "run": session.same_line() + " --retry failed"}]
+        more = () if session.options.retry else ("--retry", "failed")
+        return [session.same_step("a second paid task for each line that failed", *more)]
     return []
 
 
@@ -166,14 +187,17 @@ def _text(document):
     for task in document.get("tasks", []):
         lines.append("%4d  %-10s %s" % (task["index"], task.get("status", "error"), task.get("answer") or task.get("reason") or
                                         (task.get("error") or {}).get("message") or ""))
-    return "\n".join(lines + ["results: " + document["results"]] + ["next: " + step["run"] for step in document.get("next", [])])
+    return "\n".join(lines + ["results: %s" % document.get("results")] + next_lines(document))
 
 
 def _exit_code(run, interrupted):
     counts = run.counts()
-    for statuses, code in ((("unknown",), EXIT_UNKNOWN), (("question",), EXIT_QUESTION)):
-        if any(counts.get(status) for status in statuses):
-            return code
+    if counts.get("unknown"):
+        return EXIT_UNKNOWN
+    if any((entry.document or {}).get("error", {}).get("code") == NotRecorded.default_code for entry in run.entries):
+        return EXIT_UNEXPECTED
+    if counts.get("question"):
+        return EXIT_QUESTION
     if isinstance(run.stopped, RebyteError):
         return run.stopped.exit_code
     if interrupted and (counts.get("waiting") or counts.get("running")):

@@ -6,8 +6,8 @@ import json
 import re
 
 from rebyte_commands.arguments import read_text
-from rebyte_commands.files import attach, attach_skill, is_local_skill
-from rebyte_commands.starting import place_fields, read_prompt_file
+from rebyte_commands.files import STREAM, attach, attach_skill, is_local_skill
+from rebyte_commands.starting import file_id, place_fields, read_prompt_file
 from rebyte_flows.batch import Entry
 from rebyte_flows.orders import Order
 from rebyte_flows.rows import check_name
@@ -20,9 +20,13 @@ FIELD = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
 
 def read_entries(session, options):
     """Return the entries of the batch; raises one InputError that names every bad line."""
-    if bool(options.file) == bool(options.prompt):
+    typed = [{"prompt": text} for text in options.prompt] + [{"prompt_file": path} for path in options.prompt_file]
+    if bool(options.file) == bool(typed):
         raise InputError("a batch needs a FILE, or --prompt once or more", code="usage")
-    rows = list(enumerate(({"prompt": text} for text in options.prompt), 1)) if options.prompt else _read_rows(options)
+    if options.once_field and not options.template:
+        raise InputError("--once-field needs --template; a line of JSON names its task with \"once\"", code="usage")
+    rows = list(enumerate(typed, 1)) if typed else _read_rows(session, options)
+    _check_stdin_once(options, [row for _, row in rows if isinstance(row, dict)])
     attachments, entries, bad = {}, [], []
     for number, row in rows:
         try:
@@ -37,10 +41,19 @@ def read_entries(session, options):
     return entries
 
 
-def _read_rows(options):
-    text = read_text(options.file, "the batch")
+def _check_stdin_once(options, rows):
+    """Raise InputError when stdin is named more than once: it can be read only once."""
+    lists = [row["files"] for row in rows if isinstance(row.get("files"), list)] + [options.file_flag]
+    streams = {word for words in lists for word in words if isinstance(word, str) and word.startswith(STREAM)}
+    names = [options.file, options.template] + [row.get("prompt_file") for row in rows]
+    if len(streams) + names.count("-") > 1:
+        raise InputError("stdin was named twice; it can be read only once", code="usage")
+
+
+def _read_rows(session, options):
+    text = read_text(options.file, "the batch", session.stdin)
     if options.template:
-        template = read_text(options.template, "the template")
+        template = read_text(options.template, "the template", session.stdin)
         rows = _csv_rows(text) if not options.file.endswith((".jsonl", ".ndjson")) else _json_rows(text)
         return [(number, _filled(template, row, options.once_field)) for number, row in rows]
     if options.file.endswith(".csv"):
@@ -87,17 +100,17 @@ def _entry(session, options, index, line, attachments):
     paths = line.get("files", []) + options.file_flag
     for path in paths:
         if path not in attachments:
-            attachments[path] = attach(path, options.zip)
-    skills = line.get("skills", []) + options.skill_flag
+            attachments[path] = attach(path, session.stdin, options.zip)
+    skills = line.get("skills", []) + options.skill_flag + options.skills
     for word in skills:
         if word not in attachments and is_local_skill(word):
             attachments[word] = attach_skill(word)
     local = [word for word in skills if is_local_skill(word)]
     place = {name: line.get(name) or getattr(options, name) for name in ("executor", "model", "repo", "branch", "workspace")}
-    order = Order(line["prompt"] if "prompt" in line else read_prompt_file(line["prompt_file"]), **place_fields(session, **place),
+    order = Order(line["prompt"] if "prompt" in line else read_prompt_file(line["prompt_file"], session.stdin), **place_fields(session, **place),
                   attachments=[attachments[word] for word in paths + local], skills=[word for word in skills if word not in local],
-                  want=line.get("want", []) + options.want_flag, no_questions=options.no_questions, bare=options.bare)
-    return Entry(index, order, check_name(line["once"]) if line.get("once") else None)
+                  file_ids=[file_id(word) for word in options.file_id], want=line.get("want", []) + options.want_flag, no_questions=options.no_questions, bare=options.bare)
+    return Entry(index, order, check_name(line["once"]) if "once" in line else None)
 
 
 def _check_line(line):

@@ -65,8 +65,7 @@ def create(session, options):
     answer["next"] = [{"why": "this waits until it can be used", "run": session.line("computers", "wait", row.task_id)}]
     if started.reused:
         answer["reused"] = True
-        answer["next"].append({"why": "this is the first one again; a second paid one needs --again",
-                               "run": session.same_line("--again") + " --again"})
+        answer["next"].append(session.same_step("this is the first one again; a second paid one needs --again", "--again", without="--again"))
     session.emit(answer)
     session.deliver(row)
     return session.flight.pending.exit_code if session.flight.pending else 0
@@ -81,7 +80,7 @@ def _earlier(session, row):
     except NotFound as problem:
         problem.message = "this line made the computer %s before, and it is gone" % row.task_id
         problem.hint = "--again makes a second one knowingly"
-        problem.next = [{"why": "a second one, which is paid for", "run": session.same_line("--again") + " --again"}]
+        problem.next = [session.same_step("a second one, which is paid for", "--again", without="--again")]
         raise
 
 

@@ -5,9 +5,22 @@ from rebyte_commands.jobs import finish, go_on_line, reply_steps
 from rebyte_commands.run import begin
 from rebyte_commands.starting import add_prompt_flags, add_turn_flags, dry_run, once_name, read_prompt, turn_parts
 from rebyte_flows.downloads import open_folder
-from rebyte_flows.orders import Order
+from rebyte_flows.orders import Order, part_digest
 from rebyte_flows.result import answer_body, open_question, shown
-from rebyte_wire.errors import EXIT_QUESTION, InputError, RequestRefused, RouteMissing
+from rebyte_wire.errors import (
+    EXIT_CANCELED,
+    EXIT_DONE,
+    EXIT_QUESTION,
+    EXIT_SOME_FAILED,
+    EXIT_TASK_FAILED,
+    InputError,
+    RequestRefused,
+    RouteMissing,
+)
+from rebyte_wire.status import is_id
+
+# These end a line whose outcome was shown; after any other the same line goes on with it.
+SHOWN = (EXIT_DONE, EXIT_TASK_FAILED, EXIT_CANCELED, EXIT_SOME_FAILED, EXIT_QUESTION)
 
 FOLLOW_UP_EXAMPLES = """examples:
   rebyte_cli.py follow-up ID 'Now add tests' --wait
@@ -32,7 +45,7 @@ def follow_up_flags(parser):
 def follow_up(session, options):
     """Send one more prompt to a task; with --wait print that turn's document."""
     task_id = session.resolve(options.id)
-    order = Order(read_prompt(options), kind="follow-up", task_id=task_id, **turn_parts(session, options))
+    order = Order(read_prompt(session, options), kind="follow-up", task_id=task_id, **turn_parts(session, options))
     name = once_name(options)
     if options.dry_run:
         return dry_run(session, order, name)
@@ -56,7 +69,7 @@ def follow_up(session, options):
 
 def _show_question(session, task_id, asked):
     session.complain("the task waits for an answer; a follow-up would leave its question open (--anyway sends it)")
-    session.emit({"id": task_id, "status": "question", "question": shown(asked), "next": reply_steps(session, task_id, asked, "--wait")})
+    session.emit({"id": task_id, "status": "question", "question": shown(asked), "next": reply_steps(session, task_id, shown(asked), "--wait")})
     return EXIT_QUESTION
 
 
@@ -74,6 +87,7 @@ def reply_flags(parser):
     parser.add_argument("id", metavar="ID")
     parser.add_argument("--option", action="append", default=[], metavar="N", help="the number or the label of an option; again for several")
     parser.add_argument("--say", metavar="TEXT", help="an answer in words")
+    parser.add_argument("--question", metavar="ID", help="answer this very question and no other")
     parser.add_argument("--wait", action="store_true", help="follow the turn to its end and print the document")
     parser.add_argument("--out", metavar="DIR", help="bring the answer, the transcript and the files into this folder at the end")
 
@@ -83,23 +97,33 @@ def reply(session, options):
     task_id = session.resolve(options.id)
     if not options.option and options.say is None:
         raise InputError("a reply needs --option N or --say TEXT", code="usage")
-    asked = open_question(session.client, task_id, session.ledger.replies(task_id))
-    if not asked:
-        raise InputError("the task asks nothing just now", code="no_question",
-                         hint="see how it stands: %s" % session.line("result", task_id))
+    digest = part_digest([options.option, options.say, options.question])
+    earlier = session.ledger.undelivered_reply(task_id, digest)
+    if earlier is None and options.question in session.ledger.replies(task_id):
+        earlier = (None,)
     if options.out:
         open_folder(options.out)
-    _send_reply(session, task_id, asked, answer_body(asked, options.option, options.say))
     row = with_task(session, session.row_of(task_id))
-    row.prompt_id = asked.get("promptId")
-    if options.wait:
-        return finish(session, row, options, reused=False, answered=session.ledger.replies(task_id))
-    session.emit({"id": task_id, "answered": True,
-                  "next": [{"why": "this waits for the turn to end", "run": go_on_line(session, row, options)}]})
-    return 0
+    row.prompt_id = earlier[0] if earlier else _answer(session, task_id, options, digest)
+    if not options.wait:
+        document = {"id": task_id, "answered": True, "next": [{"why": "this waits for the turn to end", "run": go_on_line(session, row, options)}]}
+        session.emit(dict(document, reused=True) if earlier else document)
+        session.ledger.deliver_replies(task_id)
+        return EXIT_DONE
+    code = finish(session, row, options, reused=bool(earlier), answered=session.ledger.replies(task_id))
+    if code in SHOWN:
+        session.ledger.deliver_replies(task_id)
+    return code
 
 
-def _send_reply(session, task_id, asked, body):
+def _answer(session, task_id, options, digest):
+    """Answer the open question, if it is the one that is meant, and return the id of its prompt."""
+    asked = open_question(session.client, task_id, session.ledger.replies(task_id))
+    if not asked or options.question and options.question != asked["messageId"]:
+        raise InputError("the task asks %s just now" % ("another question" if asked else "nothing"), code="no_question",
+                         hint="see how it stands: %s" % session.line("result", task_id))
+    prompt_id = asked["promptId"] if is_id(asked.get("promptId")) else None
+    body = answer_body(asked, options.option, options.say)
     try:
         session.client.answer_question(task_id, body)
     except RouteMissing as problem:
@@ -109,7 +133,8 @@ def _send_reply(session, task_id, asked, body):
         # 409: nothing is blocked any more, somebody else has answered.
         if problem.http_status != 409:
             raise
-    session.ledger.remember_reply(task_id, asked["messageId"])
+    session.ledger.remember_reply(task_id, asked["messageId"], digest, prompt_id)
+    return prompt_id
 
 
 COMMANDS = {"follow-up": (follow_up_flags, follow_up, FOLLOW_UP_EXAMPLES), "reply": (reply_flags, reply, REPLY_EXAMPLES)}

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+from rebyte_commands.output import next_lines
 from rebyte_wire.addresses import is_loopback, origin_of
 from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base, find_key
 from rebyte_wire.errors import EXIT_DONE, AuthError, RebyteError
@@ -104,7 +105,7 @@ def _text(document):
     lines = ["%-6s %-18s %s" % (MARKS[check["ok"]], check["name"], check["detail"])
              + ("\n%26s%s" % ("", check["remedy"]) if check.get("remedy") else "") for check in document["checks"]]
     lines.append("all is well" if document["ok"] else "the first cause: %(check)s (%(code)s)" % document["cause"])
-    return "\n".join(lines + ["next: %s" % (step.get("run") or step["ask"]) for step in document.get("next", [])])
+    return "\n".join(lines + next_lines(document))
 
 
 COMMANDS = {"doctor": (flags, doctor, EXAMPLE)}

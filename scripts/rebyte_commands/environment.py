@@ -1,7 +1,8 @@
-"""The one table of environment variables; --help and the documents are checked against it."""
+"""What surrounds a command: the one table of environment variables, and the line that runs this bundle from here."""
 from __future__ import annotations
 
 import os
+import sys
 
 from rebyte_wire.errors import InputError
 
@@ -23,6 +24,13 @@ VARIABLES = (
 )
 HARNESS_MARKERS = ("CLAUDECODE", "CLAUDE_CODE_REMOTE", "CODEX_SANDBOX", "CODEX_SANDBOX_NETWORK_DISABLED", "GEMINI_CLI",
                    "OPENCODE", "CURSOR_AGENT", "GITHUB_ACTIONS", "CI")
+
+
+def pasted(words):
+    """Return words as a line to paste into a shell, with the interpreter and the path that work here."""
+    # Second lazy seam: a plain answer shows no line.
+    import shlex
+    return " ".join(map(shlex.quote, [sys.executable or "python3", DOOR] + words))
 
 
 def read_number(environ, name):

@@ -17,7 +17,7 @@ EXAMPLES = """examples:
 """
 
 
-def attach(word, pack_folders=False, limit=MAX_UPLOAD_BYTES):
+def attach(word, stdin, pack_folders=False, limit=MAX_UPLOAD_BYTES):
     """Return what --file or upload names: a path, a folder with --zip, or -=NAME for stdin."""
     if word == "-":
         raise InputError("stdin needs a name in the task", hint="pass -=NAME, for example -=data.csv")
@@ -25,23 +25,23 @@ def attach(word, pack_folders=False, limit=MAX_UPLOAD_BYTES):
         return Attachment(word, limit)
     # Second lazy seam: only what is packed or piped pays for zipfile.
     from rebyte_flows.packing import Packed, Stream
-    return Stream(word, limit=limit) if word.startswith(STREAM) else Packed(word, limit)
+    return Stream(word, stdin, limit) if word.startswith(STREAM) else Packed(word, limit)
 
 
-def attach_all(words, pack_folders=False):
+def attach_all(words, stdin, pack_folders=False):
     """Return what several words name; stdin can be read only once."""
     if sum(word.startswith(STREAM) for word in words) > 1:
         raise InputError("stdin was named twice; it can be read only once", code="usage")
-    return [attach(word, pack_folders) for word in words]
+    return [attach(word, stdin, pack_folders) for word in words]
 
 
-def attach_artifact(word, pack):
+def attach_artifact(word, stdin, pack):
     """Return what artifacts put names: of any size, and with --zip a file of a type that the store refuses is packed too."""
     from rebyte_flows.orders import type_of
     if pack and os.path.isfile(word) and not type_of(word):
         from rebyte_flows.packing import Packed
         return Packed(word, None)
-    return attach(word, pack, None)
+    return attach(word, stdin, pack, None)
 
 
 def attach_skill(word):
@@ -72,7 +72,7 @@ def upload_flags(parser):
 
 def upload(session, options):
     """Upload files; each gets an id that tasks can name with --file-id ID=NAME for as long as the service keeps it."""
-    items = attach_all(options.path, options.zip) + [attach_skill(path) for path in options.skill]
+    items = attach_all(options.path, session.stdin, options.zip) + [attach_skill(path) for path in options.skill]
     if not items:
         raise InputError("upload needs the path of a file", code="usage")
     tell_links(session, items)

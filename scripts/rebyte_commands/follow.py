@@ -4,15 +4,16 @@ from __future__ import annotations
 from rebyte_commands.conversation import with_task
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.jobs import EXIT_BY_NAME, compact, finish, reply_steps
-from rebyte_commands.output import BUDGET_BYTES, cut_to, harmless, task_text, to_json
+from rebyte_commands.output import BUDGET_BYTES, cut_to, fit, harmless, next_lines, task_text, to_json
 from rebyte_commands.progress import brief
 from rebyte_flows.result import exit_name, question_of, shown, task_document
 from rebyte_flows.stream import End
 from rebyte_flows.stream import watch as events_of
 from rebyte_flows.waiting import wait as wait_for
-from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, EXIT_RUNNING, EXIT_SOME_FAILED, DeadlineReached, RebyteError
+from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, EXIT_RUNNING, EXIT_SOME_FAILED, DeadlineReached, InputError, RebyteError
 
 LOOK_SECONDS = 3
+LINE_LIMIT_BYTES = BUDGET_BYTES // 2 - 200
 RESULT_EXAMPLES = """examples:
   rebyte_cli.py result ID
   rebyte_cli.py result ID --wait --out result
@@ -46,9 +47,8 @@ def result(session, options):
     row.prompt_id = options.prompt_id
     if options.workspace:
         row.workspace_id = session.workspace_of(options.workspace)
-    if not options.wait:
-        session.client.deadline = session.deadline.within(LOOK_SECONDS)
-    return finish(session, row, options, answered=session.ledger.replies(task_id), with_events=options.events)
+    return finish(session, row, options, answered=session.ledger.replies(task_id), with_events=options.events,
+                  look_seconds=None if options.wait else LOOK_SECONDS)
 
 
 def wait_flags(parser):
@@ -77,7 +77,8 @@ def wait(session, options):
     running = [task_id for task_id in ids if task_id not in {end.id for end in ended}]
     report = {"tasks": documents + [{"id": task_id, "status": "running"} for task_id in running], "counts": _counts(ended, running)}
     if running and not options.any or not ended:
-        report["next"] = [{"why": "these still run; this goes on waiting", "run": session.line("wait", *running, *(["--any"] if options.any else []))}]
+        why, line = "these still run; this goes on waiting", session.line("wait", *running, *(["--any"] if options.any else []))
+        report["next"] = [{"why": why, "run": line} if len(line) < LINE_LIMIT_BYTES else session.same_step(why)]
     if error:
         report["error"] = error
     session.emit(report, _wait_text)
@@ -113,7 +114,7 @@ def _counts(ended, running):
 def _wait_text(report):
     parts = [task_text(document) for document in report["tasks"]]
     parts.append("  ".join("%s %d" % pair for pair in report["counts"].items()))
-    return "\n\n".join(parts + ["next: " + step["run"] for step in report.get("next", [])])
+    return "\n\n".join(parts + next_lines(report))
 
 
 def _exit_code(ended, ended_by):
@@ -137,6 +138,8 @@ def watch_flags(parser):
 
 def watch(session, options):
     """Print a task's events until it ends, asks, or the time is over."""
+    if options.field:
+        raise InputError("watch prints a line for each event; --field is for a document", code="usage", hint="result ID prints one")
     task_id = session.resolve(options.id)
     written, end, code, error, as_text = 0, None, None, None, session.form == "text"
     try:
@@ -160,14 +163,16 @@ def watch(session, options):
         code, error = problem.exit_code, problem.as_dict()
     done = {"id": task_id, "status": end.status if end else "running", "events": written}
     if end and end.question:
-        asked = question_of(end.question)
-        done["question"] = shown(asked)
+        done["question"] = shown(question_of(end.question))
+        done["next"] = reply_steps(session, task_id, done["question"], "--wait")
     if error:
         done["error"] = error
     if not end:
-        done["next"] = [{"why": "this goes on watching" if error else "it still runs", "run": session.line("watch", task_id)}]
+        words = ["--raw"] * options.raw + (["--prompt", options.prompt_id] if options.prompt_id else [])
+        done["next"] = [{"why": "this goes on watching" if error else "it still runs", "run": session.line("watch", task_id, *words)}]
+    done = fit(done, session.keep)
     session.write(_end_text(done) if as_text else to_json({"done": done}))
-    return code if end is None else EXIT_BY_NAME[exit_name(done)]
+    return code if end is None else EXIT_BY_NAME[exit_name({"status": end.status})]
 
 
 def _line(event, raw, as_text):
@@ -183,7 +188,7 @@ def _end_text(done):
     if "question" in done:
         lines += [harmless("it asks: " + done["question"]["text"])]
         lines += [harmless("  %(n)d  %(label)s" % option) for option in done["question"]["options"]]
-    return "\n".join(lines + ["next: " + step["run"] for step in done.get("next", [])])
+    return "\n".join(lines + next_lines(done))
 
 
 COMMANDS = {"result": (result_flags, result, RESULT_EXAMPLES), "wait": (wait_flags, wait, WAIT_EXAMPLES),

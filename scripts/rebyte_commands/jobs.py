@@ -10,23 +10,25 @@ from rebyte_commands.progress import Progress
 from rebyte_flows.job import Job
 from rebyte_flows.result import exit_name, task_document
 from rebyte_flows.stream import words_of
+from rebyte_wire.calls import Deadline
 from rebyte_wire.errors import EXIT_CODES, DeadlineReached, NotFound, RebyteError, RouteMissing
 
 EXIT_BY_NAME = {name: number for number, name, _ in EXIT_CODES}
-AFTER_CANCEL_SECONDS = 15
+AFTER_CANCEL_SECONDS, LEAST_CANCEL_SECONDS = 15, 3
+CANCEL_GRACE_SECONDS = 1
 TEXT_CHARACTERS = 200
 REPLIES_SHOWN = 4
 MEND = "That failed. Find out why, mend it, and finish the job."
 NAME_CHARACTERS = 80
 
 
-def finish(session, row, options, *, order=None, reused=False, answered=(), rehearsal=False, with_events=False):
+def finish(session, row, options, *, order=None, reused=False, answered=(), rehearsal=False, with_events=False,
+           look_seconds=None):
     """Follow a started row, print its document and return the exit code."""
     seen = [] if with_events else None
     progress = Progress(session, seen)
-    job = Job(session.client, row, state=session.state, out=getattr(options, "out", None), want=getattr(options, "want", ()),
-              order=order, reused=reused, service=session.service, rehearsal=rehearsal, answered=answered, on_event=progress)
-    go_on = go_on_line(session, row, options)
+    job = Job(session.client, row, state=session.state, out=getattr(options, "out", None), want=getattr(options, "want", ()), order=order,
+              reused=reused, service=session.service, rehearsal=rehearsal, answered=answered, on_event=progress, look_seconds=look_seconds)
     ended_by = None
     try:
         document = _follow_with_limits(session, job, options)
@@ -34,18 +36,24 @@ def finish(session, row, options, *, order=None, reused=False, answered=(), rehe
         document, ended_by = _interrupted(session, job, options), interrupt.exit_code
     except RebyteError as problem:
         if isinstance(problem, NotFound) and not isinstance(problem, RouteMissing):
-            raise
+            raise _gone(session, row, order, problem)
+        document, ended_by = _broken(session, job, problem), problem.exit_code
+    except OSError as problem:
+        problem = RebyteError("the system says: %s" % problem, code="system_error")
         document, ended_by = _broken(session, job, problem), problem.exit_code
     finally:
         progress.close()
     if seen:
         document = task_document(**dict(document, events=[compact(event) for event in seen]))
-    document = with_next(session, document, row, options, go_on)
-    session.emit(document, output.task_text)
+    steps = next_steps(session, document, row, options, ended_by)
+    session.emit(task_document(**dict(document, next=steps)), output.task_text)
     if document["status"] not in ("running", "question") and ended_by is None:
-        # The line again gives this very turn, also after a follow-up.
-        turn = {"prompt_id": document.get("promptId")} if order and row.delivered_at is None else {}
-        session.deliver(row, status=document["status"], **turn)
+        if order is None:
+            session.deliver_turn(row, document.get("promptId"), document["status"])
+        else:
+            # The line again gives this very turn, also after a follow-up.
+            turn = {"prompt_id": document.get("promptId")} if row.delivered_at is None else {}
+            session.deliver(row, status=document["status"], **turn)
     return ended_by or EXIT_BY_NAME[exit_name(document)]
 
 
@@ -54,6 +62,8 @@ def go_on_line(session, row, options):
     words = ["result", row.task_id, "--wait"]
     if row.prompt_id:
         words += ["--prompt", row.prompt_id]
+    if options.verb == "result" and options.workspace:
+        words += ["--workspace", options.workspace]
     return session.line(*words, *_out_words(options), *[word for name in getattr(options, "want", ()) for word in ("--want", name)])
 
 
@@ -63,23 +73,24 @@ def _out_words(options):
 
 
 def _follow_with_limits(session, job, options):
-    """Follow within the slice; --cancel-after ends the task itself when its time comes first."""
+    """Follow within the slice; --cancel-after ends a turn that nobody has seen the end of, when its time comes first."""
     if session.flight.pending:
         raise session.flight.pending
     limit = getattr(options, "cancel_after", None)
-    if limit is None:
+    if limit is None or job.row.delivered_at is not None:
         return job.follow()
-    left = max(0.0, job.row.claimed_at + limit - time.time())
-    whole = session.client.deadline
-    session.client.deadline = whole.within(left)
-    document = job.follow()
-    session.client.deadline = whole
-    if document["status"] != "running" or time.time() < job.row.claimed_at + limit:
-        return document
-    session.say("--cancel-after: %g seconds are over; canceling" % limit)
-    session.client.cancel_task(job.row.task_id)
-    session.client.deadline = whole.within(AFTER_CANCEL_SECONDS)
+    whole, moment = session.client.deadline, job.row.claimed_at + limit
     try:
+        session.client.deadline = whole.within(max(0.0, moment - time.time()))
+        document = job.follow()
+        left = moment - time.time()
+        if document["status"] != "running" or left > CANCEL_GRACE_SECONDS:
+            return document
+        time.sleep(max(left, 0))
+        left = whole.left()
+        session.client.deadline = Deadline(AFTER_CANCEL_SECONDS if left is None else min(AFTER_CANCEL_SECONDS, max(left, LEAST_CANCEL_SECONDS)))
+        if job.cancel():
+            session.say("--cancel-after: %g seconds are over; canceled" % limit)
         return job.follow()
     finally:
         session.client.deadline = whole
@@ -88,34 +99,41 @@ def _follow_with_limits(session, job, options):
 def _interrupted(session, job, options):
     if getattr(options, "cancel_on_interrupt", False):
         try:
-            session.client.cancel_task(job.row.task_id)
+            if job.cancel():
+                session.say("interrupted; the task was canceled")
+                return job.document_now("canceled")
         except RebyteError as problem:
             return _broken(session, job, problem)
-        session.say("interrupted; the task was canceled")
-        return job.document_now("canceled")
-    session.say("interrupted; the task runs on")
-    return job.document_now("running")
+    session.say("interrupted; the task runs on" if job.status == "running" else "interrupted")
+    return job.document_now()
+
+
+def _gone(session, row, order, problem):
+    """Return the error for a task that is not there any more; the line that had started it may start another one."""
+    if order is not None:
+        problem.message = "this line started the task %s before, and it is gone" % row.task_id
+        problem.hint = "--again starts a second one knowingly"
+        problem.next = [session.same_step("a second paid task, knowingly", "--again", without="--again")]
+    return problem
 
 
 def _broken(session, job, problem):
     """The task is known, but the service cannot be reached just now: the document says both."""
     if isinstance(problem, DeadlineReached):
-        return job.document_now("running")
+        return job.document_now()
     session.complain(problem.message + (". " + problem.hint if problem.hint else ""))
-    return dict(job.document_now("running"), error=problem.as_dict())
+    return dict(job.document_now(), error=problem.as_dict())
 
 
-def with_next(session, document, row, options, go_on):
-    """Return the document with the lines that go on from here, in the place where they belong."""
-    steps = next_steps(session, document, row, options, go_on)
-    return task_document(**dict(document, next=steps)) if steps else document
-
-
-def next_steps(session, document, row, options, go_on):
+def next_steps(session, document, row, options, ended_by=None):
     """Return what to do next, as lines to paste or a sentence for the caller's human; never foreign text."""
-    status, steps = document["status"], []
-    if status == "running":
+    status, steps, go_on = document["status"], [], go_on_line(session, row, options)
+    if status == "running" and getattr(options, "cancel_after", None) is not None:
+        steps.append(session.same_step("it still runs; this goes on with the same task, and cancels it when its time comes", without="--again"))
+    elif status == "running":
         steps.append({"why": "it still runs; this goes on with the same task", "run": go_on})
+    elif ended_by is not None and status != "question":
+        steps.append({"why": "it has ended, and not everything was brought; this goes on", "run": go_on})
     elif status == "question":
         steps += reply_steps(session, row.task_id, document["question"], "--wait", *_out_words(options))
     # A rehearsal reads no words: what it can do about a failure or a missing file stands in the code of its prompt.
@@ -123,7 +141,10 @@ def next_steps(session, document, row, options, go_on):
         steps.append({"why": "one more turn on the same machine, paid, once you know what to mend",
                       "run": session.line("follow-up", row.task_id, MEND, "--wait", *_out_words(options),
                                           *[word for name in getattr(options, "want", ()) for word in ("--want", name)])})
-    if document.get("missing") and not document.get("rehearsal"):
+    if (document.get("missing") or getattr(options, "out", None)) and not row.workspace_id and status in ("completed", "failed", "canceled"):
+        steps.append({"why": "its files lie in a workspace that is not known here; result ID --workspace WORKSPACE brings them",
+                      "ask": "Which workspace does the task %s have? Its id was told when the task was created." % row.task_id})
+    elif document.get("missing") and not document.get("rehearsal"):
         steps.append({"why": "these files did not come; this asks for them once more, in a paid turn",
                       "run": session.line("follow-up", row.task_id, "Publish these as artifacts: %s" % ", ".join(options.want), "--wait",
                                           *_out_words(options), *[word for name in options.want for word in ("--want", name)])})
@@ -132,13 +153,16 @@ def next_steps(session, document, row, options, go_on):
     if document.get("files") and not getattr(options, "out", None) and status in ("completed", "failed", "canceled"):
         steps.append({"why": "this brings its files", "run": session.line("artifacts", "get", row.task_id, "--out", "result")})
     if document.get("reused") and status in ("completed", "failed", "canceled") and row.delivered_at:
-        steps.append({"why": "this is the first answer again; a second paid task needs --again", "run": session.same_line() + " --again"})
+        steps.append(session.same_step("this is the first answer again; a second paid task needs --again", "--again", without="--again"))
     return steps
 
 
 def reply_steps(session, task_id, question, *words):
     """Return one line for each answer that a question takes, so that no choice is made for the reader; labels are foreign text."""
     many = question.get("options") or []
+    if question.get("id"):
+        # So the line can be typed again, and never answers another question.
+        words += ("--question", question["id"])
     if not many:
         return [{"why": "it waits for an answer in words", "run": session.line("reply", task_id, "--say", "YOUR ANSWER", *words)}]
     return [{"why": "it waits for an answer; this one chooses option %d of %d" % (option["n"], len(many)),

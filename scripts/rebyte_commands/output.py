@@ -26,6 +26,19 @@ def harmless(text):
                    else "\\u%04x" % ord(letter) if ord(letter) < 65536 else "\\U%08x" % ord(letter) for letter in text)
 
 
+def is_terminal(stream):
+    """Tell whether a stream is a terminal; a closed or missing one is not."""
+    try:
+        return stream is not None and stream.isatty()
+    except (ValueError, OSError):
+        return False
+
+
+def ascii_text(text):
+    """Return a text with everything beyond ASCII written as escapes."""
+    return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
 def silence_stdout():
     """Point stdout nowhere, so that the interpreter's last flush does not complain."""
     try:
@@ -86,13 +99,17 @@ def fit(value, keep_whole):
     whole = to_json(value)
     if len(whole) <= BUDGET_BYTES:
         return value
+    # A line to paste is whole or not there.
+    steps = value.get("next") if isinstance(value, dict) else None
+    steps = {"next": steps} if steps and len(to_json(steps)) <= BUDGET_BYTES // 2 else {}
+    value = {key: item for key, item in value.items() if key != "next"} if isinstance(value, dict) else value
     note = {"bytes": len(whole), "path": keep_whole(whole)}
     for text_limit, list_limit in zip(STRING_LIMITS, LIST_LIMITS):
         smaller = _shrunk(value, text_limit, list_limit)
-        smaller = dict(smaller, cut=note) if isinstance(smaller, dict) else {"data": smaller, "cut": note}
+        smaller = dict(smaller, cut=note, **steps) if isinstance(smaller, dict) else {"data": smaller, "cut": note}
         if len(to_json(smaller)) <= BUDGET_BYTES:
             return smaller
-    return {"cut": note}
+    return dict({"cut": note}, **steps)
 
 
 def _shrunk(value, text_limit, list_limit, depth=0):
@@ -131,8 +148,13 @@ def task_text(document):
         lines.append("the whole answer: " + document["answerPath"])
     lines += ["id:   %s" % document["id"]] if "id" in document else []
     lines += ["live: %s" % document["url"]] if document.get("url") else []
-    lines += ["next: %s" % (step.get("run") or step.get("ask")) for step in document.get("next", [])]
-    return "\n".join(lines)
+    return "\n".join(lines + next_lines(document))
+
+
+def next_lines(document):
+    """Return what is next as lines for a person: what to type, whom to ask, or else what it is for."""
+    steps = document.get("next") if isinstance(document, dict) else None
+    return ["next: %s" % (step.get("run") or step.get("ask") or step.get("why")) for step in steps or [] if isinstance(step, dict)]
 
 
 def plain_text(value, indent=""):

@@ -5,8 +5,7 @@ import os
 import threading
 import time
 
-from rebyte_commands.output import harmless
-from rebyte_commands.session import ascii_text, is_terminal
+from rebyte_commands.output import ascii_text, harmless, is_terminal
 from rebyte_flows.stream import words_of
 
 TERMINAL_SECONDS, PLAIN_SECONDS = 0.2, 5
@@ -141,5 +140,6 @@ def brief(event, width=400):
     payload = event.get("payload") if isinstance(event.get("payload"), dict) else {}
     text = words_of(payload) or payload.get("name") or payload.get("tool_name") or payload.get("output") or payload.get("question") or ""
     text = " ".join(str(text).split())
-    mark = MARKS.get(event.get("eventType"), "" if text else "%s " % event.get("eventType"))
+    kind = str(event.get("eventType"))
+    mark = MARKS.get(kind, "" if text else kind + " ")
     return mark + (text if len(text) <= width else text[:width] + "...")

@@ -4,7 +4,8 @@ from __future__ import annotations
 from rebyte_commands.jobs import finish, go_on_line
 from rebyte_commands.starting import add_start_flags, dry_run, once_name, starter_for, task_order
 from rebyte_flows.downloads import open_folder
-from rebyte_wire.errors import NotRecorded, OutcomeUnknown
+from rebyte_wire.errors import InputError, NotFound, NotRecorded, OutcomeUnknown, RouteMissing
+from rebyte_wire.status import is_id
 
 RUN_EXAMPLES = """examples:
   rebyte_cli.py run 'Summarize /code/data.csv in a chart' --file data.csv --want chart.png --out result
@@ -47,6 +48,8 @@ def create(session, options):
     """Start one task and print the service's answer with what helps to go on."""
     if options.wait:
         return run(session, options)
+    if options.cancel_after is not None or options.cancel_on_interrupt:
+        raise InputError("--cancel-after and --cancel-on-interrupt need --wait: nobody stays to cancel", code="usage")
     order, name = task_order(session, options), once_name(options)
     if options.dry_run:
         return dry_run(session, order, name)
@@ -61,8 +64,7 @@ def create(session, options):
     if started.reused:
         answer["reused"] = True
         if row.delivered_at:
-            answer["next"].append({"why": "this is the first start again; a second paid task needs --again",
-                                   "run": session.same_line("--again") + " --again"})
+            answer["next"].append(session.same_step("this is the first start again; a second paid task needs --again", "--again", without="--again"))
     session.emit(answer)
     session.deliver(row)
     return session.flight.pending.exit_code if session.flight.pending else 0
@@ -77,8 +79,17 @@ def begin(session, order, name, options):
     try:
         started = starter.start(order, name=name, again=options.again)
     except OutcomeUnknown as problem:
-        problem.next = [{"why": "this looks once more and starts nothing while it is unknown", "run": session.same_line("--again")},
-                        {"why": "a second paid task, knowingly", "run": session.same_line("--again") + " --again"}]
+        details = problem.details or {}
+        candidates = details.get("candidates") or []
+        problem.next = [session.same_step("this looks once more and starts nothing while it is unknown", without="--again"),
+                        session.same_step("a second paid task, knowingly", "--again", without="--again")]
+        if len(candidates) == 1 and is_id(candidates[0]["id"]):
+            problem.next.insert(1, {"why": "if you know the one candidate for yours, this takes it",
+                                    "run": session.line("ledger", "settle", details["row"], "--adopt", candidates[0]["id"])})
+        raise
+    except NotFound as problem:
+        if getattr(options, "workspace", None) and not isinstance(problem, RouteMissing):
+            problem.hint = "if %s is a task made elsewhere, pass the workspaceId that its create printed" % options.workspace
         raise
     except NotRecorded as problem:
         words = ("computers", "get") if order.kind == "computer" else ("get",)

@@ -13,6 +13,7 @@ from rebyte_wire.errors import (
     EXIT_NETWORK,
     EXIT_UNEXPECTED,
     EXIT_USAGE,
+    AnswerUnreadable,
     AuthError,
     DeadlineReached,
     RebyteError,
@@ -30,7 +31,7 @@ class Unread:
 
     def __init__(self, words):
         self.form = "text" if "--text" in words else "json" if "--json" in words else None
-        self.field = "any" if "--field" in words else None
+        self.field = "any" if any(word.partition("=")[0] == "--field" for word in words) else None
         self.debug = "--debug" in words
 
 
@@ -42,6 +43,8 @@ def run_line(words, program, started):
         session = Session(options, os.environ, started)
         session.words, session.flight = words, listen(session)
         code = run(session, options)
+        # All is said: a signal would only spoil the exit code.
+        session.writing = True
         return EXIT_USAGE if session.lacks_field and code == EXIT_DONE else code
     except SystemExit as end:
         return end.code or 0
@@ -111,10 +114,10 @@ def _usual_steps(session, problem):
         # Second lazy seam: only who lacks a key pays for the words to ask with.
         from rebyte_flows.checkup import ask_for
         return [{"why": "nothing can be done in the cloud without a key", "ask": ask_for(problem)},
-                {"why": "what was started with --local needs --local on each later line, and no key", "run": session.same_line("--local") + " --local"}]
+                session.same_step("what was started with --local needs --local on each later line, and no key", "--local", without="--local")]
     if isinstance(problem, DeadlineReached) and session.options.verb:
         # Without --again: to go on must never pay for a second task.
-        return [{"why": "the time was over before there was anything to show; this goes on", "run": session.same_line("--again")}]
+        return [session.same_step("the time was over before there was anything to show; this goes on", without="--again")]
     if isinstance(problem, AuthError) and problem.http_status and not session.options.local:
         return [{"why": "this tells where the key came from, and whether it arrives", "run": session.line("doctor")}]
     if problem.exit_code == EXIT_NETWORK and not session.options.local:
@@ -131,6 +134,8 @@ def describe(problem):
         return {"code": "interrupted", "message": "interrupted", "hint": "type the same line again to go on"}, problem.exit_code
     if isinstance(problem, KeyboardInterrupt):
         return {"code": "interrupted", "message": "interrupted"}, EXIT_INTERRUPTED
+    if isinstance(problem, RecursionError):
+        return {"code": AnswerUnreadable.default_code, "message": "the answer is nested too deeply"}, AnswerUnreadable.exit_code
     if isinstance(problem, OSError):
         return {"code": "system_error", "message": "the system says: %s" % problem}, EXIT_UNEXPECTED
     return {"code": "unexpected", "message": ("unexpected %s: %s" % (type(problem).__name__, problem))[:300],
@@ -138,6 +143,7 @@ def describe(problem):
 
 
 def _close(session):
+    session.writing = True
     try:
         session.close()
     except (RebyteError, OSError) as problem:

@@ -7,7 +7,8 @@ import sys
 import time
 
 from rebyte_commands import output
-from rebyte_commands.environment import DOOR, HARNESS_MARKERS, read_number
+from rebyte_commands.arguments import Stdin
+from rebyte_commands.environment import HARNESS_MARKERS, pasted, read_number
 from rebyte_wire.calls import Deadline
 from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base
 from rebyte_wire.errors import InputError, LedgerUnwritable, NotFound
@@ -17,6 +18,7 @@ LINE_LIMIT_CHARACTERS = 1500
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.I)
 ADDRESS = r"https?://[^/\s]+/(?:run|share|agent/computer)/([0-9A-Za-z-]+)/?(?:[?#].*)?$"
 PREFIX = r"(?i)[0-9a-f-]{6,35}$"
+FROM_STDIN = r"-$|-=|--[a-z-]+=-(=|$)|@-$"
 
 
 class Session:
@@ -27,7 +29,7 @@ class Session:
         self.stdout, self.stderr = stdout or sys.stdout, stderr or sys.stderr
         self.deadline = Deadline(self._wait_limit(), started=_monotonic(started))
         self.printed, self.writing, self.lacks_field, self.words, self.flight = False, False, False, [], None
-        self._client = self._state = self._ledger = None
+        self._client = self._state = self._ledger = self._stdin = None
 
     def __repr__(self):
         return "Session(%s)" % getattr(self.options, "verb", None)
@@ -40,7 +42,7 @@ class Session:
         if asked is not None:
             return asked
         harness = any(self.environ.get(name) for name in HARNESS_MARKERS)
-        return None if is_terminal(sys.stdin) and is_terminal(self.stdout) and not harness else DEFAULT_WAIT_SECONDS
+        return None if output.is_terminal(sys.stdin) and output.is_terminal(self.stdout) and not harness else DEFAULT_WAIT_SECONDS
 
     # What is said
 
@@ -52,7 +54,7 @@ class Session:
     def complain(self, text):
         """Write one plain line to stderr whatever was asked for."""
         try:
-            self.stderr.write("rebyte: %s\n" % ascii_text(output.harmless(text)))
+            self.stderr.write("rebyte: %s\n" % output.ascii_text(output.harmless(text)))
             self.stderr.flush()
         except (OSError, ValueError, AttributeError):
             pass
@@ -61,7 +63,7 @@ class Session:
     def form(self):
         """json or text: what was asked for, else text on a terminal only."""
         asked = self.options.form or (self.environ.get("REBYTE_OUTPUT") or "").strip().lower()
-        return asked if asked in ("json", "text") else "text" if is_terminal(self.stdout) else "json"
+        return asked if asked in ("json", "text") else "text" if output.is_terminal(self.stdout) else "json"
 
     def emit(self, document, text=None):
         """Write the one document to stdout; `text` is its form for people. A field that it lacks is told on stderr, with what is next."""
@@ -70,14 +72,16 @@ class Session:
                 words = self._field_text(document)
             except InputError as problem:
                 self.lacks_field = self.printed = True
-                steps = document.get("next", []) if isinstance(document, dict) else []
-                for line in [problem.message] + ["next: %s" % (step.get("run") or step.get("ask")) for step in steps]:
+                for line in [problem.message] + output.next_lines(document):
                     self.complain(line)
                 return
-        elif self.form == "text":
-            words = output.harmless((text or output.plain_text)(document))
         else:
-            words = output.to_json(output.fit(output.fit_answer(document, self.keep), self.keep))
+            document = output.fit(output.fit_answer(document, self.keep), self.keep)
+            if self.form == "text":
+                whole = text and not set(document) <= {"cut", "next"} if isinstance(document, dict) else text
+                words = output.harmless((text if whole else output.plain_text)(document))
+            else:
+                words = output.to_json(document)
         # An interrupt in the middle of the document would leave half of it, or bring a second one.
         self.writing = self.printed = True
         self.write(words)
@@ -101,7 +105,7 @@ class Session:
             there = ", ".join(sorted(place)) if isinstance(place, dict) else "a list of %d" % len(place) if isinstance(place, list) else "no parts"
             raise InputError("--field %s: there is no %s, but %s" % (self.options.field, part, there or "nothing"), code="no_such_field")
         if isinstance(value, str):
-            return output.harmless(value) if is_terminal(self.stdout) else value
+            return output.harmless(value) if output.is_terminal(self.stdout) else value
         return output.to_json(value)
 
     def keep(self, text):
@@ -124,12 +128,29 @@ class Session:
             flags += ["--api-key-file", self.options.api_key_file]
         return pasted(flags + [str(word) for word in words])
 
-    def same_line(self, without=None):
-        """Return the line that was typed, quoted, less one flag; a very long one is cut to a line that finds the start again."""
+    def same_line(self, *more, without=None):
+        """Return the line that was typed, with flags added and less one; None if it cannot be pasted: too long, or it read stdin."""
         words = [word for word in self.words if word != without]
-        if sum(map(len, words)) > LINE_LIMIT_CHARACTERS:
-            return self.line("list")
+        # After "--" nothing is a flag.
+        place = words.index("--") if "--" in words else len(words)
+        words[place:place] = more
+        if sum(map(len, words)) > LINE_LIMIT_CHARACTERS or any(re.match(FROM_STDIN, word) for word in words):
+            return None
         return pasted(words)
+
+    def same_step(self, why, *more, without=None):
+        """Return the entry of `next` that types the line again; one that cannot be pasted is described."""
+        line = self.same_line(*more, without=without)
+        if line:
+            return {"why": why, "run": line}
+        return {"why": "%s: type the same line%s, with what it read" % (why, " with " + " ".join(more) if more else "")}
+
+    @property
+    def stdin(self):
+        """stdin, which nothing reads unless it was asked for, and never for longer than the slice."""
+        if self._stdin is None:
+            self._stdin = Stdin(sys.stdin, self.deadline)
+        return self._stdin
 
     # What is reached
 
@@ -228,9 +249,21 @@ class Session:
 
     def deliver(self, row, **values):
         """Remember that a start's final document was written to stdout."""
-        if row.id is not None and not self.lacks_field:
+        if row.id is None or self.lacks_field:
+            return
+        try:
             # The first time counts: who types a line every few minutes wants a new task some day.
             self.ledger.note(row.id, delivered_at=row.delivered_at or time.time(), **values)
+        except LedgerUnwritable as problem:
+            self.complain("%s; the same line will show this again" % problem.message)
+
+    def deliver_turn(self, row, prompt_id, status):
+        """Remember what became of the turn that was shown, which need not be the one that the row started."""
+        turn = self.ledger.find_prompt(row.task_id, prompt_id)
+        if turn is None:
+            turn = self.ledger.find_task(row.task_id)
+        if turn is not None and turn.prompt_id in (None, prompt_id):
+            self.deliver(turn, status=status)
 
     def workspace_of(self, word):
         """Return the workspace that a task or workspace id stands for, found through the ledger."""
@@ -247,26 +280,6 @@ class Session:
         if not row.workspace_id:
             raise InputError("the service did not tell the workspace of task %s" % task_id, hint="pass a workspaceId instead")
         return row.workspace_id
-
-
-def is_terminal(stream):
-    """Tell whether a stream is a terminal; a closed or missing one is not."""
-    try:
-        return stream is not None and stream.isatty()
-    except (ValueError, OSError):
-        return False
-
-
-def ascii_text(text):
-    """Return a text with everything beyond ASCII written as escapes."""
-    return text.encode("ascii", "backslashreplace").decode("ascii")
-
-
-def pasted(words):
-    """Return words as a line to paste into a shell, with the interpreter and the path that work here."""
-    # Second lazy seam: a plain answer shows no line.
-    import shlex
-    return " ".join(map(shlex.quote, [sys.executable or "python3", DOOR] + words))
 
 
 def _monotonic(started):

@@ -52,7 +52,7 @@ def add_start_flags(parser):
     parser.add_argument("--cancel-on-interrupt", action="store_true", help="cancel the task when this command is interrupted")
 
 
-def read_prompt(options):
+def read_prompt(session, options):
     """Return the prompt from the one place it was given in; raises InputError for none or several."""
     given = [text for text in (options.prompt, options.prompt_flag, options.prompt_file) if text is not None]
     if len(given) != 1:
@@ -62,7 +62,7 @@ def read_prompt(options):
     # Nobody asks an agent for a dash: everywhere it means stdin.
     file = "-" if given == ["-"] else options.prompt_file
     if file is not None:
-        given = [read_prompt_file(file)]
+        given = [read_prompt_file(file, session.stdin)]
     # Under LC_ALL=C words arrive with surrogates; the bytes behind them are what was meant.
     return os.fsencode(given[0]).decode("utf-8", "replace") if _has_surrogates(given[0]) else given[0]
 
@@ -71,15 +71,15 @@ def _has_surrogates(text):
     return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def read_prompt_file(path):
-    """Return the prompt in a file, - for stdin; its lines end as everywhere."""
-    return read_text(path, "the prompt", PROMPT_LIMIT_CHARACTERS * 4 + 8).replace("\r\n", "\n")
+def read_prompt_file(path, stdin):
+    """Return the prompt in a file, - for `stdin`; its lines end as everywhere."""
+    return read_text(path, "the prompt", stdin, PROMPT_LIMIT_CHARACTERS * 4 + 8).replace("\r\n", "\n")
 
 
 def task_order(session, options):
     """Return the Order of a new task from the flags; nothing has been sent."""
     place = {name: getattr(options, name) for name in ("executor", "model", "repo", "branch", "workspace")}
-    return Order(read_prompt(options), **place_fields(session, **place), **turn_parts(session, options))
+    return Order(read_prompt(session, options), **place_fields(session, **place), **turn_parts(session, options))
 
 
 def place_fields(session, *, executor, model, repo, branch, workspace):
@@ -98,13 +98,14 @@ def turn_parts(session, options):
     if options.prompt_file == "-" and any(word.startswith(STREAM) for word in options.file):
         raise InputError("stdin was named twice, for the prompt and for a file; it can be read only once", code="usage")
     words = options.skill + options.skills
-    attachments = attach_all(options.file, options.zip) + [attach_skill(word) for word in words if is_local_skill(word)]
+    attachments = attach_all(options.file, session.stdin, options.zip) + [attach_skill(word) for word in words if is_local_skill(word)]
     tell_links(session, attachments)
     return dict(skills=[word for word in words if not is_local_skill(word)], attachments=attachments,
-                file_ids=[_file_id(text) for text in options.file_id], want=options.want, no_questions=options.no_questions, bare=options.bare)
+                file_ids=[file_id(text) for text in options.file_id], want=options.want, no_questions=options.no_questions, bare=options.bare)
 
 
-def _file_id(text):
+def file_id(text):
+    """Return the entry of `files` that ID=NAME stands for."""
     identifier, sign, name = text.partition("=")
     if not sign or not identifier or not name:
         raise InputError("--file-id is %r; ID=NAME was expected, as upload prints them" % text)

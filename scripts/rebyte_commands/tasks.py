@@ -104,9 +104,8 @@ def share(session, options):
         problem.next = [{"why": meaning, "run": session.line("share", task_id, name)} for name, meaning in LEVELS]
         raise problem
     answer = dict(session.client.set_visibility(task_id, level))
-    if level != "private":
-        answer["next"] = [{"why": "this takes it back: " + dict(LEVELS)[lower], "run": session.line("share", task_id, lower)}
-                          for lower in ("shared", "private") if lower != level]
+    others = [other for other in ("shared", "private") if other != level]
+    answer["next"] = [{"why": "this takes it back: " + dict(LEVELS)[other], "run": session.line("share", task_id, other)} for other in others]
     session.emit(answer)
     return 0
 

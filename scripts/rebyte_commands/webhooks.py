@@ -36,7 +36,7 @@ def create(session, options):
     """Have an address told of events, unless one is told already: then that webhook is reported, and no second one made."""
     if not options.event:
         raise InputError("webhooks create needs --event; there are: %s" % ", ".join(EVENTS), code="usage")
-    secret = read_secret(options.secret_file) if options.secret_file else None
+    secret = read_secret(options.secret_file, session.stdin) if options.secret_file else None
     if len(options.description or "") > TEXT_LIMIT_CHARACTERS:
         raise InputError("--description has %d characters; the service takes %d" % (len(options.description), TEXT_LIMIT_CHARACTERS))
     known = [hook for hook in session.client.list_webhooks()["data"] if isinstance(hook, dict) and hook.get("url") == options.id]
@@ -46,9 +46,9 @@ def create(session, options):
     return 0
 
 
-def read_secret(path):
+def read_secret(path, stdin):
     """Return a webhook's secret from a file or stdin, less its last line end: it has to travel in a header."""
-    text = read_text(path, "the secret", TEXT_LIMIT_CHARACTERS * 4).rstrip("\r\n")
+    text = read_text(path, "the secret", stdin, TEXT_LIMIT_CHARACTERS * 4).rstrip("\r\n")
     if not 0 < len(text) <= TEXT_LIMIT_CHARACTERS or not all(" " <= letter <= "~" for letter in text):
         raise InputError("the secret must be 1 to %d printable ASCII characters on one line" % TEXT_LIMIT_CHARACTERS)
     return text

@@ -27,6 +27,8 @@ FINAL = ("completed", "failed", "canceled")
 ALLOWANCE, RETRY_COST, SUCCESS_GAIN = 500, 14, 1
 SLOW_DOWN_SECONDS = 2.0
 FOLDER_NAME_CHARACTERS = 40
+# A service that asks for more than this is not waited for.
+MAX_RETRY_AFTER_SECONDS = 120
 
 
 class Entry:
@@ -58,10 +60,11 @@ class Entry:
 class Batch:
     """Runs entries through one Starter, so many at once; `changed(entry)` is told of each change."""
 
-    def __init__(self, starter, entries, out, *, state, concurrency=8, max_failures=None, retry_failed=False, service="cloud",
-                 changed=None, sleep=time.sleep):
+    def __init__(self, starter, entries, out, *, state, concurrency=8, max_failures=None, retry_failed=False, again=False,
+                 cancel_after=None, service="cloud", changed=None, sleep=time.sleep):
         self.starter, self.entries, self.out, self.state = starter, entries, out, state
         self.concurrency, self.max_failures, self.retry_failed = max(1, concurrency), max_failures, retry_failed
+        self.again, self.cancel_after = again, cancel_after
         self.service, self.changed, self.sleep = service, changed or (lambda entry: None), sleep
         self.stopped = None
         self._lock, self._allowance, self._pause_until = threading.Lock(), ALLOWANCE, 0.0
@@ -113,15 +116,12 @@ class Batch:
         for entry in self.entries:
             row = entry.row = self.starter.ledger.earlier(entry.order, entry.name)
             found = kept.get(row.task_id) if row is not None and row.is_started() else None
-            if found is None or found.get("status") not in FINAL or self._starts_anew(entry, row):
-                continue
-            if self.retry_failed and found["status"] == "failed":
-                continue
-            entry.document = found
+            if found is not None and found.get("status") in FINAL and not self._starts_anew(entry):
+                entry.document = found
 
-    def _starts_anew(self, entry, row):
-        """Tell whether the same line would start anew by the table of reruns."""
-        return self.starter.next_move(row, entry.name) == START
+    def _starts_anew(self, entry):
+        """Tell whether this line starts anew by the table of reruns."""
+        return self.starter.next_move(entry.row, entry.name, self._again(entry)) == START
 
     def _kept_documents(self):
         kept = {}
@@ -137,7 +137,7 @@ class Batch:
 
     def _check_guards(self):
         """Refuse the whole batch before a byte is sent when it cannot be started within the guards."""
-        new = sum(1 for entry in self._queue if self._again(entry) or self._starts_anew(entry, entry.row))
+        new = sum(1 for entry in self._queue if self._starts_anew(entry))
         guards, ledger = self.starter.guards, self.starter.ledger
         if new > guards.per_command:
             raise GuardRefused("this batch would start %d tasks, and one command may start %d" % (new, guards.per_command),
@@ -148,7 +148,7 @@ class Batch:
                                % (new, guards.per_day, today), code="guard_tasks_per_day", hint="make the batch smaller, or ask the owner")
 
     def _again(self, entry):
-        return self.retry_failed and entry.row is not None and entry.row.status == "failed"
+        return self.again or self.retry_failed and entry.row is not None and entry.row.status == "failed"
 
     def _work(self):
         while True:
@@ -182,10 +182,29 @@ class Batch:
         job = Job(self.starter.client, row, state=self.state, out=os.path.join(self.out, entry.folder_name), want=entry.order.want,
                   order=entry.order, reused=started.reused, service=self.service, answered=self.starter.ledger.replies(row.task_id),
                   sleep=self.sleep)
-        document = job.follow()
+        timer = self._timer(job)
+        try:
+            document = job.follow()
+        finally:
+            timer.cancel()
         if document["status"] in FINAL:
             self.starter.ledger.note(row.id, status=document["status"])
         return document
+
+    def _timer(self, job):
+        """Return the timer that cancels a job whose end nobody has seen when its time comes; one without a limit never does."""
+        timer = threading.Timer(0, self._cancel, [job])
+        timer.daemon = True
+        if self.cancel_after is not None and job.row.delivered_at is None:
+            timer.interval = max(0.0, job.row.claimed_at + self.cancel_after - time.time())
+            timer.start()
+        return timer
+
+    def _cancel(self, job):
+        try:
+            job.cancel()
+        except RebyteError as problem:
+            self.starter.say("--cancel-after: %s" % problem.message)
 
     def _start(self, entry):
         while True:
@@ -207,7 +226,12 @@ class Batch:
             self._allowance -= RETRY_COST
             spent = self._allowance < 0
             self._pause_until = max(self._pause_until, time.monotonic() + (problem.retry_after or SLOW_DOWN_SECONDS))
-        if spent or self._is_late():
+        left = self.starter.client.deadline.left()
+        most = MAX_RETRY_AFTER_SECONDS if left is None else min(left, MAX_RETRY_AFTER_SECONDS)
+        if (problem.retry_after or 0) > most:
+            # No line can be started in this slice.
+            self.stop(problem)
+        if spent or self.stopped or self._is_late():
             raise problem
 
     def _count_failures(self):
@@ -218,7 +242,10 @@ class Batch:
     def _failed(self, entry, problem):
         error = problem.as_dict() if isinstance(problem, RebyteError) else {"code": "unexpected", "message": str(problem)[:300]}
         details = getattr(problem, "details", None) or {}
-        found = dict(task_document(once=entry.name, service=self.service), error=error)
+        known = {key: details[key] for key in ("id", "workspaceId", "url") if details.get(key)}
+        if entry.row is not None and entry.row.is_started():
+            known = {"id": entry.row.task_id, "workspaceId": entry.row.workspace_id, "url": entry.row.url}
+        found = dict(task_document(once=entry.name, service=self.service, **known), error=error)
         if isinstance(problem, OutcomeUnknown) and details.get("row"):
             found["row"] = details["row"]
         return found

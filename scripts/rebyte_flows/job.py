@@ -10,12 +10,13 @@ from rebyte_flows.credit import credit_note
 from rebyte_flows.downloads import bring_home, disk_words, list_files, open_folder
 from rebyte_flows.ledger import open_ledger
 from rebyte_flows.orders import Order, wanted_name
-from rebyte_flows.result import Reader, is_latest, last_words, question_of, seconds_taken, shown, task_document
+from rebyte_flows.result import Reader, is_latest, last_words, prompts_in, question_of, seconds_taken, shown, task_document
 from rebyte_flows.starts import Guards, Starter, owners_limit
 from rebyte_flows.state import find_state, open_private
 from rebyte_flows.stream import End, watch
 from rebyte_flows.uploads import Attachment
 from rebyte_wire.errors import DeadlineReached, NetworkError, RateLimited, ServerError
+from rebyte_wire.status import is_id, outcome_of
 
 ANSWER_FILE, MANIFEST_FILE = "answer.md", "manifest.json"
 
@@ -94,10 +95,11 @@ class Job:
     """One task being followed: who it is, where its files go, and what is told on the way."""
 
     def __init__(self, client, row, *, state, out=None, want=(), order=None, reused=False, service="cloud", rehearsal=False,
-                 answered=(), on_event=None, clock=time.monotonic, sleep=time.sleep):
+                 answered=(), on_event=None, look_seconds=None, clock=time.monotonic, sleep=time.sleep):
         self.client, self.row, self.state, self.out, self.want = client, row, state, out, list(want)
         self.order, self.reused, self.service, self.rehearsal = order, reused, service, rehearsal
-        self.answered, self.on_event = answered, on_event
+        self.answered, self.on_event, self.look_seconds = answered, on_event, look_seconds
+        self.status, self.said = "running", None
         self.clock, self.sleep = clock, sleep
         self.reader, self.warnings, self.files, self.refused, self.missing = Reader(), [], [], [], []
         self.task, self.transcript_path, self.answer_path = {}, None, None
@@ -108,21 +110,42 @@ class Job:
     def follow(self):
         """Follow to the end and return the document; when the client's deadline comes first its status is running."""
         self.reader, self.warnings, self.refused = Reader(), [], []
-        end = self._watch()
+        end = self._look()
         if end is None:
             return self._document("running")
+        self.status = end.status
         if end.status == "question":
             return self._document("question", question=shown(question_of(end.question)))
         self.task = end.task
         if self.out and self._holds_another():
             self.warnings.append("the folder held what another task had brought; what has the same name was replaced")
-        answer = self._answer(end.final)
+        answer = self.said = self._answer(end.final)
         self._bring_files(end.status)
         if end.status == "failed":
             self.warnings += filter(None, [credit_note(self.client)])
             return self._document("failed", answer, failure=self._failure(answer))
         self._warn(answer, end.status)
         return self._document(end.status, answer)
+
+    def cancel(self):
+        """Cancel the task if the turn that the row started is its latest one and still runs; tell whether it was canceled."""
+        task = self.client.get_task(self.row.task_id)
+        own = is_latest(task, self.row.prompt_id) if self.row.prompt_id else len(prompts_in(task)) <= 1
+        if outcome_of(task.get("status")) or not own:
+            return False
+        self.client.cancel_task(self.row.task_id)
+        return True
+
+    def _look(self):
+        """Watch to the end, or for `look_seconds`: the limit of a look is not one for bringing the files."""
+        if self.look_seconds is None:
+            return self._watch()
+        whole = self.client.deadline
+        self.client.deadline = whole.within(self.look_seconds)
+        try:
+            return self._watch()
+        finally:
+            self.client.deadline = whole
 
     def _watch(self):
         """Read events into the transcript; returns the End, or None when the time is over."""
@@ -151,7 +174,8 @@ class Job:
         if self.out:
             open_folder(self.out)
             return os.path.abspath(os.path.join(self.out, "transcript.jsonl"))
-        return self.state.file("transcripts", "-".join(filter(None, (self.row.task_id, self.row.prompt_id))) + ".jsonl")
+        ids = [id for id in (self.row.task_id, self.row.prompt_id) if is_id(id)]
+        return self.state.file("transcripts", "-".join(ids) + ".jsonl")
 
     def _answer(self, final):
         # What `done` and the task say at last speak of the latest turn, which need not be ours.
@@ -189,7 +213,8 @@ class Job:
         """List the artifacts; with an out folder bring them into its files/ and write the manifest."""
         if not self.row.workspace_id:
             if self.want or self.out:
-                self.warnings.append("the workspace of this task is not known here, so its files cannot be listed; pass --workspace ID")
+                self.warnings.append("the workspace of this task is not known here, so its files cannot be listed; result ID --workspace WORKSPACE lists them")
+            self.missing = list(self.want)
             return
         listing = list_files(self.client, self.row.workspace_id)
         if self.out:
@@ -237,9 +262,9 @@ class Job:
             took = time.time() - self.row.claimed_at
         return None if took is None else max(round(took, 1), 0.1)
 
-    def document_now(self, status="running"):
+    def document_now(self, status=None):
         """Return the document as it stands, without asking the service anything."""
-        return self._document(status)
+        return self._document(status or self.status, self.said)
 
     def _document(self, status, answer=None, **more):
         rehearsal = self._is_rehearsal()

@@ -11,32 +11,40 @@ import os
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 try:
     import sqlite3
 except ImportError:  # some small Pythons are built without it
     sqlite3 = None
 
-from rebyte_flows.rows import COLUMNS, Row
+from rebyte_flows.rows import COLUMNS, NEVER_STARTED, Row
 from rebyte_flows.state import Owner, is_alive
 from rebyte_wire.errors import LedgerUnwritable
 
 BUSY_SECONDS = 30
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DAY_SECONDS = 86_400
+DAMAGE = ("malformed", "not a database", "no such table", "no such column")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS starts (
   id INTEGER PRIMARY KEY, kind TEXT NOT NULL, origin TEXT NOT NULL, account TEXT NOT NULL, digest TEXT NOT NULL,
   ordinal INTEGER NOT NULL, attempt INTEGER NOT NULL, name TEXT, parts TEXT NOT NULL, prompt_digest TEXT, state TEXT NOT NULL,
   holder TEXT, claimed_at REAL NOT NULL, answered_at REAL, delivered_at REAL, task_id TEXT, workspace_id TEXT, prompt_id TEXT,
-  url TEXT, executor TEXT, model TEXT, known TEXT, reason TEXT, status TEXT);
+  url TEXT, executor TEXT, model TEXT, known TEXT, reason TEXT, status TEXT,
+  again INTEGER);
 CREATE INDEX IF NOT EXISTS by_digest ON starts (digest, ordinal);
 CREATE INDEX IF NOT EXISTS by_name ON starts (name) WHERE name IS NOT NULL;
 CREATE INDEX IF NOT EXISTS by_task ON starts (task_id);
 CREATE INDEX IF NOT EXISTS by_time ON starts (claimed_at);
 CREATE INDEX IF NOT EXISTS open_rows ON starts (state) WHERE state IN ('intent', 'unknown');
-CREATE TABLE IF NOT EXISTS replies (task_id TEXT, message_id TEXT, PRIMARY KEY (task_id, message_id));
+CREATE TABLE IF NOT EXISTS replies (task_id TEXT, message_id TEXT, digest TEXT, prompt_id TEXT, delivered_at REAL,
+  PRIMARY KEY (task_id, message_id));
 """
+# What version 1 lacked.
+ADDED_COLUMNS = ("ALTER TABLE starts ADD COLUMN again INTEGER", "ALTER TABLE replies ADD COLUMN digest TEXT",
+                 "ALTER TABLE replies ADD COLUMN prompt_id TEXT", "ALTER TABLE replies ADD COLUMN delivered_at REAL")
+STARTED = " AND state NOT IN (%s)" % ", ".join(map(repr, NEVER_STARTED))
 
 
 def account_mark(key):
@@ -87,12 +95,32 @@ class Ledger:
         # WAL with FULL syncs each commit, so an intent outlives a power cut.
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        version = self._version()
         if version > SCHEMA_VERSION:
             raise LedgerUnwritable("the ledger was written by a newer version of this bundle (%d > %d)" % (version, SCHEMA_VERSION),
                                    hint="update this bundle, or point REBYTE_STATE_DIR at another folder")
         if version < SCHEMA_VERSION:
-            self._db.executescript(SCHEMA + "PRAGMA user_version=%d;" % SCHEMA_VERSION)
+            with self._transaction():
+                # Another run may have been faster.
+                version = self._version()
+                for line in SCHEMA.split(";") + list(ADDED_COLUMNS if version == 1 else ()):
+                    self._db.execute(line)
+                self._db.execute("PRAGMA user_version=%d" % SCHEMA_VERSION)
+
+    def _version(self):
+        return self._db.execute("PRAGMA user_version").fetchone()[0]
+
+    @contextmanager
+    def _transaction(self):
+        """Commit what is done inside, or nothing of it; no other process writes meanwhile."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def close(self):
         """Close the file; a run that still holds rows gives up its owner lock."""
@@ -116,7 +144,7 @@ class Ledger:
         return found if newest is None else found[::-1]
 
     def _ask(self, text, values=()):
-        with self._lock:
+        with self._lock, _writing("read the ledger"):
             return self._db.execute(text, values).fetchall()
 
     def row(self, number):
@@ -125,16 +153,16 @@ class Ledger:
         return found[0] if found else None
 
     def earlier(self, order, name=None):
-        """Return the latest row of the same line here (by name when one is given), or None."""
+        """Return the latest row of the same line here (by name when one is given) that may have started something, or None."""
         here = (self.origin, self.account)
         if name:
-            found = self.rows("name = ? AND origin = ? AND account = ?", (name,) + here, newest=1)
+            found = self.rows("name = ? AND origin = ? AND account = ?" + STARTED, (name,) + here, newest=1)
         else:
-            found = self.rows("digest = ? AND ordinal = ? AND origin = ? AND account = ?",
+            found = self.rows("digest = ? AND ordinal = ? AND origin = ? AND account = ?" + STARTED,
                               (order.digest(), order.ordinal) + here, newest=1)
         return found[0] if found else None
 
-    def claim(self, order, name, *, prompt_digest, known=(), may_start, limits):
+    def claim(self, order, name, *, prompt_digest, known=(), again=False, may_start, limits):
         """Commit the intent to start, in one transaction with the look at earlier rows and the guards.
 
         `may_start(row or None)` decides on the latest row; `limits(count)` raises when this day's count is spent.
@@ -142,28 +170,21 @@ class Ledger:
         """
         holder = self.owner()
         with self._lock, _writing("record the start in the ledger"):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
+            with self._transaction():
                 row = self.earlier(order, name)
                 if not may_start(row):
-                    self._db.execute("ROLLBACK")
                     return None
                 limits(self.count_since(self.clock() - DAY_SECONDS))
-                number = self._insert(order, name, row, prompt_digest, known, holder)
-                self._db.execute("COMMIT")
-                self._in_air.add(number)
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+                number = self._insert(order, name, row, prompt_digest, known, holder, again)
+            self._in_air.add(number)
         return number
 
-    def _insert(self, order, name, row, prompt_digest, known, holder):
+    def _insert(self, order, name, row, prompt_digest, known, holder, again):
         values = dict(kind=order.kind, origin=self.origin, account=self.account, digest=order.digest(), ordinal=order.ordinal,
                       attempt=row.attempt + 1 if row else 1, name=name, parts=json.dumps(order.parts()), prompt_digest=prompt_digest,
                       state="intent", holder=holder, claimed_at=self.clock(), task_id=order.task_id,
                       workspace_id=order.fields.get("workspace_id"), executor=order.fields.get("executor"),
-                      model=order.fields.get("model"), known=json.dumps(list(known)))
+                      model=order.fields.get("model"), known=json.dumps(list(known)), again=1 if again else None)
         text = "INSERT INTO starts (%s) VALUES (%s)" % (", ".join(values), ", ".join("?" * len(values)))
         return self._db.execute(text, tuple(values.values())).lastrowid
 
@@ -200,8 +221,8 @@ class Ledger:
                 self.note(row.id, state="unknown", reason="the run ended before the answer came", holder=None)
         return self._here("state = 'unknown'")
 
-    def _here(self, condition):
-        return self.rows("%s AND origin = ? AND account = ?" % condition, (self.origin, self.account))
+    def _here(self, condition, values=()):
+        return self.rows("%s AND origin = ? AND account = ?" % condition, values + (self.origin, self.account))
 
     def known_ids(self):
         """Return every task id and prompt id this ledger holds, as a set."""
@@ -232,11 +253,8 @@ class Ledger:
 
     def named(self, name):
         """Return the latest row that `--once NAME` made here, or None."""
-        found = self._here_named(name)
+        found = self._here("name = ?" + STARTED, (name,))
         return found[-1] if found else None
-
-    def _here_named(self, name):
-        return self.rows("name = ? AND origin = ? AND account = ?", (name, self.origin, self.account))
 
     def with_prefix(self, prefix):
         """Return the ids of tasks in this ledger that begin with a prefix of six or more characters."""
@@ -248,10 +266,20 @@ class Ledger:
         with self._lock, _writing("forget rows of the ledger"):
             return self._db.execute("DELETE FROM starts WHERE " + condition, values).rowcount
 
-    def remember_reply(self, task_id, message_id):
-        """Remember that a question was answered from here, so that a replay of it is not asked again."""
+    def remember_reply(self, task_id, message_id, digest=None, prompt_id=None):
+        """Remember that a question was answered from here: a replay of it is not asked again, and the same line goes on with its turn."""
         with self._lock, _writing("record the reply in the ledger"):
-            self._db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (task_id, str(message_id)))
+            self._db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, NULL)", (task_id, str(message_id), digest, prompt_id))
+
+    def undelivered_reply(self, task_id, digest):
+        """Return (prompt id,) of the reply that the same line gave and whose outcome was not yet shown, or None."""
+        found = self._ask("SELECT prompt_id FROM replies WHERE task_id = ? AND digest = ? AND delivered_at IS NULL", (task_id, digest))
+        return found[-1] if found else None
+
+    def deliver_replies(self, task_id):
+        """Note that what the replies to a task led to was shown."""
+        with self._lock, _writing("record the reply in the ledger"):
+            self._db.execute("UPDATE replies SET delivered_at = ? WHERE task_id = ? AND delivered_at IS NULL", (self.clock(), task_id))
 
     def replies(self, task_id):
         """Return the message ids of questions of this task that were answered from here."""
@@ -268,6 +296,8 @@ class _writing:
         return self
 
     def __exit__(self, kind, problem, trace):
-        if isinstance(problem, (OSError, getattr(sqlite3, "Error", OSError))):
+        if isinstance(problem, (OSError, ValueError, OverflowError, getattr(sqlite3, "Error", OSError))):
+            damaged = any(word in str(problem) for word in DAMAGE)
             raise LedgerUnwritable("cannot %s: %s" % (self.what, problem),
-                                   hint="free some space or point REBYTE_STATE_DIR at a folder that can be written") from problem
+                                   hint="it is damaged: move ledger.db away from the state folder, and what it knew with it" if damaged else
+                                   "free some space or point REBYTE_STATE_DIR at a folder that can be written") from problem

@@ -95,24 +95,25 @@ class Order:
 
 
 class RawOrder(Order):
-    """A paid start as `api` sends it: a path and a body, nothing added and nothing uploaded."""
+    """A paid start as `api` sends it: a path, a body and a query, nothing added and nothing uploaded."""
 
-    def __init__(self, path, body):
+    def __init__(self, path, body, query=None):
         parts = path.strip("/").split("/")
         body = body if isinstance(body, dict) else {}
         kind = "computer" if parts == ["agent-computers"] else "follow-up" if len(parts) == 3 else "task"
         super().__init__(body.get("prompt"), kind=kind, task_id=parts[1] if kind == "follow-up" else None, bare=True)
-        self.path, self.body = path, body
+        self.path, self.body, self.query = path, body, query or None
         self.fields = {mine: body[theirs] for mine, theirs in (("workspace_id", "workspaceId"), ("executor", "executor"), ("model", "model"))
                        if isinstance(body.get(theirs), str)}
 
     def parts(self):
         """Return what makes two raw starts the same: the path and each field of the body."""
-        return dict({"field " + name: _short(value) for name, value in self.body.items()}, path=_short(self.path))
+        query = {"query": _short(self.query)} if self.query else {}
+        return dict({"field " + name: _short(value) for name, value in self.body.items()}, path=_short(self.path), **query)
 
     def send(self, client, prompt, files, before_send):
         """Send the body as it is."""
-        return client.request("POST", self.path, body=self.body, before_send=before_send)
+        return client.request("POST", self.path, query=self.query, body=self.body, before_send=before_send)
 
 
 def part_digest(value):

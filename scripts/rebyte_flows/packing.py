@@ -78,12 +78,11 @@ class LocalSkill(Packed):
 class Stream(Spooled):
     """What comes on stdin, read to its end, under a name: -=NAME."""
 
-    def __init__(self, word, stdin=None, limit=MAX_UPLOAD_BYTES):
+    def __init__(self, word, stdin, limit=MAX_UPLOAD_BYTES):
         name = word[len(STREAM):]
         if not name or "/" in name or "\\" in name:
             raise InputError("%s names no file; -=NAME was expected" % word, hint="for example: --file -=data.csv")
-        stdin = stdin or sys.stdin
-        if stdin is None or stdin.closed:
+        if stdin.closed:
             raise InputError("%s reads stdin, and stdin is closed" % word)
 
         def fill(file):

@@ -7,7 +7,7 @@ from rebyte_flows.stream import object_in, words_of
 from rebyte_flows.threads import CUT, ENDED, QUIET, Pump
 from rebyte_wire.errors import AuthError, DeadlineReached, InputError, RebyteError
 from rebyte_wire.sse import Decoder
-from rebyte_wire.status import objects_in, outcome_of, seconds_of
+from rebyte_wire.status import is_id, objects_in, outcome_of, seconds_of
 
 KEYS = ("id", "workspaceId", "url", "once", "status", "promptId", "next", "answer", "answerBytes", "answerPath", "question",
         "failure", "files", "missing", "refused", "warnings", "requested", "executor", "model", "seconds", "events", "transcriptPath",
@@ -58,7 +58,7 @@ class Reader:
         if "parent" in event:
             self.tools += kind == "tool_use"
             return
-        self.prompt_id = event.get("promptId") or self.prompt_id
+        self.prompt_id = event["promptId"] if is_id(event.get("promptId")) else self.prompt_id
         if kind == "tool_use":
             self.tools += 1
             self._parts = []
@@ -167,8 +167,9 @@ def question_of(payload):
 
 
 def shown(question):
-    """Return a question as documents show it: text, multi, options."""
-    return {key: question[key] for key in ("text", "multi", "options")}
+    """Return a question as documents show it: id (where it is one), text, multi, options."""
+    told = {key: question[key] for key in ("text", "multi", "options")}
+    return dict(told, id=question["messageId"]) if is_id(question.get("messageId")) else told
 
 
 def _brief(payload):
@@ -192,15 +193,7 @@ def open_question(client, task_id, answered=()):
     if outcome_of(client.get_task(task_id).get("status")):
         return None
     content = read_content(client, task_id)
-    if content is not None:
-        return question_in(content, answered)
-    try:
-        last = _last_event(client, task_id)
-    except AuthError:
-        raise
-    except RebyteError:
-        return None
-    return _asked(last, answered)
+    return question_in_stream(client, task_id, answered) if content is None else question_in(content, answered)
 
 
 def question_in_content(client, task_id, answered=()):
@@ -225,6 +218,16 @@ def question_in(content, answered=()):
     events = prompts[-1].get("events") if prompts else None
     last = events[-1] if isinstance(events, list) and events else None
     return _asked(last, answered) if isinstance(last, dict) else None
+
+
+def question_in_stream(client, task_id, answered=()):
+    """Return the question that the stream's last event asks, or None; takes a second, LOOK_SECONDS for a task that keeps talking."""
+    try:
+        return _asked(_last_event(client, task_id), answered)
+    except AuthError:
+        raise
+    except RebyteError:
+        return None
 
 
 def _asked(event, answered):

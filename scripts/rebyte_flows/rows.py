@@ -7,7 +7,9 @@ from rebyte_wire.errors import InputError
 
 COLUMNS = ("id", "kind", "origin", "account", "digest", "ordinal", "attempt", "name", "parts", "prompt_digest", "state", "holder",
            "claimed_at", "answered_at", "delivered_at", "task_id", "workspace_id", "prompt_id", "url", "executor", "model",
-           "known", "reason", "status")
+           "known", "reason", "status", "again")
+# Such a row started nothing: the earlier one of its line counts.
+NEVER_STARTED = ("not_sent", "refused", "abandoned")
 START, REUSE, RESUME, HOLD, SETTLE = "start", "reuse", "resume", "hold", "settle"
 REUSE_SECONDS = 15 * 60
 RESUME_SECONDS = 24 * 3600
@@ -43,8 +45,11 @@ def foreign_row(task_id):
 
 
 def next_move(row, *, named, again, held, now):
-    """Return START, REUSE (delivered), RESUME (not yet delivered), HOLD (another run is at it) or SETTLE (outcome unknown)."""
-    if row is None or again or row.state in ("not_sent", "refused", "abandoned"):
+    """Return START, REUSE (delivered), RESUME (not yet delivered), HOLD (another run is at it) or SETTLE (outcome unknown).
+
+    With `again` a new one starts, unless the earlier one was started so itself and nobody has seen its end: the same line.
+    """
+    if row is None or row.state in NEVER_STARTED or again and not (row.again and row.delivered_at is None):
         return START
     if held:
         return HOLD

@@ -5,7 +5,7 @@ import time
 
 from rebyte_flows.orders import digest_of_prompt, part_digest
 from rebyte_wire.errors import AuthError, LedgerUnwritable, NotFound, OutcomeUnknown, RebyteError, RouteMissing
-from rebyte_wire.status import objects_in, seconds_of, tasks_in
+from rebyte_wire.status import objects_in, seconds_of, tasks_in, text_in
 
 LOOKS_AFTER_SECONDS = (2, 10, 30)
 PAGE_ROWS = 100
@@ -92,10 +92,8 @@ def _settle_tasks(client, ledger, rows):
         told = [candidate for candidate in matching if candidate.digest is not None]
         if told and len(told) <= len(group) and len({row.digest for row in group}) == 1:
             pairs = list(zip(group, sorted(told, key=lambda candidate: candidate.created or 0)))
-        elif not told and len(rows) == 1 and len(matching) == 1:
-            # The service does not tell prompts: one open row and one task in its window is proof enough.
-            pairs = [(group[0], matching[0])]
         else:
+            # Where the service does not tell prompts, a task of that moment may be anybody's who shares the key.
             pairs = []
         for row, candidate in pairs:
             adopt(ledger, row, candidate.item)
@@ -214,8 +212,8 @@ def _settle_follow_up(client, ledger, row):
 
 def adopt(ledger, row, task):
     """Write down that a task or computer of the service is the one this row started."""
-    workspace = task["id"] if row.kind == "computer" else task.get("workspaceId") or row.workspace_id
-    ledger.note(row.id, state="settled", task_id=task["id"], url=task.get("url"), workspace_id=workspace, holder=None)
+    workspace = task["id"] if row.kind == "computer" else text_in(task, "workspaceId") or row.workspace_id
+    ledger.note(row.id, state="settled", task_id=task["id"], url=text_in(task, "url"), workspace_id=workspace, holder=None)
 
 
 def _wait(client, seconds, sleep):

@@ -11,7 +11,7 @@ from rebyte_flows.rows import HOLD, SETTLE, START, check_same, next_move
 from rebyte_flows.settling import settle_row, still_unknown
 from rebyte_flows.uploads import Uploads
 from rebyte_wire.errors import DeadlineReached, GuardRefused, InputError, LedgerUnwritable, NotRecorded, OutcomeUnknown, RebyteError
-from rebyte_wire.status import objects_in
+from rebyte_wire.status import objects_in, text_in
 
 HOLD_LOOK_SECONDS = 0.25
 TASKS_PER_COMMAND = 20
@@ -184,9 +184,9 @@ class Starter:
                 self.ledger.note(number, state="created", holder=None, answered_at=self.clock(), prompt_id=answer.get("promptId"))
             else:
                 # A computer is its own workspace.
-                workspace = answer["id"] if order.kind == "computer" else answer.get("workspaceId")
+                workspace = answer["id"] if order.kind == "computer" else text_in(answer, "workspaceId")
                 self.ledger.note(number, state="created", holder=None, answered_at=self.clock(), task_id=answer["id"],
-                                 workspace_id=workspace, url=answer.get("url"))
+                                 workspace_id=workspace, url=text_in(answer, "url"))
         except LedgerUnwritable as problem:
             raise NotRecorded("the start was accepted but could not be recorded: %s" % problem.message,
                               hint="keep these ids; a rerun of the same line would not know of them", details=dict(answer)) from problem
@@ -240,7 +240,7 @@ class _Claim:
         starter.flight.change(1)
         self.flying = True
         number = starter.ledger.claim(
-            self.order, self.name, prompt_digest=self.prompt_digest, known=self.known,
+            self.order, self.name, prompt_digest=self.prompt_digest, known=self.known, again=self.again,
             may_start=lambda row: starter.next_move(row, self.name, self.again) == START,
             limits=lambda count: starter.guards.check(count, self.order.kind))
         if number is None:

@@ -28,13 +28,14 @@ class Attachment:
     def __init__(self, path, limit=MAX_UPLOAD_BYTES):
         if os.path.isdir(path):
             raise InputError("%s is a folder; a task takes files" % path, hint="--zip packs it")
+        if os.path.exists(path) and not os.path.isfile(path):
+            # To open a pipe without a writer would wait for ever.
+            raise InputError("%s is no plain file" % path, hint="for a stream pass -=NAME and pipe it in")
         try:
             self.path, self.name, self.bytes = os.path.abspath(path), os.path.basename(path), os.path.getsize(path)
             open(path, "rb").close()
         except OSError as problem:
             raise InputError("cannot read %s: %s" % (path, problem.strerror), hint="check the path; --file takes a file on this machine")
-        if not os.path.isfile(path):
-            raise InputError("%s is no plain file" % path, hint="for a stream pass -=NAME and pipe it in")
         self._check(limit)
 
     def __repr__(self):

@@ -4,7 +4,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from rebyte_flows.result import question_in, read_content, response_in
+from rebyte_flows.result import question_in, question_in_stream, read_content, response_in
 from rebyte_wire.errors import AuthError, DeadlineReached, NotFound, RebyteError
 from rebyte_wire.status import outcome_of, tasks_in
 
@@ -13,6 +13,7 @@ BURST_REQUESTS = 5
 LIST_EVERY_SECONDS = 2.5
 FEW_TASKS = 2
 LOOK_INSIDE_EVERY_VISITS = 2
+STREAM_EVERY_VISITS = 4
 LIST_ROWS = 100
 MISSES_AT_MOST = 2
 FAILURES_AT_MOST = 12
@@ -136,7 +137,7 @@ class _Waiting:
         self.failures = 0
         status = outcome_of(task.get("status"))
         if not status:
-            return None
+            return self._look_into_stream(task_id, task)
         content = None
         if self.missed < MISSES_AT_MOST:
             self._spend()
@@ -144,6 +145,14 @@ class _Waiting:
         final = task.get("finalResult")
         return Ended(task_id, status, dict(content or {}, **task),
                      answer=response_in(content or {}) or (final if isinstance(final, str) else ""))
+
+    def _look_into_stream(self, task_id, task):
+        """Where the service does not tell what is inside, let the stream say now and then whether the task asks; else None."""
+        if self.missed < MISSES_AT_MOST or self.visits[task_id] % STREAM_EVERY_VISITS:
+            return None
+        self._spend()
+        question = question_in_stream(self.client, task_id, self.answered(task_id))
+        return Ended(task_id, "question", task, question=question) if question else None
 
     def _forgive(self, problem):
         if isinstance(problem, (AuthError, DeadlineReached)):

@@ -1,10 +1,12 @@
-"""What is done with a prompt: its fences that ask for it run by the rehearsal (or asked as questions), or all of it given to an agent program."""
+"""What is done with a prompt: the fences that ask for it are run or asked, or all of it is given to an agent program."""
 from __future__ import annotations
 
 import os
 import re
 import sys
-import threading
+from concurrent.futures import Future, InvalidStateError
+
+from rebyte_local.computers import find_computer
 
 OPENING = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*([^`\r]*?)[ \t]*\r?")
 RUNNABLE = {"python run": "python", "bash run": "bash", "sh run": "sh", "ask run": "ask"}
@@ -15,8 +17,7 @@ OUTPUT_LIMIT_CHARS = 64 * 1024  # of a tool_result
 ACKNOWLEDGEMENT = "This is a rehearsal on the local server: no model reads the prompt. Its runnable fences are run."
 NOTHING_TO_RUN = ("This was a rehearsal on the local server: no model read the prompt, and it holds no fence marked "
                   "`python run`, `bash run` or `sh run`, so there was nothing to run.")
-PROGRAMS = {"python": ("fence-%d.py", lambda path: [sys.executable, "-u", path]),
-            "bash": ("fence-%d.sh", lambda path: ["bash", path]), "sh": ("fence-%d.sh", lambda path: ["sh", path])}
+REAL_CODE = "/code"
 
 
 def find_steps(prompt):
@@ -59,53 +60,43 @@ def read_question(text):
     return "\n".join(question).strip() or "What now?", options
 
 
-class Question:
-    """A question that waits for its answer; the first answer counts."""
+class Question(Future):
+    """A question that waits for its answer, None to give up; the first answer counts."""
 
-    def __init__(self, action_id, text, options):
+    def __init__(self, action_id, options):
+        super().__init__()
         self.action_id = action_id
         self.message_id = "message-%d" % action_id
-        self.text = text
         self.options = options
-        self._answer = None
-        self._settled = threading.Event()
-
-    def __repr__(self):
-        return "Question(%r, settled=%r)" % (self.text, self._settled.is_set())
 
     def settle(self, answer):
-        """Give the answer, None to give up; False when it was settled before."""
-        if self._settled.is_set():
+        """Give the answer; False when it was settled before."""
+        try:
+            self.set_result(answer)
+        except InvalidStateError:
             return False
-        self._answer = answer
-        self._settled.set()
         return True
 
-    def wait(self):
-        """Block until settled; gives the answer or None."""
-        self._settled.wait()
-        return self._answer
 
-
-def run_agent(run, agent):
+def run_agent(run):
     """Give the whole prompt to an agent program on its stdin; gives (succeeded, answer)."""
     path = os.path.join(run.scratch, "prompt.txt")
-    computer = run.service.fleet.find(run.task["workspace"])
+    computer = find_computer(run.service, run.task["workspace"])
     standing = (computer["instructions"] + "\n\n") if computer and computer["instructions"] else ""
-    with open(path, "w", encoding="utf-8", errors="replace") as file:
-        file.write(standing + run.prompt["text"])
+    _write(path, standing + run.prompt["text"])
     code, out, errors = run.execute(
-        agent, stdin_path=path, on_stdout=lambda line: ("text", {"content": line + "\n", "is_delta": True}))
+        run.service.agent, stdin_path=path, on_stdout=lambda line: ("text", {"content": line + "\n", "is_delta": True}))
     if code != 0:
-        return False, _failure_words("the agent program", code, errors)
+        return False, _failure_words("The agent program", code, errors)
     return True, out.text()
 
 
 def rehearse(run):
     """Run the fences that ask for it, in order; gives (succeeded, answer)."""
     steps = find_steps(run.prompt["text"])
-    if steps:
-        run.emit("text", content=ACKNOWLEDGEMENT)
+    if not steps:
+        return True, NOTHING_TO_RUN
+    run.emit("text", content=ACKNOWLEDGEMENT)
     said = []
     for number, (kind, text) in enumerate(steps, 1):
         if kind == "ask":
@@ -113,16 +104,14 @@ def rehearse(run):
             continue
         code, out, errors = _run_fence(run, number, kind, text)
         if code != 0:
-            return False, _failure_words("the %s fence" % kind, code, errors)
+            return False, _failure_words("The %s fence" % kind, code, errors)
         if out.text():
             said.append(out.text())
-    if not steps:
-        return True, NOTHING_TO_RUN
     return True, "\n".join(said)[:ANSWER_LIMIT_CHARS] or "The fences ran and wrote nothing to stdout."
 
 
 def _ask(run, text):
-    computer = run.service.fleet.find(run.task["workspace"])
+    computer = find_computer(run.service, run.task["workspace"])
     if computer and ASK_VIEW in computer["off"]:
         run.emit("text", content="Not asked: the view %s of this computer is off." % ASK_VIEW)
     else:
@@ -130,21 +119,26 @@ def _ask(run, text):
 
 
 def _run_fence(run, number, kind, text):
-    pattern, command = PROGRAMS[kind]
-    path = os.path.join(run.scratch, pattern % number)
-    if not run.service.has_real_code:
+    path = os.path.join(run.scratch, "fence-%d%s" % (number, ".py" if kind == "python" else ".sh"))
+    if not os.path.isdir(REAL_CODE):
         text = place_code(text, run.path)
-    with open(path, "w", encoding="utf-8", errors="replace") as file:
-        file.write(text)
+    _write(path, text)
     tool = "fence-%d" % number
     run.emit("tool_use", id=tool, name="rehearsal_" + kind, input={"fence": number, "code": text})
-    env = dict(run.env, PYTHONPATH=run.path) if kind == "python" else run.env
-    code, out, errors = run.execute(command(path), env=env)
+    if kind == "python":
+        code, out, errors = run.execute([sys.executable, "-u", path], env=dict(run.env, PYTHONPATH=run.path))
+    else:
+        code, out, errors = run.execute([kind, path])
     output = (out.text() or errors.text())[:OUTPUT_LIMIT_CHARS]
     run.emit("tool_result", tool_id=tool, output=output, is_error=code != 0)
     return code, out, errors
 
 
+def _write(path, text):
+    with open(path, "w", encoding="utf-8", errors="replace") as file:
+        file.write(text)
+
+
 def _failure_words(what, code, errors):
     reason = "was ended by signal %d" % -code if code < 0 else "ended with exit code %d" % code
-    return "\n".join(["%s %s" % (what[0].upper() + what[1:], reason)] + errors.last)
+    return "\n".join(["%s %s" % (what, reason)] + errors.last)

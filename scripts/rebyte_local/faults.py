@@ -3,41 +3,33 @@ from __future__ import annotations
 
 import threading
 
-FAULTS = {
-    "slow-create": "A create is accepted at once but answered only after some seconds.",
-    "drop-after-accept": "Every N-th create is accepted and run, and its connection is closed without an answer.",
-    "cut-answer": "A create is accepted and its answer is cut off in the middle of the body.",
-    "too-many": "Every N-th request is refused with 429 and no Retry-After.",
-    "too-many-retry-after": "The first of every two equal requests is refused with 429 and Retry-After in seconds.",
-    "server-error": "Every N-th request fails with a JSON 500 before anything is done.",
-    "html-error": "Every N-th request is answered with an HTML page and 502 before anything is done.",
-    "odd-status": "A task or prompt that has not ended has a status nobody documented: queued or processing.",
-    "hostile-text": "Titles and answers contain escapes, bidi marks, zero widths, lone surrogates, fake JSON.",
-    "hostile-names": "Artifact lists also contain names that climb out of folders, hide, collide or name devices.",
-    "early-done": "The first two connects to a prompt's stream say at once that it succeeded with nothing to show.",
-    "cut-stream": "Each connection is cut after N events that no earlier connection was sent.",
-    "renumber": "A late row appears near the start on each of the next three connects, so seq shifts; no eventKey.",
-    "duplicates": "Every third event is sent twice on one connection.",
-    "no-done": "The stream ends without a done event.",
-    "late-tail": "A task is terminal, and its stream says done, some seconds before its last words can be read.",
-    "answer-in-result": "The answer is only in a result event.",
-    "answer-in-final": "The answer is only in done.finalResult.",
-    "answer-in-content": "The answer is only in GET /tasks/:id/content.",
-    "question": "Every task asks one question before it ends.",
-    "silence": "The first connect to a prompt's stream falls silent after one event for some seconds, heartbeats too.",
-    "late-visible": "For its first seconds a new task is not found by any route but the list.",
-    "html-now-and-then": "Every N-th GET is answered with an HTML page and 503.",
-    "computer-error": "An agent computer made meanwhile cannot be provisioned and ends in error with its reason.",
-    "slow-computer": "An agent computer takes so many seconds until it is ready.",
-    "sandbox-first": "An agent computer has its sandbox id while its status still says provisioning.",
-}
-
-PARAMETERS = {  # the one number of a fault: its name and its value when none is given
-    "slow-create": ("seconds", 2.0), "drop-after-accept": ("every", 1), "too-many": ("every", 1),
-    "too-many-retry-after": ("seconds", 1.0), "server-error": ("every", 1), "html-error": ("every", 1),
-    "cut-stream": ("events", 2), "late-tail": ("seconds", 1.0), "silence": ("seconds", 3.0),
-    "late-visible": ("seconds", 1.0), "html-now-and-then": ("every", 3),
+FAULTS = {  # what each does says references/local.md; the one number of a fault has a name and a value when none is given
+    "slow-create": ("seconds", 2.0),
+    "drop-after-accept": ("every", 1),
+    "cut-answer": None,
+    "too-many": ("every", 1),
+    "too-many-retry-after": ("seconds", 1.0),
+    "server-error": ("every", 1),
+    "html-error": ("every", 1),
+    "odd-status": None,
+    "hostile-text": None,
+    "hostile-names": None,
+    "early-done": None,
+    "cut-stream": ("events", 2),
+    "renumber": None,
+    "duplicates": None,
+    "no-done": None,
+    "late-tail": ("seconds", 1.0),
+    "answer-in-result": None,
+    "answer-in-final": None,
+    "answer-in-content": None,
+    "question": None,
+    "silence": ("seconds", 3.0),
+    "late-visible": ("seconds", 1.0),
+    "html-now-and-then": ("every", 3),
+    "computer-error": None,
     "slow-computer": ("seconds", 3.0),
+    "sandbox-first": None,
 }
 
 HOSTILE_TEXT = (
@@ -54,23 +46,17 @@ HOSTILE_NAMES = (
 HOSTILE_BYTES = b"harmless content of a hostile name\n"
 
 
-def check_name(name):
-    """Raise ValueError, naming the faults that exist, unless `name` is one."""
-    if name not in FAULTS:
-        raise ValueError("no fault is called %r; there are: %s" % (name, ", ".join(FAULTS)))
-
-
 class Faults:
     """The misbehaviours that are on, and how often each was asked for."""
 
     def __init__(self, wanted=None):
-        """`wanted`: {"name": number or {parameter: value} or None}, or a list of "NAME" and "NAME=NUMBER"."""
+        """`wanted`: {name: its number or None}, or a list of NAME and NAME=NUMBER."""
         self._lock = threading.Lock()
         self._on = {}
         self._counts = {}
         if isinstance(wanted, dict):
-            for name, value in wanted.items():
-                self.enable(name, **(value if isinstance(value, dict) else self._as_parameters(name, value)))
+            for name, number in wanted.items():
+                self._enable_number(name, number)
         else:
             for text in wanted or ():
                 self.enable_text(text)
@@ -78,42 +64,32 @@ class Faults:
     def __repr__(self):
         return "Faults(%s)" % ", ".join(self.describe())
 
-    @staticmethod
-    def _as_parameters(name, value):
-        check_name(name)
-        if value is None or value is True:
-            return {}
-        if name not in PARAMETERS:
-            raise ValueError("the fault %s takes no number" % name)
-        return {PARAMETERS[name][0]: value}
-
     def enable(self, name, only=None, **parameters):
         """Switch a fault on, counting from zero; `only` limits request faults to paths such as "POST /v1/tasks"."""
-        check_name(name)
-        known, default = PARAMETERS.get(name, (None, None))
+        if name not in FAULTS:
+            raise ValueError("no fault is called %r; there are: %s" % (name, ", ".join(FAULTS)))
+        known, value = FAULTS[name] or (None, None)
         if set(parameters) - {known}:
             raise ValueError("the fault %s takes %s" % (name, known or "no number"))
-        value = parameters.get(known, default)
         if known is not None:
-            value = float(value) if known == "seconds" else int(value)
+            value = float(parameters.get(known, value))
+            value = value if known == "seconds" else int(value)
             if value < (0 if known == "seconds" else 1):
                 raise ValueError("%s of the fault %s is too small" % (known, name))
         with self._lock:
             self._on[name] = (value, only)
-            self._counts = {key: n for key, n in self._counts.items() if key[0] != name}
+            self._counts = {key: count for key, count in self._counts.items() if key[0] != name}
 
     def enable_text(self, text):
         """Switch a fault on as the command line names it: NAME or NAME=NUMBER."""
         name, _, number = text.partition("=")
-        try:
-            value = float(number) if number else None
-        except ValueError:
-            raise ValueError("%r: the value of a fault is a number" % text) from None
-        self.enable(name, **self._as_parameters(name, value))
+        self._enable_number(name, number or None)
+
+    def _enable_number(self, name, number):
+        self.enable(name, **{} if number is None else {(FAULTS.get(name) or ("number",))[0]: number})
 
     def disable(self, name):
         """Switch a fault off; one that is off stays off."""
-        check_name(name)
         with self._lock:
             self._on.pop(name, None)
 
@@ -123,17 +99,13 @@ class Faults:
             self._on.clear()
             self._counts.clear()
 
-    def is_on(self, name):
-        """True when the fault is on."""
-        return name in self._on
-
-    def any_of(self, names):
+    def is_on(self, *names):
         """True when one of the faults is on."""
         return any(name in self._on for name in names)
 
-    def value(self, name):
-        """The fault's number, None when it is off or takes none."""
-        return self._on.get(name, (None, None))[0]
+    def value(self, name, otherwise=None):
+        """The fault's number, or `otherwise` when it is off."""
+        return self._on.get(name, (otherwise, None))[0]
 
     def count(self, name, key="", step=1):
         """The count so far; `step` is added to it."""
@@ -142,16 +114,14 @@ class Faults:
             self._counts[(name, key)] = before + step
             return before
 
-    def strikes(self, name, request, usual=None):
+    def strikes(self, name, request, usual=True):
         """Count a request and say whether it is an N-th one; False when the fault does not concern it."""
         return self.concerns(name, request, usual) and (self.count(name) + 1) % self.value(name) == 0
 
-    def concerns(self, name, request, usual=None):
-        """True when the fault is on and the request begins with `only`, or without `only` matches `usual`."""
-        if name not in self._on:
-            return False
-        only = self._on[name][1]
-        return request.startswith(only) if only else usual is None or usual.fullmatch(request) is not None
+    def concerns(self, name, request, usual=True):
+        """True when the fault is on and the request begins with `only`; without `only`, what is usual."""
+        only = self._on.get(name, (None, None))[1]
+        return name in self._on and (request.startswith(only) if only else usual)
 
     def describe(self):
         """The faults that are on, as the command line names them."""

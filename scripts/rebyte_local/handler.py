@@ -5,16 +5,13 @@ import json
 import os
 import re
 import socket
-import sys
 import threading
 import time
 import traceback
 from http.server import BaseHTTPRequestHandler
-from urllib.parse import parse_qsl
 
 from rebyte_local import routes
-from rebyte_local.answers import ConnectionCut, FileAnswer, Refusal, StorageRefusal, StreamAnswer, json_answer
-from rebyte_local.bodies import Body
+from rebyte_local.messages import Body, ConnectionCut, Refusal, Request
 
 MEMORY_LIMIT = 10000  # requests kept in the list
 FILE_LIMIT_BYTES = 4 * 1024 * 1024  # then the file becomes requests.jsonl.1 and a new one begins
@@ -27,27 +24,31 @@ PIECE_BYTES = 256 * 1024
 PEER_GONE = (BrokenPipeError, ConnectionResetError, ConnectionAbortedError, socket.timeout)
 
 
+def shut_down(connection):
+    """End a connection under whoever uses it; one that has ended already stays so."""
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+
+
 class RequestLog:
     """A list of dictionaries and a file of the same."""
 
     def __init__(self, folder):
         self._path = os.path.join(folder, "requests.jsonl")
         self._lock = threading.Lock()
-        self._file = self._open()
+        self._open()
         self.entries = []
 
-    def __repr__(self):
-        return "RequestLog(%d)" % len(self.entries)
-
     def _open(self):
-        return open(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
+        self._file = open(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
 
     def add(self, method, target, headers, status, size):
         """Note a request as it is about to be answered; status 0 is a connection closed without an answer."""
         kept = {name.lower(): "***" if name.lower() in SECRET_HEADERS else SIGNATURE.sub(r"\1***", value)
                 for name, value in headers.items()}
-        entry = {"method": method, "path": SIGNATURE.sub(r"\1***", target), "headers": kept, "status": status,
-                 "bytes": size}
+        entry = {"method": method, "path": SIGNATURE.sub(r"\1***", target), "headers": kept, "status": status, "bytes": size}
         line = json.dumps(entry).encode("ascii") + b"\n"
         with self._lock:
             self.entries.append(entry)
@@ -58,7 +59,7 @@ class RequestLog:
             if self._file.tell() + len(line) > FILE_LIMIT_BYTES:
                 self._file.close()
                 os.replace(self._path, self._path + ".1")
-                self._file = self._open()
+                self._open()
             self._file.write(line)
             self._file.flush()
 
@@ -68,35 +69,12 @@ class RequestLog:
             self._file.close()
 
 
-class Request:
-    """What a route needs to know of a request; `params` are the parts of the path, decoded."""
-
-    def __init__(self, method, target, headers, body):
-        path, _, query = target.partition("?")
-        self.method = method
-        self.path = path
-        self.query = dict(parse_qsl(query, keep_blank_values=True))
-        self.headers = headers
-        self.body = body
-        self.params = []
-
-
 class Handler(BaseHTTPRequestHandler):
     """HTTP/1.1 with kept connections; small answers leave in one write."""
 
     protocol_version = "HTTP/1.1"
-    server_version = "rebyte-local"
-    sys_version = ""
     disable_nagle_algorithm = True
     timeout = IDLE_SECONDS
-    body = None
-
-    def finish(self):
-        """Close the connection without complaint when the peer is gone."""
-        try:
-            super().finish()
-        except PEER_GONE:
-            pass
 
     def handle(self):
         """Serve requests until the peer goes."""
@@ -107,121 +85,84 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         """Serve one request; every method comes here."""
-        with self.server.activity:
-            self._serve()
+        with self.server.serving():
+            self._body = None
+            try:
+                answer = self._find_answer()
+            except ConnectionCut:
+                self._note(0)
+                self._cut()
+                return
+            self._note(answer.status)
+            self._send(answer)
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = do_GET
-
-    def _serve(self):
-        self.body = None
-        try:
-            answer = self._find_answer()
-        except ConnectionCut:
-            self._note(0)
-            self._cut()
-            return
-        self._note(answer.status)
-        if isinstance(answer, StreamAnswer):
-            self._send_stream(answer)
-        elif isinstance(answer, FileAnswer):
-            self._send_file(answer)
-        else:
-            self._send_whole(answer)
 
     def _find_answer(self):
         try:
             target = self.path if self.path.startswith("/") else "/" + self.path.partition("://")[2].partition("/")[2]
-            self.body = Body(self.rfile, self.headers)
-            return routes.respond(self.server.service, Request(self.command, target, self.headers, self.body))
-        except (Refusal, StorageRefusal) as refusal:
-            return refusal.answer()
+            self._body = Body(self.rfile, self.headers)
+            return routes.respond(self.server.service, Request(self.command, target, self.headers, self._body))
+        except Refusal as refusal:
+            return refusal.answer
         except (ConnectionCut,) + PEER_GONE:
             raise
         except Exception as error:  # a fault of ours: the caller gets a clean 500, stderr the traceback
-            traceback.print_exc(file=sys.stderr)
-            return json_answer(500, {"error": {"code": "internal_error", "message": type(error).__name__}})
+            traceback.print_exc()
+            return Refusal(500, "internal_error", type(error).__name__).answer
 
     def _note(self, status):
-        size = self.body.received if self.body else 0
-        self.server.log.add(self.command, self.path, self.headers, status, size)
+        self.server.log.add(self.command, self.path, self.headers, status, self._body.received if self._body else 0)
 
-    def _head(self, answer, length):
-        if self.body is None or (length is None and self.request_version == "HTTP/1.0"):
-            self.close_connection = True
-        lines = ["HTTP/1.1 %d %s" % (answer.status, self.responses.get(answer.status, ("",))[0]),
-                 "Server: rebyte-local", "Date: " + self.date_time_string()]
-        if answer.content_type and answer.status != 204:
-            lines.append("Content-Type: " + answer.content_type)
-        if length is not None and answer.status != 204:
-            lines.append("Content-Length: %d" % length)
-        elif length is None and self.request_version != "HTTP/1.0":
+    def _head(self, answer, is_chunked):
+        lines = ["HTTP/1.1 %d %s" % (answer.status, self.responses[answer.status][0]), "Server: rebyte-local",
+                 "Date: " + self.date_time_string()]
+        if is_chunked:
             lines.append("Transfer-Encoding: chunked")
-        for name, value in answer.headers.items():
-            if name.lower() == "connection":
-                self.close_connection = True
-            else:
-                lines.append("%s: %s" % (name, value))
+        if answer.status != 204:
+            lines.append("Content-Type: " + answer.content_type)
+            lines += ["Content-Length: %d" % answer.length] if answer.length is not None else []
+        lines += ["%s: %s" % header for header in answer.headers.items() if header[0] != "Connection"]
         if self.close_connection:
             lines.append("Connection: close")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
-    def _send_whole(self, answer):
-        too_much = (self.body.length or 0) > DRAIN_LIMIT_BYTES if self.body else True
-        if too_much or not self.body.drain(DRAIN_LIMIT_BYTES):
+    def _send(self, answer):
+        is_endless = answer.length is None
+        is_chunked = is_endless and self.request_version != "HTTP/1.0"
+        is_read = self._body is not None and self._body.drain(DRAIN_LIMIT_BYTES)
+        if not is_read or is_endless and not is_chunked or "Connection" in answer.headers:
             self.close_connection = True
-        head = self._head(answer, len(answer.body))
-        if answer.cut_at is not None:
-            self.connection.sendall(head + answer.body[:answer.cut_at])
-            self._cut()
-            return
-        self.connection.sendall(head + (b"" if self.command == "HEAD" else answer.body))
-        if self.close_connection and not (self.body and self.body.ended):
+        head = self._head(answer, is_chunked)
+        if is_endless:
+            self._send_pieces(head, answer.body, is_chunked)
+        elif isinstance(answer.body, bytes):
+            self.connection.sendall(head + (answer.body if self.command != "HEAD" else b""))
+            if len(answer.body) < answer.length:
+                self._cut()
+        else:
+            with answer.body:
+                self.connection.sendall(head)
+                if self.connection.sendfile(answer.body, count=answer.length or None) < answer.length:
+                    self._cut()
+        if not (self._body and self._body.ended):
             self._linger()
 
-    def _drain(self):
-        if not self.body.drain(DRAIN_LIMIT_BYTES):
-            self.close_connection = True
-
-    def _send_file(self, answer):
-        self._drain()
+    def _send_pieces(self, head, pieces, is_chunked):
         try:
-            file = open(answer.path, "rb")
-        except FileNotFoundError:
-            self._send_whole(Refusal(404, "not_found", "Artifact not found").answer())
-            return
-        with file:
-            self.connection.sendall(self._head(answer, answer.length))
-            left = answer.length if self.command != "HEAD" else 0
-            while left > 0:
-                piece = file.read(min(PIECE_BYTES, left))
-                if not piece:
-                    self._cut()
-                    return
-                self.connection.sendall(piece)
-                left -= len(piece)
-
-    def _send_stream(self, answer):
-        self._drain()
-        is_chunked = self.request_version != "HTTP/1.0"
-        self.connection.sendall(self._head(answer, None))
-        chunks = iter(answer.chunks)
-        try:
-            for chunk in chunks:
-                if chunk:
-                    self.connection.sendall(b"%x\r\n%s\r\n" % (len(chunk), chunk) if is_chunked else chunk)
+            self.connection.sendall(head)
+            for piece in pieces:
+                self.connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if is_chunked else piece)
             if is_chunked:
                 self.connection.sendall(b"0\r\n\r\n")
         except (ConnectionCut,) + PEER_GONE:
             self._cut()
         finally:
-            chunks.close()
+            pieces.close()
 
     def _cut(self):
         self.close_connection = True
-        try:
-            self.connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+        shut_down(self.connection)
 
     def _linger(self):
         """Take what the peer still sends for a moment, so that it reads the answer instead of a reset."""
@@ -236,13 +177,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code, message=None, explain=None):
         """The answer to what is no HTTP request, in the API's own shape."""
-        words = message or self.responses.get(code, ("Bad request",))[0]
-        body = json.dumps({"error": {"code": "bad_request", "message": words}}).encode("ascii")
+        answer = Refusal(code, "bad_request", message or self.responses[code][0]).answer
         self.close_connection = True
         try:
-            self.connection.sendall(b"HTTP/1.1 %d %s\r\nContent-Type: application/json; charset=utf-8\r\n"
-                                    b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (
-                                        code, self.responses.get(code, ("Error",))[0].encode("ascii"), len(body), body))
+            self.connection.sendall(self._head(answer, False) + answer.body)
         except OSError:
             pass
 

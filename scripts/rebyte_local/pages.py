@@ -2,13 +2,18 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from html import escape
 
-from rebyte_local.answers import Answer, StreamAnswer, is_uuid, not_found
-from rebyte_local.shelves import DOWNLOAD_SECONDS
+from rebyte_local.artifacts import artifacts_of, signed_download
+from rebyte_local.computers import find_or_refuse, state_of
+from rebyte_local.messages import Answer, found
 from rebyte_local.store import long_form
-from rebyte_local.streams import EVENT_STREAM
+from rebyte_local.streams import EVENT_STREAM, HEARTBEAT, HEARTBEAT_SECONDS
+from rebyte_local.tasks import show_title
+
+UNCLEAN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]")
 
 STYLE = """
 :root {{ color-scheme: light dark; --ink: #1c2024; --soft: #60646c; --line: #d9dce1; --paper: #fbfbfc; --card: #fff;
@@ -47,21 +52,17 @@ HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex"><style nonce="{nonce}">""" + STYLE + "</style>\n"
 
-LIST_PAGE = HEAD + """<title>Tasks on this machine</title></head><body>
-<header><h1>Tasks on this machine</h1><span class="soft">{total} in all, newest first</span></header>
+LIST_PAGE = HEAD + """<title>{title}</title></head><body>
+<header><h1>{title}</h1>{beside}</header>
 <table><thead><tr><th>Task</th><th>Status</th><th>Created (UTC)</th></tr></thead><tbody>
 {rows}</tbody></table></body></html>
 """
 
 LIST_ROW = """<tr><td class="title"><a href="/run/{id}">{title}</a></td>
-<td><span class="badge {status}">{status}</span></td><td class="soft">{created}</td></tr>
+<td>{badge}</td><td class="soft">{created}</td></tr>
 """
 
-COMPUTER_PAGE = HEAD + """<title>{name}</title></head><body>
-<header><h1>{name}</h1><span class="badge {status}">{status}</span></header>
-<table><thead><tr><th>Task</th><th>Status</th><th>Created (UTC)</th></tr></thead><tbody>
-{rows}</tbody></table></body></html>
-"""
+BADGE = '<span class="badge {0}">{0}</span>'
 
 RUN_PAGE = HEAD + """{refresh}<title>{status}: {title}</title></head>
 <body data-stream="{stream}">
@@ -93,9 +94,7 @@ SCRIPT = """
     data.pieces.forEach(function (piece) {
       var span = document.createElement("span");
       span.className = piece[0];
-      span.textContent = piece[1].replace(
-        /[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u2069\\ufeff]/g,
-        "\\ufffd");
+      span.textContent = piece[1];
       place.appendChild(span);
     });
     if (follow) { window.scrollTo(0, document.body.scrollHeight); }
@@ -108,126 +107,100 @@ SCRIPT = """
 })();
 """
 
-
 LIST_ROWS = 100
 SHOWN_BYTES = 512 * 1024  # of a prompt's events; the end is what matters
-HEARTBEAT_SECONDS = 15.0
 
 
-def _page(html, nonce):
+def _page(template, **parts):
+    nonce = secrets.token_urlsafe(16)
     policy = ("default-src 'none'; style-src 'nonce-%s'; script-src 'nonce-%s'; connect-src 'self'; base-uri 'none'; "
               "form-action 'none'; frame-ancestors 'none'" % (nonce, nonce))
     headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
                "X-Frame-Options": "DENY", "Cache-Control": "no-store"}
+    html = template.format(nonce=nonce, **parts)
     return Answer(200, html.encode("utf-8", "replace"), "text/html; charset=utf-8", headers)
 
 
-def clean(text):
-    """Foreign text made harmless for HTML: escaped, and without characters that hide or reorder what is read."""
-    return escape("".join(c if _is_plain(ord(c)) else "\ufffd" for c in str(text)), quote=True)
+def _plain(text):
+    """Foreign text without characters that hide or reorder what is read."""
+    return UNCLEAN.sub("\ufffd", text)
 
 
-def _is_plain(code):
-    if code < 32:
-        return code in (9, 10)
-    return not (127 <= code < 160 or 0x200B <= code <= 0x200F or 0x202A <= code <= 0x202E or 0x2060 <= code <= 0x2069
-                or code == 0xFEFF or 0xD800 <= code <= 0xDFFF or 0xE0000 <= code <= 0xE007F)
+def _clean(text):
+    return escape(_plain(text))
+
+
+def _title_and_created(service, task):
+    return {"id": task["id"], "title": _clean(show_title(service, task)) or "(no title)",
+            "created": long_form(task["created"])[:19].replace("T", " ")}
+
+
+def _list_page(service, title, beside, tasks):
+    ends = service.store.ends([task["id"] for task in tasks])
+    rows = [LIST_ROW.format(badge=BADGE.format(ends[task["id"]][0]), **_title_and_created(service, task)) for task in tasks]
+    return _page(LIST_PAGE, title=title, beside=beside, rows="".join(rows))
 
 
 def show_list(service, request):
     """GET /: the tasks, newest first."""
-    nonce = secrets.token_urlsafe(16)
-    tasks, total = service.records.tasks(LIST_ROWS, 0)
-    return _page(LIST_PAGE.format(nonce=nonce, rows=_rows(service, tasks), total=total), nonce)
-
-
-def _rows(service, tasks):
-    ends = service.records.ends([task["id"] for task in tasks])
-    return "".join(LIST_ROW.format(id=task["id"], title=clean(service.show_title(task)) or "(no title)",
-                                   status=ends[task["id"]][0],
-                                   created=long_form(task["created"])[:19].replace("T", " "))
-                   for task in tasks)
+    tasks, total = service.store.page("tasks WHERE deleted=0", LIST_ROWS, 0)
+    return _list_page(service, "Tasks on this machine", '<span class="soft">%d in all, newest first</span>' % total, tasks)
 
 
 def show_computer(service, request):
     """GET /agent/computer/:id: how a computer stands, and its tasks, newest first."""
-    computer = service.fleet.find(request.params[0].lower())
-    if computer is None:
-        raise not_found("Agent computer")
-    nonce = secrets.token_urlsafe(16)
-    tasks = [service.records.task(task_id) for task_id in reversed(service.records.tasks_of(computer["id"]))]
-    rows = _rows(service, [task for task in tasks if task])
-    status, _ = service.fleet.state_of(computer)
-    return _page(COMPUTER_PAGE.format(nonce=nonce, name=clean(computer["name"]), status=clean(status), rows=rows), nonce)
+    computer = find_or_refuse(service, request)
+    badge = BADGE.format(state_of(service, computer)[0])
+    return _list_page(service, _clean(computer["name"]), badge, service.store.tasks_of(computer["id"]))
 
 
-def _find(service, request, only_public):
-    task_id = request.params[0].lower()
-    task = service.records.task(task_id) if is_uuid(task_id) else None
-    if task is None or (only_public and task["visibility"] != "public"):
-        raise not_found("Task")
-    return task
+def _find(service, request):
+    """The task of a path and its door: /share is open only while the task is public."""
+    task, door = found("Task", service.store.task(request.params[0].lower())), request.path.split("/")[1]
+    found("Task", door != "share" or task["visibility"] == "public")
+    return task, door
 
 
-def show_run(service, request):
-    """GET /run/:id: the address that create gives."""
-    return _show(service, _find(service, request, False), "run")
-
-
-def show_share(service, request):
-    """GET /share/:id: the same, only while the task is public."""
-    return _show(service, _find(service, request, True), "share")
-
-
-def _show(service, task, door):
-    nonce = secrets.token_urlsafe(16)
-    status, _ = service.records.end(task["id"])
-    prompts = service.records.prompts(task["id"])
-    parts = []
-    offset = 0
-    for prompt in prompts:
+def show_task(service, request):
+    """GET /run/:id, the address that create gives, and GET /share/:id"""
+    task, door = _find(service, request)
+    status, _ = service.store.end(task["id"])
+    parts = ""
+    for prompt in service.store.prompts(task["id"]):
         output, offset = _read_output(service, prompt["id"])
-        parts.append(PROMPT_PART.format(id=prompt["id"], text=clean(prompt["text"].rstrip()), output=output,
-                                        status=clean(prompt["status"])))
-    is_live = status == "running"
-    stream = "/%s/%s/stream?prompt=%s&amp;offset=%d" % (door, task["id"], prompts[-1]["id"], offset)
-    html = RUN_PAGE.format(
-        nonce=nonce, title=clean(service.show_title(task)) or "(no title)", status=status, id=task["id"],
-        created=long_form(task["created"])[:19].replace("T", " "), parts="".join(parts),
-        kind="rehearsal, no model" if task["rehearsal"] else "agent program",
-        refresh='<noscript><meta http-equiv="refresh" content="3"></noscript>' if is_live else "",
-        stream=stream if is_live else "",
-        files=_show_files(service, task["workspace"]), script=SCRIPT)
-    return _page(html, nonce)
+        parts += PROMPT_PART.format(id=prompt["id"], text=_clean(prompt["text"].rstrip()), output=output, status=prompt["status"])
+    refresh = stream = ""
+    if status == "running":
+        refresh = '<noscript><meta http-equiv="refresh" content="3"></noscript>'
+        stream = "/%s/%s/stream?prompt=%s&amp;offset=%d" % (door, task["id"], prompt["id"], offset)
+    return _page(RUN_PAGE, status=status, parts=parts, refresh=refresh, stream=stream, script=SCRIPT,
+                 kind="rehearsal, no model" if task["rehearsal"] else "agent program",
+                 files=_show_files(service, task["workspace"]), **_title_and_created(service, task))
 
 
 def _show_files(service, workspace):
-    rows = "".join(
-        FILE_ROW.format(address=escape(service.sign("GET", ["artifacts", workspace, a["name"]], DOWNLOAD_SECONDS)[0]),
-                        name=clean(a["name"]), size=a["size"]) for a in service.shelves.artifacts(workspace))
+    rows = "".join(FILE_ROW.format(address=escape(signed_download(service, workspace, row["name"])), name=_clean(row["name"]),
+                                   size=row["size"]) for row in artifacts_of(service, workspace))
     return FILES_PART.format(rows=rows) if rows else ""
 
 
 def _read_output(service, prompt_id):
     """(the prompt's last output as HTML, the offset after it)."""
     timeline = service.timelines.find(prompt_id)
-    try:
-        with open(service.timelines.path(prompt_id), "rb") as file:
-            size = timeline.size if timeline else file.seek(0, 2)
-            start = max(0, size - SHOWN_BYTES)
-            file.seek(start)
-            data = file.read(size - start)
-    except FileNotFoundError:
-        return "", 0
-    lines = data.split(b"\n")[:-1]
-    skipped = lines[:1] if start else []
-    spans = ["<span class=\"note\">[earlier output left out]\n</span>"] if skipped else []
-    for kind, text in (read_line(line) for line in lines[len(skipped):]):
-        spans.append("<span class=\"%s\">%s</span>" % (kind, clean(text)))
+    with open(service.timelines.path(prompt_id), "rb") as file:
+        size = timeline.size if timeline else file.seek(0, 2)
+        start = max(0, size - SHOWN_BYTES)
+        file.seek(start)
+        lines = file.read(size - start).split(b"\n")[:-1]
+    spans = []
+    if start:
+        del lines[0]
+        spans.append("<span class=\"note\">[earlier output left out]\n</span>")
+    spans += ["<span class=\"%s\">%s</span>" % (kind, _clean(text)) for kind, text in map(_read_line, lines)]
     return "".join(spans), size
 
 
-def read_line(line):
+def _read_line(line):
     """(kind, text) of one stored event, as a person wants to read it."""
     event = json.loads(line.decode("ascii"))
     payload, event_type = event["payload"], event["eventType"]
@@ -246,32 +219,24 @@ def read_line(line):
     return "note", ""
 
 
-def stream_run(service, request):
-    """GET /run/:id/stream: what the page listens to."""
-    return _stream(service, request, _find(service, request, False))
-
-
-def stream_share(service, request):
-    """GET /share/:id/stream: the same for a public task."""
-    return _stream(service, request, _find(service, request, True))
-
-
-def _stream(service, request, task):
+def stream_task(service, request):
+    """GET /run/:id/stream and /share/:id/stream: what the page listens to."""
+    task, _ = _find(service, request)
     offset = request.query.get("offset", "")
-    offset = int(offset) if offset.isascii() and offset.isdigit() and len(offset) < 15 else 0
-    chunks = _say(service, task["id"], request.query.get("prompt", ""), offset)
-    return StreamAnswer(chunks, EVENT_STREAM, {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
+    offset = int(offset) if re.fullmatch("[0-9]{1,14}", offset) else 0
+    pieces = _say(service, task["id"], request.query.get("prompt", ""), offset)
+    return Answer(200, pieces, EVENT_STREAM, {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
 
 
 def _say(service, task_id, prompt_id, offset):
     """Pieces of text for the page, until nothing of the task runs; then its status."""
-    for prompt in service.records.prompts(task_id):
+    for prompt in service.store.prompts(task_id):
         if prompt_id and prompt["id"] != prompt_id:
             continue
-        for block, _ in service.timelines.follow(prompt["id"], HEARTBEAT_SECONDS, offset):
-            pieces = [read_line(line) for line in block.split(b"\n")[:-1]]
+        for lines in service.timelines.follow(prompt["id"], HEARTBEAT_SECONDS, offset):
+            pieces = [(kind, _plain(text)) for kind, text in map(_read_line, lines)]
             data = json.dumps({"prompt": prompt["id"], "pieces": pieces})
-            yield b"data: %s\n\n" % data.encode("ascii") if pieces else b": alive\n\n"
+            yield b"data: %s\n\n" % data.encode("ascii") if lines else HEARTBEAT
         prompt_id, offset = "", 0
-    status = service.records.end(task_id)[0]
+    status = service.store.end(task_id)[0]
     yield b"event: end\ndata: %s\n\n" % json.dumps({"status": status}).encode("ascii")

@@ -74,8 +74,7 @@ class Tail:
 class Process:
     """A program in its own process group; `run` blocks until it and whatever it left behind are gone."""
 
-    def __init__(self, argv, cwd, env, stdin_path=os.devnull, limit_seconds=None):
-        self._cwd = cwd
+    def __init__(self, argv, cwd, env, stdin_path, limit_seconds):
         self._limit = limit_seconds
         self._killed_at = None
         self._gone_at = None
@@ -92,13 +91,7 @@ class Process:
         """Ask the group to end; `run` makes sure of it a little later. Callable from any thread."""
         if self._killed_at is None:
             self._killed_at = time.monotonic()
-            self._signal(signal.SIGTERM)
-
-    def _signal(self, number):
-        try:
-            os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):
-            pass
+            _signal_group(self.pid, signal.SIGTERM)
 
     def run(self, on_lines):
         """Call on_lines("stdout"|"stderr", lines) as they come; gives the exit code, negative for a signal."""
@@ -112,16 +105,11 @@ class Process:
                     data = os.read(key.fd, READ_BYTES)
                     if not data:
                         selector.unregister(key.fileobj)
-                    self._pass_on(on_lines, key.data, cutters[key.data].feed(data))
+                    on_lines(key.data, cutters[key.data].feed(data))
                 self._watch(started)
             for name, cutter in cutters.items():
-                self._pass_on(on_lines, name, cutter.finish())
+                on_lines(name, cutter.finish())
             return self._wait(started)
-
-    @staticmethod
-    def _pass_on(on_lines, name, lines):
-        if lines:
-            on_lines(name, lines)
 
     def _watch(self, started):
         """Once per tick: the leader is gone, the time is up, or a polite end was asked for and not heeded."""
@@ -133,9 +121,9 @@ class Process:
             return
         if self._child.poll() is not None:
             self._gone_at = now
-            self._signal(signal.SIGKILL)  # what the leader left behind would hold the pipes open
+            _signal_group(self.pid, signal.SIGKILL)  # what the leader left behind would hold the pipes open
         elif self._killed_at is not None and now - self._killed_at > GRACE_SECONDS:
-            self._signal(signal.SIGKILL)
+            _signal_group(self.pid, signal.SIGKILL)
 
     def _is_abandoned(self):
         """True when a pipe is held open by something that left the group, so no end of it can be expected."""
@@ -148,8 +136,15 @@ class Process:
             except subprocess.TimeoutExpired:
                 self._watch(started)
                 continue
-            self._signal(signal.SIGKILL)
+            _signal_group(self.pid, signal.SIGKILL)
             return code
+
+
+def _signal_group(pid, number):
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
 
 
 def birth_of(pid):
@@ -164,7 +159,4 @@ def birth_of(pid):
 def end_leftover(pid, born):
     """Kill the group of a process that outlived a killed server, if it is still the same process."""
     if born and birth_of(pid) == born:
-        try:
-            os.killpg(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
+        _signal_group(pid, signal.SIGKILL)

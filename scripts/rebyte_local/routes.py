@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import hmac
+import math
 import re
 from urllib.parse import unquote
 
 from rebyte_local import artifacts, computers, credits, files, pages, streams, tasks, webhooks
-from rebyte_local.answers import Answer, ConnectionCut, Refusal, json_answer
-from rebyte_local.shelves import KEY_HEADERS
+from rebyte_local.files import KEY_HEADERS
+from rebyte_local.messages import Answer, ConnectionCut, Refusal, json_answer
 
 ROUTES = (
     ("GET", "/health", lambda service, request: json_answer(200, {"status": "ok", "service": "rebyte-local"})),
@@ -51,14 +52,13 @@ ROUTES = (
     ("GET", "/v1/billing/credits", credits.get_credits),
     # pages
     ("GET", "/", pages.show_list),
-    ("GET", "/run/*", pages.show_run),
-    ("GET", "/run/*/stream", pages.stream_run),
+    ("GET", "/run/*", pages.show_task),
+    ("GET", "/run/*/stream", pages.stream_task),
     ("GET", "/agent/computer/*", pages.show_computer),
-    ("GET", "/share/*", pages.show_share),
-    ("GET", "/share/*/stream", pages.stream_share),
+    ("GET", "/share/*", pages.show_task),
+    ("GET", "/share/*/stream", pages.stream_task),
 )
 STARTS = (tasks.create_task, tasks.follow_up, computers.create_computer)
-CREATE = re.compile(r"POST /v1/tasks")
 LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 HTML_PAGE = ("<html>\r\n<head><title>%s</title></head>\r\n"
              "<body><center><h1>%s</h1></center><hr><center>nginx</center></body>\r\n</html>\r\n")
@@ -89,47 +89,45 @@ def find_route(method, path):
     raise Refusal(404, "not_found", "Route %s %s not found" % (method, path))
 
 
-def check_host(request):
-    """Refuse a Host that is not this machine: a page elsewhere must not reach the server through a name of its own."""
-    if not LOOPBACK.fullmatch(request.headers.get("Host", "")):
+def respond(service, request):
+    """The answer to a request; raises Refusal or ConnectionCut."""
+    if not LOOPBACK.fullmatch(request.headers.get("Host", "")):  # a page elsewhere may have a name that leads here
         raise Refusal(403, "forbidden", "the Host header must name this machine")
+    if not request.path.startswith("/v1/"):
+        function, request.params = find_route(request.method, request.path)
+        return function(service, request)
+    _check_key(service, request)
+    line = "%s %s" % (request.method, request.path)
+    refused = _answer_of_fault(service.faults, request, line)
+    if refused:
+        return refused
+    function, request.params = find_route(request.method, request.path)
+    answer = function(service, request)
+    if function in STARTS:
+        is_create = function is tasks.create_task  # the other starts are disturbed only when they are named
+        if service.faults.strikes("drop-after-accept", line, is_create):
+            raise ConnectionCut()
+        if service.faults.concerns("cut-answer", line, is_create):
+            answer.body = answer.body[:answer.length // 2]
+    return answer
 
 
-def check_key(service, request):
-    """401 without the right key in API_KEY, api-key or x-api-key."""
-    given = next((v for v in (request.headers.get(name) for name in KEY_HEADERS) if v), None)
+def _check_key(service, request):
+    given = next((value for value in map(request.headers.get, KEY_HEADERS) if value), None)
     if given is None:
         raise Refusal(401, "missing_api_key", "API key is required in the API_KEY header")
     if not hmac.compare_digest(given.strip().encode("utf-8", "replace"), service.key.encode("utf-8")):
         raise Refusal(401, "invalid_api_key", "Invalid API key")
 
 
-def respond(service, request):
-    """The answer to a request; raises Refusal, StorageRefusal or ConnectionCut."""
-    check_host(request)
-    if not request.path.startswith("/v1/"):
-        function, request.params = find_route(request.method, request.path)
-        return function(service, request)
-    check_key(service, request)
-    refused = refuse_by_fault(service.faults, request)
-    if refused:
-        return refused
-    function, request.params = find_route(request.method, request.path)
-    answer = function(service, request)
-    if function in STARTS:
-        disturb_start(service.faults, "%s %s" % (request.method, request.path), answer)
-    return answer
-
-
-def refuse_by_fault(faults, request):
+def _answer_of_fault(faults, request, line):
     """The answer of a fault that stands before everything, or None."""
-    line = "%s %s" % (request.method, request.path)
     if faults.concerns("too-many-retry-after", line) and faults.count("too-many-retry-after", line) % 2 == 0:
-        return _too_many({"Retry-After": "%d" % -(-faults.value("too-many-retry-after") // 1)})
+        return _too_many({"Retry-After": "%d" % math.ceil(faults.value("too-many-retry-after"))})
     if faults.strikes("too-many", line):
         return _too_many(None)
     if faults.strikes("server-error", line):
-        return json_answer(500, {"error": {"code": "internal_error", "message": "Internal server error"}})
+        return Refusal(500, "internal_error", "Internal server error").answer
     if faults.strikes("html-error", line):
         return _html_error(502, "502 Bad Gateway")
     if request.method == "GET" and faults.strikes("html-now-and-then", line):
@@ -138,16 +136,8 @@ def refuse_by_fault(faults, request):
 
 
 def _too_many(headers):
-    return json_answer(429, {"error": {"code": "rate_limited", "message": "Too many requests"}}, headers)
+    return Refusal(429, "rate_limited", "Too many requests", headers).answer
 
 
 def _html_error(status, words):
     return Answer(status, (HTML_PAGE % (words, words)).encode("ascii"), "text/html")
-
-
-def disturb_start(faults, line, answer):
-    """What faults do to the answer of an accepted create; with `only`, of the starts whose path begins so."""
-    if faults.strikes("drop-after-accept", line, usual=CREATE):
-        raise ConnectionCut()
-    if faults.concerns("cut-answer", line, usual=CREATE):
-        answer.cut_at = len(answer.body) // 2

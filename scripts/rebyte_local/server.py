@@ -1,10 +1,13 @@
 """The local server's life: the port, the threads, the lock on its folder, and the process around it."""
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import resource
+import secrets
+import shutil
 import signal
 import socket
 import sqlite3
@@ -13,9 +16,13 @@ import threading
 import time
 from http.server import ThreadingHTTPServer
 
-from rebyte_local.handler import Handler, RequestLog
-from rebyte_local.service import Service
-from rebyte_local.store import now_us, short_form
+from rebyte_local.credits import fill as fill_purse
+from rebyte_local.faults import Faults
+from rebyte_local.handler import Handler, RequestLog, shut_down
+from rebyte_local.runner import Runner
+from rebyte_local.store import Store, now_us, short_form
+from rebyte_local.timelines import Timelines
+from rebyte_local.webhooks import Deliveries
 
 BACKLOG = 1024
 JOIN_SECONDS = 5.0
@@ -23,29 +30,6 @@ JOIN_SECONDS = 5.0
 
 class FolderInUse(Exception):
     """Another server has this folder."""
-
-
-class Activity:
-    """Who is being served, and since when nobody is."""
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._busy = 0
-        self._since = time.monotonic()
-
-    def __enter__(self):
-        with self._lock:
-            self._busy += 1
-
-    def __exit__(self, *error):
-        with self._lock:
-            self._busy -= 1
-            self._since = time.monotonic()
-
-    def idle_seconds(self):
-        """Seconds since the last request ended, 0 while one is served."""
-        with self._lock:
-            return 0.0 if self._busy else time.monotonic() - self._since
 
 
 class HttpServer(ThreadingHTTPServer):
@@ -57,9 +41,10 @@ class HttpServer(ThreadingHTTPServer):
     def __init__(self, port, service, log):
         self.service = service
         self.log = log
-        self.activity = Activity()
         self._connections = set()
         self._guard = threading.Lock()
+        self._serving = 0
+        self._idle_since = time.monotonic()
         super().__init__(("127.0.0.1", port), Handler)
 
     def server_bind(self):
@@ -67,7 +52,6 @@ class HttpServer(ThreadingHTTPServer):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
     def process_request(self, request, client_address):
         """Remember the connection until it is closed, and give it a thread."""
@@ -84,31 +68,79 @@ class HttpServer(ThreadingHTTPServer):
     def end_connections(self):
         """Close every connection under its thread and wait until the threads are gone."""
         end = time.monotonic() + JOIN_SECONDS
-        while time.monotonic() < end:
+        while self._connections and time.monotonic() < end:
             with self._guard:
-                if not self._connections:
-                    return
                 for connection in self._connections:
-                    try:
-                        connection.shutdown(socket.SHUT_RDWR)
-                    except OSError:
-                        pass
+                    shut_down(connection)
             time.sleep(0.005)
+
+    @contextlib.contextmanager
+    def serving(self):
+        """Count as busy while a request is served."""
+        with self._guard:
+            self._serving += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._serving -= 1
+                self._idle_since = time.monotonic()
+
+    def idle_seconds(self):
+        """Seconds since the last request ended, 0 while one is served."""
+        with self._guard:
+            return 0.0 if self._serving else time.monotonic() - self._idle_since
 
     def handle_error(self, request, client_address):
         """A connection that broke is no news."""
 
 
+class Service:
+    """What the routes work with, without any HTTP: the state, the runner and the settings of one folder."""
+
+    def __init__(self, folder, key=None, faults=None, repos=None, skills=None, agent=None, width=4, signed_seconds=None,
+                 credits=None):
+        self.folder = folder
+        self.faults = Faults(faults)
+        self.agent = agent and list(agent)
+        self.repos = repos and os.path.abspath(repos)
+        self.skills = skills and os.path.abspath(skills)
+        self.signed_seconds = signed_seconds
+        self.origin = ""
+        self.store = Store(folder)
+        self.secret = self.store.recall("secret", lambda: secrets.token_hex(32))
+        if key:
+            self.store.remember("key", key)
+        self.key = self.store.recall("key", lambda: "rbk_local_" + secrets.token_hex(16))
+        fill_purse(self.store, credits)
+        shutil.rmtree(os.path.join(folder, "scratch"), ignore_errors=True)
+        for name in ("blobs", "events", "scratch", "workspaces"):
+            os.makedirs(os.path.join(folder, name), 0o700, exist_ok=True)
+        self.stopping = threading.Event()
+        self.timelines = Timelines(folder)
+        self.deliveries = Deliveries(self.store, self.stopping)
+        self.runner = Runner(self, width)
+
+    def __repr__(self):
+        return "Service(%r, %r)" % (self.folder, self.faults)
+
+    def close(self):
+        """End what runs; the state stays open for what is still to be told."""
+        self.stopping.set()
+        self.runner.stop()
+        self.timelines.end_all()
+        self.deliveries.close()
+
+
 class LocalServer:
     """The Tasks API of one folder on 127.0.0.1; a context manager, for tests and for `serve`."""
 
-    def __init__(self, folder, *, port=0, key=None, faults=None, repos=None, skills=None, agent=None, width=4,
-                 idle_seconds=None, signed_seconds=None, credits=None):
+    def __init__(self, folder, *, port=0, idle_seconds=None, **settings):
+        """`settings`: key, faults, repos, skills, agent (a list of words), width, signed_seconds and credits."""
         self.folder = os.path.abspath(str(folder))
         self._port = port
-        self._settings = {"key": key, "faults": faults, "repos": repos, "skills": skills, "agent": agent,
-                          "width": width, "signed_seconds": signed_seconds, "credits": credits}
         self._idle_seconds = idle_seconds
+        self._settings = settings
         self._lock_file = self._http = self._thread = self._service = self._log = None
 
     def __repr__(self):
@@ -158,8 +190,10 @@ class LocalServer:
         except BaseException:
             self._release()
             raise
-        self._service.store.remember("port", self._http.server_port)
-        self._service.open("http://127.0.0.1:%d" % self._http.server_port)
+        port = self._http.server_address[1]
+        self._service.store.remember("port", port)
+        self._service.origin = "http://127.0.0.1:%d" % port
+        self._service.runner.recover()
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.1,), name="rebyte-local", daemon=True)
         self._thread.start()
 
@@ -174,7 +208,7 @@ class LocalServer:
 
     def is_idle(self):
         """True when nobody asked and nothing ran for `idle_seconds`."""
-        return (self._idle_seconds is not None and self._http.activity.idle_seconds() >= self._idle_seconds
+        return (self._idle_seconds is not None and self._http.idle_seconds() >= self._idle_seconds
                 and not self._service.runner.is_busy)
 
     def close(self):
@@ -182,10 +216,7 @@ class LocalServer:
         if self._http is None:
             return
         http, self._http = self._http, None
-        try:
-            http.socket.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread, which otherwise looks up every 0.1 s
-        except OSError:
-            pass
+        shut_down(http.socket)  # wakes the accepting thread, which otherwise looks up every 0.1 s
         http.shutdown()
         self._thread.join()
         http.socket.close()
@@ -229,28 +260,17 @@ def serve(folder, **settings):
     try:
         facts = {"url": server.url, "baseUrl": server.base_url, "key": server.key, "pid": os.getpid(),
                  "startedAt": short_form(now_us()), "faults": server.faults.describe()}
-        _write_whole(path, json.dumps(facts))
+        with open(os.open(path + ".new", os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+            file.write(json.dumps(facts) + "\n")
+        os.replace(path + ".new", path)
         print(json.dumps(facts), flush=True)
         while not ended.wait(0.25) and not server.is_idle():
             pass
     finally:
-        _forget(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
         server.close()
     return 0
-
-
-def _write_whole(path, text):
-    temporary = "%s.%d" % (path, os.getpid())
-    with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-        file.write(text + "\n")
-    os.replace(temporary, path)
-
-
-def _forget(path):
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def _raise_file_limit():

@@ -3,13 +3,16 @@ from __future__ import annotations
 
 import json
 
-from rebyte_local.answers import ConnectionCut, StreamAnswer, not_found
+from rebyte_local.messages import Answer, ConnectionCut, found
+from rebyte_local.store import OPEN
+from rebyte_local.tasks import find_task, mark, show_prompt, shown_status
 
 STREAM_FAULTS = ("early-done", "cut-stream", "renumber", "duplicates", "no-done", "silence")
 EARLY_CONNECTS = 2
 LATE_ROWS = 3
 DUPLICATE_EVERY = 3
 HEARTBEAT_SECONDS = 15.0
+HEARTBEAT = b": alive\n\n"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 
 
@@ -26,9 +29,6 @@ class Disturbance:
         self._rows = min(self._connect, LATE_ROWS) if faults.is_on("renumber") else 0
         self.sent = 0
 
-    def __repr__(self):
-        return "Disturbance(connect=%d, sent=%d)" % (self._connect, self.sent)
-
     def says_done_early(self):
         """True on the first connects while early-done is on."""
         return self._faults.is_on("early-done") and self._connect < EARLY_CONNECTS
@@ -36,165 +36,122 @@ class Disturbance:
     def change(self, line):
         """The lines to send in place of one event."""
         self._index += 1
-        if self._index >= self._reach:
-            self._fresh += 1
-        lines = [line]
-        if self._faults.is_on("renumber"):
-            lines = self._renumber(json.loads(line.decode("ascii")))
+        self._fresh += self._index >= self._reach
+        lines = self._renumber(json.loads(line.decode("ascii"))) if self._faults.is_on("renumber") else [line]
         self.sent += len(lines)
         if self._faults.is_on("duplicates") and self._index % DUPLICATE_EVERY == DUPLICATE_EVERY - 1:
-            lines = lines + lines[-1:]
+            lines.append(lines[-1])
         return lines
 
     def _renumber(self, event):
-        event.pop("eventKey", None)
-        late = self._rows if self._index > 0 else 0
         rows = []
         if self._index == 1:
-            rows = [dict(event, seq=1 + n, eventType="thinking", payload={"content": "late row %d" % (n + 1)})
-                    for n in range(late)]
-        event["seq"] = self._index + late
-        return [json.dumps(e, separators=(",", ":")).encode("ascii") for e in rows + [event]]
+            rows = [dict(event, seq=1 + number, eventType="thinking", payload={"content": "late row %d" % (number + 1)})
+                    for number in range(self._rows)]
+        event["seq"] = self._index + (self._rows if self._index > 0 else 0)
+        return [_without_key(row) for row in rows + [event]]
 
     def be_silent(self, stopping):
         """Pause after the first event of the first connect."""
-        if self._faults.is_on("silence") and self._connect == 0 and self._index == 0:
-            stopping.wait(self._faults.value("silence"))
+        if self._connect == 0 and self._index == 0:
+            stopping.wait(self._faults.value("silence", 0))
 
     def cuts_now(self):
         """True when this connect has sent as many events as no earlier one did."""
-        if not self._faults.is_on("cut-stream") or self._fresh < self._faults.value("cut-stream"):
+        if self._fresh < self._faults.value("cut-stream", float("inf")):
             return False
         self._faults.count("reach", self._prompt_id, step=self._fresh)
         return True
 
 
-def strip_keys(block):
-    """A block of event lines without eventKey."""
-    lines = []
-    for line in block.split(b"\n")[:-1]:
-        event = json.loads(line.decode("ascii"))
-        event.pop("eventKey", None)
-        lines.append(json.dumps(event, separators=(",", ":")).encode("ascii"))
-    return b"\n".join(lines) + b"\n"
+def _without_key(event):
+    return json.dumps({name: value for name, value in event.items() if name != "eventKey"}, separators=(",", ":")).encode("ascii")
 
 
 def stream_events(service, request):
     """GET /tasks/:id/events"""
-    task = service.find_task(request)
-    prompt = service.records.latest_prompt(task["id"])
-    if service.faults.any_of(STREAM_FAULTS):
-        chunks = _disturbed(service, prompt)
-    else:
-        chunks = _plain(service, prompt)
-    return StreamAnswer(chunks, EVENT_STREAM, {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+    prompt_id = service.store.prompts(find_task(service, request)["id"])[-1]["id"]
+    pieces = (_disturbed if service.faults.is_on(*STREAM_FAULTS) else _plain)(service, prompt_id)
+    return Answer(200, pieces, EVENT_STREAM, {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
 
 def _frame(line):
     return b"event: event\ndata: " + line + b"\n\n"
 
 
-def done_frame(status, last_seq, final):
-    """The frame that ends a stream."""
+def _done(status, last_seq, final):
     data = json.dumps({"status": status, "lastSeq": last_seq, "finalResult": final})
     return b"event: done\ndata: " + data.encode("ascii") + b"\n\n"
 
 
 def _end(service, prompt_id, count):
-    prompt = service.records.prompt(prompt_id)
-    if prompt["status"] in ("pending", "running"):
+    prompt = service.store.prompt(prompt_id)
+    if prompt["status"] in OPEN:
         raise ConnectionCut()  # the server is going, not the prompt
-    return done_frame(prompt["status"], count - 1, prompt.get("final", ""))
+    return _done(prompt["status"], count - 1, prompt.get("final", ""))
 
 
-def _plain(service, prompt):
+def _plain(service, prompt_id):
     count = 0
-    for block, _ in service.timelines.follow(prompt["id"], HEARTBEAT_SECONDS):
-        lines = block.split(b"\n")[:-1]
+    for lines in service.timelines.follow(prompt_id, HEARTBEAT_SECONDS):
         count += len(lines)
-        yield b"".join(_frame(line) for line in lines) or b": alive\n\n"
-    yield _end(service, prompt["id"], count)
+        yield b"".join(map(_frame, lines)) or HEARTBEAT
+    yield _end(service, prompt_id, count)
 
 
-def _disturbed(service, prompt):
-    disturbance = Disturbance(service.faults, prompt["id"])
+def _disturbed(service, prompt_id):
+    disturbance = Disturbance(service.faults, prompt_id)
     if disturbance.says_done_early():
-        yield done_frame("succeeded", -1, "")
+        yield _done("succeeded", -1, "")
         return
-    for block, _ in service.timelines.follow(prompt["id"], HEARTBEAT_SECONDS):
-        if not block:
-            yield b": alive\n\n"
-        for line in block.split(b"\n")[:-1]:
-            for changed in disturbance.change(line):
-                yield _frame(changed)
+    for lines in service.timelines.follow(prompt_id, HEARTBEAT_SECONDS):
+        if not lines:
+            yield HEARTBEAT
+        for line in lines:
+            yield from map(_frame, disturbance.change(line))
             disturbance.be_silent(service.stopping)
             if disturbance.cuts_now():
                 raise ConnectionCut()
     if not service.faults.is_on("no-done"):
-        yield _end(service, prompt["id"], disturbance.sent)
+        yield _end(service, prompt_id, disturbance.sent)
 
 
-def _json_pieces(service, prompt_id):
-    """The events of a prompt as the inside of a JSON array, in pieces."""
-    timeline = service.timelines.find(prompt_id)
+def _with_events(service, head, prompt_id):
+    """The pieces of a JSON object that ends with a prompt's events."""
+    yield json.dumps(head).encode("ascii")[:-1] + b', "events": ['
     comma = b""
-    left = timeline.size if timeline else None  # as it stands now, without waiting for more
-    for block, offset in _read_so_far(service, prompt_id, left):
+    for lines in service.timelines.read(prompt_id):
         if service.faults.is_on("renumber"):
-            block = strip_keys(block)
-        yield comma + block[:-1].replace(b"\n", b",")
+            lines = [_without_key(json.loads(line.decode("ascii"))) for line in lines]
+        yield comma + b",".join(lines)
         comma = b","
-
-
-def _read_so_far(service, prompt_id, limit):
-    for block, offset in service.timelines.follow(prompt_id, 0):
-        if not block:
-            return
-        yield block, offset
-        if limit is not None and offset >= limit:
-            return
+    yield b"]}"
 
 
 def list_prompt_events(service, request):
     """GET /tasks/:id/prompts/:promptId/events (undocumented)"""
-    task = service.find_task(request)
-    prompt = service.records.prompt(request.params[1].lower())
-    if prompt is None or prompt["task"] != task["id"]:
-        raise not_found("Prompt")
-
-    def pieces():
-        """The JSON, event by event."""
-        yield b'{"promptId": "%s", "events": [' % prompt["id"].encode("ascii")
-        for piece in _json_pieces(service, prompt["id"]):
-            yield piece
-        yield b"]}"
-    return StreamAnswer(pieces(), "application/json; charset=utf-8")
+    task, prompt_id = find_task(service, request), request.params[1].lower()
+    found("Prompt", prompt_id in [prompt["id"] for prompt in service.store.prompts(task["id"])])
+    return Answer(200, _with_events(service, {"promptId": prompt_id}, prompt_id))
 
 
 def get_content(service, request):
-    """GET /tasks/:id/content[?include=events] (undocumented)"""
-    task = service.find_task(request)
-    status = service.records.end(task["id"])[0]
-    status = "succeeded" if status == "completed" else service.shown_status(status)  # the raw word, as seen in the wild
-    has_events = "events" in request.query.get("include", "").split(",")
-    prompts = service.records.prompts(task["id"])
-
-    def pieces():
-        """The JSON, prompt by prompt."""
-        mark = b'"rehearsal": true, ' if task["rehearsal"] else b""
-        yield b'{"id": "%s", "status": "%s", %s"prompts": [' % (task["id"].encode("ascii"), status.encode("ascii"), mark)
-        for index, prompt in enumerate(prompts):
-            head = json.dumps(_content_of(service, prompt)).encode("ascii")
-            yield (b", " if index else b"") + (head[:-1] + b', "events": [' if has_events else head)
-            if has_events:
-                for piece in _json_pieces(service, prompt["id"]):
-                    yield piece
-                yield b"]}"
-        yield b"]}"
-    return StreamAnswer(pieces(), "application/json; charset=utf-8")
+    """GET /tasks/:id/content[?include=events] (undocumented), prompts oldest first"""
+    task = find_task(service, request)
+    status = service.store.end(task["id"])[0]
+    status = "succeeded" if status == "completed" else shown_status(service, status)  # the raw word, as seen in the wild
+    head = mark({"id": task["id"], "status": status}, task)
+    return Answer(200, _content(service, head, task["id"], "events" in request.query.get("include", "").split(",")))
 
 
-def _content_of(service, prompt):
-    view = service.show_prompt(prompt)
-    return {"id": view["id"], "status": view["status"], "userPrompt": prompt["text"],
-            "submittedAt": view["submittedAt"], "completedAt": view["completedAt"], "response": prompt.get("response")}
+def _content(service, head, task_id, has_events):
+    yield json.dumps(head).encode("ascii")[:-1] + b', "prompts": ['
+    for index, prompt in enumerate(service.store.prompts(task_id)):
+        shown = dict(show_prompt(service, prompt), userPrompt=prompt["text"], response=prompt.get("response"))
+        if index:
+            yield b", "
+        if has_events:
+            yield from _with_events(service, shown, prompt["id"])
+        else:
+            yield json.dumps(shown).encode("ascii")
+    yield b"]}"

@@ -16,74 +16,59 @@ class Timeline:
     """The events of one prompt that has not ended; a reader waits on it and reads the file by itself."""
 
     def __init__(self, path, prompt_id):
-        self.path = path
-        self.prompt_id = prompt_id
-        self.closed = False
-        self.resting = False  # a fault lets readers go before the last words are written
+        self._prompt_id = prompt_id
+        self._is_closed = False
+        self._is_resting = False  # a fault lets readers go before the last words are written
         self._changed = threading.Condition()
         self.count, self.size = _mend(path)
-        self._file = None
-        os.close(self._descriptor())  # readers find a file; the writer takes a descriptor only once it has something
+        self._path = path
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))  # readers find a file
 
     def __repr__(self):
-        return "Timeline(%s, events=%d, closed=%r)" % (self.prompt_id, self.count, self.closed)
-
-    def _descriptor(self):
-        return os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return "Timeline(%s, events=%d, closed=%r)" % (self._prompt_id, self.count, self._is_closed)
 
     @property
     def is_full(self):
         """True when output no longer fits."""
         return self.size >= TOTAL_LIMIT_BYTES
 
-    def append(self, event_type, payload):
-        """Add one event and wake the readers."""
-        self.append_all([(event_type, payload)])
-
-    def append_all(self, events):
+    def append(self, *events):
         """Add (type, payload) pairs with one write and wake the readers."""
         with self._changed:
-            if self.closed or self.size >= LATE_LIMIT_BYTES:
+            if self._is_closed or self.size >= LATE_LIMIT_BYTES:
                 return
-            data = b"".join(self._line(event_type, payload) for event_type, payload in events)
-            if self._file is None:
-                self._file = open(self._descriptor(), "ab")
-            self._file.write(data)
-            self._file.flush()
+            data = b"".join(self._line(*event) for event in events)
+            with open(self._path, "ab") as file:
+                file.write(data)
             self.size += len(data)
             self._changed.notify_all()
 
     def _line(self, event_type, payload):
         seq = self.count
         self.count += 1
-        envelope = {"seq": seq, "timestamp": short_form(now_us()), "promptId": self.prompt_id, "eventType": event_type,
-                    "payload": payload, "eventKey": "%s:%d" % (self.prompt_id[:8], seq)}
+        envelope = {"seq": seq, "timestamp": short_form(now_us()), "promptId": self._prompt_id, "eventType": event_type,
+                    "payload": payload, "eventKey": "%s:%d" % (self._prompt_id[:8], seq)}
         return json.dumps(envelope, separators=(",", ":")).encode("ascii") + b"\n"
 
     def rest(self):
         """Let readers go as if it had ended, though more will come."""
         with self._changed:
-            self.resting = True
+            self._is_resting = True
             self._changed.notify_all()
 
     def close(self):
         """Nothing more will come."""
         with self._changed:
-            if not self.closed:
-                self.closed = True
-                if self._file:
-                    self._file.close()
+            self._is_closed = True
             self._changed.notify_all()
 
-    def is_over(self, offset):
-        """True when a reader at `offset` has everything it will get."""
-        with self._changed:
-            return (self.closed or self.resting) and self.size <= offset
-
     def wait_beyond(self, offset, seconds):
-        """Wait until there is more than `offset` bytes or the end; False when the time is up."""
+        """Wait for more than `offset` bytes; gives "more", "over" when none will come, or "" when the time is up."""
+        def look():
+            """What there is now."""
+            return "more" if self.size > offset else "over" if self._is_closed or self._is_resting else ""
         with self._changed:
-            return self._changed.wait_for(lambda: self.size > offset or self.closed or self.resting, seconds)
+            return self._changed.wait_for(look, seconds)
 
 
 def _mend(path):
@@ -105,12 +90,8 @@ class Timelines:
 
     def __init__(self, folder):
         self._folder = os.path.join(folder, "events")
-        os.makedirs(self._folder, 0o700, exist_ok=True)
         self._open = {}
         self._lock = threading.Lock()
-
-    def __repr__(self):
-        return "Timelines(open=%d)" % len(self._open)
 
     def path(self, prompt_id):
         """The file of a prompt's events."""
@@ -141,22 +122,30 @@ class Timelines:
             self.end(prompt_id)
 
     def follow(self, prompt_id, heartbeat_seconds, offset=0):
-        """Yield (block of whole lines, offset after it) until the prompt ends; an empty block is a heartbeat."""
+        """Yield lists of lines until the prompt ends; an empty one is a heartbeat."""
         timeline = self.find(prompt_id)
-        path = self.path(prompt_id)
-        if timeline is None and not os.path.exists(path):
+        if timeline is None and not os.path.exists(self.path(prompt_id)):
             return
-        with open(path, "rb") as file:
+        with open(self.path(prompt_id), "rb") as file:
             file.seek(offset)
             while True:
                 block = _whole_lines(file)
                 if block:
                     offset += len(block)
-                    yield block, offset
-                elif timeline is None or timeline.is_over(offset):
+                    yield block.split(b"\n")[:-1]
+                    continue
+                found = timeline.wait_beyond(offset, heartbeat_seconds) if timeline else "over"
+                if found == "over":
                     return
-                elif not timeline.wait_beyond(offset, heartbeat_seconds):
-                    yield b"", offset
+                if not found:
+                    yield []
+
+    def read(self, prompt_id):
+        """Yield blocks of lines, without waiting for more."""
+        for lines in self.follow(prompt_id, 0):
+            if not lines:
+                return
+            yield lines
 
 
 def _whole_lines(file):

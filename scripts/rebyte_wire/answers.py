@@ -128,10 +128,10 @@ def check_encoding(answer):
 
 
 def read_json(answer, expected=dict, may_be_empty=False):
-    """Read an answer as JSON of the expected type(s), or None for 204. Anything else raises AnswerUnreadable."""
+    """Read an answer as JSON of the expected type(s), or None for an empty one where that may be. Anything else raises AnswerUnreadable."""
     with check_encoding(answer):
         body = b"".join(read_up_to(answer, MAX_JSON_BYTES + 1))
-    if answer.status == 204 or may_be_empty and not body:
+    if not body and may_be_empty:
         return None
     if len(body) > MAX_JSON_BYTES:
         raise unreadable(answer, "it is larger than {} bytes".format(MAX_JSON_BYTES))

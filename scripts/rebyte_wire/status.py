@@ -9,6 +9,7 @@ OUTCOMES = {
     "failed": "failed", "error": "failed",
     "canceled": "canceled", "cancelled": "canceled",
 }
+ID = r"(?=.{1,200}$)[A-Za-z0-9_.~:-]*[A-Za-z0-9_~:-][A-Za-z0-9_.~:-]*"
 FORM = r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d+)?\s*(Z|[+-]\d\d:?\d\d)?$"
 
 
@@ -29,8 +30,21 @@ def objects_in(answer, name="data") -> list:
 
 
 def tasks_in(page) -> list:
-    """Return the tasks (or computers) of a page that have a text as their id."""
-    return [item for item in objects_in(page) if isinstance(item.get("id"), str)]
+    """Return the tasks (or computers) of a page that have a usable id."""
+    return [item for item in objects_in(page) if is_id(item.get("id"))]
+
+
+def is_id(value) -> bool:
+    """Say whether a value can be the id of something: it stands in addresses, file names and lines to paste."""
+    return isinstance(value, str) and bool(re.fullmatch(ID, value))
+
+
+def text_in(item, name):
+    """Return the text under a name, None where there is none or it is no text that could be kept or sent."""
+    value = item.get(name)
+    if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
+        return None
+    return value
 
 
 def seconds_of(text):

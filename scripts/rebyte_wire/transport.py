@@ -12,8 +12,11 @@ from rebyte_wire.answers import EVENT_STREAM, Answer, EventStream, check_encodin
 from rebyte_wire.calls import Call, Deadline
 from rebyte_wire.connections import Connections
 from rebyte_wire.errors import InputError, OutcomeUnknown, RebyteError
+from rebyte_wire.status import is_id
 
 VERSION = "0.1.0"
+# What the raw door takes: any JSON there is, or nothing.
+ANYTHING = (dict, list, type(None))
 USER_AGENT = "skill-as-a-service/" + VERSION
 
 
@@ -29,15 +32,18 @@ class Transport:
 
     def fetch(self, method, path, *, query=None, body=None, content_type="application/json", expected=dict,
               before_send=None, base=None):
-        """Make an API call and return its JSON (None for 204); a paid start that gives no id raises OutcomeUnknown."""
+        """Make an API call and return its JSON (None for an empty answer to DELETE); a paid start that gives no id raises OutcomeUnknown."""
         call = self._api_call(method, path, query, body, content_type, base=base, before_send=before_send)
 
         def receive(answer):
-            value = read_json(answer, expected, may_be_empty=method == "DELETE")
-            if call.paid and not is_id(value, "promptId" if path.rstrip("/").endswith("/prompts") else "id"):
-                raise OutcomeUnknown("The service said HTTP {} but gave no id of what it started.".format(answer.status),
+            # 204 is no answer to a question, but it may be one to an order.
+            ordered = answer.status == 204 and (method != "GET" and not call.paid or expected is ANYTHING)
+            value = read_json(answer, expected, may_be_empty=method == "DELETE" or ordered)
+            name = "promptId" if path.rstrip("/").endswith("/prompts") else "id"
+            if call.paid and not (isinstance(value, dict) and is_id(value.get(name))):
+                raise OutcomeUnknown("The service said HTTP {} but gave no usable id of what it started.".format(answer.status),
                                      http_status=answer.status)
-            return value
+            return {} if value is None and expected is dict and method != "DELETE" else value
         return self._perform(call, receive)
 
     def open(self, path):
@@ -155,8 +161,3 @@ def encode(value) -> bytes:
         return json.dumps(value, allow_nan=False).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError("The request cannot be written as JSON ({}).".format(error)) from None
-
-
-def is_id(value, name) -> bool:
-    """Say whether an answer holds a usable id under a name."""
-    return isinstance(value, dict) and isinstance(value.get(name), str) and bool(value[name].strip())

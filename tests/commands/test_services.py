@@ -169,8 +169,8 @@ def test_a_fourth_webhook_is_refused_by_the_service(rebyte):
 
 
 def spend(server, left):
-    from rebyte_local import holdings
-    server._service.store.remember(holdings.BALANCE, left)
+    from rebyte_local import credits
+    server._service.store.remember(credits.BALANCE, left)
 
 
 def test_credits_are_told_and_low_ones_with_a_warning(rebyte, server):

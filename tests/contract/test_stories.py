@@ -94,8 +94,8 @@ def test_a_visit_tells_what_differs(server, visit, monkeypatch):
 
 
 def test_a_visit_without_credit_ends_at_the_first_start(server, visit):
-    from rebyte_local import holdings
-    server._service.store.remember(holdings.BALANCE, 0)
+    from rebyte_local import credits
+    server._service.store.remember(credits.BALANCE, 0)
     code, printed = visit(REBYTE_LIVE="1")
     assert code == 1 and "credit is spent" in printed and len(starts(server)) == 1
 

@@ -304,6 +304,9 @@ class Tasks:
             raise NotFound("no")
         return {"id": task_id, "status": "completed" if self._over(task_id) else "running"}
 
+    def stream_events(self, task_id):
+        raise NetworkError("no stream here")
+
     def task_content(self, task_id, events=False):
         self._count("content")
         if task_id == "gone" or not self.content:

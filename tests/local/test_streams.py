@@ -10,63 +10,66 @@ import tracemalloc
 
 import pytest
 
+TEN = "```sh run\nfor i in 0 1 2 3 4 5; do echo $i; done\n```\n"
+
+
+def numbers(events):
+    return [event["seq"] for event in events]
+
+
+def content_of(api, task):
+    """The first prompt of GET /tasks/:id/content with events."""
+    return api.get("/tasks/%s/content?include=events" % task["id"])["prompts"][0]
+
 
 def test_an_event_is_an_envelope_with_a_lasting_key(api):
-    task, events, _ = api.run(api.fence("sh", "echo x"))
-    for seq, event in enumerate(events):
+    task, events, _ = api.run(api.sh("echo x"))
+    for event in events:
         assert set(event) == {"seq", "timestamp", "promptId", "eventType", "payload", "eventKey"}
-        assert event["seq"] == seq
-    assert len({e["eventKey"] for e in events}) == len(events)
+    assert numbers(events) == list(range(len(events)))
+    assert len({event["eventKey"] for event in events}) == len(events)
     assert api.stream(task["id"])[0] == events
-    prompt_id = api.get("/tasks/" + task["id"])["prompts"][0]["id"]
-    assert {e["promptId"] for e in events} == {prompt_id}
+    assert {event["promptId"] for event in events} == {api.get("/tasks/" + task["id"])["prompts"][0]["id"]}
 
 
 def test_the_stream_has_the_type_of_event_streams_and_two_names(api):
     task, _, _ = api.run("x")
-    connection, response = api.open_stream(task["id"])
+    response = api.open_stream(task["id"])
     assert response.headers["Content-Type"].startswith("text/event-stream")
     assert response.headers["Cache-Control"] == "no-cache"
     raw = response.read().decode()
-    connection.close()
     assert {line for line in raw.split("\n") if line.startswith("event: ")} == {"event: event", "event: done"}
     assert raw.endswith("\n\n") and "\r" not in raw
 
 
 def test_only_the_latest_prompt_is_streamed(api):
-    task, first, _ = api.run(api.fence("sh", "echo first"))
-    api.follow_up(task["id"], api.fence("sh", "echo second"))
+    task, first, _ = api.run(api.sh("echo first"))
+    api.follow_up(task["id"], api.sh("echo second"))
     events, done, _ = api.stream(task["id"])
     assert api.words(events, "stdout") == ["second"] and events[0]["seq"] == 0
-    listed = api.get("/tasks/%s/prompts/%s/events" % (task["id"], first[0]["promptId"]))
-    assert listed == {"promptId": first[0]["promptId"], "events": first}
-    other = api.create("x")
-    assert api.api("GET", "/tasks/%s/prompts/%s/events" % (other["id"], first[0]["promptId"])).status == 404
+    path = "/prompts/%s/events" % first[0]["promptId"]
+    assert api.get("/tasks/" + task["id"] + path) == {"promptId": first[0]["promptId"], "events": first}
+    assert api.api("GET", "/tasks/" + api.create("x")["id"] + path).status == 404
 
 
 def test_content_is_oldest_first_with_events_when_asked(api):
-    task, events, _ = api.run(api.fence("sh", "echo first"))
+    task, events, _ = api.run(api.sh("echo first"))
     api.follow_up(task["id"], "second")
     api.stream(task["id"])
     plain = api.get("/tasks/%s/content" % task["id"])
     assert set(plain) == {"id", "status", "prompts", "rehearsal"} and plain["status"] == "succeeded"
-    assert [set(p) for p in plain["prompts"]] == [
+    assert [set(prompt) for prompt in plain["prompts"]] == [
         {"id", "status", "userPrompt", "submittedAt", "completedAt", "response"}] * 2
     assert plain["prompts"][1]["userPrompt"] == "second"
-    full = api.get("/tasks/%s/content?include=events" % task["id"])
-    assert full["prompts"][0]["events"] == events
+    assert content_of(api, task)["events"] == events
 
 
 def test_content_of_a_running_task_comes_at_once(api):
-    task = api.create(api.fence("sh", "echo here; sleep 30"))
-    connection, response = api.open_stream(task["id"])
-    for _, data in api.read_frames(response):
-        if data["eventType"] == "stdout":
-            break
-    connection.close()
-    content = api.get("/tasks/%s/content?include=events" % task["id"])
-    assert content["status"] == "running" and content["prompts"][0]["response"] is None
-    assert content["prompts"][0]["events"][-1]["payload"] == {"content": "here"}
+    task = api.create(api.sh("echo here; sleep 30"))
+    api.until(task["id"])
+    assert api.get("/tasks/%s/content" % task["id"])["status"] == "running"
+    content = content_of(api, task)
+    assert content["response"] is None and content["events"][-1]["payload"] == {"content": "here"}
     api.cancel(task["id"])
 
 
@@ -78,53 +81,41 @@ def test_many_listeners_hear_the_same(api):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(heard) == 10 and all(h == heard[0] for h in heard) and len(heard[0][0]) > 100
+    assert len(heard) == 10 and all(one == heard[0] for one in heard) and len(heard[0][0]) > 100
 
 
 def test_a_fifty_megabyte_stream_passes_through_little_memory(api, folder):
     task = api.create("x")
     prompt_id = api.finish(task["id"])["prompts"][0]["id"]
-    line = json.dumps({"seq": 0, "promptId": prompt_id, "eventType": "stdout",
-                       "payload": {"content": "x" * 150}}) + "\n"
+    line = json.dumps({"seq": 0, "promptId": prompt_id, "eventType": "stdout", "payload": {"content": "x" * 150}}) + "\n"
     with open(os.path.join(folder, "events", prompt_id + ".jsonl"), "w", encoding="ascii") as file:
         for _ in range(200):
             file.write(line * 1000)
     tracemalloc.start()
-    connection, response = api.open_stream(task["id"])
-    total = frames = 0
-    while True:
-        piece = response.read1(1 << 16)
-        if not piece:
-            break
+    response, total, frames = api.open_stream(task["id"]), 0, 0
+    for piece in iter(lambda: response.read1(1 << 16), b""):
         total += len(piece)
         frames += piece.count(b"data: {\"seq\"")
-    connection.close()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert total > 50e6 and frames > 199000
-    assert peak < 12e6
+    assert total > 50e6 and frames > 199000 and peak < 12e6
 
 
 def test_a_listener_that_leaves_does_no_harm(api):
     task = api.create(api.fence("python", "for i in range(8000): print('x' * 100)"))
-    connection, response = api.open_stream(task["id"])
-    response.read(10)
-    response.close()
-    connection.close()
+    api.open_stream(task["id"]).read(10)
+    api.hang_up()
     assert api.finish(task["id"])["status"] == "completed"
 
 
 # Each misbehaviour of streams and answers: what a client would suffer, exactly and every time.
-
-TEN = "```sh run\nfor i in 0 1 2 3 4 5; do echo $i; done\n```\n"
 
 
 def test_early_done_says_twice_that_nothing_happened(start):
     api = start(faults=["early-done"])
     task = api.create(TEN)
     for _ in range(2):
-        events, done, _ = api.stream(task["id"])
-        assert (events, done) == ([], {"status": "succeeded", "lastSeq": -1, "finalResult": ""})
+        assert api.stream(task["id"])[:2] == ([], {"status": "succeeded", "lastSeq": -1, "finalResult": ""})
     events, done, _ = api.stream(task["id"])
     assert len(events) == done["lastSeq"] + 1 > 6
 
@@ -132,38 +123,28 @@ def test_early_done_says_twice_that_nothing_happened(start):
 def test_cut_stream_makes_progress_on_every_connect(start):
     api = start(faults={"cut-stream": 4})
     task = api.create(TEN)
-    lengths = []
-    while True:
-        events, done, was_cut = api.stream(task["id"])
-        lengths.append(len(events))
-        assert [e["seq"] for e in events] == list(range(len(events)))
-        if done:
-            break
-        assert was_cut
-    assert lengths == [4, 8, 11] and not was_cut
+    heard = [api.stream(task["id"]) for _ in range(3)]
+    assert [numbers(events) for events, _, _ in heard] == [list(range(count)) for count in (4, 8, 11)]
+    assert [(done is None, was_cut) for _, done, was_cut in heard] == [(True, True), (True, True), (False, False)]
 
 
 def test_renumber_shifts_seq_between_connects_and_has_no_key(start):
     api = start(faults=["renumber"])
     task = api.create(TEN)
     seen = [api.stream(task["id"])[:2] for _ in range(5)]
-    assert [len(events) for events, _ in seen] == [11, 12, 13, 14, 14]
-    for events, done in seen:
-        assert [e["seq"] for e in events] == list(range(len(events)))
-        assert done["lastSeq"] == len(events) - 1
-        assert not any("eventKey" in e for e in events)
-    first = {json.dumps(e["payload"]): e["seq"] for e in seen[0][0]}
-    later = {json.dumps(e["payload"]): e["seq"] for e in seen[1][0]}
+    assert [numbers(events) for events, _ in seen] == [list(range(count)) for count in (11, 12, 13, 14, 14)]
+    assert [done["lastSeq"] for _, done in seen] == [10, 11, 12, 13, 13]
+    assert not any("eventKey" in event for events, _ in seen for event in events)
+    first, later = [{json.dumps(event["payload"]): event["seq"] for event in events} for events, _ in seen[:2]]
     assert set(first) < set(later) and later['{"content": "3"}'] == first['{"content": "3"}'] + 1
-    content = api.get("/tasks/%s/content?include=events" % task["id"])
-    assert "eventKey" not in json.dumps(content)
+    content = content_of(api, task)
+    assert len(content["events"]) == 11 and "eventKey" not in json.dumps(content)
 
 
 def test_duplicates_repeat_some_events_with_the_same_seq(start):
     api = start(faults=["duplicates"])
-    events = api.stream(api.create(TEN)["id"])[0]
-    numbers = [e["seq"] for e in events]
-    assert numbers == [0, 1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9, 10]
+    events = api.run(TEN)[1]
+    assert numbers(events) == [0, 1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9, 10]
     assert events[2] == events[3]
 
 
@@ -175,16 +156,16 @@ def test_no_done_ends_cleanly_without_it(start):
 
 def test_late_tail_is_terminal_before_its_last_words(start):
     api = start(faults={"late-tail": 0.4})
-    task = api.create(TEN)
-    events, done, _ = api.stream(task["id"])
+    task, events, done = api.run(TEN)
     assert (done["status"], done["finalResult"], len(events)) == ("succeeded", "", 10)
     assert api.get("/tasks/" + task["id"])["status"] == "completed"
-    assert api.get("/tasks/%s/content" % task["id"])["prompts"][0]["response"] is None
-    end = time.monotonic() + 5
-    while not done["finalResult"]:  # it is told a moment after the last words
-        assert time.monotonic() < end
+    assert content_of(api, task)["response"] is None
+
+    def is_whole():
+        """Whether a later connect has the last words and, told a moment after them, the same in done."""
         events, done, _ = api.stream(task["id"])
-    assert done["finalResult"] == api.words(events)[-1] == "0\n1\n2\n3\n4\n5"
+        return done["finalResult"] == api.words(events)[-1] == "0\n1\n2\n3\n4\n5"
+    api.wait_until(is_whole, 5)
 
 
 @pytest.mark.parametrize("names,places", [
@@ -195,34 +176,25 @@ def test_the_answer_is_only_where_the_fault_puts_it(start, names, places):
     task, events, done = api.run(TEN)
     wanted = "0\n1\n2\n3\n4\n5"
     found = {"text": api.words(events)[-1] == wanted, "final": done["finalResult"] == wanted,
-             "result": any(e["payload"].get("result") == wanted for e in events if e["eventType"] == "result"),
-             "content": api.get("/tasks/%s/content" % task["id"])["prompts"][0]["response"] == wanted}
+             "result": any(event["payload"].get("result") == wanted for event in events if event["eventType"] == "result"),
+             "content": content_of(api, task)["response"] == wanted}
     assert {place for place, is_there in found.items() if is_there} == places
 
 
 def test_question_makes_every_task_ask_once_before_it_ends(start):
     api = start(faults=["question"])
     task = api.create(TEN)
-    connection, response = api.open_stream(task["id"])
-    for _, data in api.read_frames(response):
-        if data["eventType"] == "ask_user_question":
-            break
-    asked = data["payload"]
-    assert [o["label"] for o in asked["options"]] == ["Yes", "No"]
+    asked, response = api.asked(task["id"])
+    assert [option["label"] for option in asked["options"]] == ["Yes", "No"]
     assert api.get("/tasks/" + task["id"])["status"] == "running"
-    given = {"messageId": asked["messageId"], "actionId": asked["actionId"], "answer": {"selectedOptions": [0]}}
-    assert api.api("POST", "/tasks/%s/answer" % task["id"], given).status == 200
+    assert api.answer(task["id"], asked, selectedOptions=[0]).status == 200
     assert b"event: done" in response.read()
-    connection.close()
 
 
 def test_silence_holds_everything_back_for_a_while_on_the_first_connect(start):
     api = start(faults={"silence": 0.4})
-    task, _, _ = api.run("x")
     task = api.create("x")
-    connection, response = api.open_stream(task["id"])
-    moments = [time.monotonic() for _ in api.read_frames(response)]
-    connection.close()
+    moments = [time.monotonic() for _ in api.read_frames(api.open_stream(task["id"]))]
     assert moments[1] - moments[0] >= 0.35
     began = time.monotonic()
     api.stream(task["id"])
@@ -236,32 +208,26 @@ def test_late_visible_hides_a_new_task_from_all_but_the_list(start):
     hidden = [api.api("GET", "/tasks/%s%s" % (task["id"], path)) for path in ("", "/events", "/content")]
     hidden.append(api.follow_up(task["id"], "x"))
     if time.monotonic() - began < 0.5:
-        assert {(r.status, r.code) for r in hidden} == {(404, "not_found")}
+        assert {reply.refusal for reply in hidden} == {(404, "not_found")}
     assert api.get("/tasks")["total"] == 1
-    while api.api("GET", "/tasks/" + task["id"]).status == 404:
-        assert time.monotonic() - began < 5
+    api.wait_until(lambda: api.api("GET", "/tasks/" + task["id"]).status != 404, 5)
     assert time.monotonic() - began >= 0.5
 
 
 def test_all_stream_faults_together_still_let_every_event_through(start):
-    api = start(faults=["early-done", "cut-stream=3", "renumber", "duplicates", "no-done", "late-tail=0.1",
-                        "silence=0.05",
+    api = start(faults=["early-done", "cut-stream=3", "renumber", "duplicates", "no-done", "late-tail=0.1", "silence=0.05",
                         "answer-in-content", "answer-in-result", "hostile-text", "odd-status", "late-visible=0.05",
                         "html-now-and-then=4", "too-many-retry-after=1", "slow-create=0.05"])
-    reply = api.api("POST", "/tasks", {"prompt": TEN})
-    while reply.status != 201:
-        reply = api.api("POST", "/tasks", {"prompt": TEN})
+    reply = api.wait_until(lambda: [made for made in [api.post("/tasks", {"prompt": TEN})] if made.status == 201])[0]
     said, end = set(), time.monotonic() + 10
-    while "5" not in said or not any("\x1b]52" in s for s in said):
+    while "5" not in said or not any("\x1b]52" in words for words in said):
         assert time.monotonic() < end
-        connection, response = api.open_stream(reply.json["id"])
+        response = api.open_stream(reply.json["id"])
         try:
-            if response.status == 200:
-                for name, data in api.read_frames(response):
-                    payload = data.get("payload", {})
-                    said.add(str(payload.get("content", payload.get("result"))))
+            for _, data in api.read_frames(response if response.status == 200 else ()):
+                payload = data.get("payload", {})
+                said.add(str(payload.get("content", payload.get("result"))))
         except http.client.IncompleteRead:
             pass
-        response.close()
-        connection.close()
+        api.hang_up()
     assert {"0", "1", "2", "3", "4", "5", "late row 1"} <= said
