@@ -23,16 +23,16 @@ test-all: ## every test on each Python 3.8 to 3.13 that pyenv has, as the gate d
 	@bash .ci/run
 
 pull-the-plug: ## kill a batch of 20 at 200 moments, type the same line again, and count
-	@$(QUIET) $(PYTHON) tests/plug/pull_the_plug.py $(PLUG)
+	@$(QUIET) $(PYTHON) tests/pull_the_plug.py $(PLUG)
 
 live: ## ask a real deployment what the documents say of it; costs money, so it says how to opt in
-	@$(QUIET) $(PYTHON) tests/live/live.py
+	@$(QUIET) $(PYTHON) tests/live.py
 
 bench: ## ratios against curl, requests, httpx and nginx, where they are installed (BENCH="start trips fan-out stream bytes growth", BENCH_GB=2)
 	@$(QUIET) $(PYTHON) tests/bench/bench.py --markdown $(BENCH)
 
 check: ## sizes that have a limit, and the linters that are installed
-	@$(QUIET) $(PYTHON) tests/contract/measure.py
+	@$(QUIET) $(PYTHON) tests/measure.py
 
 install: ## copy the skill into the skill folders that exist here (PREFIX=folder, DRY_RUN=1, FORCE=1)
 	@PREFIX='$(PREFIX)' DRY_RUN='$(DRY_RUN)' FORCE='$(FORCE)' $(QUIET) $(PYTHON) tools/bundle.py install

@@ -1,6 +1,7 @@
 """`make demo`: one job from a file to an answer to a file, told in a few lines, on this machine alone.
 
-It types the same command lines that anyone would, checks the answer by other means, and leaves no process behind.
+It types the same command lines that anyone would, checks the answer by other means, and leaves no process behind. orders.csv is
+a year of an invented coffee roaster.
 """
 from __future__ import annotations
 

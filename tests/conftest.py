@@ -1,9 +1,11 @@
 """Every test starts from the same empty world: own HOME, no REBYTE_*, no proxy, no harness marker, no bytecode beside the code."""
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -14,15 +16,15 @@ sys.dont_write_bytecode = True
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-for place in ("client", "contract", "plug"):
-    sys.path.insert(0, os.path.join(ROOT, "tests", place))
+sys.path.insert(0, os.path.join(ROOT, "tests"))
 UNWANTED = ("REBYTE_", "XDG_", "SSL_CERT", "REQUESTS_CA", "CURL_CA")
 LEAF = "subjectAltName=DNS:localhost,DNS:api.example.test,DNS:files.example.test,IP:127.0.0.1"
 IMPORT_ALL = "import sys, pkgutil; sys.path.insert(0, sys.argv[1]); [__import__(m.name) for m in pkgutil.walk_packages(sys.argv[1:])]"
 PAUSES = {
     "flows.stream": {"BACK_OFF_SECONDS": (0.1, 0.1, 0.1, 0.2, 0.2, 0.2), "EMPTY_DONE_PAUSE_SECONDS": 0.06, "QUESTION_GRACE_SECONDS": 0.3,
                      "QUIET_LOOK_SECONDS": 0.2, "DRAIN_AT_LEAST_SECONDS": 1.2, "DRAIN_AT_MOST_SECONDS": 3.0},
-    "flows.settling": {"LOOKS_AFTER_SECONDS": (0.05, 0.2)}, "flows.starts": {"HOLD_LOOK_SECONDS": 0.05}, "flows.batch": {"SLOW_DOWN_SECONDS": 0.2},
+    "flows.settling": {"LOOKS_AFTER_SECONDS": (0.05, 0.2)}, "flows.starts": {"HOLD_LOOK_SECONDS": 0.05},
+    "flows.batch": {"SLOW_DOWN_SECONDS": 0.2},
     "flows.waiting": {"REQUESTS_PER_SECOND": 20, "COMPUTER_POLL_SECONDS": 0.05}, "flows.result": {"QUIET_SECONDS": 0.3},
     "local.computers": {"PROVISION_SECONDS": 0.1}, "wire.retry": {"BASE_DELAY_SECONDS": 0.02}}
 MARKERS = ("CLAUDECODE", "CODEX_SANDBOX", "GEMINI_CLI", "NO_COLOR", "REQUEST_METHOD")
@@ -44,7 +46,8 @@ def bytecode(tmp_path_factory):
     """Compile everything once, outside the tree, so that the hundreds of processes of the tests need not."""
     folder = str(tmp_path_factory.mktemp("bytecode"))
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    subprocess.run([sys.executable, "-c", IMPORT_ALL, os.path.join(ROOT, "scripts")], env=dict(environ, PYTHONPYCACHEPREFIX=folder), check=True)
+    subprocess.run([sys.executable, "-c", IMPORT_ALL, os.path.join(ROOT, "scripts")], env=dict(environ, PYTHONPYCACHEPREFIX=folder),
+                   check=True)
     return folder
 
 
@@ -61,6 +64,54 @@ def empty_world(homes, bytecode, monkeypatch):
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", bytecode)
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     return home
+
+
+@pytest.fixture
+def server(tmp_path, request):
+    """A local server; parametrised indirectly with a shell line, it has an agent program and is no rehearsal."""
+    from rebyte_local.server import LocalServer
+    agent = getattr(request, "param", None)
+    with LocalServer(str(tmp_path / "server"), **{"agent": ["sh", "-c", agent]} if agent else {}) as running:
+        yield running
+
+
+@pytest.fixture
+def client_for(monkeypatch):
+    """Return a function that makes a client for a server; its waits are noted in `waits` and take no time."""
+    from rebyte_client import RebyteClient
+    from rebyte_wire.transport import Transport
+    made = []
+
+    def make(server, deadline=None, environ=None, key="rbk_CANARY_77aa"):
+        base, waits = (server if isinstance(server, str) else server.url) + "/v1", []
+        environ = dict(os.environ, **(environ or {}))
+        transport = Transport(base, key, environ, deadline=deadline, sleep=waits.append, dice=lambda: 1.0)
+        made.append(RebyteClient(key, base, environ=environ, transport=transport))
+        made[-1].waits = waits
+        return made[-1]
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def served(client_for):
+    """served(*script, deadline=, environ=, **of the server) -> (client, server that is ended with the test)."""
+    from scripted_server import Server
+    with contextlib.ExitStack() as stack:
+        def make(*script, deadline=None, environ=None, **more):
+            server = stack.enter_context(Server(*script, **more))
+            return client_for(server, deadline, environ), server
+        yield make
+
+
+@pytest.fixture
+def lead(monkeypatch):
+    """lead(*ports): from here on every name leads to these ports of this machine."""
+    def to(*ports):
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: found)
+    return to
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Bytes: one large file up and down against curl, plain and over TLS; a thousand small ones, near and 20 ms away.
-
-    python3 tests/bench/bytes.py [GIGABYTES] [PAIRS]        BENCH_GB=GIGABYTES means the same
+BENCH_GB says how large the large one is.
 
 The server is not ours: nginx with WebDAV PUT, in a folder of its own. The ideal for a thousand small files, eight at a time,
 is 1,000/8 round trips and nothing else.
@@ -18,7 +17,7 @@ import sys
 import tempfile
 import time
 
-from pairs import SCRIPTS, cannot, medians, note, ratio, row, timed
+from pairs import SCRIPTS, cannot, medians, new_folder, note, ratio, row, timed
 from stub import Process, make_certificate
 
 PEAK_MOST_MB = 40
@@ -60,7 +59,7 @@ with RebyteClient("rbk_bench", "http://127.0.0.1:9/v1") as client:
 
 def find():
     """Return the path of nginx, or None."""
-    return shutil.which("nginx") or next((path for path in ("/usr/sbin/nginx", "/usr/local/sbin/nginx") if os.path.exists(path)), None)
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
 def free_port():
@@ -88,7 +87,8 @@ class Storage:
         self.port, self._process = ports[0], None
 
     def __enter__(self):
-        self._process = subprocess.Popen([find(), "-p", self.folder, "-c", "nginx.conf"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen([find(), "-p", self.folder, "-c", "nginx.conf"], stdin=subprocess.DEVNULL,
+                                         stderr=subprocess.DEVNULL)
         until = time.monotonic() + STARTED_WITHIN_SECONDS
         while time.monotonic() < until:
             try:
@@ -108,11 +108,6 @@ def ours(storage, how, url, place, names=()):
     return timed([sys.executable, "-c", OURS, SCRIPTS, how, url, place, json.dumps(names)], dict(os.environ, REBYTE_CA_BUNDLE=storage.ca))
 
 
-def curl(storage, *words):
-    """Run curl."""
-    return timed(["curl", "-sSf", "--cacert", storage.ca] + list(words))
-
-
 def digest(path):
     """Return the SHA-256 of a file."""
     seen = hashlib.sha256()
@@ -130,34 +125,41 @@ def make_file(path, size):
             file.write(block[:min(len(block), size - place)])
 
 
+def remove(path):
+    """Remove a file if it is there; to overwrite two gigabytes costs as much as to write them."""
+    if os.path.exists(path):
+        os.unlink(path)
+
+
 class Large:
-    """One large file to carry both ways; `peaks` has the memory of each of our runs, `differ` counts wrong digests."""
+    """One large file to carry both ways; `peaks` has the memory of each of our runs."""
 
     def __init__(self, storage, folder, size):
         """Make the file here and in the storage."""
-        self.storage, self.size = storage, size
-        self.source, self.out = os.path.join(folder, "source.bin"), os.path.join(folder, "out")
-        self.uploaded = os.path.join(storage.files, "up.bin")
+        self.storage, self.size, self.source, self.out = storage, size, os.path.join(folder, "source.bin"), os.path.join(folder, "out")
+        self.uploaded, self.downloaded = os.path.join(storage.files, "up.bin"), os.path.join(self.out, "down.bin")
         make_file(self.source, size)
         os.makedirs(self.out)
         shutil.copy(self.source, os.path.join(storage.files, "down.bin"))
         self.told, self.peaks = digest(self.source), []
 
-    def up(self, base, with_curl=False):
+    def up(self, base, how="ours"):
         """Upload it and return the seconds."""
-        # To overwrite two gigabytes costs as much as to write them.
         remove(self.uploaded)
-        if with_curl:
-            return curl(self.storage, "-T", self.source, base + "/up.bin", "-H", "Expect:").seconds
+        if how == "curl":
+            return self.curl("-T", self.source, base + "/up.bin", "-H", "Expect:")
         return self.ours("up", base + "/up.bin", self.source)
 
-    def down(self, base, how):
+    def down(self, base, how="plain"):
         """Download it and return the seconds; `how` is curl, plain, or digests."""
-        there = os.path.join(self.out, "down.bin")
-        remove(there)
+        remove(self.downloaded)
         if how == "curl":
-            return curl(self.storage, "-o", there, base + "/down.bin").seconds
+            return self.curl("-o", self.downloaded, base + "/down.bin")
         return self.ours(how, base, self.out, [("down.bin", self.size)])
+
+    def curl(self, *words):
+        """Run curl and return its seconds."""
+        return timed(["curl", "-sSf", "--cacert", self.storage.ca] + list(words)).seconds
 
     def ours(self, *words):
         """Run our client, keep its peak, and return its seconds."""
@@ -165,31 +167,25 @@ class Large:
         self.peaks.append(ran.peak)
         return ran.seconds
 
-    def is_same(self, path):
-        """Say whether a file is the one that was carried, and remove it."""
-        found = digest(path) == self.told
+    def differs(self, path):
+        """Say whether a file is another than the one that was carried, and remove it."""
+        found = digest(path) != self.told
         remove(path)
         return found
-
-
-def remove(path):
-    """Remove a file if it is there."""
-    if os.path.exists(path):
-        os.unlink(path)
 
 
 def large(storage, folder, size, pairs):
     """Compare one large file both ways, plain and over TLS."""
     file = Large(storage, folder, size)
     for name, base, least in (("plain", storage.plain, 0.9), ("TLS", storage.tls, 0.8)):
-        found = medians({"curl": lambda: file.up(base, with_curl=True), "ours": lambda: file.up(base)}, pairs)
+        found = medians({how: lambda how=how: file.up(base, how) for how in ("curl", "ours")}, pairs)
         file.up(base)
-        differ = not file.is_same(file.uploaded)
+        differ = file.differs(file.uploaded)
         row("upload, %s: throughput against curl" % name, ratio(found, "curl", "ours"), least, "x", most=False)
         row("upload, %s: MB a second" % name, size / 1e6 / min(found["ours"]))
         found = medians({how: lambda how=how: file.down(base, how) for how in ("curl", "plain", "digests")}, pairs)
-        file.down(base, "plain")
-        differ += not file.is_same(os.path.join(file.out, "down.bin"))
+        file.down(base)
+        differ += file.differs(file.downloaded)
         row("download, %s: throughput against curl" % name, ratio(found, "curl", "plain"), least, "x", most=False)
         row("download, %s, with SHA-256 for a manifest" % name, ratio(found, "curl", "digests"), 0.5, "x", most=False)
         row("download, %s: MB a second" % name, size / 1e6 / min(found["plain"]))
@@ -215,25 +211,22 @@ def small(storage, folder, pairs):
     each = statistics.median((near - one) * 1000 / (SMALL_FILES - 1) for near, one in zip(found["near"], found["one"]))
     row("%d small artifacts, %d in parallel: each" % (SMALL_FILES, AT_ONCE), each, 1, " ms")
     far, best = statistics.median(found["far"]), SMALL_FILES / AT_ONCE * ROUND_TRIP_SECONDS
-    row("%d small artifacts 20 ms away, against %d/%d round trips (%.2f s)" % (SMALL_FILES, SMALL_FILES, AT_ONCE, best), far / best, TIMES_THE_IDEAL, "x")
+    row("%d small artifacts 20 ms away, against %d/%d round trips (%.2f s)" % (SMALL_FILES, SMALL_FILES, AT_ONCE, best), far / best,
+        TIMES_THE_IDEAL, "x")
 
 
-def main(gigabytes=None, pairs=5):
+def main(pairs=5):
     """Run it all where nginx, openssl and curl are."""
-    size = int(float(gigabytes or os.environ.get("BENCH_GB") or GIGABYTES) * 1e9)
+    size = int(float(os.environ.get("BENCH_GB") or GIGABYTES) * 1e9)
     missing = [name for name in ("curl", "openssl") if not shutil.which(name)] + ([] if find() else ["nginx"])
     if missing:
         return cannot("bytes", "missing: " + ", ".join(missing))
     place = FAST_FOLDER if os.path.isdir(FAST_FOLDER) and shutil.disk_usage(FAST_FOLDER).free > 6 * size else None
     note("bytes: %.1f GB, %d pairs, nginx with WebDAV, files in %s" % (size / 1e9, pairs, place or tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix="rebyte-bench-", dir=place) as folder:
+    with new_folder(place) as folder:
         os.chmod(folder, 0o755)
         where = os.path.join(folder, "nginx")
         os.makedirs(where)
         with Storage(where) as storage:
             small(storage, folder, pairs)
             large(storage, folder, size, pairs)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:2], *map(int, sys.argv[2:3]))

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import collections
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SCRIPTS = os.path.join(ROOT, "scripts")
@@ -24,17 +26,19 @@ os.write(int(sys.argv[1]), b"%f %d %f" % (time.perf_counter() - began, usage.ru_
 sys.exit(status >> 8 or status & 127)
 """
 Ran = collections.namedtuple("Ran", "seconds peak cpu")
-
 # Our commands keep their bytecode here, so that each but the first finds it, as a user's second call does.
 CACHE = tempfile.TemporaryDirectory(prefix="rebyte-bench-")
-
-sys.dont_write_bytecode = True
 sys.path.insert(0, SCRIPTS)
 
 
-def has(module):
-    """Say whether this Python can import a peer."""
-    return subprocess.run([sys.executable, "-c", "import " + module], stderr=subprocess.DEVNULL).returncode == 0
+def new_folder(place=None):
+    """Return a temporary folder for a `with` block."""
+    return tempfile.TemporaryDirectory(prefix="rebyte-bench-", dir=place)
+
+
+def has(*modules):
+    """Say whether this Python can import its peers."""
+    return subprocess.run([sys.executable, "-c", "import " + ", ".join(modules)], stderr=subprocess.DEVNULL).returncode == 0
 
 
 def environment(url, folder, ca=None):
@@ -56,9 +60,9 @@ def timed(words, environ=None, folder=None, on_line=None):
                                  stderr=subprocess.STDOUT if on_line else kept)
         os.close(there)
         if on_line:
-            for line in child.stdout:
-                on_line(line)
-            child.stdout.close()
+            with child.stdout:
+                for line in child.stdout:
+                    on_line(line)
         if child.wait():
             kept.seek(0)
             raise SystemExit("%s ended with %d: %s" % (words[:4], child.returncode, kept.read().decode("utf-8", "replace")[-2000:]))
@@ -74,6 +78,11 @@ def medians(runs, pairs):
         for name in list(runs)[::-1 if turn % 2 else 1]:
             found[name].append(runs[name]())
     return found
+
+
+def compare(commands, pairs):
+    """Time each of some commands, {name: arguments of timed}, in turns."""
+    return medians({name: lambda words=words: timed(*words).seconds for name, words in commands.items()}, pairs)
 
 
 def ratio(found, name, base):
@@ -103,3 +112,17 @@ def cannot(what, why):
     """Note that something could not be run here."""
     print("%-70s not run: %s" % (what, why), flush=True)
     MISSING.append("%s (%s)" % (what, why))
+
+
+def place():
+    """Say when and where this was measured."""
+    return "%s, Python %s, %s %s, %d cores" % (time.strftime("%Y-%m-%d"), platform.python_version(), platform.system(), platform.machine(),
+                                               os.cpu_count() or 1)
+
+
+def markdown():
+    """Return what has a target as a table for a document; a missed one says so."""
+    lines = ["Measured %s, with `make bench`." % place(), "", "| What | Measured | Target |", "|---|---|---|"]
+    for what, measured, target, missed in (row for row in ROWS if row[2]):
+        lines.append("| %s | %s | %s |" % (what.replace("|", "\\|"), measured, target + ", **missed**" if missed else target))
+    return "\n".join(lines + ["", "Not run: %s." % "; ".join(MISSING)] if MISSING else lines)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import http.server
 import itertools
 import json
 import os
@@ -23,10 +22,14 @@ import threading
 import time
 import urllib.request
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from scripted_server import Server, answer  # noqa: E402
+
 TASK = "550e8400-e29b-41d4-a716-446655440000"
 EVENTS = 50_000
 ANSWER = "the answer"
 DONE = b'event: done\ndata: {"status":"succeeded","lastSeq":%d}\n\n'
+OPEN_END = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 
 
 def event(number, text, kind="text"):
@@ -38,6 +41,11 @@ def event(number, text, kind="text"):
 def stream_bytes(count=EVENTS):
     """Return a whole stream of events with its end."""
     return b"".join(event(number, "%08d %s" % (number, "x" * 60)) for number in range(1, count + 1)) + DONE % count
+
+
+def moment(seconds):
+    """Return a time as the service writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + ".%03dZ" % (seconds % 1 * 1000)
 
 
 class Task:
@@ -54,112 +62,56 @@ class Task:
         """Return what GET /tasks/:id tells; the one prompt holds what /content tells."""
         over = time.time() >= self.ends
         status, ended = ("succeeded", moment(self.ends)) if over else ("running", None)
-        prompt = {"id": "p", "status": status, "submittedAt": moment(self.began), "completedAt": ended, "response": ANSWER if over else None}
-        return {"id": self.id, "workspaceId": "w-" + self.id, "url": "http://127.0.0.1/run/" + self.id, "title": "t", "createdAt": moment(self.began),
-                "completedAt": ended, "status": "completed" if over else "running", "prompts": [prompt]}
+        prompt = {"id": "p", "status": status, "submittedAt": moment(self.began), "completedAt": ended,
+                  "response": ANSWER if over else None}
+        return {"id": self.id, "workspaceId": "w-" + self.id, "url": "http://127.0.0.1/run/" + self.id, "title": "t",
+                "createdAt": moment(self.began), "completedAt": ended, "status": "completed" if over else "running", "prompts": [prompt]}
 
-    def pieces(self):
-        """Yield the stream in pieces, each when it is due."""
+    def stream(self, sock):
+        """Send the stream in pieces, each when it is due."""
+        sock.sendall(OPEN_END)
         if self.kind == "burst":
-            yield self.bytes
-            return
-        if self.kind == "pace":
+            sock.sendall(self.bytes)
+        elif self.kind == "pace":
             count, began = int(self.figures[0]), time.time()
             for number in range(1, count + 1):
                 time.sleep(max(0.0, began + number / self.figures[1] - time.time()))
-                yield event(number, "%.6f" % time.time())
-            yield DONE % count
-            return
-        yield event(1, "", "init")
-        time.sleep(max(0.0, self.ends - time.time()))
-        yield event(2, ANSWER) + DONE % 2
+                sock.sendall(event(number, "%.6f" % time.time()))
+            sock.sendall(DONE % count)
+        else:
+            sock.sendall(event(1, "", "init"))
+            time.sleep(max(0.0, self.ends - time.time()))
+            sock.sendall(event(2, ANSWER) + DONE % 2)
 
 
-def moment(seconds):
-    """Return a time as the service writes it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + ".%03dZ" % (seconds % 1 * 1000)
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
+class Api:
     """Tasks are made, listed, told and streamed; /counts tells how many connections and requests there were."""
 
-    protocol_version, wbufsize, disable_nagle_algorithm = "HTTP/1.1", -1, True
+    def __init__(self, *certificate_and_key):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate_and_key else None
+        if context:
+            context.load_cert_chain(*certificate_and_key)
+        self.server, self.asked, self.numbers = Server(context=context, speaks=self.reply), 0, itertools.count(1)
+        self.tasks = {TASK: Task(TASK, "burst %d" % EVENTS)}
 
-    def do_POST(self):
-        """Make a task."""
-        prompt = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["prompt"]
-        self.say(201, self.server.make(prompt).as_dict())
-
-    def do_GET(self):
-        """Answer at once."""
-        parts = self.path.partition("?")[0].strip("/").split("/")
-        self.server.requests += self.path != "/counts"
-        if self.path == "/counts":
-            return self.say(200, [self.server.connections, self.server.requests])
+    def reply(self, request):
+        """Return the answer to a request, or what streams it."""
+        (method, path, _), body = request[0].split(" "), request[2]
+        if path == "/counts":
+            return answer(200, [self.server.connections, self.asked])
+        self.asked += 1
+        if method == "POST":
+            id = "%08x-0000-4000-8000-000000000000" % next(self.numbers)
+            self.tasks[id] = Task(id, json.loads(body.decode())["prompt"])
+            return answer(201, self.tasks[id].as_dict())
+        parts = path.partition("?")[0].strip("/").split("/")
         if parts[-1] == "artifacts":
-            return self.say(200, {"data": []})
+            return answer(200, {"data": []})
         if parts[-1] == "tasks":
-            rows = list(self.server.tasks.values())[:-1 - int(self.path.partition("limit=")[2].partition("&")[0] or 50):-1]
-            return self.say(200, {"data": [task.as_dict() for task in rows], "total": len(self.server.tasks)})
-        task = self.server.tasks[parts[2]]
-        if parts[-1] != "events":
-            return self.say(200, task.as_dict())
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        for piece in task.pieces():
-            self.wfile.write(piece)
-            self.wfile.flush()
-
-    def say(self, status, value):
-        """Send JSON."""
-        body = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        """Say nothing."""
-
-
-class Api(http.server.ThreadingHTTPServer):
-    """Counts its connections and requests; TLS begins in the connection's own thread."""
-
-    daemon_threads, context, request_queue_size = True, None, 256
-    connections = requests = 0
-    numbers = itertools.count(1)
-
-    def make(self, prompt, id=None):
-        """Make a task of a prompt."""
-        id = id or "%08x-0000-4000-8000-000000000000" % next(self.numbers)
-        task = self.tasks[id] = Task(id, prompt)
-        self.requests += 1
-        return task
-
-    def finish_request(self, request, client_address):
-        """Serve one connection."""
-        self.connections += 1
-        if self.context:
-            request = self.context.wrap_socket(request, server_side=True)
-        super().finish_request(request, client_address)
-
-    def handle_error(self, *_):
-        """A client that leaves is no error here."""
-
-
-def serve_api(certificate=None, key=None):
-    """Serve until killed."""
-    server = Api(("127.0.0.1", 0), Handler)
-    if certificate:
-        server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server.context.load_cert_chain(certificate, key)
-    server.tasks = {}
-    server.make("burst %d" % EVENTS, TASK)
-    print(server.server_port, flush=True)
-    server.serve_forever()
+            rows = list(self.tasks.values())[:-1 - int(path.partition("limit=")[2].partition("&")[0] or 50):-1]
+            return answer(200, {"data": [task.as_dict() for task in rows], "total": len(self.tasks)})
+        task = self.tasks[parts[2]]
+        return task.stream if parts[-1] == "events" else answer(200, task.as_dict())
 
 
 def carry(source, target, delay):
@@ -189,27 +141,24 @@ def carry(source, target, delay):
         ready.release()
 
 
-def relay(port, seconds):
-    """Relay until killed. A new connection costs its round trip too: nothing is read before."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-    print(listener.getsockname()[1], flush=True)
+class Relay:
+    """Passes everything on. A new connection costs its round trip too: nothing is read before."""
 
-    def connect(near):
+    def __init__(self, port, seconds):
+        self.port, self.seconds, self.server = int(port), float(seconds), Server()
+        self.server.serve = self.connect
+
+    def connect(self, near):
+        """Carry both ways until both have ended."""
         # The three-way handshake of a far server; the kernel's own is done already.
-        time.sleep(float(seconds))
-        far = socket.create_connection(("127.0.0.1", int(port)))
-        for sock in (near, far):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=carry, args=(near, far, float(seconds) / 2), daemon=True).start()
-        carry(far, near, float(seconds) / 2)
-    while True:
-        threading.Thread(target=connect, args=(listener.accept()[0],), daemon=True).start()
-
-
-def end_with_starter():
-    """End when stdin does: whoever started this is gone, however it went."""
-    sys.stdin.buffer.read()
-    os._exit(0)
+        time.sleep(self.seconds)
+        far = socket.create_connection(("127.0.0.1", self.port))
+        far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        near.settimeout(None)
+        back = threading.Thread(target=carry, args=(far, near, self.seconds / 2), daemon=True)
+        back.start()
+        carry(near, far, self.seconds / 2)
+        back.join()
 
 
 class Process:
@@ -217,15 +166,16 @@ class Process:
 
     def __init__(self, *words):
         """Start it and wait until it listens."""
-        self._child = subprocess.Popen([sys.executable, __file__] + [str(word) for word in words], stdout=subprocess.PIPE, stdin=subprocess.PIPE)
+        self._child = subprocess.Popen([sys.executable, __file__] + [str(word) for word in words], stdout=subprocess.PIPE,
+                                       stdin=subprocess.PIPE)
         self.port = int(self._child.stdout.readline())
         self.plain, self.tls = "http://127.0.0.1:%d" % self.port, "https://127.0.0.1:%d" % self.port
 
     def counts(self, ca=None):
         """Ask the stub how many (connections, requests) it had, this question left out."""
         context = ssl.create_default_context(cafile=ca) if ca else None
-        with urllib.request.urlopen((self.tls if ca else self.plain) + "/counts", context=context) as answer:
-            connections, requests = json.load(answer)
+        with urllib.request.urlopen((self.tls if ca else self.plain) + "/counts", context=context) as told:
+            connections, requests = json.load(told)
         return connections - 1, requests
 
     def __enter__(self):
@@ -233,17 +183,15 @@ class Process:
 
     def __exit__(self, *_):
         self._child.kill()
-        self._child.wait()
-        self._child.stdin.close()
-        self._child.stdout.close()
+        self._child.communicate()
 
 
 def make_certificate(folder):
     """Make a self-signed certificate for 127.0.0.1 in a folder: leaf.pem and leaf.key."""
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "leaf.key",
-                    "-out", "leaf.pem", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-                    "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,digitalSignature"],
-                   cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    line = ("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout leaf.key -out leaf.pem -days 2"
+            " -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:TRUE"
+            " -addext keyUsage=critical,keyCertSign,digitalSignature")
+    subprocess.run(line.split(), cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     return os.path.join(folder, "leaf.pem")
 
 
@@ -257,5 +205,8 @@ def far_away(seconds):
 
 
 if __name__ == "__main__":
-    threading.Thread(target=end_with_starter, daemon=True).start()
-    {"api": serve_api, "relay": relay}[sys.argv[1]](*sys.argv[2:])
+    with {"api": Api, "relay": Relay}[sys.argv[1]](*sys.argv[2:]).server as listening:
+        print(listening.port, flush=True)
+        # Whoever started this is gone when stdin ends, however it went.
+        sys.stdin.buffer.read()
+        os._exit(0)

@@ -12,7 +12,6 @@ import time
 import pytest
 
 from rebyte_commands.main import main
-from rebyte_local.server import LocalServer
 
 DOOR = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "scripts", "rebyte_cli.py")
 SUM = """Sum the numbers.
@@ -23,6 +22,16 @@ os.makedirs("/code/artifacts", exist_ok=True)
 open("/code/artifacts/total.csv", "w").write(str(total))
 print("the total is", total)
 ```"""
+
+
+def sh(script):
+    """Return a prompt that asks to run a shell script."""
+    return "```bash run\n%s\n```" % script
+
+
+def ask(question, *options):
+    """Return a prompt that asks a question first."""
+    return "\n- ".join(("```ask run\n" + question,) + options) + "\n```"
 
 
 class Ran:
@@ -39,17 +48,12 @@ class Ran:
         assert self.out.count("\n") == 1, self
         return json.loads(self.out)
 
+    def __getitem__(self, key):
+        return self.document[key]
+
     @property
     def error(self):
-        return self.document["error"]
-
-
-@pytest.fixture
-def server(tmp_path, request):
-    """A local server; parametrised indirectly with a shell line, it has an agent program and is no rehearsal."""
-    agent = getattr(request, "param", None)
-    with LocalServer(str(tmp_path / "server"), **{"agent": ["sh", "-c", agent]} if agent else {}) as running:
-        yield running
+        return self["error"]
 
 
 def with_agent(line):
@@ -101,6 +105,14 @@ def shell(world):
     return run
 
 
-def creates(server):
-    """Return the requests that started a task."""
-    return [seen for seen in server.requests if seen["method"] == "POST" and seen["path"] == "/v1/tasks"]
+def posts(server, path="/v1/tasks"):
+    """Return the requests that started a task, or something else."""
+    return [seen for seen in server.requests if seen["method"] == "POST" and seen["path"] == path]
+
+
+def wait_until(is_so):
+    """Look often until something is so."""
+    end = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""upload, artifacts and ledger from the shell."""
+"""upload, artifacts, ledger and list --mine from the shell."""
 from __future__ import annotations
 
 import io
@@ -14,18 +14,13 @@ from measure import run_quietly
 
 from rebyte_commands.progress import Meter
 
-from .conftest import SUM
+from .conftest import SUM, ask, sh
 
 
 def test_an_uploaded_file_is_attached_by_its_flag(rebyte, world):
     document = rebyte("upload", "numbers.csv").document
     ran = rebyte("run", SUM, document["flags"][0])
-    assert ran.document["answer"] == "the total is 6"
-
-
-def test_several_files_go_up_at_once(rebyte, world):
-    (world / "b.csv").write_text("x")
-    assert [item["filename"] for item in rebyte("upload", "numbers.csv", "b.csv").document["files"]] == ["numbers.csv", "b.csv"]
+    assert ran["answer"] == "the total is 6"
 
 
 def test_a_file_over_the_limit_is_refused_before_a_slot_is_asked_for(rebyte, world, server):
@@ -49,17 +44,12 @@ def test_two_files_of_one_name_are_refused(rebyte, world):
     assert "numbers.csv" in rebyte("run", "x", "--file", "numbers.csv", "--file", "d/numbers.csv").error["message"]
 
 
-def test_the_signed_put_carries_no_key(rebyte, server):
-    rebyte("upload", "numbers.csv")
-    puts = [seen for seen in server.requests if seen["method"] == "PUT"]
-    assert len(puts) == 1 and not {"api_key", "x-api-key", "authorization", "api-key"} & set(puts[0]["headers"])
-
-
 def test_a_folder_is_packed_with_zip_and_its_line_again_goes_on_with_the_same_task(rebyte, world):
     (world / "photos").mkdir()
     (world / "photos" / "a.txt").write_text("one")
     assert "--zip" in rebyte("create", "x", "--file", "photos").error["hint"]
-    words = ("run", "```python run\nimport zipfile\nprint(zipfile.ZipFile('/code/photos.zip').namelist())\n```", "--file", "photos", "--zip")
+    words = ("run", "```python run\nimport zipfile\nprint(zipfile.ZipFile('/code/photos.zip').namelist())\n```", "--file", "photos",
+             "--zip")
     first = rebyte(*words).document
     os.utime("photos/a.txt", (1, 1))
     again = rebyte(*words).document
@@ -67,8 +57,8 @@ def test_a_folder_is_packed_with_zip_and_its_line_again_goes_on_with_the_same_ta
 
 
 def test_stdin_becomes_a_file_under_the_name_it_is_given(rebyte):
-    assert rebyte("run", SUM, "--file", "-=numbers.csv", stdin="20\n22\n").document["answer"] == "the total is 42"
-    assert rebyte("upload", "-=a.csv", stdin="x").document["files"][0]["bytes"] == 1
+    assert rebyte("run", SUM, "--file", "-=numbers.csv", stdin="20\n22\n")["answer"] == "the total is 42"
+    assert rebyte("upload", "-=a.csv", stdin="x")["files"][0]["bytes"] == 1
     for words in (("upload", "-"), ("upload", "-=a", "-=b"), ("run", "--prompt-file", "-", "--file", "-=a")):
         ran = rebyte(*words, stdin="x")
         assert ran.code == 2 and "stdin" in ran.error["message"]
@@ -78,28 +68,31 @@ def test_a_skill_of_this_machine_goes_along_and_one_line_says_so(rebyte, world, 
     (world / "review").mkdir()
     (world / "review" / "SKILL.md").write_text("---\nname: review\ndescription: x\n---\nBe kind.\n")
     prompt = "```python run\nimport zipfile\nprint(zipfile.ZipFile('/code/review.zip').read('review/SKILL.md').decode()[-9:-1])\n```"
-    assert rebyte("run", prompt, "--skill", "./review").document["answer"] == "Be kind."
+    assert rebyte("run", prompt, "--skill", "./review")["answer"] == "Be kind."
     shown = rebyte("create", prompt, "--skill", "./review", "--skill", "pdf", "--dry-run").document
     assert shown["body"]["skills"] == ["pdf"] and shown["body"]["prompt"].count("\n") == prompt.count("\n") + 2
     assert "/code/review.zip" in shown["body"]["prompt"].splitlines()[-1]
-    assert rebyte("create", prompt, "--skill", "./review", "--bare", "--dry-run").document["body"]["prompt"] == prompt
+    assert rebyte("create", prompt, "--skill", "./review", "--bare", "--dry-run")["body"]["prompt"] == prompt
     assert rebyte("create", "x", "--skill", "./photos").code == 2
-    assert rebyte("upload", "--skill", "review").document["files"][0]["filename"] == "review.zip"
+    assert rebyte("upload", "--skill", "review")["files"][0]["filename"] == "review.zip"
 
 
-def test_equal_files_go_up_once_and_one_failure_does_not_hide_the_others(rebyte, world, server):
+def test_several_files_go_up_at_once_and_equal_ones_once(rebyte, world, server):
     for name, text in (("a/x.csv", "1"), ("b/x.csv", "1"), ("c.csv", "2")):
         (world / name).parent.mkdir(exist_ok=True)
         (world / name).write_text(text)
     document = rebyte("upload", "a/x.csv", "b/x.csv", "c.csv").document
-    assert len(document["flags"]) == 3 and document["files"][0]["id"] == document["files"][1]["id"] != document["files"][2]["id"]
-    assert len([seen for seen in server.requests if seen["method"] == "PUT"]) == 2
+    ids, names = ([item[key] for item in document["files"]] for key in ("id", "filename"))
+    assert len(document["flags"]) == 3 and ids[0] == ids[1] != ids[2] and names == ["x.csv", "x.csv", "c.csv"]
+    puts = [seen for seen in server.requests if seen["method"] == "PUT"]
+    assert len(puts) == 2 and not {"api_key", "x-api-key", "authorization", "api-key"} & set(puts[0]["headers"])
 
 
 CURL = """
 RESP=$(curl -s -X POST $BASE/files -H "API_KEY: $KEY" -H "Content-Type: application/json" -d '{"filename": "numbers.csv"}')
 curl -s -X PUT "$(echo "$RESP" | jq -r .uploadUrl)" -H "Content-Type: application/octet-stream" --data-binary @numbers.csv
-curl -s -X POST $BASE/tasks -H "API_KEY: $KEY" -H "Content-Type: application/json" -d "$(echo "$RESP" | jq -c '{prompt: "Sum", files: [{id, filename}]}')"
+curl -s -X POST $BASE/tasks -H "API_KEY: $KEY" -H "Content-Type: application/json" \\
+  -d "$(echo "$RESP" | jq -c '{prompt: "Sum", files: [{id, filename}]}')"
 """
 
 
@@ -148,11 +141,11 @@ def test_quiet_tells_no_progress():
 @pytest.fixture
 def task(rebyte):
     script = "mkdir -p /code/artifacts; echo 1 > /code/artifacts/a.csv; echo 22 > /code/artifacts/b.csv"
-    return rebyte("run", "```bash run\n%s\n```" % script).document
+    return rebyte("run", sh("%s" % script)).document
 
 
 def test_list_shows_no_signed_address_unless_asked(rebyte, task):
-    assert [item["name"] for item in rebyte("artifacts", "list", task["id"]).document["data"]] == ["a.csv", "b.csv"]
+    assert [item["name"] for item in rebyte("artifacts", "list", task["id"])["data"]] == ["a.csv", "b.csv"]
     assert "downloadUrl" not in rebyte("artifacts", "list", task["id"]).out
     assert "downloadUrl" in rebyte("artifacts", "list", task["workspaceId"], "--urls").out
 
@@ -165,7 +158,7 @@ def test_get_without_names_means_all(rebyte, task, world):
 def test_get_of_one_name_and_of_none_such(rebyte, task, world):
     assert rebyte("artifacts", "get", task["id"], "a.csv").code == 0 and sorted(os.listdir()) == ["a.csv", "numbers.csv"]
     ran = rebyte("artifacts", "get", task["id"], "none.csv")
-    assert ran.code in (5, 9) and ran.document["missing"] == ["none.csv"]
+    assert ran.code in (5, 9) and ran["missing"] == ["none.csv"]
 
 
 def test_get_never_overwrites_other_bytes_without_force(rebyte, task, world):
@@ -179,18 +172,11 @@ def test_hostile_names_are_refused_with_reasons_and_the_others_still_come(rebyte
     server.faults.enable("hostile-names")
     before = {str(path) for path in tmp_path.rglob("*") if "server" not in str(path)}
     ran = rebyte("artifacts", "get", task["id"], "--out", "r")
-    listed = rebyte("artifacts", "list", task["id"]).document["data"]
+    listed = rebyte("artifacts", "list", task["id"])["data"]
     assert ran.code == 9 and sorted(os.listdir("r")) == ["a.csv", "b.csv"]
-    assert len(ran.document["refused"]) == len(listed) - 2 and all(item["reason"] for item in ran.document["refused"])
+    assert len(ran["refused"]) == len(listed) - 2 and all(item["reason"] for item in ran["refused"])
     new = {str(path) for path in tmp_path.rglob("*") if "server" not in str(path)} - before
     assert all(path.startswith((str(world / "r"), str(tmp_path / "state"))) for path in new)
-
-
-def test_a_link_in_the_way_is_not_followed(rebyte, task, world, tmp_path):
-    (tmp_path / "elsewhere").write_text("keep me")
-    os.symlink(str(tmp_path / "elsewhere"), "a.csv")
-    assert rebyte("artifacts", "get", task["id"], "--force").code == 9
-    assert (tmp_path / "elsewhere").read_text() == "keep me"
 
 
 def test_put_small_and_large_and_back(rebyte, task, world):
@@ -198,8 +184,8 @@ def test_put_small_and_large_and_back(rebyte, task, world):
     with open("large.zip", "wb") as file:
         file.truncate(10 * 1024 * 1024 + 1)
     ran = rebyte("artifacts", "put", task["id"], "small.csv", "large.zip")
-    assert {item["name"]: item["size"] for item in ran.document["uploaded"]} == {"small.csv": 1, "large.zip": 10 * 1024 * 1024 + 1}
-    assert rebyte("artifacts", "get", task["id"], "large.zip", "--out", "r").document["files"][0]["bytes"] == 10 * 1024 * 1024 + 1
+    assert {item["name"]: item["size"] for item in ran["uploaded"]} == {"small.csv": 1, "large.zip": 10 * 1024 * 1024 + 1}
+    assert rebyte("artifacts", "get", task["id"], "large.zip", "--out", "r")["files"][0]["bytes"] == 10 * 1024 * 1024 + 1
 
 
 def test_put_names_a_refused_type_and_guards_an_existing_name(rebyte, task, world, server):
@@ -214,7 +200,7 @@ def test_delete_needs_a_name_and_all_needs_yes(rebyte, task):
     assert rebyte("artifacts", "delete", task["id"]).code == 2
     assert rebyte("artifacts", "delete", task["id"], "--all").code == 7
     assert rebyte("artifacts", "delete", task["id"], "a.csv").code == 0
-    assert [item["name"] for item in rebyte("artifacts", "list", task["id"]).document["data"]] == ["b.csv"]
+    assert [item["name"] for item in rebyte("artifacts", "list", task["id"])["data"]] == ["b.csv"]
     assert rebyte("artifacts", "delete", task["id"], "--all", "--yes").code == 0
     assert json.loads(rebyte("artifacts", "list", task["id"]).out)["data"] == []
 
@@ -231,7 +217,7 @@ def test_put_packs_folders_and_refused_types_with_zip(rebyte, task, world):
     Path("site/a.js").write_text("x")
     assert "--zip" in rebyte("artifacts", "put", task["id"], "notes.md").error["hint"]
     ran = rebyte("artifacts", "put", task["id"], "notes.md", "site", "numbers.csv", "--zip")
-    assert sorted(item["name"] for item in ran.document["uploaded"]) == ["notes.zip", "numbers.csv", "site.zip"]
+    assert sorted(item["name"] for item in ran["uploaded"]) == ["notes.zip", "numbers.csv", "site.zip"]
 
 
 def test_put_sends_the_type_of_the_extension_both_ways(rebyte, task, world):
@@ -239,7 +225,7 @@ def test_put_sends_the_type_of_the_extension_both_ways(rebyte, task, world):
     with open("b.pdf", "wb") as file:
         file.truncate(10 * 1024 * 1024 + 1)
     rebyte("artifacts", "put", task["id"], "a.pdf", "b.pdf")
-    listed = {item["name"]: item["contentType"] for item in rebyte("artifacts", "list", task["id"]).document["data"]}
+    listed = {item["name"]: item["contentType"] for item in rebyte("artifacts", "list", task["id"])["data"]}
     assert listed["a.pdf"] == listed["b.pdf"] == "application/pdf"
 
 
@@ -260,13 +246,13 @@ def unknown(rebyte, server):
     server.faults.enable("drop-after-accept")
     ran = rebyte("create", "alike")
     server.faults.clear()
-    assert ran.code == 8 and len(ran.document["details"]["candidates"]) == 2
+    assert ran.code == 8 and len(ran["details"]["candidates"]) == 2
     return ran
 
 
 def test_list_and_show_tell_what_was_started(rebyte):
     made = rebyte("create", "hello", "--once", "n", "--executor", "codex").document
-    row = rebyte("ledger", "list").document["rows"][0]
+    row = rebyte("ledger", "list")["rows"][0]
     assert row["id"] == made["id"] and row["once"] == "n" and row["state"] == "created" and "hello" not in str(row)
     assert rebyte("ledger", "show", made["id"]).document == row and rebyte("ledger", "show", "1").document == row
     assert "created" in rebyte("ledger", "list", "--text").out
@@ -274,20 +260,20 @@ def test_list_and_show_tell_what_was_started(rebyte):
 
 def test_what_looks_alike_is_named_and_never_guessed(rebyte, unknown):
     ran = rebyte("ledger", "settle")
-    assert ran.code == 8 and len(ran.document["unknown"][0]["candidates"]) == 2
-    assert any("--adopt ID" in step["run"] for step in ran.document["next"])
+    assert ran.code == 8 and len(ran["unknown"][0]["candidates"]) == 2
+    assert any("--adopt ID" in step["run"] for step in ran["next"])
 
 
 def test_a_person_may_adopt_a_candidate(rebyte, unknown):
-    number, choice = unknown.document["details"]["row"], unknown.document["details"]["candidates"][0]["id"]
-    assert rebyte("ledger", "settle", str(number), "--adopt", choice).document["state"] == "settled"
-    assert rebyte("create", "alike").document["id"] == choice
+    number, choice = unknown["details"]["row"], unknown["details"]["candidates"][0]["id"]
+    assert rebyte("ledger", "settle", str(number), "--adopt", choice)["state"] == "settled"
+    assert rebyte("create", "alike")["id"] == choice
     assert rebyte("ledger", "settle").code == 0
 
 
 def test_an_abandoned_row_lets_the_line_start_anew(rebyte, unknown):
-    number = str(unknown.document["details"]["row"])
-    assert rebyte("ledger", "settle", number, "--abandon").document["state"] == "abandoned"
+    number = str(unknown["details"]["row"])
+    assert rebyte("ledger", "settle", number, "--abandon")["state"] == "abandoned"
     ran = rebyte("create", "alike")
     assert ran.code == 0 and "reused" not in ran.document
 
@@ -296,8 +282,55 @@ def test_forget_needs_yes_and_leaves_open_rows(rebyte, unknown):
     rebyte("create", "other")
     assert rebyte("ledger", "forget", "--older-than", "0").code == 7
     rebyte("ledger", "forget", "--older-than", "0", "--yes")
-    assert [row["state"] for row in rebyte("ledger", "list").document["rows"]] == ["unknown"]
+    assert [row["state"] for row in rebyte("ledger", "list")["rows"]] == ["unknown"]
 
 
 def test_a_row_that_is_not_there_is_not_found(rebyte):
     assert rebyte("ledger", "show", "999").code == 5
+
+
+# list --mine: names, workspaces, and how each stands.
+
+
+def test_the_ledger_is_read_without_key_network_or_server(rebyte, server, monkeypatch):
+    task_id = rebyte("run", "hello")["id"]
+    for name in ("REBYTE_API_KEY", "REBYTE_BASE_URL"):
+        monkeypatch.delenv(name)
+    before = len(server.requests)
+    ran = rebyte("ledger", "list")
+    assert ran.code == 0 and [row["id"] for row in ran["rows"]] == [task_id]
+    assert rebyte("ledger", "show", task_id)["status"] == "completed"
+    assert rebyte("ledger", "list", "--local").code == 0 and rebyte("local", "status").code == 5
+    assert len(server.requests) == before and "completed" in rebyte("ledger", "list", "--text").out
+
+
+def test_mine_merges_ledger_and_service(rebyte):
+    first = rebyte("run", "alpha job", "--once", "first").document
+    rebyte("api", "POST", "/tasks", "--body", '{"prompt":"beta job"}')
+    tasks = rebyte("list", "--mine", "--status")["tasks"]
+    assert [task["title"] for task in tasks] == ["beta job", "alpha job"] and {task["status"] for task in tasks} == {"completed"}
+    assert tasks[1]["once"] == "first" and tasks[1]["workspaceId"] == first["workspaceId"]
+    assert [task["id"] for task in rebyte("list", "--grep", "FIRST")["tasks"]] == [first["id"]]
+
+
+def test_running_ones_and_questions_are_told_apart(rebyte):
+    rebyte("run", "over")
+    running = rebyte("create", sh("sleep 30"))["id"]
+    asking = rebyte("run", ask("Which?", "a"))["id"]
+    found = {task["id"]: task["status"] for task in rebyte("list", "--running")["tasks"]}
+    assert found == {running: "running", asking: "question"}
+    text = rebyte("get", asking, "--text").out
+    assert "question: Which?" in text and "1 a" in text and "reply" in text
+    assert "question" in rebyte("list", "--status", "--text").out
+
+
+def test_since_takes_a_span_or_a_time_and_nothing_else(rebyte):
+    rebyte("create", "x")
+    assert len(rebyte("list", "--mine", "--since", "2h")["tasks"]) == 1
+    assert rebyte("list", "--mine", "--since", "2031-01-01")["tasks"] == [] and rebyte("list", "--since", "soon").code == 2
+
+
+def test_result_with_events_is_still_one_document(rebyte):
+    made = rebyte("create", sh("echo one"))["id"]
+    events = rebyte("result", made, "--wait", "--events")["events"]
+    assert {"type": "stdout", "text": "one"} in events

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +16,7 @@ from pull_the_plug import pull
 
 from rebyte_local.server import LocalServer
 
-from .conftest import DOOR, creates
+from .conftest import DOOR, posts, sh, wait_until
 
 
 def lines(*rows):
@@ -26,18 +25,18 @@ def lines(*rows):
 
 
 def echo(word):
-    return "```bash run\necho %s\n```" % word
+    return sh("echo %s" % word)
 
 
 def results(ran):
-    return [json.loads(line) for line in Path(ran.document["results"]).read_text().splitlines()]
+    return [json.loads(line) for line in Path(ran["results"]).read_text().splitlines()]
 
 
 def test_lines_become_tasks_and_results_stand_in_input_order(rebyte, server, world):
     ran = rebyte("batch", lines(*({"prompt": echo(word)} for word in "abcde")), "--out", "out")
-    assert ran.code == 0 and ran.document["counts"] == {"completed": 5}
+    assert ran.code == 0 and ran["counts"] == {"completed": 5}
     assert [line["answer"] for line in results(ran)] == list("abcde") and [line["index"] for line in results(ran)] == [1, 2, 3, 4, 5]
-    assert Path("out/0003/answer.md").read_text() == "c\n" and len(creates(server)) == 5
+    assert Path("out/0003/answer.md").read_text() == "c\n" and len(posts(server)) == 5
 
 
 def test_the_same_batch_again_sends_nothing(rebyte, server, world):
@@ -46,25 +45,27 @@ def test_the_same_batch_again_sends_nothing(rebyte, server, world):
     before = len(server.requests)
     second = rebyte("batch", name, "--out", "out")
     assert [line["id"] for line in results(second)] == [line["id"] for line in results(first)] and len(server.requests) == before
-    assert len(rebyte("batch", name).document["counts"]) == 1 and len(creates(server)) == 2
+    assert len(rebyte("batch", name)["counts"]) == 1 and len(posts(server)) == 2
 
 
 def test_equal_lines_are_as_many_tasks_as_there_are_lines(rebyte, server, world):
     ran = rebyte("batch", lines({"prompt": "same"}, {"prompt": "same"}, {"prompt": "same"}))
     assert len({line["id"] for line in results(ran)}) == 3
     rebyte("batch", "jobs.jsonl")
-    assert len(creates(server)) == 3
+    assert len(posts(server)) == 3
 
 
 def test_all_bad_lines_are_named_and_nothing_is_sent(rebyte, server, world):
-    Path("jobs.jsonl").write_text('{"prompt":"ok"}\nnot json\n{"promt":"x"}\n{"prompt":"x","files":["none.csv"]}\n{"prompt":"x","want":"a"}\n')
+    Path("jobs.jsonl").write_text('{"prompt":"ok"}\nnot json\n{"promt":"x"}\n{"prompt":"x","files":["none.csv"]}\n'
+                                  '{"prompt":"x","want":"a"}\n'
+                                  '{"prompt":"x","prompt_file":"jobs.jsonl"}\n{"files":[]}\n')
     ran = rebyte("batch", "jobs.jsonl")
-    assert ran.code == 2 and [bad["line"] for bad in ran.document["details"]["lines"]] == [2, 3, 4, 5] and server.requests == []
+    assert ran.code == 2 and [bad["line"] for bad in ran["details"]["lines"]] == [2, 3, 4, 5, 6, 7] and server.requests == []
 
 
 def test_rows_fill_a_template_and_name_their_tasks(rebyte, world):
     Path("rows.csv").write_text('id,word\nr1,"a, b"\nr2,c\n')
-    Path("t.md").write_text("```bash run\necho '{{ word }}'\n```")
+    Path("t.md").write_text(sh("echo '{{ word }}'"))
     ran = rebyte("batch", "rows.csv", "--template", "t.md", "--once-field", "id", "--out", "out")
     assert [line["answer"] for line in results(ran)] == ["a, b", "c"] and [line["once"] for line in results(ran)] == ["r1", "r2"]
     assert Path("out/0001-r1/answer.md").exists()
@@ -73,27 +74,27 @@ def test_rows_fill_a_template_and_name_their_tasks(rebyte, world):
 
 
 def test_one_bad_task_never_hides_the_rest(rebyte, world):
-    ran = rebyte("batch", lines({"prompt": echo("a")}, {"prompt": "```bash run\nexit 3\n```"}, {"prompt": echo("c")}), "--out", "out")
-    assert ran.code == 9 and ran.document["counts"] == {"completed": 2, "failed": 1} and "--retry failed" in ran.document["next"][0]["run"]
+    ran = rebyte("batch", lines({"prompt": echo("a")}, {"prompt": sh("exit 3")}, {"prompt": echo("c")}), "--out", "out")
+    assert ran.code == 9 and ran["counts"] == {"completed": 2, "failed": 1} and "--retry failed" in ran["next"][0]["run"]
 
 
 def test_retry_failed_starts_only_those_again(rebyte, server, world):
-    prompt = "```bash run\ntest -e %s && echo fine\n```" % (world / "ready")
+    prompt = sh("test -e %s && echo fine" % (world / "ready"))
     name = lines({"prompt": echo("a")}, {"prompt": prompt})
     assert rebyte("batch", name, "--out", "out").code == 9
     (world / "ready").touch()
-    assert rebyte("batch", name, "--out", "out").code == 9 and len(creates(server)) == 2
+    assert rebyte("batch", name, "--out", "out").code == 9 and len(posts(server)) == 2
     ran = rebyte("batch", name, "--out", "out", "--retry", "failed")
-    assert ran.code == 0 and len(creates(server)) == 3 and [line["answer"] for line in results(ran)] == ["a", "fine"]
+    assert ran.code == 0 and len(posts(server)) == 3 and [line["answer"] for line in results(ran)] == ["a", "fine"]
 
 
 def test_a_slice_ends_with_75_and_the_next_call_goes_on(rebyte, server, world):
-    prompt = "```bash run\nwhile [ ! -e %s ]; do sleep 0.1; done; echo done\n```" % (world / "go")
+    prompt = sh("while [ ! -e %s ]; do sleep 0.1; done; echo done" % (world / "go"))
     name = lines({"prompt": echo("a")}, {"prompt": prompt})
     ran = rebyte("batch", name, "--out", "out", "--max-wait", "1.2")
-    assert ran.code == 75 and ran.document["counts"] == {"completed": 1, "running": 1}
+    assert ran.code == 75 and ran["counts"] == {"completed": 1, "running": 1}
     (world / "go").touch()
-    assert rebyte("batch", name, "--out", "out").code == 0 and len(creates(server)) == 2
+    assert rebyte("batch", name, "--out", "out").code == 0 and len(posts(server)) == 2
 
 
 def test_equal_files_go_up_once(rebyte, server, world):
@@ -108,30 +109,30 @@ def test_more_tasks_than_allowed_are_refused_before_a_byte_is_sent(rebyte, serve
     monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "20")
     assert rebyte("batch", name, "--max-tasks", "30").error["code"] == "guard_tasks_per_day" and server.requests == []
     monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "21")
-    assert rebyte("batch", name, "--max-tasks", "30").code == 0 and len(creates(server)) == 21
+    assert rebyte("batch", name, "--max-tasks", "30").code == 0 and len(posts(server)) == 21
 
 
 def test_max_failures_starts_nothing_more(rebyte, server, world):
-    ran = rebyte("batch", lines(*({"prompt": "```bash run\nexit %d\n```" % n} for n in range(1, 9))), "--concurrency", "1", "--max-failures", "1")
-    assert ran.code == 9 and ran.document["counts"]["failed"] == 2 and len(creates(server)) == 2
+    ran = rebyte("batch", lines(*({"prompt": sh("exit %d" % n)} for n in range(1, 9))), "--concurrency", "1", "--max-failures", "1")
+    assert ran.code == 9 and ran["counts"]["failed"] == 2 and len(posts(server)) == 2
 
 
 def test_a_wrong_key_stops_the_batch_at_once(rebyte, server, world, monkeypatch):
     monkeypatch.setenv("REBYTE_API_KEY", "rbk_wrong")
     ran = rebyte("batch", lines(*({"prompt": "task %d" % n} for n in range(10))), "--concurrency", "1")
-    assert ran.code == 4 and len(creates(server)) == 1
+    assert ran.code == 4 and len(posts(server)) == 1
 
 
 def test_dropped_answers_are_settled_and_none_is_started_twice(rebyte, server, world):
     server.faults.enable("drop-after-accept", every=3)
     ran = rebyte("batch", lines(*({"prompt": echo("w%d" % n)} for n in range(9))), "--out", "out")
     assert ran.code == 0, ran
-    assert ran.document["counts"] == {"completed": 9} and len(creates(server)) == 9
+    assert ran["counts"] == {"completed": 9} and len(posts(server)) == 9
 
 
 def test_a_hurried_service_slows_the_batch_down_and_loses_nothing(rebyte, server, world):
     server.faults.enable("too-many-retry-after", seconds=0.2, only="POST /v1/tasks")
-    assert rebyte("batch", lines(*({"prompt": "task %d" % n} for n in range(6)))).document["counts"] == {"completed": 6}
+    assert rebyte("batch", lines(*({"prompt": "task %d" % n} for n in range(6))))["counts"] == {"completed": 6}
 
 
 @pytest.mark.parametrize("words", [("batch",), ("batch", "none.jsonl"), ("batch", "jobs.csv"), ("batch", "jobs.jsonl", "--prompt", "x")])
@@ -142,44 +143,22 @@ def test_bad_input_is_two(rebyte, world, words):
 
 def test_dry_run_shows_every_line_and_sends_nothing(rebyte, server, world):
     ran = rebyte("batch", "--prompt", "a", "--prompt", "b", "--executor", "codex", "--dry-run")
-    assert [task["prompt"] for task in ran.document["tasks"]] == ["a", "b"] and ran.document["tasks"][0]["executor"] == "codex"
+    assert [task["prompt"] for task in ran["tasks"]] == ["a", "b"] and ran["tasks"][0]["executor"] == "codex"
     assert server.requests == []
 
 
-def test_two_batches_of_one_file_at_once_start_each_line_once(world, server):
-    server.faults.enable("slow-create", seconds=0.1)
-    name = lines(*({"prompt": echo("w%d" % n)} for n in range(8)))
-    children = [subprocess.Popen([sys.executable, DOOR, "batch", name, "--out", "out%d" % n], stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for n in range(2)]
-    documents = [json.loads(child.communicate(timeout=60)[0]) for child in children]
-    assert [child.returncode for child in children] == [0, 0] and len(creates(server)) == 8
-    assert all(document["counts"] == {"completed": 8} for document in documents)
+# As processes: interrupted, cut off or out of time, it is exactly one document, the right exit code, and one task.
 
-
-def test_interrupting_a_batch_is_one_document_and_the_next_call_goes_on(world, server):
-    name = lines(*({"prompt": "```bash run\nsleep 0.4; echo %d\n```" % n} for n in range(8)))
-    words = [sys.executable, DOOR, "batch", name, "--out", "out", "--concurrency", "2"]
-    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while not creates(server):
-        time.sleep(0.01)
-    time.sleep(0.5)
-    child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=60)
-    assert child.returncode == 130 and json.loads(out)["counts"]["waiting"] >= 1 and b"Traceback" not in err
-    done = run_quietly(words)
-    assert json.loads(done.stdout)["counts"] == {"completed": 8} and len(creates(server)) == 8
-
-
-# Interrupted, cut off or out of time: exactly one document, the right exit code, and one task.
-
-WORK = "```bash run\nfor n in 1 2 3 4 5 6 7 8; do echo $n; sleep 0.08; done\n```"
+WORK = sh("for n in 1 2 3 4 5 6 7 8; do echo $n; sleep 0.08; done")
 
 
 def start(*words):
+    """Start a command line as a process."""
     return subprocess.Popen([sys.executable, DOOR] + list(words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def ended(child):
+    """Wait for a process; return (exit code, its one document)."""
     out, err = child.communicate(timeout=60)
     assert b"Traceback" not in err, err
     if child.returncode < 0 and not out and not err:
@@ -187,6 +166,31 @@ def ended(child):
     lines = out.decode("ascii").splitlines()
     assert len(lines) == 1, (lines, err)
     return child.returncode, json.loads(lines[0])
+
+
+def end_all(children):
+    """Wait for several at once."""
+    with ThreadPoolExecutor(len(children)) as pool:
+        return list(pool.map(ended, children))
+
+
+def test_two_batches_of_one_file_at_once_start_each_line_once(world, server):
+    server.faults.enable("slow-create", seconds=0.1)
+    name = lines(*({"prompt": echo("w%d" % n)} for n in range(8)))
+    found = end_all([start("batch", name, "--out", "out%d" % n) for n in range(2)])
+    assert [(code, document["counts"]) for code, document in found] == [(0, {"completed": 8})] * 2 and len(posts(server)) == 8
+
+
+def test_interrupting_a_batch_is_one_document_and_the_next_call_goes_on(world, server):
+    name = lines(*({"prompt": sh("sleep 0.4; echo %d" % n)} for n in range(8)))
+    words = ("batch", name, "--out", "out", "--concurrency", "2")
+    child = start(*words)
+    wait_until(lambda: posts(server))
+    time.sleep(0.5)
+    child.send_signal(signal.SIGINT)
+    code, document = ended(child)
+    assert code == 130 and document["counts"]["waiting"] >= 1
+    assert ended(start(*words))[1]["counts"] == {"completed": 8} and len(posts(server)) == 8
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -199,14 +203,14 @@ def test_an_interrupted_run_is_one_document_and_one_task_that_goes_on(world, ser
     got, document = ended(child)
     assert got == code
     code, document = ended(start("run", WORK))
-    assert code == 0 and document["answer"].split() == list("12345678") and len(creates(server)) == 1
+    assert code == 0 and document["answer"].split() == list("12345678") and len(posts(server)) == 1
 
 
 def test_the_first_interrupt_waits_for_a_start_in_flight_and_the_second_leaves_it_unknown(rebyte, server):
     server.faults.enable("slow-create", seconds=1.0)
     child = start("create", "hello")
-    while not os.path.exists(os.path.join(os.environ["REBYTE_STATE_DIR"], "owners")) or not os.listdir(os.path.join(os.environ["REBYTE_STATE_DIR"], "owners")):
-        time.sleep(0.01)
+    owners = os.path.join(os.environ["REBYTE_STATE_DIR"], "owners")
+    wait_until(lambda: os.path.exists(owners) and os.listdir(owners))
     time.sleep(0.3)
     child.send_signal(signal.SIGINT)
     code, document = ended(child)
@@ -219,9 +223,7 @@ def test_the_first_interrupt_waits_for_a_start_in_flight_and_the_second_leaves_i
     code, document = ended(child)
     assert code == 8 and document["error"]["code"] == "outcome_unknown"
     assert rebyte("create", "another").code == 0
-    while len(creates(server)) < 2:  # the slow one is in the log once it was answered
-        time.sleep(0.01)
-    assert len(creates(server)) == 2
+    wait_until(lambda: len(posts(server)) == 2)  # the slow one is in the log once it was answered
 
 
 @pytest.mark.parametrize("words", [("result", "--wait"), ("wait",), ("follow-up", "more " + WORK, "--wait")])
@@ -239,8 +241,7 @@ def test_a_service_that_goes_away_in_the_middle_is_told_with_the_task(world, tmp
         monkeypatch.setenv("REBYTE_BASE_URL", other.url)
         monkeypatch.setenv("REBYTE_API_KEY", other.key)
         child = start("run", WORK.replace("0.08", "1"), "--max-wait", "2")
-        while not creates(other):
-            time.sleep(0.01)
+        wait_until(lambda: posts(other))
         time.sleep(0.5)
     code, document = ended(child)
     assert code in (10, 75) and document["id"] and document["next"]
@@ -258,19 +259,13 @@ def test_a_wait_without_network_ends_inside_its_slice(world, server):
 
 def test_two_identical_lines_at_once_are_one_task(world, server):
     server.faults.enable("slow-create", seconds=0.5)
-    children = [start("run", WORK) for _ in range(2)]
-    found = []
-    threads = [threading.Thread(target=lambda child=child: found.append(ended(child))) for child in children]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [code for code, _ in found] == [0, 0] and len({document["id"] for _, document in found}) == 1 and len(creates(server)) == 1
+    found = end_all([start("run", WORK) for _ in range(2)])
+    assert [code for code, _ in found] == [0, 0] and len({document["id"] for _, document in found}) == 1 and len(posts(server)) == 1
 
 
 # The short version of pull_the_plug.py, and a single run killed at its every step.
 
-PLUG_PROMPT = "Work.\n```bash run\nmkdir -p /code/artifacts\nfor n in 1 2 3; do echo step $n; sleep 0.1; done\nseq 1 200000 > /code/artifacts/n.csv\n```"
+PLUG_PROMPT = sh("mkdir -p /code/artifacts\nfor n in 1 2 3; do echo step $n; sleep 0.1; done\nseq 1 200000 > /code/artifacts/n.csv")
 
 
 def test_a_batch_killed_at_five_moments_starts_every_line_once():
@@ -304,7 +299,7 @@ def kill_once(tmp_path, moment):
         done = run_quietly(line, cwd=str(tmp_path), env=environ)
         if done.returncode == 8:
             # Killed between the intent and the first byte: only the caller may say that nothing was started.
-            assert not [seen for seen in server.requests if seen["path"] == "/v1/tasks" and seen["method"] == "POST"]
+            assert not posts(server)
             done = run_quietly(line + ["--again"], cwd=str(tmp_path), env=environ)
         document = json.loads(done.stdout)
         assert done.returncode == 0 and document["answer"] == "step 1\nstep 2\nstep 3", done
@@ -313,5 +308,4 @@ def kill_once(tmp_path, moment):
         else:
             # The workspace is told once, in the answer that was lost with the kill.
             assert any("workspace" in text for text in document["warnings"])
-        starts = [seen for seen in server.requests if seen["path"] == "/v1/tasks" and seen["method"] == "POST"]
-        assert len(starts) == 1
+        assert len(posts(server)) == 1

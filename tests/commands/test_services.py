@@ -2,55 +2,49 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
-DOOR = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "scripts", "rebyte_cli.py")
+from .conftest import DOOR, posts, sh, wait_until
 
 SECRET = "sandboxApiKey"
 
 
-def posts(server, path):
-    return [seen for seen in server.requests if seen["method"] == "POST" and seen["path"] == path]
-
-
 def test_a_computer_is_created_awaited_used_and_deleted(rebyte, server):
     made = rebyte("computers", "create", "--name", "box", "--icon", "B", "--once", "box")
-    assert made.code == 0 and made.document["status"] == "provisioning" and made.document["once"] == "box"
-    assert made.document["service"] == "local" and "computers wait" in made.document["next"][0]["run"]
-    computer = made.document["id"]
+    assert made.code == 0 and made["status"] == "provisioning" and made["once"] == "box"
+    assert made["service"] == "local" and "computers wait" in made["next"][0]["run"]
+    computer = made["id"]
     ready = rebyte("computers", "wait", "@box")
-    assert ready.code == 0 and ready.document["status"] == "ready" and ready.document["id"] == computer
-    first = rebyte("run", "```sh run\necho kept > /code/note\n```", "--workspace", "@box").document
-    again = rebyte("run", "```sh run\ncat /code/note\n```", "--workspace", made.document["url"]).document
+    assert ready.code == 0 and ready["status"] == "ready" and ready["id"] == computer
+    first = rebyte("run", sh("echo kept > /code/note"), "--workspace", "@box").document
+    again = rebyte("run", sh("cat /code/note"), "--workspace", made["url"]).document
     assert first["workspaceId"] == computer and again["answer"].strip() == "kept"
-    assert rebyte("computers", "get", computer).document["name"] == "box"
-    assert [item["id"] for item in rebyte("computers", "list", "--limit", "5").document["data"]] == [computer]
+    assert rebyte("computers", "get", computer)["name"] == "box"
+    assert [item["id"] for item in rebyte("computers", "list", "--limit", "5")["data"]] == [computer]
     assert rebyte("computers", "delete", "@box").error["code"] == "needs_yes"
-    assert rebyte("computers", "delete", "@box", "--yes").document["deleted"] is True
+    assert rebyte("computers", "delete", "@box", "--yes")["deleted"] is True
     assert rebyte("computers", "get", computer).error["code"] == "not_found"
     gone = rebyte("computers", "create", "--name", "box", "--icon", "B", "--once", "box")
-    assert gone.code == 5 and "is gone" in gone.error["message"] and gone.document["next"][0]["run"].endswith("--again")
+    assert gone.code == 5 and "is gone" in gone.error["message"] and gone["next"][0]["run"].endswith("--again")
 
 
 def test_the_same_line_makes_no_second_computer(rebyte, server):
     first, again = rebyte("computers", "create", "--name", "box"), rebyte("computers", "create", "--name", "box")
-    assert again.document["id"] == first.document["id"] and again.document["reused"] is True
-    assert rebyte("computers", "create", "--name", "box", "--again").document["id"] != first.document["id"]
-    assert rebyte("computers", "create", "--name", "other").document["id"] != first.document["id"]
+    assert again["id"] == first["id"] and again["reused"] is True
+    assert rebyte("computers", "create", "--name", "box", "--again")["id"] != first["id"]
+    assert rebyte("computers", "create", "--name", "other")["id"] != first["id"]
     assert len(posts(server, "/v1/agent-computers")) == 3
-    rows = rebyte("ledger", "list").document["rows"]
+    rows = rebyte("ledger", "list")["rows"]
     assert [row["kind"] for row in rows] == ["computer"] * 3 and all(row["state"] == "created" for row in rows)
-    assert rebyte("ledger", "show", first.document["id"]).document["kind"] == "computer"
+    assert rebyte("ledger", "show", first["id"])["kind"] == "computer"
 
 
 def test_a_computer_counts_for_the_guards_and_a_dry_run_sends_nothing(rebyte, server, monkeypatch):
-    assert rebyte("computers", "create", "--name", "a", "--dry-run").document["body"] == {"name": "a"}
+    assert rebyte("computers", "create", "--name", "a", "--dry-run")["body"] == {"name": "a"}
     assert rebyte("computers", "create", "--max-tasks", "0").error["code"] == "guard_tasks_per_command"
     monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "1")
     assert rebyte("computers", "create", "--name", "a").code == 0
@@ -62,9 +56,9 @@ def test_a_computer_counts_for_the_guards_and_a_dry_run_sends_nothing(rebyte, se
 def test_a_computer_of_unknown_outcome_is_found_by_its_own_name(rebyte, server):
     server.faults.enable("drop-after-accept", only="POST /v1/agent-computers")
     ran = rebyte("computers", "create", "--name", "box")
-    assert ran.code == 0 and ran.document["name"] == "box" and len(posts(server, "/v1/agent-computers")) == 1
-    assert rebyte("ledger", "list").document["rows"][0]["state"] == "settled"
-    assert rebyte("run", "x", "--workspace", ran.document["id"]).document["workspaceId"] == ran.document["id"]
+    assert ran.code == 0 and ran["name"] == "box" and len(posts(server, "/v1/agent-computers")) == 1
+    assert rebyte("ledger", "list")["rows"][0]["state"] == "settled"
+    assert rebyte("run", "x", "--workspace", ran["id"])["workspaceId"] == ran["id"]
 
 
 @pytest.mark.parametrize("words", [(), ("--icon", "B"), ("--name", "twin")])
@@ -75,39 +69,37 @@ def test_what_is_not_proven_is_not_adopted(rebyte, server, words):
     server.faults.enable("drop-after-accept", only="POST /v1/agent-computers")
     ran = rebyte("computers", "create", *words)
     assert ran.code == 8 and ran.error["code"] == "outcome_unknown"
-    candidates = ran.document["details"]["candidates"]
+    candidates = ran["details"]["candidates"]
     assert len(candidates) == (2 if "twin" in words else 1)
     assert rebyte("computers", "create", *words).code == 8 and len(posts(server, "/v1/agent-computers")) == 1 + ("twin" in words)
-    row = rebyte("ledger", "list").document["rows"][0]["row"]
+    row = rebyte("ledger", "list")["rows"][0]["row"]
     settled = rebyte("ledger", "settle", str(row), "--adopt", candidates[0]["id"])
-    assert settled.document["state"] == "settled" and settled.document["workspaceId"] == candidates[0]["id"]
+    assert settled["state"] == "settled" and settled["workspaceId"] == candidates[0]["id"]
 
 
 def test_the_wait_ends_on_a_sandbox_id_and_on_an_error_with_its_reason(rebyte, server):
     server.faults.enable("sandbox-first")
-    early = rebyte("computers", "wait", rebyte("computers", "create").document["id"])
-    assert early.code == 0 and early.document["status"] == "provisioning" and early.document["sandboxId"]
+    early = rebyte("computers", "wait", rebyte("computers", "create")["id"])
+    assert early.code == 0 and early["status"] == "provisioning" and early["sandboxId"]
     server.faults.enable("computer-error")
-    ran = rebyte("computers", "wait", rebyte("computers", "create", "--again").document["id"])
-    assert ran.code == 3 and "provisioned" in ran.document["failure"]["reason"]
+    ran = rebyte("computers", "wait", rebyte("computers", "create", "--again")["id"])
+    assert ran.code == 3 and "provisioned" in ran["failure"]["reason"]
 
 
 def test_the_wait_goes_in_slices(rebyte, server):
     server.faults.enable("slow-computer", seconds=30)
-    ran = rebyte("computers", "wait", rebyte("computers", "create").document["id"], "--max-wait", "0.5")
-    assert ran.code == 75 and ran.document["status"] == "provisioning" and "computers wait" in ran.document["next"][0]["run"]
+    ran = rebyte("computers", "wait", rebyte("computers", "create")["id"], "--max-wait", "0.5")
+    assert ran.code == 75 and ran["status"] == "provisioning" and "computers wait" in ran["next"][0]["run"]
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_wait_says_how_it_stands_and_how_to_go_on(shell, rebyte, server, number, code, world):
     server.faults.enable("slow-computer", seconds=30)
-    computer = rebyte("computers", "create").document["id"]
+    computer = rebyte("computers", "create")["id"]
     asked = "/v1/agent-computers/" + computer
     child = subprocess.Popen([sys.executable, DOOR, "computers", "wait", computer], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                              stdin=subprocess.DEVNULL, universal_newlines=True)
-    end = time.monotonic() + 20
-    while time.monotonic() < end and not [seen for seen in server.requests if seen["path"] == asked]:
-        time.sleep(0.02)
+    wait_until(lambda: [seen for seen in server.requests if seen["path"] == asked])
     child.send_signal(number)
     out, _ = child.communicate(timeout=20)
     document = json.loads(out)
@@ -115,18 +107,19 @@ def test_an_interrupted_wait_says_how_it_stands_and_how_to_go_on(shell, rebyte, 
 
 
 def test_the_key_of_a_sandbox_is_shown_only_when_asked_for_by_name(rebyte, server):
-    computer = rebyte("computers", "create").document["id"]
+    computer = rebyte("computers", "create")["id"]
     rebyte("computers", "wait", computer)
     shown = rebyte("computers", "get", computer, "--field", SECRET).out.strip()
     assert shown.startswith("sbx_local_")
-    for words in (("computers", "get", computer), ("computers", "wait", computer), ("computers", "list"), ("computers", "get", computer, "--text"),
+    for words in (("computers", "get", computer), ("computers", "wait", computer), ("computers", "list"),
+                  ("computers", "get", computer, "--text"),
                   ("api", "GET", "/agent-computers/" + computer, "--urls"), ("computers", "update", computer, "--instructions", "x"),
                   ("computers", "create"), ("api", "GET", "/agent-computers/" + computer, "--field", SECRET)):
         assert shown not in rebyte(*words).out
 
 
 def test_update_changes_instructions_and_views(rebyte):
-    computer = rebyte("computers", "create").document["id"]
+    computer = rebyte("computers", "create")["id"]
     told = rebyte("computers", "update", computer, "--instructions", "brief", "--view", "skills=off").document
     assert told["agentInstructions"] == "brief" and [view["id"] for view in told["views"] if not view["enabled"]] == ["skills"]
     assert rebyte("computers", "update", computer).error["code"] == "usage"
@@ -143,22 +136,22 @@ def test_a_webhook_is_made_once_and_reported_the_second_time(rebyte, server, wor
     (world / "secret").write_text("only we know\n")
     words = ("webhooks", "create", "https://a.example/x", "--event", "task.completed", "--secret-file", "secret", "--description", "poke")
     made = rebyte(*words)
-    assert made.code == 0 and made.document["hasSecret"] is True and "only we know" not in made.out + made.err
+    assert made.code == 0 and made["hasSecret"] is True and "only we know" not in made.out + made.err
     again = rebyte(*words)
-    assert again.code == 0 and again.document["id"] == made.document["id"] and again.document["reused"] is True
-    assert "cannot be compared" in again.document["warnings"][0]
+    assert again.code == 0 and again["id"] == made["id"] and again["reused"] is True
+    assert "cannot be compared" in again["warnings"][0]
     assert len(posts(server, "/v1/webhooks")) == 1
-    assert [hook["id"] for hook in rebyte("webhooks", "list").document["data"]] == [made.document["id"]]
-    assert rebyte("webhooks", "get", made.document["id"]).document["failureCount"] == 0
-    assert "PUBLIC KEY" in rebyte("webhooks", "public-key").document["publicKey"]
+    assert [hook["id"] for hook in rebyte("webhooks", "list")["data"]] == [made["id"]]
+    assert rebyte("webhooks", "get", made["id"])["failureCount"] == 0
+    assert "PUBLIC KEY" in rebyte("webhooks", "public-key")["publicKey"]
 
 
 def test_a_webhook_that_does_less_than_asked_is_an_error_with_the_line_that_removes_it(rebyte, server):
     made = rebyte("webhooks", "create", "https://a.example/x", "--event", "task.completed").document
     ran = rebyte("webhooks", "create", "https://a.example/x", "--event", "task.failed")
     assert ran.code == 2 and ran.error["code"] == "webhook_exists" and "task.failed" in ran.error["message"]
-    assert made["id"] in ran.document["next"][0]["run"]
-    assert rebyte("webhooks", "delete", made["id"]).document["deleted"] is True
+    assert made["id"] in ran["next"][0]["run"]
+    assert rebyte("webhooks", "delete", made["id"])["deleted"] is True
     assert rebyte("webhooks", "create", "https://a.example/x", "--event", "task.failed").code == 0
 
 
@@ -181,19 +174,20 @@ def spend(server, left):
 
 
 def test_credits_are_told_and_low_ones_with_a_warning(rebyte, server):
-    assert rebyte("credits").document["totalAvailable"] == 10000 and "warnings" not in rebyte("credits").document
+    assert rebyte("credits")["totalAvailable"] == 10000 and "warnings" not in rebyte("credits").document
     spend(server, 7)
-    assert rebyte("credits").document["warnings"] == ["the organization's credit is low (7 left)"]
+    assert rebyte("credits")["warnings"] == ["the organization's credit is low (7 left)"]
     assert rebyte("credits", "--field", "balance").out == "7\n"
 
 
-@pytest.mark.parametrize("words", [("run", "x"), ("create", "x"), ("computers", "create"), ("api", "POST", "/tasks", "--body", '{"prompt": "x"}')])
+@pytest.mark.parametrize("words", [("run", "x"), ("create", "x"), ("computers", "create"),
+                                   ("api", "POST", "/tasks", "--body", '{"prompt": "x"}')])
 def test_spent_credit_is_named_when_a_start_is_refused(rebyte, server, words):
     spend(server, 0)
     ran = rebyte(*words)
     assert ran.code == 2 and ran.error["code"] == "insufficient_credits" and "credit is spent (0 left)" in ran.error["message"]
-    assert ran.document["warnings"] == ["the organization's credit is spent (0 left)"]
-    assert rebyte("ledger", "list").document["rows"][0]["state"] == "refused"
+    assert ran["warnings"] == ["the organization's credit is spent (0 left)"]
+    assert rebyte("ledger", "list")["rows"][0]["state"] == "refused"
 
 
 def test_spent_credit_is_named_for_each_line_of_a_batch_and_asked_for_once(rebyte, server):
@@ -204,15 +198,15 @@ def test_spent_credit_is_named_for_each_line_of_a_batch_and_asked_for_once(rebyt
 
 
 def test_low_credit_is_named_when_a_task_fails(rebyte, server):
-    failing = "```sh run\nfalse\n```"
+    failing = sh("false")
     assert "credit" not in str(rebyte("run", failing).document.get("warnings"))
     spend(server, 5)
     ran = rebyte("run", failing, "--again")
-    assert ran.code == 3 and "the organization's credit is low (4 left)" in ran.document["warnings"]
+    assert ran.code == 3 and "the organization's credit is low (4 left)" in ran["warnings"]
 
 
 def test_the_health_of_the_service_lies_beside_the_rest(rebyte, server):
-    assert rebyte("api", "GET", "/health").document["status"] == "ok" and server.requests[0]["path"] == "/health"
+    assert rebyte("api", "GET", "/health")["status"] == "ok" and server.requests[0]["path"] == "/health"
 
 
 def test_a_route_that_is_missing_is_told_apart_from_a_service_that_is_gone(rebyte, server, monkeypatch):

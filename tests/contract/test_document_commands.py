@@ -11,7 +11,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from measure import LINES, ROOT, SCRIPTS, HostileService, documents, fences, run_quietly, said_by, short
+from measure import LINES, ROOT, SCRIPTS, documents, fences, hostile_service, run_quietly, said_by, short
 import pytest
 
 PLACEHOLDER = "<absolute path of the directory containing this SKILL.md>"
@@ -72,7 +72,8 @@ def argv_of(fence, shell="sh"):
 
 def git(folder, *arguments):
     """Run git with a name to commit under."""
-    run_quietly(["git", "-c", "user.name=reader", "-c", "user.email=reader@example.invalid", "-C", str(folder)] + list(arguments), check=True)
+    run_quietly(["git", "-c", "user.name=reader", "-c", "user.email=reader@example.invalid", "-C", str(folder)] + list(arguments),
+                check=True)
 
 
 def make_repository(repos, desk):
@@ -200,8 +201,8 @@ WATCHED_LINE_BYTES = 4_000
 @pytest.fixture(scope="module")
 def hostile():
     """The address of a service that says too much."""
-    with HostileService() as url:
-        yield url
+    with hostile_service() as service:
+        yield service.url
 
 
 def test_every_verb_is_measured():

@@ -8,16 +8,16 @@ import re
 import sys
 import sysconfig
 
-from measure import SCRIPTS, files_under, modules, run_quietly, short, tree_of
+from measure import FILE_LINES_MOST, SCRIPTS, files_under, lines_of, modules, read, run_quietly, short, tree_of
 import pytest
 
 # Each room may import itself and the rooms below it.
 # rebyte_services.py holds the sections of the client that it inherits, so that each of the two can be read in one go.
 STOREYS = ("rebyte_wire", "rebyte_services", "rebyte_client", "rebyte_flows", "rebyte_commands", "rebyte_cli")
 ONLY_DOOR_TO_LOCAL = "rebyte_commands.local"
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LAZY_ROOMS = ("rebyte_cli", "rebyte_commands")
 NOT_EVERYWHERE = {"msvcrt", "winreg", "_winapi", "fcntl", "pwd", "grp", "resource", "termios", "tty", "pty"}
-FILE_LINES_MOST = 300
 FUNCTION_LINES_MOST = 60
 
 MODULES = modules()
@@ -92,7 +92,7 @@ def test_imports_are_at_the_top_but_for_the_two_lazy_seams(module):
     if room_of(module.name) in LAZY_ROOMS:
         return
     tree = tree_of(module)
-    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    functions = [node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)]
     lazy = sorted({node.lineno for function in functions for dotted, node in imports_of(function)
                    if room_of(dotted) not in NOT_EVERYWHERE})
     assert lazy == []
@@ -108,11 +108,8 @@ def test_annotations_are_never_evaluated(module):
             (node.module, alias.name) for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
 
 
-def test_everything_in_scripts_has_a_name_that_collides_with_nothing():
+def test_no_name_in_scripts_collides_with_anything_or_is_left_out_by_installers():
     assert [name for name in os.listdir(SCRIPTS) if not name.startswith("rebyte_") and name != "__pycache__"] == []
-
-
-def test_no_shipped_file_begins_with_an_underscore():
     names = [os.path.basename(path) for path in files_under(SCRIPTS)]
     assert [name for name in names if name.startswith("_") and name != "__init__.py"] == []
 
@@ -120,31 +117,23 @@ def test_no_shipped_file_begins_with_an_underscore():
 def test_packages_are_empty():
     for path in files_under(SCRIPTS):
         if os.path.basename(path) == "__init__.py":
-            with open(path, encoding="utf-8") as file:
-                body = ast.parse(file.read()).body
+            body = ast.parse(read(path)).body
             docstring = len(body) == 1 and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
             assert body == [] or docstring, short(path) + " holds code"
 
 
 @each_module
-def test_no_file_is_longer_than_the_house_allows(module):
-    with open(module.path, encoding="utf-8") as file:
-        assert len(file.readlines()) <= FILE_LINES_MOST
-
-
-@each_module
-def test_no_function_is_longer_than_the_house_allows(module):
-    long = [(node.name, node.end_lineno - node.lineno + 1) for node in ast.walk(tree_of(module))
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-            and node.end_lineno - node.lineno + 1 > FUNCTION_LINES_MOST]
-    assert long == []
+def test_neither_file_nor_function_is_longer_than_the_house_allows(module):
+    assert lines_of(module.path) <= FILE_LINES_MOST
+    long = [(node.name, node.end_lineno - node.lineno + 1) for node in ast.walk(tree_of(module)) if isinstance(node, FUNCTIONS)]
+    assert [found for found in long if found[1] > FUNCTION_LINES_MOST] == []
 
 
 def public_parts(tree, name):
     """Yield (name, node) for the module, its public functions and classes, and their public methods."""
     yield name, tree
     for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+        if isinstance(node, FUNCTIONS + (ast.ClassDef,)) and not node.name.startswith("_"):
             yield node.name, node
             if isinstance(node, ast.ClassDef):
                 for part in node.body:
@@ -184,32 +173,11 @@ def test_the_measure_sees_an_import(bare_start):
     assert "dataclasses" in loaded_by(["-c", "import dataclasses"])[2] - bare_start
 
 
-def test_importing_the_client_adds_nothing_slow(bare_start):
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import rebyte_client"
-    status, _, names = loaded_by(["-c", code, SCRIPTS])
-    assert status == 0
-    assert "rebyte_client" in names
+@pytest.mark.parametrize("arguments", [
+    ["-c", "import sys; sys.path.insert(0, sys.argv[1]); import rebyte_client", SCRIPTS], [DOOR, "create", "--dry-run", "say hello"],
+    [DOOR, "create", "say hello"]], ids=["the client", "a dry create", "a real create"])
+def test_nothing_slow_is_imported_by(bare_start, server, tmp_path, arguments):
+    status, stdout, names = loaded_by(arguments, {"REBYTE_API_KEY": server.key, "REBYTE_BASE_URL": server.base_url,
+                                                  "REBYTE_STATE_DIR": str(tmp_path / "state")})
+    assert status == 0 and ("rebyte_client" in names or "--dry-run" in arguments), stdout
     assert SLOW_AND_UNNEEDED & (names - bare_start) == set()
-
-
-def test_a_dry_create_adds_nothing_slow(bare_start):
-    status, stdout, names = loaded_by([DOOR, "create", "--dry-run", "say hello"])
-    assert status == 0, stdout
-    assert SLOW_AND_UNNEEDED & (names - bare_start) == set()
-
-
-def test_a_real_create_adds_nothing_slow(bare_start, tmp_path):
-    from rebyte_local.server import LocalServer
-    with LocalServer(str(tmp_path / "server")) as server:
-        status, stdout, names = loaded_by([DOOR, "create", "say hello"], {
-            "REBYTE_API_KEY": server.key, "REBYTE_BASE_URL": server.base_url,
-            "REBYTE_STATE_DIR": str(tmp_path / "state")})
-    assert status == 0, stdout
-    assert "rebyte_client" in names
-    assert SLOW_AND_UNNEEDED & (names - bare_start) == set()
-
-
-def test_help_loads_no_network_module(bare_start):
-    status, _, names = loaded_by([DOOR, "--help"])
-    assert status == 0
-    assert {"socket", "ssl", "http.client", "urllib.request"} & (names - bare_start) == set()

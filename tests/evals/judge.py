@@ -60,7 +60,8 @@ def gather(server: str, work: str, report=None, key_file=None) -> Evidence:
 
 def count(seen: Evidence, method: str, path) -> int:
     """Count the requests that were answered well."""
-    return sum(1 for one in seen.requests if one["method"] == method and 200 <= one["status"] < 300 and path.search(one["path"].partition("?")[0]))
+    well = [one for one in seen.requests if one["method"] == method and 200 <= one["status"] < 300]
+    return sum(1 for one in well if path.search(one["path"].partition("?")[0]))
 
 
 def counted(what: str, method: str, path):

@@ -14,8 +14,7 @@ import pytest
 
 from rebyte_client import RebyteClient
 from rebyte_flows import downloads
-from rebyte_flows.downloads import bring_home
-from rebyte_flows.downloads import why_refused
+from rebyte_flows.downloads import bring_home, why_refused
 from rebyte_flows.state import lock_file
 from rebyte_wire.errors import DeadlineReached, NetworkError, NotFound, StorageRefused
 
@@ -113,9 +112,11 @@ def test_harmless_names_are_kept(name):
 
 @pytest.mark.parametrize("url", [
     "http://files.example.test/f", "https://127.0.0.1/f", "https://localhost/f", "https://10.0.0.1/f", "https://169.254.169.254/f",
-    "https://[::1]/f", "https://[::ffff:10.0.0.1]/f", "https://0x7f.1/f", "https://2130706433/f", "https://0177.0.0.1/f", "https://[fd00::1]/f",
+    "https://[::1]/f", "https://[::ffff:10.0.0.1]/f", "https://0x7f.1/f", "https://2130706433/f", "https://0177.0.0.1/f",
+    "https://[fd00::1]/f",
     "https://metadata.google.internal/f", "https://100.64.0.1/f", "https://0/f", "https://224.0.0.1/f", "https://[64:ff9b::a00:1]/f",
-    "https://user:pw@files.example.test/f", "file:///etc/passwd", "ftp://files.example.test/f", "javascript:alert(1)", "//files.example.test/f",
+    "https://user:pw@files.example.test/f", "file:///etc/passwd", "ftp://files.example.test/f", "javascript:alert(1)",
+    "//files.example.test/f",
     "https://files.example.test\\@10.0.0.1/", "https:///f", "https://[::1", ""])
 def test_a_hostile_address_is_refused_with_its_reason_and_the_file_comes_through_the_api(tmp_path, url):
     said = []
@@ -209,10 +210,12 @@ def test_a_file_that_appears_during_a_download_is_kept(tmp_path):
     assert files == [] and "appeared" in reason and (tmp_path / "a.csv").read_text() == "mine" and os.listdir(str(tmp_path)) == ["a.csv"]
 
 
-def test_a_folder_in_the_way_is_refused_and_not_asked_for(tmp_path):
-    (tmp_path / "a.csv").mkdir()
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("make", [os.mkdir, lambda path: os.symlink(os.devnull, path)], ids=["folder", "link"])
+def test_what_is_no_plain_file_is_in_the_way_and_nothing_is_asked_for(tmp_path, make, force):
+    make(str(tmp_path / "a.csv"))
     store = Store({"a.csv": Body(b"12")})
-    assert "no plain file" in one(store, tmp_path, 2, force=True)[1] and store.asked == []
+    assert "no plain file" in one(store, tmp_path, 2, force=force)[1] and store.asked == []
 
 
 def test_temporary_files_of_dead_runs_go_and_those_of_living_ones_stay(tmp_path):

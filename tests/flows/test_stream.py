@@ -9,12 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from rebyte_client import RebyteClient
-from rebyte_flows.result import answer_body
-from rebyte_flows.waiting import FAILURES_AT_MOST, reason_of, wait_until_usable
 from rebyte_flows.credit import credits_left, note_of
-from rebyte_flows.result import Reader, question_of
+from rebyte_flows.result import Reader, answer_body, question_of
 from rebyte_flows.stream import End, watch
-from rebyte_flows.waiting import wait
+from rebyte_flows.waiting import FAILURES_AT_MOST, reason_of, wait, wait_until_usable
 from rebyte_local.server import LocalServer
 from rebyte_wire.calls import Deadline
 from rebyte_wire.errors import AuthError, DeadlineReached, InputError, NetworkError, NotFound, RouteMissing, ServerError
@@ -24,11 +22,11 @@ def event(kind, seq, prompt="p1", **payload):
     return {"seq": seq, "promptId": prompt, "eventType": kind, "payload": payload, "eventKey": "%s:%d" % (prompt, seq)}
 
 
-def frames(events, done="succeeded", last=None):
+def frames(events, done="succeeded"):
+    """Return the bytes of a stream with these events, and with this word in `done` if it has one."""
     text = "".join("event: event\ndata: %s\n\n" % json.dumps(item) for item in events)
-    if done:
-        text += "event: done\ndata: %s\n\n" % json.dumps({"status": done, "lastSeq": events[-1]["seq"] if last is None and events else last or -1, "finalResult": ""})
-    return text.encode()
+    end = {"status": done, "lastSeq": events[-1]["seq"], "finalResult": ""}
+    return (text + ("event: done\ndata: %s\n\n" % json.dumps(end) if done else "")).encode()
 
 
 class Stream:
@@ -46,6 +44,14 @@ class Stream:
         self.closed = True
 
 
+def next_of(script):
+    """Take the next of some answers; the last one stays, and an error is raised."""
+    found = script.pop(0) if len(script) > 1 else script[0]
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
 class Service:
     """Streams and statuses, one after the other; the last of each stays."""
 
@@ -54,23 +60,16 @@ class Service:
         self.deadline, self.opened = Deadline(20), []
 
     def stream_events(self, task_id):
-        found = self.streams.pop(0) if len(self.streams) > 1 else self.streams[0]
-        if isinstance(found, Exception):
-            raise found
+        found = next_of(self.streams)
         self.opened.append(found if isinstance(found, Stream) else Stream(found))
         return self.opened[-1]
 
     def get_task(self, task_id):
-        found = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
-        if isinstance(found, Exception):
-            raise found
-        return dict({"id": task_id, "status": found}, **({"prompts": self.prompts.pop(0) if len(self.prompts) > 1 else self.prompts[0]} if self.prompts else {}))
+        task = {"id": task_id, "status": next_of(self.statuses)}
+        return dict(task, prompts=next_of(self.prompts)) if self.prompts else task
 
     def prompt_events(self, task_id, prompt_id):
-        found = self.nested[prompt_id]
-        if isinstance(found, Exception):
-            raise found
-        return {"events": found.pop(0) if len(found) > 1 else found[0]}
+        return {"events": next_of(self.nested[prompt_id])}
 
 
 WORK = [event("init", 0), event("tool_use", 1, name="bash"), event("tool_result", 2, output="x"), event("text", 3, content="the answer")]
@@ -87,29 +86,24 @@ def told(service, **more):
     return seen[:-1], seen[-1]
 
 
-def test_a_whole_stream_is_told_once():
-    events, end = told(Service([frames(WORK)]))
-    assert events == WORK and end.status == "completed"
+def cut_after(count):
+    """Return a stream that is cut after so many events."""
+    return Stream(frames(WORK[:count], done=None), cut=True)
 
 
-def test_done_is_not_believed_while_the_status_says_running():
-    events, end = told(Service([frames(WORK[:2]), frames(WORK)], ["running", "completed"]))
-    assert events == WORK and end.status == "completed"
+STORIES = {
+    "a whole stream is told once": ([frames(WORK)], ["completed"], 4),
+    "done is not believed while the status says running": ([frames(WORK[:2]), frames(WORK)], ["running", "completed"], 4),
+    "a status that flips before the last words is waited out": ([frames(WORK[:3]), frames(WORK[:3]), frames(WORK)], ["completed"], 4),
+    "a task that never says a word ends after the drain": ([frames(WORK[:3])], ["completed"], 3),
+    "a cut is never an end": ([cut_after(2), cut_after(3), frames(WORK)], ["completed"], 4),
+    "broken frames are passed over": ([b"event: event\ndata: {not json\n\nevent: event\ndata: [1]\n\n" + frames(WORK)], ["completed"], 4)}
 
 
-def test_a_status_that_flips_before_the_last_words_is_waited_out():
-    events, end = told(Service([frames(WORK[:3]), frames(WORK[:3]), frames(WORK)]))
-    assert events[-1]["payload"]["content"] == "the answer"
-
-
-def test_a_task_that_never_says_a_word_ends_after_the_drain():
-    events, end = told(Service([frames(WORK[:3])]))
-    assert events == WORK[:3] and end.status == "completed"
-
-
-def test_a_cut_is_never_an_end():
-    events, end = told(Service([Stream(frames(WORK[:2], done=None), cut=True), Stream(frames(WORK[:3], done=None), cut=True), frames(WORK)]))
-    assert events == WORK and end.status == "completed"
+@pytest.mark.parametrize("streams, statuses, count", STORIES.values(), ids=STORIES)
+def test_what_the_stream_does_is_told_as(streams, statuses, count):
+    events, end = told(Service(streams, statuses))
+    assert events == WORK[:count] and end.status == "completed"
 
 
 def test_a_failure_and_a_cancel_are_told_as_such():
@@ -126,7 +120,8 @@ def test_that_very_prompt_is_followed_and_not_the_turn_before():
 
 
 def test_delegated_work_is_shown_inside_and_may_grow_later():
-    work = [event("tool_use", 0, id="tool", subPromptId="sub"), event("tool_result", 1, id="tool", subPromptId="sub"), event("text", 2, content="done")]
+    work = [event("tool_use", 0, id="tool", subPromptId="sub"), event("tool_result", 1, id="tool", subPromptId="sub"),
+            event("text", 2, content="done")]
     inner = [event("text", n, "sub", content="inner %d" % n) for n in range(3)]
     events, end = told(Service([frames(work)], nested={"sub": [inner[:1], inner[:2], inner[:2], inner]}))
     assert [item["payload"]["content"] for item in events if "parent" in item] == ["inner 0", "inner 1", "inner 2"]
@@ -139,7 +134,7 @@ def test_delegated_work_is_shown_inside_and_may_grow_later():
 
 def test_delegated_work_that_is_not_offered_is_forgiven():
     work = [event("tool_use", 0, id="tool", subPromptId="sub"), event("text", 1, content="done")]
-    events, end = told(Service([frames(work)], nested={"sub": RouteMissing("no")}))
+    events, end = told(Service([frames(work)], nested={"sub": [RouteMissing("no")]}))
     assert [item["eventType"] for item in events] == ["tool_use", "text"]
 
 
@@ -165,15 +160,11 @@ def test_a_service_that_stays_away_is_given_up_and_the_deadline_comes_first(impa
         list(watch(service, "t"))
 
 
-def test_broken_frames_are_passed_over():
-    data = b"event: event\ndata: {not json\n\nevent: event\ndata: [1]\n\n" + frames(WORK)
-    assert told(Service([data]))[0] == WORK
-
-
 def test_the_same_words_twice_are_said_once():
     reader = Reader()
-    for item in (event("text", 0, content="on it"), event("tool_use", 1), event("text", 2, content="It is"), event("text", 3, content="It is  42."),
-                 event("text", 4, content="It is 42."), event("result", 5, result="It is 42.")):
+    for item in (event("text", 0, content="on it"), event("tool_use", 1), event("text", 2, content="It is"),
+                 event("text", 3, content="It is  42."),
+                 event("text", 4, content="It is 42."), event("text", 5, content="is 42"), event("result", 6, result="It is 42.")):
         reader.take(item)
     assert reader.words == "It is 42."
 
@@ -192,7 +183,8 @@ def test_several_questions_at_once_are_shown_and_not_answered_by_halves():
     assert asked["text"] == "Which?\nHow many?" and asked["count"] == 2
     with pytest.raises(InputError, match="2 questions"):
         answer_body(asked, ["1"], None)
-    one = question_of({"messageId": "m", "actionId": 3, "question": "Which?", "options": [{"label": "a"}, {"label": "b"}], "multiSelect": True})
+    one = question_of({"messageId": "m", "actionId": 3, "question": "Which?", "options": [{"label": "a"}, {"label": "b"}],
+                       "multiSelect": True})
     assert answer_body(one, ["2", "A"], "as you like") == {"messageId": "m", "actionId": 3,
                                                          "answer": {"selectedOptions": [1, 0], "customResponse": "as you like"}}
     for wrong in ("0", "3", "c"):
@@ -295,8 +287,9 @@ class Tasks:
     def _count(self, what):
         self.requests.append((self.now, what))
         self.now += 0.01
-        if what in self.broken and self.broken[what](self):
-            raise self.broken[what](self)
+        problem = self.broken.get(what, lambda: None)()
+        if problem:
+            raise problem
 
     def _over(self, task_id):
         return self.now >= self.ends[task_id]
@@ -372,10 +365,10 @@ def test_the_deadline_ends_the_wait():
 
 def test_single_errors_are_forgiven_and_a_refused_key_is_not():
     service = Tasks({"a": 30, "b": 40, "c": 50})
-    service.broken["get"] = lambda self: ServerError("boom") if len(self.requests) % 3 == 0 else None
+    service.broken["get"] = lambda: ServerError("boom") if len(service.requests) % 3 == 0 else None
     assert len(ends_told(service, ["a", "b", "c"])) == 3
     service = Tasks({"a": 30}, content=False)
-    service.broken["get"] = lambda self: AuthError("no")
+    service.broken["get"] = lambda: AuthError("no")
     with pytest.raises(AuthError):
         ends_told(service, ["a"])
 
@@ -435,7 +428,8 @@ def test_the_reason_is_the_services_own_or_said_to_be_missing():
 
 
 @pytest.mark.parametrize("answer, note", [
-    ({"totalAvailable": 0, "balance": 50}, "the organization's credit is spent (0 left)"), ({"totalAvailable": -3}, "the organization's credit is spent (-3 left)"),
+    ({"totalAvailable": 0, "balance": 50}, "the organization's credit is spent (0 left)"),
+    ({"totalAvailable": -3}, "the organization's credit is spent (-3 left)"),
     ({"balance": 99.5}, "the organization's credit is low (99.5 left)"), ({"totalAvailable": 100}, None), ({"totalAvailable": "0"}, None),
     ({"totalAvailable": True}, None), ({}, None)])
 def test_credit_is_named_when_it_is_low_or_spent_and_told(answer, note):

@@ -1,6 +1,6 @@
 """Kill a batch at many moments, type the same line again, and count: no line twice, none lost, nothing sent in the end.
 
-    python3 tests/plug/pull_the_plug.py [--points 200] [--lines 20] [--width 4] [--fault drop-after-accept=3]
+    python3 tests/pull_the_plug.py [--points 200] [--lines 20] [--width 4] [--fault drop-after-accept=3]
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 
@@ -41,15 +41,11 @@ class Point:
                 file.write(json.dumps({"prompt": "plug %d line %d." % (number, line)}) + "\n")
         self.environ = dict(os.environ, REBYTE_BASE_URL=server.url, REBYTE_API_KEY=server.key, PYTHONDONTWRITEBYTECODE="1",
                             REBYTE_STATE_DIR=os.path.join(self.folder, "state"))
-        self.printed, self.codes, self.killed, self.states, self.named = set(), [], False, {}, 0
+        self.printed, self.last, self.runs, self.killed, self.states, self.named = set(), None, 0, False, {}, 0
 
-    def command(self, *more):
-        """Return the command line of this batch."""
-        return [sys.executable, DOOR, "batch", "jobs.jsonl", "--out", "out", "--concurrency", "8", "--max-tasks", "100", "--max-wait", "15"] + list(more)
-
-    def run(self, kill_after=None, *more):
-        """Run the batch, killed after some seconds or to its own end; remembers each id that was printed."""
-        child = subprocess.Popen(self.command(*more), cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL,
+    def type(self, *words, kill_after=None):
+        """Type a command line, killed after some seconds or to its own end; return (exit code, stdout, stderr)."""
+        child = subprocess.Popen([sys.executable, DOOR] + list(words), cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL,
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
         try:
             out, err = child.communicate(timeout=kill_after)
@@ -57,47 +53,47 @@ class Point:
             os.killpg(child.pid, signal.SIGKILL)
             self.killed = True
             out, err = child.communicate()
+        return child.returncode, out, err
+
+    def run(self, kill_after=None):
+        """Type the line of the batch; return its exit code and remember each id that it printed."""
+        words = "batch jobs.jsonl --out out --concurrency 8 --max-tasks 100 --max-wait 15".split()
+        self.last, out, err = self.type(*words, kill_after=kill_after)
         self.printed |= set(UUID.findall((out + err).decode("ascii", "replace")))
-        self.codes.append(child.returncode)
-        return child.returncode, out
+        self.runs += 1
+        return self.last
 
     def rows(self):
         """Return the ledger's rows."""
-        done = subprocess.run([sys.executable, DOOR, "ledger", "list", "--limit", "500", "--field", "rows"], cwd=self.folder,
-                              env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        return json.loads(done.stdout or b"[]")
+        return json.loads(self.type("ledger", "list", "--limit", "500", "--field", "rows")[1] or b"[]")
 
     def go(self, kill_after):
-        """Kill once, look at the states, type the line again until it ends; rows that stay unknown are started by --again."""
+        """Kill once, look at the states, type the line again until it ends; rows that stay unknown are given up and started anew."""
         self.run(kill_after)
         for row in self.rows():
             self.states[row["state"]] = self.states.get(row["state"], 0) + 1
         for _ in range(RERUNS_AT_MOST):
-            code, _ = self.run()
+            code = self.run()
             if code == 8:
-                self.named = sum(row["state"] == "unknown" for row in self.rows())
-                for row in self.rows():
-                    if row["state"] == "unknown":
-                        subprocess.run([sys.executable, DOOR, "ledger", "settle", str(row["row"]), "--abandon", "--quiet"], cwd=self.folder,
-                                       env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+                unknown = [str(row["row"]) for row in self.rows() if row["state"] == "unknown"]
+                self.named = len(unknown)
+                for number in unknown:
+                    self.type("ledger", "settle", number, "--abandon", "--quiet")
             if code == 0:
                 return
 
     def verdict(self):
         """Return what is wrong: an empty list is what is wanted."""
-        wrong, ids = [], started(self.client, "plug %d line " % self.number)
-        for line in range(self.lines):
-            found = ids.get("plug %d line %d." % (self.number, line), ())
-            if len(found) != 1:
-                wrong.append("line %d was started %d times" % (line, len(found)))
+        last, ids = self.last, started(self.client, "plug %d line " % self.number)
+        counts = [len(ids.get("plug %d line %d." % (self.number, line), ())) for line in range(self.lines)]
+        wrong = ["line %d was started %d times" % (line, count) for line, count in enumerate(counts) if count != 1]
         known = {row.get("id") for row in self.rows()}
         if self.printed - known - set().union(*ids.values()):
             wrong.append("a printed id is not in the ledger")
-        if self.codes[-1] != 0:
-            wrong.append("the last rerun ended with %d" % self.codes[-1])
+        if last != 0:
+            wrong.append("the last rerun ended with %d" % last)
         before = self.posts()
-        self.run()
-        if self.posts() != before or self.codes[-1] != 0:
+        if self.run() != 0 or self.posts() != before:
             wrong.append("a further rerun sent something or failed")
         return wrong
 
@@ -170,7 +166,7 @@ def add(totals, point, found):
     """Add what one point showed to the totals."""
     totals["killed"] += point.killed
     totals["named unknown"] += point.named
-    totals["reruns"] += len(point.codes) - 1
+    totals["reruns"] += point.runs - 1
     totals["wrong"] += bool(found)
     for state, number in point.states.items():
         totals["states at the kill"][state] = totals["states at the kill"].get(state, 0) + number

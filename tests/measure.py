@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import collections
-import http.server
 import io
 import json
 import os
@@ -17,17 +16,16 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from scripted_server import Server, answer
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPTS = os.path.join(ROOT, "scripts")
 NOUNS = ("tasks", "files", "artifacts", "computers", "webhooks", "credits")
-TRACKED_FILES_MOST = 140
-TRACKED_KILOBYTES_MOST = 700
-CLIENT_LINES_MOST = 1500
-SKILL_TOKENS_MOST = 2000
+TRACKED_FILES_MOST, TRACKED_KILOBYTES_MOST = 140, 700
+CLIENT_LINES_MOST, FILE_LINES_MOST = 1500, 300
+SKILL_TOKENS_MOST, SKILL_LINES_MOST = 2000, 180
 OUTPUT_BYTES_MOST = 8192
-FILE_LINES_MOST = 300
 # program -> its arguments; run only where it is installed. "." is the tree as git would ship it, under its own
 # name; for skillcheck, which judges what an agent will hold, what make install copies.
 LINTERS = (
@@ -45,11 +43,13 @@ EXPLAINED = (
 TASK, SPACE, PROMPT = ("%08d-0000-4000-8000-000000000000" % number for number in (1, 2, 3))
 MEGABYTE = 1 << 20
 TITLE, ANSWER = "\u00e9t\x1b[31m" * (MEGABYTE // 7), "word \u2028 \u00fc" * (5 * MEGABYTE // 9)
-MANY = [{"id": "%08d-0000-4000-8000-000000000000" % n, "title": "task %d" % n, "url": "https://x.example/" + "u" * 99} for n in range(10_000)]
+MANY = [{"id": "%08d-0000-4000-8000-000000000000" % n, "title": "task %d" % n,
+         "url": "https://x.example/" + "u" * 99} for n in range(10_000)]
 # verb -> the words after it.
 LINES = {
     "run": ["say something"], "create": ["start something"], "batch": ["--prompt", "one", "--prompt", "two"], "result": [TASK],
-    "wait": [TASK], "watch": [TASK], "follow-up": [TASK, "more", "--wait"], "reply": [TASK, "--option", "1"], "cancel": [TASK], "get": [TASK],
+    "wait": [TASK], "watch": [TASK], "follow-up": [TASK, "more", "--wait"], "reply": [TASK, "--option", "1"], "cancel": [TASK],
+    "get": [TASK],
     "list": [], "share": [TASK, "public"], "delete": [TASK, "--yes"], "upload": ["small.csv"], "artifacts": ["list", SPACE],
     "computers": ["list"], "webhooks": ["list"], "credits": [], "ledger": ["list"], "doctor": [], "api": ["GET", "/tasks"],
     "local": ["status"],
@@ -127,7 +127,6 @@ def short(path: str) -> str:
     return os.path.relpath(path, ROOT).replace(os.sep, "/")
 
 
-
 def body_of(method, path):
     """Return what the service says to a request, as a value."""
     if path.startswith("/v1/tasks?") or path == "/v1/tasks" and method == "GET":
@@ -144,14 +143,16 @@ def body_of(method, path):
         return {"data": [dict(item, name="m" * 200, events=["task.completed"] * 5) for item in MANY], "extra": TITLE[:1000]}
     if "/billing" in path:
         return {"totalAvailable": 5, "note": TITLE}
-    return {"id": TASK, "workspaceId": SPACE, "url": "https://x.example/" + "u" * 5000, "title": TITLE, "status": "completed", "extra": ANSWER[:MEGABYTE],
+    return {"id": TASK, "workspaceId": SPACE, "url": "https://x.example/" + "u" * 5000, "title": TITLE, "status": "completed",
+            "extra": ANSWER[:MEGABYTE],
             "prompts": [{"id": PROMPT, "status": "completed", "error": TITLE}], "shareUrl": "https://x.example/s"}
 
 
 def stream():
     """Return the events of a task that talks without end."""
     def event(seq, kind, payload):
-        envelope = {"seq": seq, "timestamp": "2026-01-01T00:00:00Z", "promptId": PROMPT, "eventType": kind, "payload": payload, "eventKey": "k%d" % seq}
+        envelope = {"seq": seq, "timestamp": "2026-01-01T00:00:00Z", "promptId": PROMPT, "eventType": kind, "payload": payload,
+                    "eventKey": "k%d" % seq}
         return "event: event\ndata: %s\n\n" % json.dumps(envelope)
     events = [event(n, "tool_use", {"name": "t" * 5000, "input": {"x": "y" * 5000}}) for n in range(20)]
     done = "event: done\ndata: %s\n\n" % json.dumps({"status": "succeeded", "lastSeq": 20, "finalResult": "short"})
@@ -161,48 +162,21 @@ def stream():
 STREAM = stream()
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers everything with too much."""
-
-    protocol_version = "HTTP/1.1"
-
-    def answer(self):
-        """Read the body and say the value of the path."""
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        kind, body = "application/json", b""
-        if "/events" in self.path:
-            kind, body = "text/event-stream", STREAM
-        elif self.command not in ("PUT", "DELETE"):
-            body = json.dumps(body_of(self.command, self.path)).replace("%s/up", self.headers["Host"] + "/up").encode()
-        self.send_response(204 if self.command == "DELETE" else 200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        try:
-            self.wfile.write(body)
-        except OSError:
-            # Whoever has read enough hangs up.
-            self.close_connection = True
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
-
-    def log_message(self, *_):
-        """Say nothing."""
+def reply(request):
+    """Answer everything with too much."""
+    line, headers, _ = request
+    method, path, _ = line.split(" ")
+    if "/events" in path:
+        return answer(200, STREAM, "Content-Type: text/event-stream")
+    if method in ("PUT", "DELETE"):
+        return answer(204 if method == "DELETE" else 200)
+    return answer(200, json.dumps(body_of(method, path)).replace("%s/up", headers["Host"] + "/up").encode(),
+                  "Content-Type: application/json")
 
 
-class HostileService:
-    """The service on a free port of loopback, for the length of a `with` block."""
-
-    def __enter__(self):
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-        return "http://127.0.0.1:%d" % self._server.server_port
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+def hostile_service():
+    """Return a service that says far too much, on a free port of loopback, for the length of a `with` block."""
+    return Server(speaks=reply)
 
 
 def said_by(verb, url, folder):
@@ -240,17 +214,17 @@ def sizes() -> list[tuple]:
          CLIENT_LINES_MOST, "lines"),
         ("longest module, " + longest.name, lines_of(longest.path), FILE_LINES_MOST, "lines"),
         ("SKILL.md, characters / 4", -(-len(read("SKILL.md")) // 4), SKILL_TOKENS_MOST, "tokens"),
-        ("SKILL.md", lines_of("SKILL.md"), 180, "lines"),
+        ("SKILL.md", lines_of("SKILL.md"), SKILL_LINES_MOST, "lines"),
     ]
 
 
 def largest_outputs() -> list[tuple]:
     """Return (what, bytes, the most, unit) of each verb's document when the service says far too much."""
     rows = []
-    with HostileService() as url:
+    with hostile_service() as service:
         for verb in LINES:
             with tempfile.TemporaryDirectory() as folder:
-                said = said_by(verb, url, folder)[1]
+                said = said_by(verb, service.url, folder)[1]
             size = max(map(len, said.splitlines())) if verb == "watch" else len(said)
             rows.append(("%s, most on stdout%s" % (verb, ", a line" * (verb == "watch")), size, OUTPUT_BYTES_MOST, "bytes"))
     return rows
@@ -280,7 +254,8 @@ def lint(program: str, arguments: list, bundle: str) -> bool:
     if not shutil.which(program):
         print("%-36s not installed, not run" % program)
         return True
-    done = subprocess.run([program] + [bundle if word == "." else word for word in arguments], cwd=bundle, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    done = subprocess.run([program] + [bundle if word == "." else word for word in arguments], cwd=bundle, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)
     if b"Traceback (most recent call last)" in done.stdout:
         print("%-36s could not run here: %s" % (program, done.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]))
@@ -297,7 +272,8 @@ def scan(copy: str) -> bool:
     if not shutil.which(program):
         print("%-36s not installed, not run" % program)
         return True
-    done = subprocess.run([program, "scan", copy, "--format", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = subprocess.run([program, "scan", copy, "--format", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE)
     try:
         found = json.loads(done.stdout.decode("utf-8", "replace"))["findings"]
     except (ValueError, KeyError):

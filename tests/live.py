@@ -12,20 +12,18 @@ import os
 import re
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 
 from rebyte_client import RebyteClient  # noqa: E402
-from rebyte_commands.environment import read_number  # noqa: E402
 from rebyte_flows.ledger import open_ledger  # noqa: E402
 from rebyte_flows.orders import Order  # noqa: E402
-from rebyte_flows.starts import Guards, Starter  # noqa: E402
+from rebyte_flows.starts import Guards, Starter, owners_limit  # noqa: E402
 from rebyte_flows.state import find_state  # noqa: E402
 from rebyte_flows.stream import End, watch  # noqa: E402
-from rebyte_wire.status import seconds_of  # noqa: E402
 from rebyte_wire.credentials import find_base, find_key  # noqa: E402
 from rebyte_wire.errors import AuthError, NotFound, RebyteError, RequestRefused, RouteMissing  # noqa: E402
-from rebyte_wire.status import outcome_of  # noqa: E402
+from rebyte_wire.status import outcome_of, seconds_of  # noqa: E402
 
 PAID_STARTS_MOST = 3
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -54,7 +52,7 @@ class Visit:
 
     def __init__(self, client, ledger, say):
         self.client, self.ledger, self.say = client, ledger, say
-        guards = Guards(read_number(os.environ, "REBYTE_MAX_TASKS_PER_DAY", int), PAID_STARTS_MOST, True)
+        guards = Guards(owners_limit(os.environ), PAID_STARTS_MOST, True)
         self.starter, self.left, self.made = Starter(client, ledger, guards=guards, say=say), PAID_STARTS_MOST, []
         self.task = self.file = self.credits = None
 
@@ -81,13 +79,18 @@ class Visit:
                     break
         finally:
             self.client.deadline = whole
+        events, done = [], None
         with self.client.stream_events(task_id) as stream:
-            return frames(stream)
+            for frame in stream:
+                if frame.event == "done":
+                    done = json.loads(frame.data)
+                else:
+                    events.append(json.loads(frame.data))
+        return events, done
 
-    @staticmethod
-    def open_bytes(data):
-        """Return something to upload."""
-        return io.BytesIO(data)
+    def wait(self, task_id):
+        """Wait until a task has ended and return it."""
+        return self.client.wait_for_task(task_id, poll_interval=1, timeout=self.TASK_SECONDS)
 
     def tidy(self):
         """Cancel and delete what was made."""
@@ -148,6 +151,15 @@ def _say_cost(visit, say):
         say("What it cost, the service does not tell.")
 
 
+CHECKS = []
+
+
+def fact(check):
+    """Note a check; they are made in the order of the file."""
+    CHECKS.append(check)
+    return check
+
+
 # What public material says, as questions that a deployment answers: a check takes the Visit and returns sentences, none when all is as
 # documented. The order matters: the tasks that one check starts are read by those after it.
 
@@ -174,11 +186,13 @@ def refused(call, kind, code, status):
     return ["it was not refused"]
 
 
+@fact
 def check_health(visit):
     """GET /health tells a status."""
     return [] if "status" in visit.client.get_health() else ["the answer has no status"]
 
 
+@fact
 def check_refusals(visit):
     """Errors are {"error": {"code", "message"}} with the documented codes."""
     client = visit.client
@@ -189,12 +203,14 @@ def check_refusals(visit):
         return found + refused(stranger.list_tasks, AuthError, "invalid_api_key", 401)
 
 
+@fact
 def check_credits(visit):
     """GET /billing/credits has the fields that others saw."""
     visit.credits = visit.client.get_credits()
     return fields("the answer", visit.credits, CREDITS)
 
 
+@fact
 def check_webhooks(visit):
     """The webhooks are listed under `webhooks`, and there is a public key."""
     listed = visit.client.request("GET", "/webhooks")
@@ -205,21 +221,29 @@ def check_webhooks(visit):
     return differs("what the list is under", shape, "webhooks") + (["there are more than %d" % WEBHOOKS_MOST] if many else [])
 
 
+def lists(answer):
+    """Return a sentence when there is no list under data."""
+    return [] if isinstance(answer.get("data"), list) else ["there is no list under data"]
+
+
+@fact
 def check_computers(visit):
     """The computers are listed under `data`."""
-    return [] if isinstance(visit.client.list_computers(limit=1).get("data"), list) else ["there is no list under data"]
+    return lists(visit.client.list_computers(limit=1))
 
 
+@fact
 def check_upload(visit):
     """A file gets an address, its own name back, and a size limit; its bytes are taken."""
     slot = visit.client.create_upload("visit.csv", "text/csv")
     found = fields("the answer", slot, ("id", "filename", "uploadUrl", "maxFileSize"))
     found += differs("the file name", slot.get("filename"), "visit.csv") + differs("maxFileSize", slot.get("maxFileSize"), FILE_BYTES_MOST)
-    visit.client.put_bytes(slot["uploadUrl"], visit.open_bytes(b"1,2\n"), 4, "text/csv")
+    visit.client.put_bytes(slot["uploadUrl"], io.BytesIO(b"1,2\n"), 4, "text/csv")
     visit.file = {"id": slot["id"], "filename": slot["filename"]}
     return found
 
 
+@fact
 def check_create(visit):
     """A task is answered with 201 and five fields, running, at an address that holds its id. PAID."""
     task = visit.task = visit.start(visit.PROMPT, file_ids=[visit.file])
@@ -229,6 +253,7 @@ def check_create(visit):
     return found + ([] if SHORT_TIME.fullmatch(str(task.get("createdAt"))) else ["createdAt is written %r" % task.get("createdAt")])
 
 
+@fact
 def check_list(visit):
     """The newest task is listed first, without status and workspace."""
     page = visit.client.list_tasks(limit=5)
@@ -237,20 +262,23 @@ def check_list(visit):
     return found + differs("the first id", items[0].get("id"), visit.task["id"]) + fields("an item", items[0], LISTED)
 
 
+@fact
 def check_events(visit):
     """The stream has `event` and `done`, known types, seq from 0, and ends after done."""
     events, done = visit.read_stream(visit.task["id"])
     found = fields("done", done, ("status", "lastSeq", "finalResult"))
     for event in events[:1]:
-        found += fields("an event", event, ("seq", "timestamp", "promptId", "eventType", "payload")) + differs("the first seq", event.get("seq"), 0)
+        found += fields("an event", event, ("seq", "timestamp", "promptId", "eventType", "payload"))
+        found += differs("the first seq", event.get("seq"), 0)
     unknown = sorted({str(event.get("eventType")) for event in events} - EVENT_TYPES)
     visit.say("    %d events, %s eventKey" % (len(events), "with" if events and "eventKey" in events[0] else "without"))
     return found + ["an event type nobody documented: %s" % name for name in unknown] + ([] if events else ["no event came"])
 
 
+@fact
 def check_read(visit):
     """A task that has ended has a known status word, its prompts, and neither its workspace nor its answer."""
-    task = visit.client.wait_for_task(visit.task["id"], poll_interval=1, timeout=visit.TASK_SECONDS)
+    task = visit.wait(visit.task["id"])
     found = fields("the task", task, READ) + differs("status", task.get("status"), "completed")
     found += ["createdAt is written %r" % task.get("createdAt")] if not LONG_TIME.fullmatch(str(task.get("createdAt"))) else []
     for prompt in (task.get("prompts") or [])[:1]:
@@ -258,6 +286,7 @@ def check_read(visit):
     return found
 
 
+@fact
 def check_content(visit):
     """GET /tasks/:id/content has the prompt as sent, and the answer."""
     prompts = visit.client.task_content(visit.task["id"], events=True).get("prompts") or [{}]
@@ -267,11 +296,12 @@ def check_content(visit):
     return found + ([] if "ready" in str(prompts[0].get("response")).lower() else ["response does not hold the answer"])
 
 
+@fact
 def check_follow_up(visit):
     """A follow-up is answered with its promptId; GET lists the newest prompt first, /content the oldest. PAID."""
     answer = visit.start(visit.PROMPT, kind="follow-up", task_id=visit.task["id"])
     found = fields("the answer", answer, ("promptId",))
-    task = visit.client.wait_for_task(visit.task["id"], poll_interval=1, timeout=visit.TASK_SECONDS)
+    task = visit.wait(visit.task["id"])
     ids = [prompt.get("id") for prompt in sorted(task.get("prompts") or [], key=lambda prompt: seconds_of(prompt.get("submittedAt")) or 0)]
     content = [prompt.get("id") for prompt in visit.client.task_content(visit.task["id"]).get("prompts") or []]
     found += differs("the newest prompt", ids[-1:], [answer.get("promptId")])
@@ -279,47 +309,35 @@ def check_follow_up(visit):
     return found + differs("the order of /content", content, ids)
 
 
+@fact
 def check_workspace_and_cancel(visit):
     """A second task takes the first one's machine; canceled at once it says how many prompts that ended. PAID."""
     second = visit.start(visit.PROMPT, workspace_id=visit.task.get("workspaceId"))
     found = differs("workspaceId", second.get("workspaceId"), visit.task.get("workspaceId"))
     answer = visit.client.cancel_task(second["id"])
     found += fields("the cancel", answer, ("id", "status", "canceledPrompts"))
-    status = visit.client.wait_for_task(second["id"], poll_interval=1, timeout=visit.TASK_SECONDS).get("status")
+    status = visit.wait(second["id"]).get("status")
     return found + ([] if outcome_of(status) in ("canceled", "completed") else ["afterwards its status is %r" % status])
 
 
+@fact
 def check_artifacts(visit):
     """The artifacts of a workspace are listed under `data`."""
-    return [] if isinstance(visit.client.list_artifacts(visit.task["workspaceId"]).get("data"), list) else ["there is no list under data"]
+    return lists(visit.client.list_artifacts(visit.task["workspaceId"]))
 
 
+@fact
 def check_visibility(visit):
     """Public comes with a shareUrl, private without."""
     shown, hidden = visit.client.set_visibility(visit.task["id"], "public"), visit.client.set_visibility(visit.task["id"], "private")
     return fields("public", shown, ("visibility", "shareUrl")) + fields("private", hidden, ("visibility",))
 
 
+@fact
 def check_delete(visit):
     """A deleted task is not found."""
     visit.client.delete_task(visit.task["id"])
     return refused(lambda: visit.client.get_task(visit.task["id"]), NotFound, "not_found", 404)
-
-
-CHECKS = (check_health, check_refusals, check_credits, check_webhooks, check_computers, check_upload, check_create, check_list, check_events,
-          check_read, check_content, check_follow_up, check_workspace_and_cancel, check_artifacts, check_visibility, check_delete)
-
-
-def frames(stream):
-    """Return (events, done) of an open stream, read to its end."""
-    events, done = [], None
-    for frame in stream:
-        data = json.loads(frame.data)
-        if frame.event == "done":
-            done = data
-        else:
-            events.append(data)
-    return events, done
 
 
 if __name__ == "__main__":

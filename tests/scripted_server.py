@@ -33,21 +33,33 @@ def reset(sock):
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+def failure(call, kind=Exception):
+    """Return the error of a call that must fail."""
+    try:
+        call()
+    except kind as error:
+        return error
+    raise AssertionError("it did not fail")
+
+
 class Server:
     """Answers each request with the next step of its script: bytes are said; a callable is given the socket, then it hangs up.
 
-    An `early` server runs the step as soon as the head is in. With `context` it speaks TLS.
+    The last step stays. Instead of a script, `speaks` makes the step of (line, headers, body). An `early` server takes the step
+    as soon as the head is in. With `context` it speaks TLS.
     """
 
-    def __init__(self, *script, early=False, context=None):
+    def __init__(self, *script, early=False, context=None, speaks=None):
         """Bind a port; nothing is accepted before start."""
-        self.script, self.early, self.context = list(script), early, context
+        self.script, self.early, self.context, self.speaks = list(script), early, context, speaks or self.next_step
         self.requests, self.heads, self.connections, self.received = [], [], 0, 0
         self.ending = threading.Event()
         self._lock, self._open, self._threads = threading.Lock(), set(), []
         self._listener = socket.socket()
+        # Inherited by each connection: an answer over TLS would wait for the other side otherwise.
+        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen(64)
+        self._listener.listen(256)
         self.port = self._listener.getsockname()[1]
         self.url = "{}://127.0.0.1:{}".format("https" if context else "http", self.port)
 
@@ -83,9 +95,9 @@ class Server:
                 self._open.add(sock)
             self._spawn(self._guard, sock)
 
-    def _guard(self, sock):
+    def _guard(self, raw):
         """Serve a connection; whatever breaks it is the client's doing and its test's business."""
-        raw = sock
+        sock = raw
         try:
             sock.settimeout(READ_SECONDS)
             if self.context:
@@ -101,6 +113,10 @@ class Server:
             sock.close()
             raw.close()
 
+    def next_step(self, _):
+        """Take the next step of the script."""
+        return self.script.pop(0) if len(self.script) > 1 else self.script[0]
+
     def serve(self, sock):
         """Read requests and take steps until one hangs up."""
         with sock.makefile("rb") as file:
@@ -109,11 +125,12 @@ class Server:
                 self.received += len(head)
                 if not head.endswith(b"\r\n\r\n"):
                     return
-                body = b"" if self.early else read_body(file, head)
+                line, headers = parse(head)
+                request = line, headers, b"" if self.early else read_body(file, head)
                 with self._lock:
                     self.heads.append(head)
-                    self.requests.append((head.split(b"\r\n")[0].decode(), headers_of(head), body))
-                    step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+                    self.requests.append(request)
+                    step = self.speaks(request)
                 if callable(step):
                     step(sock)
                     return
@@ -125,17 +142,15 @@ class Proxy(Server):
 
     def __init__(self, port=None, refusal=None):
         """Bind a port."""
-        super().__init__(b"")
+        super().__init__()
         self.target, self.refusal = port, refusal
 
     def serve(self, sock):
         """Read a CONNECT and become a pipe."""
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            byte = sock.recv(1)
-            if not byte:
-                return
-            head += byte
+        with sock.makefile("rb", buffering=0) as file:
+            head = read_head(file)
+        if not head:
+            return
         self.heads.append(head)
         if self.refusal:
             sock.sendall(self.refusal)
@@ -149,10 +164,7 @@ class Proxy(Server):
 def pump(source, target):
     """Carry bytes one way until an end."""
     try:
-        while True:
-            data = source.recv(65536)
-            if not data:
-                break
+        for data in iter(lambda: source.recv(65536), b""):
             target.sendall(data)
     except OSError:
         pass
@@ -168,7 +180,7 @@ def hang_up(sock):
 
 
 def read_head(file) -> bytes:
-    """Read up to the empty line."""
+    """Read up to the empty line, or to the end."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         line = file.readline()
@@ -184,7 +196,7 @@ def read_body(file, head) -> bytes:
     return file.read(int(found.group(1))) if found else b""
 
 
-def headers_of(head) -> dict:
-    """Return the headers as they were spelled."""
-    lines = head.decode("latin-1").split("\r\n")[1:-2]
-    return dict(line.split(": ", 1) for line in lines)
+def parse(head):
+    """Return the first line, and the headers as they were spelled."""
+    line, *headers = head.decode("latin-1").split("\r\n")[:-2]
+    return line, dict(header.split(": ", 1) for header in headers)
