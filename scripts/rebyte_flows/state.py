@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import tempfile
 import time
@@ -157,7 +158,7 @@ def _remove(path):
 
 
 def prune(state, now=None):
-    """Once a day remove transcripts and answers older than 30 days, and the marks of runs that died; what cannot go is left."""
+    """Once a day remove transcripts, answers and batches older than 30 days, and the marks of dead runs; what cannot go is left."""
     now = time.time() if now is None else now
     mark = os.path.join(state.path, "pruned")
     try:
@@ -168,6 +169,8 @@ def prune(state, now=None):
     for kind in ("transcripts", "answers"):
         for path in _old_files(os.path.join(state.path, kind), now - TRANSCRIPT_DAYS * 86400):
             _remove(path)
+    for path in _old_files(os.path.join(state.path, "batches"), now - TRANSCRIPT_DAYS * 86400):
+        shutil.rmtree(path, ignore_errors=True)
     for path in _old_files(os.path.join(state.path, "owners"), now - PRUNE_EVERY_SECONDS):
         is_alive(state, os.path.basename(path))
     try:
@@ -178,7 +181,7 @@ def prune(state, now=None):
 
 
 def _old_files(folder, oldest):
-    """Return the files of a folder that were last changed before a moment."""
+    """Return the files and folders in a folder that were last changed before a moment."""
     found = []
     try:
         names = os.listdir(folder)
