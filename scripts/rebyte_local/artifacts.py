@@ -4,9 +4,12 @@ from __future__ import annotations
 import email
 import email.utils
 import io
+import json
 import mmap
+import os
 import re
 import tempfile
+from contextlib import suppress
 from urllib.parse import quote, unquote
 
 from rebyte_local.faults import HOSTILE_BYTES, HOSTILE_NAMES
@@ -53,8 +56,21 @@ def find_artifact(service, workspace, name):
     return service.store.row("SELECT * FROM artifacts WHERE workspace=? AND name=?", workspace, name)
 
 
+def left_behind(service, workspace, name):
+    """Where a prompt of a workspace leaves a file that is to be an artifact."""
+    return os.path.join(service.folder, "workspaces", workspace, "artifacts", name)
+
+
+def mark_of(state):
+    """What tells a file from a later one of its name."""
+    return json.dumps([state.st_mtime_ns, state.st_size, state.st_ino])
+
+
 def put_artifact(service, workspace, name, blob, size, content_type, source=None):
-    """Put an artifact into the store of a workspace; the same name is replaced."""
+    """Put an artifact into the store of a workspace; the same name is replaced. `source` is the mark of the file it came from."""
+    if source is None and os.path.exists(left_behind(service, workspace, name)):
+        # What lies there is older, and not to be published over this one.
+        source = mark_of(os.stat(left_behind(service, workspace, name)))
     old = find_artifact(service, workspace, name)
     service.store.write(("INSERT OR REPLACE INTO artifacts VALUES(?,?,?,?,?,?)", workspace, name, size, content_type, blob, source))
     if old:
@@ -182,6 +198,9 @@ def request_uploads(service, request):
 
 def _remove(service, artifact):
     service.store.write(("DELETE FROM artifacts WHERE workspace=? AND name=?", artifact["workspace"], artifact["name"]))
+    with suppress(OSError):
+        # Else the end of the next prompt would publish it again.
+        os.unlink(left_behind(service, artifact["workspace"], artifact["name"]))
     discard(service, artifact["blob"])
 
 

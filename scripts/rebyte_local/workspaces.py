@@ -1,13 +1,12 @@
 """The folder a task works in, the real machine's /code: what is laid into it before, what is taken from it after."""
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
 import tempfile
 
-from rebyte_local.artifacts import artifact_type, find_artifact, put_artifact
+from rebyte_local.artifacts import artifact_type, find_artifact, mark_of, put_artifact
 from rebyte_local.files import blob_path, take_in
 
 NAME_LIMIT_BYTES = 255  # of one file name, on every usual file system
@@ -138,7 +137,7 @@ def _publish_handle(service, workspace, handle, name):
         return "it is not a plain file; folders have to be zipped"
     if content_type is None:
         return "the store does not take this kind of file; zip it"
-    source = json.dumps([state.st_mtime_ns, state.st_size, state.st_ino])
+    source = mark_of(state)
     known = find_artifact(service, workspace, name)
     if known is None or known["source"] != source:
         blob, size = take_in(service, lambda count: os.read(handle, count))

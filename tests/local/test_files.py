@@ -298,3 +298,14 @@ def test_a_file_of_exactly_the_limit_is_taken_and_one_byte_more_is_not(api, fold
     assert response.status == 400 and b"EntityTooLarge" in response.read()
     blobs = os.path.join(folder, "blobs")
     assert [os.path.getsize(os.path.join(blobs, name)) for name in os.listdir(blobs)] == [size]
+
+
+def test_what_was_deleted_or_replaced_in_the_store_stays_so_when_a_later_prompt_ends(api):
+    task, _, _ = api.run(api.sh("echo first > artifacts/a.csv; echo first > artifacts/b.csv"))
+    store = store_of(task)
+    assert api.delete(store + "/a.csv") == 204
+    put(api, store, ("b.csv", b"mine", "text/csv"))
+    api.run("hello", workspaceId=task["workspaceId"])
+    assert listed(api, store) == [("b.csv", 4, "text/csv")]
+    api.run(api.sh("echo second > artifacts/a.csv; echo longer > artifacts/b.csv"), workspaceId=task["workspaceId"])
+    assert listed(api, store) == [("a.csv", 7, "text/csv"), ("b.csv", 7, "text/csv")]
