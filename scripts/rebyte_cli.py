@@ -39,8 +39,10 @@ if __name__ == "__main__":
     try:
         code = main(sys.argv[1:], STARTED)
     except BaseException as problem:
-        # A signal in the very moment of leaving; all else was told inside.
+        # A signal in the very moment of leaving, or files that are missing; all else was told inside.
         code = getattr(problem, "exit_code", 1)
+        if isinstance(problem, Exception):
+            sys.stderr.write("rebyte: %s: %s; install the skill anew\n" % (type(problem).__name__, problem))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

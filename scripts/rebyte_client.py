@@ -17,8 +17,7 @@ import re
 from urllib.parse import quote, unquote
 
 from rebyte_services import Services, concealed, given, route
-from rebyte_wire.addresses import origin_of
-from rebyte_wire.credentials import check_key, find_base, find_key
+from rebyte_wire.credentials import check_key, find_base, find_key_for
 from rebyte_wire.errors import AnswerUnreadable, AuthError, DeadlineReached, InputError, StorageRefused
 from rebyte_wire.multipart import MAX_UPLOAD_BYTES, Form, Source
 from rebyte_wire.retry import EXPIRED_STATUSES
@@ -212,11 +211,8 @@ class RebyteClient(Services):
 
 
 def key_for(environ, base, key_file) -> str:
-    """Return the key to send to a base address; the environment's own key only goes to the environment's own origin."""
-    if not key_file and origin_of(base) != origin_of(find_base(environ)):
-        raise AuthError("No API key for {}.".format(base), code="missing_api_key",
-                        hint="The environment's key is not sent to another address: name a key file for this one with --api-key-file.")
-    key, _ = find_key(environ, key_file)
+    """Return the key to send to a base address; AuthError if there is none."""
+    key, _ = find_key_for(environ, base, key_file)
     if not key:
         raise AuthError("No API key was found.", code="missing_api_key")
     return key

@@ -11,7 +11,7 @@ from rebyte_commands.run import begin
 from rebyte_commands.starting import once_name
 from rebyte_flows.orders import RawOrder
 from rebyte_wire.errors import GuardRefused, InputError
-from rebyte_wire.retry import is_paid, route_of
+from rebyte_wire.retry import kind_of_start, route_of
 
 ALL_ARTIFACTS = r"/workspaces/[^/]+/artifacts"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -37,6 +37,8 @@ def api(session, options):
     """Send one request and print the answer as sent."""
     path, query = _split(options.path)
     body = _body(options.body, session.stdin)
+    if kind_of_start(options.method, path) and not isinstance(body, dict):
+        raise InputError("a paid start needs --body with a JSON object", code="usage")
     if options.dry_run:
         session.emit({"dryRun": True, "method": options.method, "path": path, "query": query, "body": body})
         return 0
@@ -45,7 +47,7 @@ def api(session, options):
     if (options.method, path) == ("GET", "/health"):
         # The one path that lies beside /v1.
         answer = session.client.get_health()
-    elif is_paid(options.method, path):
+    elif kind_of_start(options.method, path):
         return _start(session, options, RawOrder(path, body, query))
     else:
         answer = session.client.request(options.method, path, query=query or None, body=body)

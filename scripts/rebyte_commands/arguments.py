@@ -20,11 +20,11 @@ GLOBAL_FLAGS_WITH_VALUE = ("--base-url", "--api-key-file", "--field", "--max-wai
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises InputError instead of printing and exiting."""
 
+    verb = examples = summary = ""
+
     def _parse_optional(self, arg_string):
         # argparse would take -=NAME, which names stdin, for a flag.
         return None if arg_string.startswith("-=") else super()._parse_optional(arg_string)
-
-    verb = examples = summary = ""
 
     def format_help(self):
         """Return the help of a verb: examples, flags, exit codes, environment."""

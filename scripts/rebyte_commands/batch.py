@@ -6,20 +6,12 @@ import os
 from rebyte_commands.arguments import count, seconds
 from rebyte_commands.batch_lines import read_entries
 from rebyte_commands.interrupts import Interrupted
-from rebyte_commands.jobs import reply_steps
+from rebyte_commands.jobs import exit_code_of_many, reply_steps
 from rebyte_commands.output import BUDGET_BYTES, cut_to, next_lines
 from rebyte_commands.starting import starter_for
-from rebyte_flows.batch import FINAL, RESULTS, Batch, number_equals
-from rebyte_wire.errors import (
-    EXIT_DONE,
-    EXIT_QUESTION,
-    EXIT_RUNNING,
-    EXIT_SOME_FAILED,
-    EXIT_UNEXPECTED,
-    EXIT_UNKNOWN,
-    NotRecorded,
-    RebyteError,
-)
+from rebyte_flows.batch import RESULTS, Batch, number_equals
+from rebyte_wire.errors import EXIT_DONE, EXIT_UNEXPECTED, NotRecorded, RebyteError
+from rebyte_wire.status import FINAL
 
 EXAMPLES = """examples:
   rebyte_cli.py batch jobs.jsonl --out results
@@ -77,7 +69,7 @@ def batch(session, options):
         run.run()
     except Interrupted as interrupt:
         interrupted = interrupt
-        _land(session, run, interrupt)
+        _land(session, run)
     document = _document(session, run, out)
     session.emit(document, _text)
     if all(entry.status in FINAL for entry in entries):
@@ -101,14 +93,17 @@ def _dry_run(session, entries):
     return EXIT_DONE
 
 
-def _land(session, run, interrupt):
-    """After an interrupt: start nothing more, but let what is in the air come down."""
+def _land(session, run):
+    """After an interrupt: start nothing more, let what is in the air come down, and tell what runs on."""
     run.stop("interrupted")
     while session.flight.busy:
         try:
             run.sleep(0.05)
         except Interrupted:
             break
+    for entry in run.entries:
+        if entry.document is None:
+            entry.document = run.running_document(entry)
 
 
 class _Changes:
@@ -191,20 +186,10 @@ def _text(document):
 
 
 def _exit_code(run, interrupted):
-    counts = run.counts()
-    if counts.get("unknown"):
-        return EXIT_UNKNOWN
     if any((entry.document or {}).get("error", {}).get("code") == NotRecorded.default_code for entry in run.entries):
         return EXIT_UNEXPECTED
-    if counts.get("question"):
-        return EXIT_QUESTION
-    if isinstance(run.stopped, RebyteError):
-        return run.stopped.exit_code
-    if interrupted and (counts.get("waiting") or counts.get("running")):
-        return interrupted.exit_code
-    if not run.stopped and (counts.get("running") or counts.get("waiting")):
-        return EXIT_RUNNING
-    return EXIT_SOME_FAILED if set(counts) - {"completed"} else EXIT_DONE
+    stopped = run.stopped.exit_code if isinstance(run.stopped, RebyteError) else interrupted and interrupted.exit_code
+    return exit_code_of_many(run.counts(), stopped, may_go_on=not run.stopped)
 
 
 COMMANDS = {"batch": (flags, batch, EXAMPLES)}

@@ -6,11 +6,12 @@ import json
 import re
 
 from rebyte_commands.arguments import read_text
-from rebyte_commands.files import STREAM, attach, attach_skill, is_local_skill
+from rebyte_commands.files import attach, attach_skill, is_local_skill
 from rebyte_commands.starting import file_id, place_fields, read_prompt_file
 from rebyte_flows.batch import Entry
 from rebyte_flows.orders import Order
 from rebyte_flows.rows import check_name
+from rebyte_flows.uploads import STREAM
 from rebyte_wire.errors import InputError, RebyteError
 
 KEYS = {"once": str, "prompt": str, "prompt_file": str, "files": list, "executor": str, "model": str, "skills": list, "repo": str,

@@ -5,8 +5,8 @@ from collections import namedtuple
 
 from rebyte_commands.output import next_lines
 from rebyte_wire.addresses import is_loopback, origin_of
-from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base, find_key
-from rebyte_wire.errors import EXIT_DONE, AuthError, RebyteError
+from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base, find_key_for
+from rebyte_wire.errors import EXIT_DONE, RebyteError
 
 EXAMPLE = """examples:
   rebyte_cli.py doctor
@@ -56,11 +56,7 @@ def _parts(session):
 
     def key():
         """Return (key, source); the environment's key is not for another address."""
-        own = session.options.api_key_file
-        if not own and origin_of(base()) != origin_of(find_base(session.environ)):
-            raise AuthError("the environment's key is not sent to another address", code="missing_api_key",
-                            hint="name a key file for it: --api-key-file")
-        return find_key(session.environ, own)
+        return find_key_for(session.environ, base(), session.options.api_key_file)
 
     def client(found, address):
         """Return a client for what was found."""

@@ -33,6 +33,13 @@ def pasted(words):
     return " ".join(map(shlex.quote, [sys.executable or "python3", DOOR] + words))
 
 
+def check_form(environ):
+    """Raise InputError when REBYTE_OUTPUT is set to anything but json or text."""
+    asked = (environ.get("REBYTE_OUTPUT") or "").strip()
+    if asked.lower() not in ("", "json", "text"):
+        raise InputError("REBYTE_OUTPUT is %r; json or text was expected" % asked, hint="unset it or correct it")
+
+
 def read_number(environ, name):
     """Return a variable as a number, None when it is not set; raises InputError when it is no number or negative."""
     text = (environ.get(name) or "").strip()

@@ -4,11 +4,10 @@ from __future__ import annotations
 import os
 
 from rebyte_commands.progress import Meter
-from rebyte_flows.uploads import Attachment, Uploads
+from rebyte_flows.uploads import STREAM, Attachment, Uploads
 from rebyte_wire.errors import EXIT_SOME_FAILED, InputError, RebyteError
 from rebyte_wire.multipart import MAX_UPLOAD_BYTES
 
-STREAM = "-="
 LOCAL_STARTS = ("./", "../", "/", "~/", ".\\", "..\\")
 EXAMPLES = """examples:
   rebyte_cli.py upload data.csv --field files.0.id

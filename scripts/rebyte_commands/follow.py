@@ -3,14 +3,15 @@ from __future__ import annotations
 
 from rebyte_commands.conversation import with_task
 from rebyte_commands.interrupts import Interrupted
-from rebyte_commands.jobs import EXIT_BY_NAME, compact, finish, reply_steps
+from rebyte_commands.jobs import EXIT_BY_NAME, compact, exit_code_of_many, finish, reply_steps
 from rebyte_commands.output import BUDGET_BYTES, cut_to, fit, harmless, next_lines, task_text, to_json
 from rebyte_commands.progress import brief
 from rebyte_flows.result import exit_name, question_of, shown, task_document
 from rebyte_flows.stream import End
 from rebyte_flows.stream import watch as events_of
 from rebyte_flows.waiting import wait as wait_for
-from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, EXIT_RUNNING, EXIT_SOME_FAILED, DeadlineReached, InputError, RebyteError
+from rebyte_wire.errors import EXIT_RUNNING, DeadlineReached, InputError, RebyteError
+from rebyte_wire.status import FINAL
 
 LOOK_SECONDS = 3
 LINE_LIMIT_BYTES = BUDGET_BYTES // 2 - 200
@@ -83,9 +84,10 @@ def wait(session, options):
         report["error"] = error
     session.emit(report, _wait_text)
     for end in ended:
-        if end.status in ("completed", "failed", "canceled"):
+        if end.status in FINAL:
             session.deliver(session.row_of(end.id), status=end.status)
-    return _exit_code(ended, ended_by)
+    # Without --all the first end is enough, and the others are not left.
+    return exit_code_of_many([end.status for end in ended] + ["running"] * bool(running and not (options.any and ended)), ended_by)
 
 
 def _document(session, end, share):
@@ -115,18 +117,6 @@ def _wait_text(report):
     parts = [task_text(document) for document in report["tasks"]]
     parts.append("  ".join("%s %d" % pair for pair in report["counts"].items()))
     return "\n\n".join(parts + next_lines(report))
-
-
-def _exit_code(ended, ended_by):
-    """For many the first that applies: question, still running, some failed, interrupted, done."""
-    statuses = {end.status for end in ended}
-    if "question" in statuses:
-        return EXIT_QUESTION
-    if ended_by == EXIT_RUNNING:
-        return EXIT_RUNNING
-    if statuses - {"completed"}:
-        return EXIT_SOME_FAILED
-    return ended_by or EXIT_DONE
 
 
 def watch_flags(parser):

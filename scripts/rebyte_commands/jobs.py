@@ -11,7 +11,21 @@ from rebyte_flows.job import Job
 from rebyte_flows.result import exit_name, task_document
 from rebyte_flows.stream import words_of
 from rebyte_wire.calls import Deadline
-from rebyte_wire.errors import EXIT_CODES, DeadlineReached, NotFound, RebyteError, RouteMissing
+from rebyte_wire.errors import (
+    EXIT_CODES,
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_QUESTION,
+    EXIT_RUNNING,
+    EXIT_SOME_FAILED,
+    EXIT_TERMINATED,
+    EXIT_UNKNOWN,
+    DeadlineReached,
+    NotFound,
+    RebyteError,
+    RouteMissing,
+)
+from rebyte_wire.status import FINAL
 
 EXIT_BY_NAME = {name: number for number, name, _ in EXIT_CODES}
 AFTER_CANCEL_SECONDS, LEAST_CANCEL_SECONDS = 15, 3
@@ -57,6 +71,26 @@ def finish(session, row, options, *, order=None, reused=False, answered=(), rehe
     return ended_by or EXIT_BY_NAME[exit_name(document)]
 
 
+def exit_code_of_many(statuses, ended_by=None, may_go_on=True):
+    """Return the exit code of several tasks by how each stands: of the table in errors.md the first that applies.
+
+    `ended_by` is the code of what ended the command early, if anything; without `may_go_on` what is left was given up.
+    """
+    statuses, interrupted = set(statuses), ended_by in (EXIT_INTERRUPTED, EXIT_TERMINATED)
+    left = statuses & {"running", "waiting"}
+    if "unknown" in statuses:
+        return EXIT_UNKNOWN
+    if "question" in statuses:
+        return EXIT_QUESTION
+    if ended_by and not interrupted:
+        return ended_by
+    if left and may_go_on and not interrupted:
+        return EXIT_RUNNING
+    if statuses - left - {"completed"} or left and not interrupted:
+        return EXIT_SOME_FAILED
+    return ended_by if left else EXIT_DONE
+
+
 def go_on_line(session, row, options):
     """Return the line that goes on with a row: short, whatever the prompt was and wherever it came from."""
     words = ["result", row.task_id, "--wait"]
@@ -64,12 +98,17 @@ def go_on_line(session, row, options):
         words += ["--prompt", row.prompt_id]
     if options.verb == "result" and options.workspace:
         words += ["--workspace", options.workspace]
-    return session.line(*words, *_out_words(options), *[word for name in getattr(options, "want", ()) for word in ("--want", name)])
+    return session.line(*words, *_out_words(options), *_want_words(options))
 
 
 def _out_words(options):
     """Return --out DIR if this line has it, so that the next one brings its files to the same place."""
     return ("--out", options.out) if getattr(options, "out", None) else ()
+
+
+def _want_words(options):
+    """Return the --want NAMEs of this line."""
+    return [word for name in getattr(options, "want", ()) for word in ("--want", name)]
 
 
 def _follow_with_limits(session, job, options):
@@ -140,19 +179,19 @@ def next_steps(session, document, row, options, ended_by=None):
     elif status == "failed" and not document.get("rehearsal"):
         steps.append({"why": "one more turn on the same machine, paid, once you know what to mend",
                       "run": session.line("follow-up", row.task_id, MEND, "--wait", *_out_words(options),
-                                          *[word for name in getattr(options, "want", ()) for word in ("--want", name)])})
-    if (document.get("missing") or getattr(options, "out", None)) and not row.workspace_id and status in ("completed", "failed", "canceled"):
+                                          *_want_words(options))})
+    if (document.get("missing") or getattr(options, "out", None)) and not row.workspace_id and status in FINAL:
         steps.append({"why": "its files lie in a workspace that is not known here; result ID --workspace WORKSPACE brings them",
                       "ask": "Which workspace does the task %s have? Its id was told when the task was created." % row.task_id})
     elif document.get("missing") and not document.get("rehearsal"):
         steps.append({"why": "these files did not come; this asks for them once more, in a paid turn",
                       "run": session.line("follow-up", row.task_id, "Publish these as artifacts: %s" % ", ".join(options.want), "--wait",
-                                          *_out_words(options), *[word for name in options.want for word in ("--want", name)])})
+                                          *_out_words(options), *_want_words(options))})
     if document.get("refused") and getattr(options, "out", None):
         steps.append({"why": "what was refused did not come; once the reason is gone, this brings it", "run": go_on})
-    if document.get("files") and not getattr(options, "out", None) and status in ("completed", "failed", "canceled"):
+    if document.get("files") and not getattr(options, "out", None) and status in FINAL:
         steps.append({"why": "this brings its files", "run": session.line("artifacts", "get", row.task_id, "--out", "result")})
-    if document.get("reused") and status in ("completed", "failed", "canceled") and row.delivered_at:
+    if document.get("reused") and status in FINAL and row.delivered_at:
         steps.append(session.same_step("this is the first answer again; a second paid task needs --again", "--again", without="--again"))
     return steps
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 import time
 
 from rebyte_commands.arguments import count
+from rebyte_flows.ledger import DAY_SECONDS
 from rebyte_flows.settling import adopt, settle
+from rebyte_flows.starts import owners_limit
 from rebyte_wire.errors import EXIT_UNKNOWN, GuardRefused, InputError, NotFound
+from rebyte_wire.status import objects_in
 
 EXAMPLES = """examples:
   rebyte_cli.py ledger list --limit 20
@@ -29,6 +32,8 @@ def flags(parser):
 
 def ledger(session, options):
     """Do one of list, show, settle, forget."""
+    if options.row and (options.action == "list" or options.action == "settle" and not (options.adopt or options.abandon)):
+        raise InputError("ledger %s takes no ROW%s" % (options.action, "" if options.action == "list" else " without --adopt ID or --abandon"), code="usage")
     # Only a look at the service, and names, which belong to one, need to know which one.
     if options.action != "settle" and not any(word.startswith("@") for word in options.row):
         session.read_whole_ledger()
@@ -104,14 +109,24 @@ def _decide(session, options):
     if options.abandon:
         session.ledger.note(row.id, state="abandoned", holder=None)
     else:
-        task_id = session.resolve(options.adopt)
-        is_computer = row.kind == "computer"
-        known = session.ledger.find_computer if is_computer else session.ledger.find_task
-        if known(task_id) is not None:
-            raise InputError("%s %s belongs to another row" % ("computer" if is_computer else "task", task_id))
-        adopt(session.ledger, row, (session.client.get_computer if is_computer else session.client.get_task)(task_id))
+        _adopt(session, row, options.adopt)
     session.emit(as_dict(session.ledger.row(row.id)))
     return 0
+
+
+def _adopt(session, row, word):
+    """Take a task, a computer or, for a follow-up, a prompt of its task for the one that a row started."""
+    if row.kind == "follow-up":
+        prompts = objects_in(session.client.get_task(row.task_id), "prompts")
+        if word not in [prompt.get("id") for prompt in prompts] or session.ledger.find_prompt(row.task_id, word):
+            raise InputError("the task %s has no prompt %s that is nobody's" % (row.task_id, word), hint="--adopt takes the id of a candidate")
+        session.ledger.note(row.id, state="settled", prompt_id=word, holder=None)
+        return
+    id, is_computer = session.resolve(word), row.kind == "computer"
+    known = session.ledger.find_computer if is_computer else session.ledger.find_task
+    if known(id) is not None:
+        raise InputError("%s %s belongs to another row" % (row.kind, id))
+    adopt(session.ledger, row, (session.client.get_computer if is_computer else session.client.get_task)(id))
 
 
 def forget(session, options):
@@ -120,11 +135,17 @@ def forget(session, options):
         raise InputError("name the rows to forget, or --older-than DAYS", code="usage")
     if not options.yes:
         raise GuardRefused("rows of the ledger would be removed; reruns of their lines would start anew", code="needs_yes", hint="the same line with --yes")
-    if options.row:
-        numbers = [_row_of(session, word).id for word in options.row]
-        gone = session.ledger.forget("id IN (%s)" % ", ".join("?" * len(numbers)), numbers)
-    else:
-        gone = session.ledger.forget("claimed_at < ? AND state NOT IN ('intent', 'unknown')", (time.time() - options.older_than * 86_400,))
+    rows = [_row_of(session, word) for word in options.row]
+    still_open = [str(row.id) for row in rows if row.state in ("intent", "unknown")]
+    if still_open:
+        raise GuardRefused("nobody knows yet what became of row %s" % ", ".join(still_open),
+                           hint="settle it first: %s" % session.line("ledger", "settle"))
+    now = time.time()
+    newest = max([row.claimed_at for row in rows], default=now - DAY_SECONDS * (options.older_than or 0))
+    if owners_limit(session.environ) is not None and newest > now - DAY_SECONDS:
+        raise GuardRefused("REBYTE_MAX_TASKS_PER_DAY counts what was started in the last 24 hours, so that has to stay",
+                           hint="forget what is older: --older-than 1")
+    gone = session.ledger.forget([row.id for row in rows]) if rows else session.ledger.forget_before(newest)
     session.emit({"forgotten": gone})
     return 0
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from rebyte_commands.arguments import count, seconds
+from rebyte_commands.arguments import count
 from rebyte_commands.environment import DOOR
 from rebyte_flows.state import FILE_MODE, lock_file
 from rebyte_wire.errors import EXIT_DONE, EXIT_NOT_FOUND, EXIT_UNEXPECTED, InputError, NetworkError
@@ -133,19 +133,13 @@ def _agent(words):
 
 
 def _faults(words):
-    """Return {name: value or None} of --fault NAME[=VALUE]; raises InputError for a name that is none."""
-    from rebyte_local.faults import FAULTS
-    found = {}
-    for word in words:
-        name, _, value = word.partition("=")
-        if name not in FAULTS:
-            raise InputError("there is no fault %s" % name, hint="one of: %s" % ", ".join(sorted(FAULTS)))
-        try:
-            found[name] = seconds(value) if value else None
-        except ValueError:
-            raise InputError("--fault %s: %r is no number of 0 or more" % (name, value), code="usage",
-                             hint="see references/local.md for what it means") from None
-    return found
+    """Return the words of --fault NAME[=VALUE], which a server could take; raises InputError."""
+    from rebyte_local.faults import Faults
+    try:
+        Faults(words)
+    except ValueError as problem:
+        raise InputError("--fault %s: %s" % (" ".join(words), problem), code="usage", hint="see references/local.md for what each means") from None
+    return words
 
 
 def _serve_flags(options):

@@ -83,7 +83,7 @@ def begin(session, order, name, options):
         candidates = details.get("candidates") or []
         problem.next = [session.same_step("this looks once more and starts nothing while it is unknown", without="--again"),
                         session.same_step("a second paid task, knowingly", "--again", without="--again")]
-        if len(candidates) == 1 and is_id(candidates[0]["id"]):
+        if len(candidates) == 1 and is_id(candidates[0].get("id")):
             problem.next.insert(1, {"why": "if you know the one candidate for yours, this takes it",
                                     "run": session.line("ledger", "settle", details["row"], "--adopt", candidates[0]["id"])})
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 
 from rebyte_commands.arguments import parse
+from rebyte_commands.environment import check_form
 from rebyte_commands.interrupts import Interrupted, listen
 from rebyte_commands.output import silence_stdout
 from rebyte_commands.session import Session
@@ -42,6 +43,7 @@ def run_line(words, program, started):
         options, run = parse(words, program)
         session = Session(options, os.environ, started)
         session.words, session.flight = words, listen(session)
+        check_form(os.environ)
         code = run(session, options)
         # All is said: a signal would only spoil the exit code.
         session.writing = True

@@ -18,13 +18,14 @@ LINE_LIMIT_CHARACTERS = 1500
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.I)
 ADDRESS = r"https?://[^/\s]+/(?:run|share|agent/computer)/([0-9A-Za-z-]+)/?(?:[?#].*)?$"
 PREFIX = r"(?i)[0-9a-f-]{6,35}$"
+FORMS = ("json", "text")
 FROM_STDIN = r"-$|-=|--[a-z-]+=-(=|$)|@-$"
 
 
 class Session:
     """Made once per command; the client, the state folder and the ledger are made when first asked for."""
 
-    def __init__(self, options, environ, started, stdout=None, stderr=None, clock=None):
+    def __init__(self, options, environ, started, stdout=None, stderr=None):
         self.options, self.environ = options, environ
         self.stdout, self.stderr = stdout or sys.stdout, stderr or sys.stderr
         self.deadline = Deadline(self._wait_limit(), started=_monotonic(started))
@@ -63,7 +64,7 @@ class Session:
     def form(self):
         """json or text: what was asked for, else text on a terminal only."""
         asked = self.options.form or (self.environ.get("REBYTE_OUTPUT") or "").strip().lower()
-        return asked if asked in ("json", "text") else "text" if output.is_terminal(self.stdout) else "json"
+        return asked if asked in FORMS else "text" if output.is_terminal(self.stdout) else "json"
 
     def emit(self, document, text=None):
         """Write the one document to stdout; `text` is its form for people. A field that it lacks is told on stderr, with what is next."""

@@ -5,12 +5,12 @@ import os
 import re
 
 from rebyte_commands.arguments import count, read_text, seconds
-from rebyte_commands.files import STREAM, attach_all, attach_skill, is_local_skill, tell_links
+from rebyte_commands.files import attach_all, attach_skill, is_local_skill, tell_links
 from rebyte_commands.progress import Meter
 from rebyte_flows.orders import PROMPT_LIMIT_CHARACTERS, Order
 from rebyte_flows.rows import check_name
 from rebyte_flows.starts import Guards, Starter, owners_limit
-from rebyte_flows.uploads import Uploads
+from rebyte_flows.uploads import STREAM, Uploads
 from rebyte_wire.errors import InputError
 
 REPOSITORY = re.compile(r"(?:https://github\.com/)?([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
@@ -73,7 +73,9 @@ def _has_surrogates(text):
 
 def read_prompt_file(path, stdin):
     """Return the prompt in a file, - for `stdin`; its lines end as everywhere."""
-    return read_text(path, "the prompt", stdin, PROMPT_LIMIT_CHARACTERS * 4 + 8).replace("\r\n", "\n")
+    text = read_text(path, "the prompt", stdin, PROMPT_LIMIT_CHARACTERS * 4 + 8).replace("\r\n", "\n")
+    # One more says that it is too long, and not how long, which nobody has read.
+    return text[:PROMPT_LIMIT_CHARACTERS + 1]
 
 
 def task_order(session, options):

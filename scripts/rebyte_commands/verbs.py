@@ -29,18 +29,18 @@ VERBS = {
     "local": ("local", "the server on this machine: start, stop, status, serve"),
 }
 ALWAYS = (0, 1, 2, 130, 143)
-SERVICE = (4, 10, 11, 12, 75)
+SERVICE = (4, 7, 10, 11, 12, 75)
 FOLLOWING = (3, 5, 6, 13)
-STARTING = (7, 8)
+STARTING = (8,)
 # verb -> the exit codes it can end with, besides those that any command can.
 CODES = {
     "run": SERVICE + FOLLOWING + STARTING + (9,), "create": SERVICE + FOLLOWING + STARTING, "batch": SERVICE + STARTING + (9, 13),
     "result": SERVICE + FOLLOWING + (9,), "wait": SERVICE + (5, 9, 13), "watch": SERVICE + FOLLOWING,
     "follow-up": SERVICE + FOLLOWING + STARTING + (9,), "reply": SERVICE + FOLLOWING + (9,),
-    "cancel": SERVICE + (5, 9), "get": SERVICE + (5,), "list": SERVICE + (5,), "share": SERVICE + (5,), "delete": SERVICE + (5, 7, 9),
-    "upload": SERVICE + (9,), "artifacts": SERVICE + (5, 7, 9), "computers": SERVICE + (5, 7, 8, 9), "webhooks": SERVICE + (5, 7),
-    "credits": SERVICE + (5,), "ledger": SERVICE + (5, 7, 8), "doctor": SERVICE + (5, 7), "api": SERVICE + (5, 7, 8),
-    "local": (5, 10),
+    "cancel": SERVICE + (5, 9), "get": SERVICE + (5,), "list": SERVICE + (5,), "share": SERVICE + (5,), "delete": SERVICE + (5, 9),
+    "upload": SERVICE + (9,), "artifacts": SERVICE + (5, 9), "computers": SERVICE + (3, 5, 8, 9), "webhooks": SERVICE + (5,),
+    "credits": SERVICE + (5,), "ledger": SERVICE + (5, 8), "doctor": SERVICE + (5,), "api": SERVICE + (5, 8),
+    "local": (5, 7, 10),
 }
 SHORT = {0: "done", 1: "unexpected", 2: "usage", 3: "the task failed", 4: "key", 5: "not found", 6: "canceled", 7: "guard", 8: "outcome unknown",
          9: "some failed", 10: "network", 11: "rate limit", 12: "server error", 13: "it asks", 75: "still running", 130: "interrupted",

@@ -14,21 +14,19 @@ from rebyte_flows.state import open_private
 from rebyte_wire.errors import (
     AuthError,
     DeadlineReached,
-    GuardRefused,
     InputError,
     LedgerUnwritable,
     OutcomeUnknown,
     RateLimited,
     RebyteError,
 )
+from rebyte_wire.retry import MAX_RETRY_AFTER_SECONDS
+from rebyte_wire.status import FINAL
 
 RESULTS = "results.jsonl"
-FINAL = ("completed", "failed", "canceled")
 ALLOWANCE, RETRY_COST, SUCCESS_GAIN = 500, 14, 1
 SLOW_DOWN_SECONDS = 2.0
 FOLDER_NAME_CHARACTERS = 40
-# A service that asks for more than this is not waited for.
-MAX_RETRY_AFTER_SECONDS = 120
 
 
 class Entry:
@@ -68,7 +66,7 @@ class Batch:
         self.service, self.changed, self.sleep = service, changed or (lambda entry: None), sleep
         self.stopped = None
         self._lock, self._allowance, self._pause_until = threading.Lock(), ALLOWANCE, 0.0
-        self._queue, self._threads, self._left = [], [], threading.Condition()
+        self._queue, self._threads = [], []
 
     def __repr__(self):
         return "Batch(%d entries, %s)" % (len(self.entries), self.counts())
@@ -138,14 +136,7 @@ class Batch:
     def _check_guards(self):
         """Refuse the whole batch before a byte is sent when it cannot be started within the guards."""
         new = sum(1 for entry in self._queue if self._starts_anew(entry))
-        guards, ledger = self.starter.guards, self.starter.ledger
-        if new > guards.per_command:
-            raise GuardRefused("this batch would start %d tasks, and one command may start %d" % (new, guards.per_command),
-                               code="guard_tasks_per_command", hint="allow it knowingly: the same line with --max-tasks %d" % new)
-        today = ledger.count_since(ledger.clock() - 86_400)
-        if guards.per_day is not None and today + new > guards.per_day:
-            raise GuardRefused("this batch would start %d tasks; REBYTE_MAX_TASKS_PER_DAY is %d, and %d were started in the last 24 hours"
-                               % (new, guards.per_day, today), code="guard_tasks_per_day", hint="make the batch smaller, or ask the owner")
+        self.starter.guards.check_many(new, self.starter.ledger.count_today())
 
     def _again(self, entry):
         return self.again or self.retry_failed and entry.row is not None and entry.row.status == "failed"
@@ -163,15 +154,14 @@ class Batch:
                 entry.document = self._failed(entry, problem)
                 self.stop(problem)
             except DeadlineReached:
-                entry.document = self._still_running(entry)
+                entry.document = self.running_document(entry)
             except Exception as problem:
                 entry.document = self._failed(entry, problem)
             self.changed(entry)
             self._count_failures()
 
     def _is_late(self):
-        deadline = self.starter.client.deadline
-        return deadline is not None and deadline.expired
+        return self.starter.client.deadline.expired
 
     def _one(self, entry):
         """Start one entry (or go on with it) and follow it to its document."""
@@ -250,7 +240,8 @@ class Batch:
             found["row"] = details["row"]
         return found
 
-    def _still_running(self, entry):
+    def running_document(self, entry):
+        """Return the document of an entry that was started and has not ended here, None for one that was not."""
         row = entry.row
         if row is None or not row.is_started():
             return None

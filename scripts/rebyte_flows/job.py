@@ -16,7 +16,7 @@ from rebyte_flows.state import find_state, open_private
 from rebyte_flows.stream import End, watch
 from rebyte_flows.uploads import Attachment
 from rebyte_wire.errors import DeadlineReached, NetworkError, RateLimited, ServerError
-from rebyte_wire.status import is_id, outcome_of
+from rebyte_wire.status import FINAL, is_id, outcome_of
 
 ANSWER_FILE, MANIFEST_FILE = "answer.md", "manifest.json"
 
@@ -39,7 +39,7 @@ def run(client, prompt, *, files=(), out=None, want=(), once=None, again=False, 
         job = Job(client, started.row, state=state, out=out, want=want, order=order, reused=started.reused, on_event=on_event,
                   service="local" if client.is_loopback else "cloud", answered=ledger.replies(started.row.task_id))
         document = job.follow()
-        if document["status"] in ("completed", "failed", "canceled"):
+        if document["status"] in FINAL:
             ledger.note(started.row.id, delivered_at=started.row.delivered_at or time.time(), status=document["status"], prompt_id=document.get("promptId"))
         return document
     finally:

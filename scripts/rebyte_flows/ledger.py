@@ -68,7 +68,7 @@ class Ledger:
         self._owner, self._in_air = None, set()
         # One connection, many threads of a batch: a transaction must not be cut into by a neighbour.
         self._lock = threading.RLock()
-        with _writing("open the ledger"):
+        with _translated("open the ledger"):
             self._db = sqlite3.connect(state.file("ledger.db"), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare_patiently()
@@ -130,21 +130,19 @@ class Ledger:
 
     def owner(self):
         """Return the name this process holds rows under, taking the lock when first asked."""
-        with self._lock, _writing("record in the ledger who runs"):
+        with self._lock, _translated("record in the ledger who runs"):
             if self._owner is None:
                 self._owner = Owner(self.state)
             return self._owner.name
 
     def rows(self, where="1", values=(), *, newest=None):
         """Return rows that fit a condition, oldest first; `newest` keeps that many of the latest."""
-        text = "SELECT %s FROM starts WHERE %s ORDER BY id" % (", ".join(COLUMNS), where)
-        if newest is not None:
-            text += " DESC LIMIT %d" % newest
+        text = "SELECT %s FROM starts WHERE %s ORDER BY id%s" % (", ".join(COLUMNS), where, "" if newest is None else " DESC LIMIT %d" % newest)
         found = [Row(values) for values in self._ask(text, values)]
         return found if newest is None else found[::-1]
 
     def _ask(self, text, values=()):
-        with self._lock, _writing("read the ledger"):
+        with self._lock, _translated("read the ledger"):
             return self._db.execute(text, values).fetchall()
 
     def row(self, number):
@@ -169,13 +167,12 @@ class Ledger:
         Returns the number of the new row, or None when `may_start` said no. Raises LedgerUnwritable.
         """
         holder = self.owner()
-        with self._lock, _writing("record the start in the ledger"):
-            with self._transaction():
-                row = self.earlier(order, name)
-                if not may_start(row):
-                    return None
-                limits(self.count_since(self.clock() - DAY_SECONDS))
-                number = self._insert(order, name, row, prompt_digest, known, holder, again)
+        with self._lock, _translated("record the start in the ledger"), self._transaction():
+            row = self.earlier(order, name)
+            if not may_start(row):
+                return None
+            limits(self.count_today())
+            number = self._insert(order, name, row, prompt_digest, known, holder, again)
             self._in_air.add(number)
         return number
 
@@ -191,13 +188,13 @@ class Ledger:
     def note(self, number, **values):
         """Write columns of one row, durably; raises LedgerUnwritable."""
         text = "UPDATE starts SET %s WHERE id = ?" % ", ".join("%s = ?" % column for column in values)
-        with self._lock, _writing("record the answer in the ledger"):
+        with self._lock, _translated("record the answer in the ledger"):
             self._db.execute(text, tuple(values.values()) + (number,))
 
-    def count_since(self, moment):
-        """Return how many new tasks and computers may have been started at this origin since a moment, unknown ones included."""
+    def count_today(self):
+        """Return how many new tasks and computers may have been started at this origin in 24 hours, unknown ones included."""
         return self._ask("SELECT count(*) FROM starts WHERE claimed_at >= ? AND origin = ? AND kind IN ('task', 'computer') "
-                         "AND state IN ('intent', 'created', 'unknown', 'settled')", (moment, self.origin))[0][0]
+                         "AND state IN ('intent', 'created', 'unknown', 'settled')", (self.clock() - DAY_SECONDS, self.origin))[0][0]
 
     def count_all(self):
         """Return how many rows the ledger has."""
@@ -257,24 +254,33 @@ class Ledger:
         found = self._ask("SELECT DISTINCT task_id FROM starts WHERE substr(task_id, 1, ?) = ?", (len(prefix), prefix.lower()))
         return [word for (word,) in found]
 
-    def forget(self, condition, values):
-        """Remove rows for good and return how many went."""
-        with self._lock, _writing("forget rows of the ledger"):
-            return self._db.execute("DELETE FROM starts WHERE " + condition, values).rowcount
+    def forget(self, numbers):
+        """Remove rows for good, and the replies to their tasks; return how many went. Open ones stay."""
+        return sum(self._forget("id = ?", number) for number in numbers)
+
+    def forget_before(self, moment):
+        """Remove the rows older than a moment for good, and the replies to their tasks; return how many went. Open ones stay."""
+        return self._forget("claimed_at < ?", moment)
+
+    def _forget(self, condition, value):
+        closed = "%s AND state NOT IN ('intent', 'unknown')" % condition
+        with self._lock, _translated("forget rows of the ledger"), self._transaction():
+            self._db.execute("DELETE FROM replies WHERE task_id IN (SELECT task_id FROM starts WHERE %s)" % closed, (value,))
+            return self._db.execute("DELETE FROM starts WHERE " + closed, (value,)).rowcount
 
     def remember_reply(self, task_id, message_id, digest=None, prompt_id=None):
         """Remember that a question was answered from here: a replay of it is not asked again, and the same line goes on with its turn."""
-        with self._lock, _writing("record the reply in the ledger"):
+        with self._lock, _translated("record the reply in the ledger"):
             self._db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, NULL)", (task_id, str(message_id), digest, prompt_id))
 
     def undelivered_reply(self, task_id, digest):
         """Return (prompt id,) of the reply that the same line gave and whose outcome was not yet shown, or None."""
         found = self._ask("SELECT prompt_id FROM replies WHERE task_id = ? AND digest = ? AND delivered_at IS NULL", (task_id, digest))
-        return found[-1] if found else None
+        return (found or [None])[-1]
 
     def deliver_replies(self, task_id):
         """Note that what the replies to a task led to was shown."""
-        with self._lock, _writing("record the reply in the ledger"):
+        with self._lock, _translated("record the reply in the ledger"):
             self._db.execute("UPDATE replies SET delivered_at = ? WHERE task_id = ? AND delivered_at IS NULL", (self.clock(), task_id))
 
     def replies(self, task_id):
@@ -282,18 +288,13 @@ class Ledger:
         return {word for (word,) in self._ask("SELECT message_id FROM replies WHERE task_id = ?", (task_id,))}
 
 
-class _writing:
-    """Translate what SQLite and the disk say while writing into one error that a caller can act on."""
-
-    def __init__(self, what):
-        self.what = what
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, problem, trace):
-        if isinstance(problem, (OSError, ValueError, OverflowError, getattr(sqlite3, "Error", OSError))):
-            damaged = any(word in str(problem) for word in DAMAGE)
-            raise LedgerUnwritable("cannot %s: %s" % (self.what, problem),
-                                   hint="it is damaged: move ledger.db away from the state folder, and what it knew with it" if damaged else
-                                   "free some space or point REBYTE_STATE_DIR at a folder that can be written") from problem
+@contextmanager
+def _translated(what):
+    """Translate what SQLite and the disk say into one error that a caller can act on."""
+    try:
+        yield
+    except (OSError, ValueError, OverflowError, getattr(sqlite3, "Error", OSError)) as problem:
+        damaged = any(word in str(problem) for word in DAMAGE)
+        raise LedgerUnwritable("cannot %s: %s" % (what, problem),
+                               hint="it is damaged: move ledger.db away from the state folder, and what it knew with it" if damaged else
+                               "free some space or point REBYTE_STATE_DIR at a folder that can be written") from problem

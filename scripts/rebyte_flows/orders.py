@@ -6,6 +6,7 @@ import json
 import os
 
 from rebyte_wire.errors import InputError
+from rebyte_wire.retry import kind_of_start, route_of
 
 PROMPT_LIMIT_CHARACTERS = 100_000
 # What the service's artifact store takes, with the types it is sent as; anything else has to be zipped.
@@ -51,7 +52,7 @@ class Order:
             raise InputError("two files are named %s; in the task they would be one" % ", ".join(twice), hint="rename one of them")
         length = len(self.prompt_with(names))
         if length > PROMPT_LIMIT_CHARACTERS:
-            raise InputError("the prompt has %d characters; the service takes %d" % (length, PROMPT_LIMIT_CHARACTERS),
+            raise InputError("the prompt is longer than the %d characters that the service takes" % PROMPT_LIMIT_CHARACTERS,
                              hint="put the long part into a file and attach it with --file")
 
     def prompt_with(self, names):
@@ -98,10 +99,9 @@ class RawOrder(Order):
     """A paid start as `api` sends it: a path, a body and a query, nothing added and nothing uploaded."""
 
     def __init__(self, path, body, query=None):
-        parts = path.strip("/").split("/")
-        body = body if isinstance(body, dict) else {}
-        kind = "computer" if parts == ["agent-computers"] else "follow-up" if len(parts) == 3 else "task"
-        super().__init__(body.get("prompt"), kind=kind, task_id=parts[1] if kind == "follow-up" else None, bare=True)
+        kind = kind_of_start("POST", path)
+        task_id = route_of(path).split("/")[2] if kind == "follow-up" else None
+        super().__init__(body.get("prompt"), kind=kind, task_id=task_id, bare=True)
         self.path, self.body, self.query = path, body, query or None
         self.fields = {mine: body[theirs] for mine, theirs in (("workspace_id", "workspaceId"), ("executor", "executor"), ("model", "model"))
                        if isinstance(body.get(theirs), str)}

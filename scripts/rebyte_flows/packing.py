@@ -11,7 +11,7 @@ import sys
 import zipfile
 from tempfile import TemporaryFile
 
-from rebyte_flows.uploads import PIECE_BYTES, Attachment
+from rebyte_flows.uploads import PIECE_BYTES, STREAM, Attachment
 from rebyte_wire.errors import InputError
 from rebyte_wire.multipart import MAX_UPLOAD_BYTES
 
@@ -21,7 +21,6 @@ UNIX = 3
 FILE_MODE, PROGRAM_MODE = 0o100644, 0o100755
 # What tools leave behind, and a repository's history, which can hold secrets.
 LEFT_OUT = frozenset((".git", "__pycache__", ".DS_Store"))
-STREAM = "-="
 SKILL_FILE = "SKILL.md"
 
 

@@ -38,9 +38,9 @@ class Reader:
     """Collects the answer from events in order: the words after the last tool use, else what `result` says."""
 
     def __init__(self):
-        self._parts, self._stray, self._result = [], [], ""
+        self._parts, self._result = [], ""
         self.events = self.tools = 0
-        self.prompt_id = self.executor = self.model = None
+        self.prompt_id = self.model = None
         self.rehearsal = False
         self.last = []
 

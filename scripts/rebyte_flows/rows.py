@@ -39,8 +39,8 @@ class Row:
 
 def foreign_row(task_id):
     """Return a row for a task that was started elsewhere: it stands in no ledger, and most of it is unknown."""
-    row = Row([None] * COLUMNS.index("parts") + ["{}"] + [None] * (len(COLUMNS) - COLUMNS.index("parts") - 1))
-    row.task_id, row.kind, row.state = task_id, "task", "created"
+    row = Row([None] * len(COLUMNS))
+    row.task_id, row.kind, row.state, row.parts = task_id, "task", "created", "{}"
     return row
 
 

@@ -220,7 +220,7 @@ def _wait(client, seconds, sleep):
     """Wait before the next look; False when the slice has no room for it."""
     if seconds <= 0:
         return True
-    left = client.deadline.left() if client.deadline is not None else None
+    left = client.deadline.left()
     if left is not None and left <= seconds:
         return False
     sleep(seconds)

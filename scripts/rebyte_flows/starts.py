@@ -37,20 +37,25 @@ class Guards:
         return "Guards(%s a day, %s a command, %d started)" % (self.per_day, self.per_command, self.started)
 
     def check(self, count_today, kind="task"):
-        """Raise GuardRefused when one more start is too many; a follow-up is no new task."""
+        """Count one more start, or raise GuardRefused when it is too many; a follow-up is no new task."""
         if kind == "follow-up":
             return
-        if self.per_day is not None and not self.lasting:
+        with self._lock:
+            self.check_many(1, count_today)
+            self.started += 1
+
+    def check_many(self, new, count_today):
+        """Raise GuardRefused when so many new starts are too many; counts nothing."""
+        if new and self.per_day is not None and not self.lasting:
             raise GuardRefused("REBYTE_MAX_TASKS_PER_DAY is set, but there is no lasting ledger to count in",
                                hint="set REBYTE_STATE_DIR to a folder that lasts", code="guard_no_ledger")
-        if self.per_day is not None and count_today >= self.per_day:
-            raise GuardRefused("REBYTE_MAX_TASKS_PER_DAY is %d, and %d were started in the last 24 hours" % (self.per_day, count_today),
-                               hint="ask the owner of this key; only the owner raises it", code="guard_tasks_per_day")
-        with self._lock:
-            if self.started >= self.per_command:
-                raise GuardRefused("this command may start %d tasks and has started %d" % (self.per_command, self.started),
-                                   hint="raise it knowingly with --max-tasks N", code="guard_tasks_per_command")
-            self.started += 1
+        if self.per_day is not None and new and count_today + new > self.per_day:
+            raise GuardRefused("this would start %d more; REBYTE_MAX_TASKS_PER_DAY is %d, and %d were started in the last 24 hours"
+                               % (new, self.per_day, count_today), code="guard_tasks_per_day",
+                               hint="start fewer, or ask the owner of this key; only the owner raises it")
+        if self.started + new > self.per_command:
+            raise GuardRefused("this would start %d more; this command may start %d and has started %d" % (new, self.per_command, self.started),
+                               code="guard_tasks_per_command", hint="allow it knowingly: the same line with --max-tasks %d" % (self.started + new))
 
     def give_back(self, kind="task"):
         """Uncount a start that was surely not made."""
@@ -134,7 +139,7 @@ class Starter:
         """Wait while another live run is at this row; the slice ends the wait."""
         self.say("another run is starting this very task; waiting for it")
         while self.ledger.is_held(row) and self.ledger.row(row.id).state == "intent":
-            if self.client.deadline is not None and self.client.deadline.expired:
+            if self.client.deadline.expired:
                 raise DeadlineReached("another run is still starting this task", hint="type the same line again")
             self.sleep(HOLD_LOOK_SECONDS)
 
@@ -170,7 +175,7 @@ class Starter:
         return [prompt.get("id") for prompt in objects_in(self.client.get_task(order.task_id), "prompts")]
 
     def _notice_when_late(self):
-        left = self.client.deadline.left() if self.client.deadline is not None else None
+        left = self.client.deadline.left()
         if left is None:
             return None
         timer = threading.Timer(left, self.say, ["the time is over, but a paid start is on its way; waiting for its answer"])

@@ -70,7 +70,7 @@ class _Watch:
                 yield End("question", question=self.question)
                 return
             if self._may_end():
-                yield from self._nested_events(last=True)
+                yield from self._nested_events()
                 yield End(self.status, self.final, task=self.task)
                 return
             self._pause(came)
@@ -152,7 +152,7 @@ class _Watch:
         last = payload.get("lastSeq")
         self.behind = isinstance(last, int) and last > self.sightings.highest_seq
 
-    def _nested_events(self, last=False):
+    def _nested_events(self):
         """Yield the events of delegated work that are new, each marked with its parent; forgiven where not offered."""
         for prompt_id, state in list(self.nested.items()):
             try:
@@ -222,8 +222,7 @@ class _Watch:
             raise problem
 
     def _left(self):
-        deadline = self.client.deadline
-        return None if deadline is None else deadline.left()
+        return self.client.deadline.left()
 
     def _check_deadline(self):
         if self._left() == 0:

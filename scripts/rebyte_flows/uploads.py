@@ -14,6 +14,8 @@ from rebyte_wire.status import objects_in
 
 FILENAME_LIMIT_CHARACTERS = 255
 PIECE_BYTES = 1 << 18
+# What stands before the name that stdin gets: -=NAME.
+STREAM = "-="
 UPLOADS_AT_ONCE = 4
 PUTS_AT_ONCE = 4
 FORM_FILES, FORM_FILE_BYTES = 10, 10 * 1024 * 1024

@@ -46,20 +46,19 @@ HOSTILE_NAMES = (
 HOSTILE_BYTES = b"harmless content of a hostile name\n"
 
 
+LARGEST_NUMBER = 1e9
+
+
 class Faults:
     """The misbehaviours that are on, and how often each was asked for."""
 
     def __init__(self, wanted=None):
-        """`wanted`: {name: its number or None}, or a list of NAME and NAME=NUMBER."""
+        """`wanted`: a list of NAME and NAME=NUMBER; ValueError for what is none."""
         self._lock = threading.Lock()
         self._on = {}
         self._counts = {}
-        if isinstance(wanted, dict):
-            for name, number in wanted.items():
-                self._enable_number(name, number)
-        else:
-            for text in wanted or ():
-                self.enable_text(text)
+        for text in wanted or ():
+            self.enable_text(text)
 
     def __repr__(self):
         return "Faults(%s)" % ", ".join(self.describe())
@@ -72,7 +71,12 @@ class Faults:
         if set(parameters) - {known}:
             raise ValueError("the fault %s takes %s" % (name, known or "no number"))
         if known is not None:
-            value = float(parameters.get(known, value))
+            try:
+                value = float(parameters.get(known, value))
+            except (TypeError, ValueError):
+                raise ValueError("%r is no number" % parameters[known]) from None
+            if not value < LARGEST_NUMBER:
+                raise ValueError("%s of the fault %s is too large" % (known, name))
             value = value if known == "seconds" else int(value)
             if value < (0 if known == "seconds" else 1):
                 raise ValueError("%s of the fault %s is too small" % (known, name))
@@ -83,10 +87,7 @@ class Faults:
     def enable_text(self, text):
         """Switch a fault on as the command line names it: NAME or NAME=NUMBER."""
         name, _, number = text.partition("=")
-        self._enable_number(name, number or None)
-
-    def _enable_number(self, name, number):
-        self.enable(name, **{} if number is None else {(FAULTS.get(name) or ("number",))[0]: number})
+        self.enable(name, **{(FAULTS.get(name) or ("number",))[0]: number} if number else {})
 
     def disable(self, name):
         """Switch a fault off; one that is off stays off."""

@@ -187,13 +187,13 @@ class LocalServer:
             self._service = Service(self.folder, **self._settings)
             self._log = RequestLog(self.folder)
             self._http = self._bind()
+            port = self._http.server_address[1]
+            self._service.store.remember("port", port)
+            self._service.origin = "http://127.0.0.1:%d" % port
+            self._service.runner.recover()
         except BaseException:
             self._release()
             raise
-        port = self._http.server_address[1]
-        self._service.store.remember("port", port)
-        self._service.origin = "http://127.0.0.1:%d" % port
-        self._service.runner.recover()
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.1,), name="rebyte-local", daemon=True)
         self._thread.start()
 

@@ -27,6 +27,14 @@ def find_key(environ, key_file=None) -> tuple:
     return (check_key(read_key(own_file)), own_file) if os.path.isfile(own_file) else (None, None)
 
 
+def find_key_for(environ, base, key_file=None) -> tuple:
+    """Return (key, source) as find_key, for a base address: the environment's own key only goes to the environment's own origin."""
+    if not key_file and origin_of(base) != origin_of(find_base(environ)):
+        raise AuthError("No API key for {}.".format(base), code="missing_api_key",
+                        hint="The environment's key is not sent to another address: name a key file for this one with --api-key-file.")
+    return find_key(environ, key_file)
+
+
 def own_key_file(environ) -> str:
     """Return the path of the user's own key file, whether or not it exists."""
     home = environ.get("HOME") or os.path.expanduser("~")

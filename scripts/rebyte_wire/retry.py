@@ -11,7 +11,8 @@ MAX_RETRY_AFTER_SECONDS = 120
 # More than a year is not a time to come back at but a mistake.
 RUBBISH_RETRY_AFTER_SECONDS = 366 * 86400
 
-PAID_POSTS = r"/tasks|/tasks/[^/]+/prompts|/agent-computers"
+# What costs money: the kind of start, and where it is posted.
+PAID_POSTS = (("task", r"/tasks"), ("follow-up", r"/tasks/([^/]+)/prompts"), ("computer", r"/agent-computers"))
 REPEATABLE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 REPEATABLE_ROUTES = {
     "POST": r"/tasks/[^/]+/cancel|/files|/workspaces/[^/]+/artifacts(/upload-url)?",
@@ -36,9 +37,10 @@ def route_of(path: str) -> str:
     return "/" + "/".join(part for part in unquote(path.partition("?")[0]).lower().split("/") if part not in ("", "."))
 
 
-def is_paid(method: str, path: str) -> bool:
-    """Say whether a call starts something that costs money."""
-    return method.upper() == "POST" and bool(re.fullmatch(PAID_POSTS, route_of(path)))
+def kind_of_start(method: str, path: str):
+    """Return task, follow-up or computer for a call that starts something that costs money, None for any other."""
+    route = route_of(path)
+    return next((kind for kind, form in PAID_POSTS if method.upper() == "POST" and re.fullmatch(form, route)), None)
 
 
 def is_repeatable(method: str, path: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import re
 from calendar import timegm
 
+FINAL = ("completed", "failed", "canceled")
 OUTCOMES = {
     "completed": "completed", "succeeded": "completed", "success": "completed", "done": "completed",
     "failed": "failed", "error": "failed",
@@ -16,11 +17,6 @@ FORM = r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d+)?\s*(Z|[+-]\d\d:?\d
 def outcome_of(word) -> str | None:
     """Return completed, failed or canceled; None for any other word, which means still running."""
     return OUTCOMES.get(word.strip().lower()) if isinstance(word, str) else None
-
-
-def task_status(task: dict) -> str:
-    """Return completed, failed, canceled or running for a task as the service describes it."""
-    return outcome_of(task.get("status")) or "running"
 
 
 def objects_in(answer, name="data") -> list:

@@ -15,7 +15,7 @@ from rebyte_wire.errors import InputError, OutcomeUnknown, RebyteError
 from rebyte_wire.status import is_id
 
 VERSION = "0.1.0"
-# What the raw door takes: any JSON there is, or nothing.
+# What the raw door takes: an object, a list, or nothing.
 ANYTHING = (dict, list, type(None))
 USER_AGENT = "skill-as-a-service/" + VERSION
 
@@ -33,16 +33,12 @@ class Transport:
     def fetch(self, method, path, *, query=None, body=None, content_type="application/json", expected=dict,
               before_send=None, base=None):
         """Make an API call and return its JSON (None for an empty answer to DELETE); a paid start that gives no id raises OutcomeUnknown."""
-        call = self._api_call(method, path, query, body, content_type, base=base, before_send=before_send)
+        call, kind = self._api_call(method, path, query, body, content_type, base=base, before_send=before_send), retry.kind_of_start(method, path)
 
         def receive(answer):
-            # 204 is no answer to a question, but it may be one to an order.
-            ordered = answer.status == 204 and (method != "GET" and not call.paid or expected is ANYTHING)
-            value = read_json(answer, expected, may_be_empty=method == "DELETE" or ordered)
-            name = "promptId" if path.rstrip("/").endswith("/prompts") else "id"
-            if call.paid and not (isinstance(value, dict) and is_id(value.get(name))):
-                raise OutcomeUnknown("The service said HTTP {} but gave no usable id of what it started.".format(answer.status),
-                                     http_status=answer.status)
+            value = read_json(answer, expected, may_be_empty=may_be_empty(call, answer.status, expected))
+            if call.paid:
+                check_started(value, kind, answer.status)
             return {} if value is None and expected is dict and method != "DELETE" else value
         return self._perform(call, receive)
 
@@ -86,7 +82,7 @@ class Transport:
             headers["Content-Length"] = "0"
         query = urlencode({name: value for name, value in (query or {}).items() if value is not None})
         return Call(method, (base or self.base_url) + path + ("?" + query if query else ""), headers, body, deadline=self.deadline,
-                    paid=retry.is_paid(method, path), repeatable=retry.is_repeatable(method, path), answer_type=answer_type, **more)
+                    paid=retry.kind_of_start(method, path) is not None, repeatable=retry.is_repeatable(method, path), answer_type=answer_type, **more)
 
     def _signed_call(self, method, url, headers, body=None) -> Call:
         """Describe a call to a signed address, which must be public if the API is."""
@@ -137,6 +133,17 @@ class Transport:
         moment = retry.moment_of(answer.headers.get("Date"))
         if moment is not None and redirects.KEY_HEADER in call.headers:
             self.clock_skew = moment - self._now()
+
+
+def may_be_empty(call, status, expected) -> bool:
+    """Say whether an answer may have no body: 204 is none to a question, but it may be one to an order."""
+    return call.method == "DELETE" or status == 204 and (expected is ANYTHING or call.method != "GET" and not call.paid)
+
+
+def check_started(value, kind, status):
+    """Raise OutcomeUnknown unless the answer to a paid start has a usable id of what was started."""
+    if not (isinstance(value, dict) and is_id(value.get("promptId" if kind == "follow-up" else "id"))):
+        raise OutcomeUnknown("The service said HTTP {} but gave no usable id of what it started.".format(status), http_status=status)
 
 
 def verdict(call, error):

@@ -204,7 +204,7 @@ def test_another_base_url_needs_a_key_of_its_own(rebyte, server, tmp_path):
 
 @pytest.mark.parametrize("words, why", [
     (("run",), "no prompt"), (("run", "a", "--prompt", "b"), "more than one"), (("run", "   "), "empty"),
-    (("run", "x" * 100_001), "100001"), (("run", "x", "--file-id", "nonsense"), "ID=NAME"),
+    (("run", "x" * 100_001), "longer than the 100000"), (("run", "x", "--file-id", "nonsense"), "ID=NAME"),
     (("run", "x", "--repo", "no"), "OWNER/REPO"), (("run", "x", "--branch", "b"), "--repo"),
     (("run", "x", "--max-wait", "soon"), "max-wait"), (("run", "x", "--once", "@n"), "name"), (("get",), "ID"), (("frobnicate",), "verb"),
     (("run", "x", "--prompt-file", "missing"), "more than one"), (("run", "--prompt-file", "missing"), "missing"),

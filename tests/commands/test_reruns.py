@@ -388,3 +388,67 @@ def test_batches_without_a_folder_of_their_own_go_after_a_month(rebyte, tmp_path
         os.utime(str(path), (time.time() - days * 86_400,) * 2)
     rebyte("batch", "--prompt", "another")
     assert not folder.exists() and len(list((tmp_path / "state" / "batches").iterdir())) == 1
+
+
+def test_an_interrupted_batch_tells_what_runs_on(world, server):
+    child = subprocess.Popen([sys.executable, DOOR, "batch", "--prompt", "```sh run\nsleep 20\n```", "--out", "o"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_until(lambda: creates(server) == 1)
+    time.sleep(0.3)
+    child.send_signal(2)
+    out, _ = child.communicate(timeout=20)
+    task, = json.loads(out)["tasks"]
+    assert child.returncode == 130 and task["status"] == "running" and len(task["id"]) == 36
+
+
+def test_forgetting_spares_what_is_open_and_what_the_owner_counts(rebyte, server, monkeypatch):
+    server.faults.enable("html-error", only="POST /v1/tasks")
+    assert rebyte("create", "x").code == 8
+    assert rebyte("ledger", "forget", "1", "--yes").error["code"] == "guard_refused"
+    server.faults.clear()
+    monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "2")
+    assert rebyte("create", "y").code == 0 and rebyte("create", "z").code == 7
+    assert rebyte("ledger", "forget", "--older-than", "0", "--yes").code == 7 and rebyte("ledger", "forget", "2", "--yes").code == 7
+    monkeypatch.delenv("REBYTE_MAX_TASKS_PER_DAY")
+    assert rebyte("ledger", "forget", "2", "--yes")["forgotten"] == 1
+
+
+def test_a_follow_up_of_unknown_outcome_can_be_adopted(rebyte, server):
+    task = rebyte("create", "hello")["id"]
+    for _ in range(2):
+        rebyte("api", "POST", "/tasks/%s/prompts" % task, "--body", '{"prompt":"same"}')
+    server.faults.enable("html-error", only="POST /v1/tasks/%s/prompts" % task)
+    assert rebyte("follow-up", task, "same").code == 8
+    server.faults.clear()
+    assert rebyte("ledger", "settle", "4", "--adopt", task).code == 2
+    known = {rebyte("ledger", "show", number)["promptId"] for number in "23"}
+    prompts = [prompt["id"] for prompt in rebyte("get", task)["prompts"]]
+    free = next(id for id in prompts if id not in known)
+    assert rebyte("ledger", "settle", "4", "--adopt", free)["promptId"] == free
+
+
+def test_a_daily_limit_without_a_lasting_ledger_is_a_guard_for_a_batch_too(shell, server, monkeypatch, tmp_path):
+    monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "5")
+    monkeypatch.delenv("REBYTE_STATE_DIR")
+    (tmp_path / "nowhere").write_text("")
+    ran = shell("batch", "--prompt", "x", "--out", "o", env={"HOME": str(tmp_path / "nowhere"), "TMPDIR": str(tmp_path)})
+    assert (ran.code, ran.error["code"]) == (7, "guard_no_ledger") and creates(server) == 0
+
+
+@pytest.mark.parametrize("words", [["local", "start", "--fault", "too-many=0"], ["local", "start", "--fault", "odd-status=3"], ["ledger", "list", "7"],
+                                   ["local", "start", "--fault", "slow-create=1e99"], ["ledger", "settle", "9"],
+                                   ["api", "POST", "/tasks/x/Prompts", "--body", "[]"]])
+def test_what_cannot_be_is_usage(rebyte, words):
+    assert (rebyte(*words).code, rebyte(*words).error["code"]) == (2, "usage")
+
+
+def test_an_output_that_is_none_is_refused(rebyte, monkeypatch):
+    monkeypatch.setenv("REBYTE_OUTPUT", "xml")
+    assert rebyte("ledger", "list").code == 2
+
+
+def test_an_installation_with_files_missing_says_so(tmp_path):
+    import shutil
+    copied = str(tmp_path / "copy")
+    shutil.copytree(os.path.dirname(DOOR), copied, ignore=shutil.ignore_patterns("session.py", "__pycache__"))
+    done = subprocess.run([sys.executable, os.path.join(copied, "rebyte_cli.py"), "ledger", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.returncode == 1 and b"install the skill anew" in done.stderr and b"Traceback" not in done.stderr

@@ -13,7 +13,7 @@ from rebyte_wire import retry
 from rebyte_wire.calls import PAID_START_SECONDS, Call, Deadline
 from rebyte_wire.errors import NetworkError, RateLimited, RequestRefused, ServerError
 from rebyte_wire.sse import Decoder, events
-from rebyte_wire.status import outcome_of, task_status
+from rebyte_wire.status import outcome_of
 
 with open(os.path.join(os.path.dirname(__file__), "sse-vectors.json"), encoding="utf-8") as file:
     VECTORS = {}
@@ -157,7 +157,7 @@ def test_what_the_service_asks_for_beats_the_dice_but_zero_does_not():
     ("POST", "/agent-computers", True), ("GET", "/tasks", False), ("POST", "/tasks/abc/cancel", False),
     ("POST", "/files", False), ("POST", "/tasks/abc/answer", False), ("PUT", "/tasks", False), ("POST", "/webhooks", False)])
 def test_paid_starts_are_known_in_any_spelling(method, path, paid):
-    assert retry.is_paid(method, path) is paid
+    assert (retry.kind_of_start(method, path) is not None) is paid
 
 
 @pytest.mark.parametrize("method, path, repeatable", [
@@ -172,7 +172,7 @@ def test_only_calls_with_the_same_end_state_are_repeatable(method, path, repeata
 
 def test_no_paid_start_is_repeatable():
     for path in ("/tasks", "/tasks/a/prompts", "/agent-computers"):
-        assert retry.is_paid("POST", path) and not retry.is_repeatable("POST", path)
+        assert retry.kind_of_start("POST", path) and not retry.is_repeatable("POST", path)
 
 
 @pytest.mark.parametrize("status", list(range(300, 309)) + list(range(400, 452)) + list(range(500, 530)))
@@ -232,11 +232,6 @@ def test_a_service_that_says_stop_is_obeyed():
     ("running", None), ("pending", None), ("queued", None), ("a-new-word", None), ("", None), (None, None), (7, None), ([], None)])
 def test_a_word_is_an_outcome_or_still_running(word, outcome):
     assert outcome_of(word) == outcome
-    assert task_status({"status": word}) == (outcome or "running")
-
-
-def test_a_task_without_a_status_is_running():
-    assert task_status({}) == "running"
 
 
 # The family of errors and the one table of exit codes.
