@@ -33,6 +33,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         """Raise InputError with the parser's words and the line that shows the right form."""
+        message = message.replace(NO_FLAG, "")
         raise InputError(message, code="usage", hint=self.hint_for(message))
 
     def hint_for(self, message):
@@ -119,7 +120,7 @@ def parse(words, prog):
 def check_not_empty(options):
     """Refuse an empty value, as a shell variable that is not set leaves it: another service, folder or machine would be taken."""
     for name, value in vars(options).items():
-        if value == "" and name not in MAY_BE_EMPTY:
+        if name not in MAY_BE_EMPTY and (value == "" or isinstance(value, list) and "" in value):
             raise InputError("%s is empty; perhaps a variable of the shell is not set" % name.replace("_", "-"), code="usage",
                              hint="give it a value, or leave the flag out")
 

@@ -6,21 +6,10 @@ from rebyte_commands.run import begin
 from rebyte_commands.starting import add_prompt_flags, add_turn_flags, dry_run, once_name, read_prompt, turn_parts
 from rebyte_flows.downloads import open_folder
 from rebyte_flows.orders import Order, part_digest
+from rebyte_flows.replies import Replies
 from rebyte_flows.result import answer_body, open_question, shown
-from rebyte_wire.errors import (
-    EXIT_CANCELED,
-    EXIT_DONE,
-    EXIT_QUESTION,
-    EXIT_SOME_FAILED,
-    EXIT_TASK_FAILED,
-    InputError,
-    RequestRefused,
-    RouteMissing,
-)
+from rebyte_wire.errors import EXIT_DONE, EXIT_QUESTION, InputError, NotFound, RebyteError, RequestRefused, RouteMissing
 from rebyte_wire.status import is_id
-
-# These end a line whose outcome was shown; after any other the same line goes on with it.
-SHOWN = (EXIT_DONE, EXIT_TASK_FAILED, EXIT_CANCELED, EXIT_SOME_FAILED, EXIT_QUESTION)
 
 FOLLOW_UP_EXAMPLES = """examples:
   rebyte_cli.py follow-up ID 'Now add tests' --wait
@@ -52,7 +41,7 @@ def follow_up(session, options):
     if not options.anyway:
         asked = open_question(session.client, task_id, session.ledger.replies(task_id))
         if asked:
-            return _show_question(session, task_id, asked)
+            return _show_question(session, task_id, asked, "the task waits for an answer; a follow-up would leave its question open (--anyway sends it)")
     started = begin(session, order, name, options)
     row = started.row
     if options.wait:
@@ -67,8 +56,8 @@ def follow_up(session, options):
     return session.flight.pending.exit_code if session.flight.pending else 0
 
 
-def _show_question(session, task_id, asked):
-    session.complain("the task waits for an answer; a follow-up would leave its question open (--anyway sends it)")
+def _show_question(session, task_id, asked, why):
+    session.complain(why)
     session.emit({"id": task_id, "status": "question", "question": shown(asked), "next": reply_steps(session, task_id, shown(asked), "--wait")})
     return EXIT_QUESTION
 
@@ -88,6 +77,7 @@ def reply_flags(parser):
     parser.add_argument("--option", action="append", default=[], metavar="N", help="the number or the label of an option; again for several")
     parser.add_argument("--say", metavar="TEXT", help="an answer in words")
     parser.add_argument("--question", metavar="ID", help="answer this very question and no other")
+    parser.add_argument("--want", action="append", default=[], metavar="NAME", help="name what is missing if it did not come")
     parser.add_argument("--wait", action="store_true", help="follow the turn to its end and print the document")
     parser.add_argument("--out", metavar="DIR", help="bring the answer, the transcript and the files into this folder at the end")
 
@@ -97,43 +87,57 @@ def reply(session, options):
     task_id = session.resolve(options.id)
     if not options.option and options.say is None:
         raise InputError("a reply needs --option N or --say TEXT", code="usage")
-    digest = part_digest([options.option, options.say, options.question])
-    earlier = session.ledger.undelivered_reply(task_id, digest)
-    if earlier is None and options.question in session.ledger.replies(task_id):
-        earlier = (None,)
     if options.out:
         open_folder(options.out)
+    replies, digest = Replies(session.ledger, task_id), part_digest([options.option, options.say])
+    asked = open_question(session.client, task_id, session.ledger.replies(task_id))
+    earlier = _earlier_reply(session, replies, options, digest, asked)
     row = with_task(session, session.row_of(task_id))
-    row.prompt_id = earlier[0] if earlier else _answer(session, task_id, options, digest)
-    if not options.wait:
+    row.prompt_id = earlier.prompt_id if earlier else _answer(session, task_id, replies, asked, options, digest)
+    if options.wait:
+        return finish(session, row, options, reused=bool(earlier), answered=session.ledger.replies(task_id))
+    if earlier and asked:
+        code = _show_question(session, task_id, asked, "the reply was taken, and the task asks another question now")
+    else:
         document = {"id": task_id, "answered": True, "next": [{"why": "this waits for the turn to end", "run": go_on_line(session, row, options)}]}
         session.emit(dict(document, reused=True) if earlier else document)
-        session.ledger.deliver_replies(task_id)
-        return EXIT_DONE
-    code = finish(session, row, options, reused=bool(earlier), answered=session.ledger.replies(task_id))
-    if code in SHOWN:
-        session.ledger.deliver_replies(task_id)
+        code = EXIT_DONE
+    session.deliver_replies(task_id)
     return code
 
 
-def _answer(session, task_id, options, digest):
-    """Answer the open question, if it is the one that is meant, and return the id of its prompt."""
-    asked = open_question(session.client, task_id, session.ledger.replies(task_id))
-    if not asked or options.question and options.question != asked["messageId"]:
+def _earlier_reply(session, replies, options, digest, asked):
+    """Return the reply that this line gave before and that the service has, or None when the open question is to be answered."""
+    earlier = replies.to(options.question) if options.question else replies.unseen(digest)
+    wanted = options.question or earlier and earlier.message_id
+    if asked and wanted in (None, str(asked["messageId"])):
+        return None
+    if earlier is None:
         raise InputError("the task asks %s just now" % ("another question" if asked else "nothing"), code="no_question",
-                         hint="see how it stands: %s" % session.line("result", task_id))
+                         hint="see how it stands: %s" % session.line("result", replies.task_id))
+    if earlier.digest != digest:
+        raise InputError("that question was answered from here in another way", code="no_question",
+                         hint="see what came of it: %s" % session.line("result", replies.task_id))
+    replies.confirm(earlier.message_id)
+    return earlier
+
+
+def _answer(session, task_id, replies, asked, options, digest):
+    """Answer the open question and return the id of its prompt."""
     prompt_id = asked["promptId"] if is_id(asked.get("promptId")) else None
     body = answer_body(asked, options.option, options.say)
+    replies.begin(asked["messageId"], prompt_id, digest)
     try:
         session.client.answer_question(task_id, body)
-    except RouteMissing as problem:
-        problem.hint = "this deployment takes no replies; answer in a browser at the task's address, or send a follow-up with --anyway"
-        raise
-    except RequestRefused as problem:
+    except RebyteError as problem:
         # 409: nothing is blocked any more, somebody else has answered.
         if problem.http_status != 409:
+            if problem.outcome == "not_sent" or isinstance(problem, (RequestRefused, NotFound)):
+                replies.drop(asked["messageId"])
+            if isinstance(problem, RouteMissing):
+                problem.hint = "this deployment takes no replies; answer in a browser at the task's address, or send a follow-up with --anyway"
             raise
-    session.ledger.remember_reply(task_id, asked["messageId"], digest, prompt_id)
+    replies.confirm(asked["messageId"])
     return prompt_id
 
 

@@ -85,7 +85,9 @@ def wait(session, options):
     session.emit(report, _wait_text)
     for end in ended:
         if end.status in FINAL:
-            session.deliver(session.row_of(end.id), status=end.status)
+            session.deliver_turn(session.row_of(end.id), end.prompt_id, end.status)
+        if end.status in FINAL or end.status == "question":
+            session.deliver_replies(end.id)
     # Without --all the first end is enough, and the others are not left.
     return exit_code_of_many([end.status for end in ended] + ["running"] * bool(running and not (options.any and ended)), ended_by)
 
@@ -95,8 +97,10 @@ def _document(session, end, share):
     answer = end.answer if end.status in ("completed", "failed") else ""
     room = max(BUDGET_BYTES // share - ROOM_PER_TASK_BYTES, 120)
     question = shown(end.question) if end.question else None
-    steps = reply_steps(session, end.id, question, "--wait")[:1] if question else None
-    if end.status == "failed":
+    steps = None
+    if question:
+        steps = [{"why": "it asks; this shows the line for each answer", "run": session.line("result", end.id)}]
+    elif end.status == "failed":
         steps = [{"why": "why it failed, and what can be done", "run": session.line("result", end.id)}]
     elif answer and (cut_to(answer, room) != answer or end.answer_bytes > len(answer.encode("utf-8", "replace"))):
         steps = [{"why": "the whole answer", "run": session.line("result", end.id)}]
@@ -160,6 +164,8 @@ def watch(session, options):
     if not end:
         words = ["--raw"] * options.raw + (["--prompt", options.prompt_id] if options.prompt_id else [])
         done["next"] = [{"why": "this goes on watching" if error else "it still runs", "run": session.line("watch", task_id, *words)}]
+    if end:
+        session.deliver_replies(task_id)
     done = fit(done, session.keep)
     session.write(_end_text(done) if as_text else to_json({"done": done}))
     return code if end is None else EXIT_BY_NAME[exit_name({"status": end.status})]

@@ -68,6 +68,8 @@ def finish(session, row, options, *, order=None, reused=False, answered=(), rehe
             # The line again gives this very turn, also after a follow-up.
             turn = {"prompt_id": document.get("promptId")} if row.delivered_at is None else {}
             session.deliver(row, status=document["status"], **turn)
+    if document["status"] in FINAL + ("question",) and ended_by is None:
+        session.deliver_replies(row.task_id)
     return ended_by or EXIT_BY_NAME[exit_name(document)]
 
 
@@ -84,7 +86,7 @@ def exit_code_of_many(statuses, ended_by=None, may_go_on=True):
         return EXIT_QUESTION
     if ended_by and not interrupted:
         return ended_by
-    if left and may_go_on and not interrupted:
+    if not interrupted and ("running" in left or left and may_go_on):
         return EXIT_RUNNING
     if statuses - left - {"completed"} or left and not interrupted:
         return EXIT_SOME_FAILED
@@ -120,14 +122,15 @@ def _follow_with_limits(session, job, options):
         return job.follow()
     whole, moment = session.client.deadline, job.row.claimed_at + limit
     try:
-        session.client.deadline = whole.within(max(0.0, moment - time.time()))
+        job.look_seconds = max(0.0, moment - time.time())
         document = job.follow()
         left = moment - time.time()
         if document["status"] != "running" or left > CANCEL_GRACE_SECONDS:
             return document
         time.sleep(max(left, 0))
-        left = whole.left()
-        session.client.deadline = Deadline(AFTER_CANCEL_SECONDS if left is None else min(AFTER_CANCEL_SECONDS, max(left, LEAST_CANCEL_SECONDS)))
+        job.look_seconds, left = AFTER_CANCEL_SECONDS, whole.left()
+        if left is not None and left < LEAST_CANCEL_SECONDS:
+            session.client.deadline = Deadline(LEAST_CANCEL_SECONDS)
         if job.cancel():
             session.say("--cancel-after: %g seconds are over; canceled" % limit)
         return job.follow()
@@ -174,7 +177,7 @@ def next_steps(session, document, row, options, ended_by=None):
     elif ended_by is not None and status != "question":
         steps.append({"why": "it has ended, and not everything was brought; this goes on", "run": go_on})
     elif status == "question":
-        steps += reply_steps(session, row.task_id, document["question"], "--wait", *_out_words(options))
+        steps += reply_steps(session, row.task_id, document["question"], "--wait", *_out_words(options), *_want_words(options))
     # A rehearsal reads no words: what it can do about a failure or a missing file stands in the code of its prompt.
     elif status == "failed" and not document.get("rehearsal"):
         steps.append({"why": "one more turn on the same machine, paid, once you know what to mend",
@@ -191,7 +194,7 @@ def next_steps(session, document, row, options, ended_by=None):
         steps.append({"why": "what was refused did not come; once the reason is gone, this brings it", "run": go_on})
     if document.get("files") and not getattr(options, "out", None) and status in FINAL:
         steps.append({"why": "this brings its files", "run": session.line("artifacts", "get", row.task_id, "--out", "result")})
-    if document.get("reused") and status in FINAL and row.delivered_at:
+    if document.get("reused") and hasattr(options, "again") and status in FINAL and row.delivered_at:
         steps.append(session.same_step("this is the first answer again; a second paid task needs --again", "--again", without="--again"))
     return steps
 

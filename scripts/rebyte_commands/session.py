@@ -266,6 +266,12 @@ class Session:
         if turn is not None and turn.prompt_id in (None, prompt_id):
             self.deliver(turn, status=status)
 
+    def deliver_replies(self, task_id):
+        """Remember that what the replies to a task led to was written to stdout."""
+        from rebyte_flows.replies import Replies
+        if not self.lacks_field:
+            Replies(self.ledger, task_id).deliver()
+
     def workspace_of(self, word):
         """Return the workspace that a task or workspace id stands for, found through the ledger."""
         task_id = self.resolve(word)

@@ -100,7 +100,8 @@ class Batch:
     def write_results(self):
         """Write results.jsonl in the order of the input and return its path; entries that never began stand there too."""
         path = os.path.join(self.out, RESULTS)
-        temporary = path + ".part"
+        # Another batch may write to the same folder.
+        temporary = "%s.%s.part" % (path, os.urandom(4).hex())
         with open_private(temporary) as file:
             for entry in self.entries:
                 line = dict({"index": entry.index}, **(entry.document or {"status": "waiting"}))
@@ -119,7 +120,7 @@ class Batch:
 
     def _starts_anew(self, entry):
         """Tell whether this line starts anew by the table of reruns."""
-        return self.starter.next_move(entry.row, entry.name, self._again(entry)) == START
+        return self.starter.next_move(entry.row, entry.order, entry.name, self._again(entry)) == START
 
     def _kept_documents(self):
         kept = {}
@@ -178,7 +179,7 @@ class Batch:
         finally:
             timer.cancel()
         if document["status"] in FINAL:
-            self.starter.ledger.note(row.id, status=document["status"])
+            self.starter.ledger.note(row.id, status=document["status"], prompt_id=row.prompt_id or document.get("promptId"))
         return document
 
     def _timer(self, job):

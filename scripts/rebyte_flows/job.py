@@ -110,7 +110,7 @@ class Job:
     def follow(self):
         """Follow to the end and return the document; when the client's deadline comes first its status is running."""
         self.reader, self.warnings, self.refused = Reader(), [], []
-        end = self._look()
+        end = self._look() if self._knows_its_turn() else None
         if end is None:
             return self._document("running")
         self.status = end.status
@@ -134,6 +134,17 @@ class Job:
         if outcome_of(task.get("status")) or not own:
             return False
         self.client.cancel_task(self.row.task_id)
+        return True
+
+    def _knows_its_turn(self):
+        """Find the first turn of a task that was started earlier, if it has had more since; False when the time is over."""
+        if self.reused and self.order is not None and self.order.kind == "task" and not self.row.prompt_id:
+            try:
+                turns = prompts_in(self.client.get_task(self.row.task_id))
+            except DeadlineReached:
+                return False
+            if len(turns) > 1 and is_id(turns[0].get("id")):
+                self.row.prompt_id = turns[0]["id"]
         return True
 
     def _look(self):

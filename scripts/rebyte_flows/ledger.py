@@ -39,11 +39,12 @@ CREATE INDEX IF NOT EXISTS by_task ON starts (task_id);
 CREATE INDEX IF NOT EXISTS by_time ON starts (claimed_at);
 CREATE INDEX IF NOT EXISTS open_rows ON starts (state) WHERE state IN ('intent', 'unknown');
 CREATE TABLE IF NOT EXISTS replies (task_id TEXT, message_id TEXT, digest TEXT, prompt_id TEXT, delivered_at REAL,
-  PRIMARY KEY (task_id, message_id));
+  open INTEGER, PRIMARY KEY (task_id, message_id));
 """
 # What version 1 lacked.
 ADDED_COLUMNS = ("ALTER TABLE starts ADD COLUMN again INTEGER", "ALTER TABLE replies ADD COLUMN digest TEXT",
-                 "ALTER TABLE replies ADD COLUMN prompt_id TEXT", "ALTER TABLE replies ADD COLUMN delivered_at REAL")
+                 "ALTER TABLE replies ADD COLUMN prompt_id TEXT", "ALTER TABLE replies ADD COLUMN delivered_at REAL",
+                 "ALTER TABLE replies ADD COLUMN open INTEGER")
 STARTED = " AND state NOT IN (%s)" % ", ".join(map(repr, NEVER_STARTED))
 
 
@@ -138,10 +139,11 @@ class Ledger:
     def rows(self, where="1", values=(), *, newest=None):
         """Return rows that fit a condition, oldest first; `newest` keeps that many of the latest."""
         text = "SELECT %s FROM starts WHERE %s ORDER BY id%s" % (", ".join(COLUMNS), where, "" if newest is None else " DESC LIMIT %d" % newest)
-        found = [Row(values) for values in self._ask(text, values)]
+        found = [Row(values) for values in self.ask(text, values)]
         return found if newest is None else found[::-1]
 
-    def _ask(self, text, values=()):
+    def ask(self, text, values=()):
+        """Return the rows that a query finds."""
         with self._lock, _translated("read the ledger"):
             return self._db.execute(text, values).fetchall()
 
@@ -188,17 +190,21 @@ class Ledger:
     def note(self, number, **values):
         """Write columns of one row, durably; raises LedgerUnwritable."""
         text = "UPDATE starts SET %s WHERE id = ?" % ", ".join("%s = ?" % column for column in values)
-        with self._lock, _translated("record the answer in the ledger"):
-            self._db.execute(text, tuple(values.values()) + (number,))
+        self.write("record the answer in the ledger", text, tuple(values.values()) + (number,))
+
+    def write(self, what, text, values):
+        """Do one thing to the file, durably; `what` is for the message of the LedgerUnwritable that a refusal raises."""
+        with self._lock, _translated(what):
+            self._db.execute(text, values)
 
     def count_today(self):
         """Return how many new tasks and computers may have been started at this origin in 24 hours, unknown ones included."""
-        return self._ask("SELECT count(*) FROM starts WHERE claimed_at >= ? AND origin = ? AND kind IN ('task', 'computer') "
+        return self.ask("SELECT count(*) FROM starts WHERE claimed_at >= ? AND origin = ? AND kind IN ('task', 'computer') "
                          "AND state IN ('intent', 'created', 'unknown', 'settled')", (self.clock() - DAY_SECONDS, self.origin))[0][0]
 
     def count_all(self):
         """Return how many rows the ledger has."""
-        return self._ask("SELECT count(*) FROM starts")[0][0]
+        return self.ask("SELECT count(*) FROM starts")[0][0]
 
     def is_held(self, row):
         """Tell whether a live run is at this row just now; of our own rows, only those that are in the air."""
@@ -223,7 +229,7 @@ class Ledger:
 
     def known_ids(self):
         """Return every task id and prompt id this ledger holds, as a set."""
-        return {word for pair in self._ask("SELECT task_id, prompt_id FROM starts WHERE state != 'unknown'") for word in pair if word}
+        return {word for pair in self.ask("SELECT task_id, prompt_id FROM starts WHERE state != 'unknown'") for word in pair if word}
 
     def find_task(self, task_id):
         """Return the row that started this task, or None."""
@@ -251,7 +257,7 @@ class Ledger:
 
     def with_prefix(self, prefix):
         """Return the ids of tasks in this ledger that begin with a prefix of six or more characters."""
-        found = self._ask("SELECT DISTINCT task_id FROM starts WHERE substr(task_id, 1, ?) = ?", (len(prefix), prefix.lower()))
+        found = self.ask("SELECT DISTINCT task_id FROM starts WHERE substr(task_id, 1, ?) = ?", (len(prefix), prefix.lower()))
         return [word for (word,) in found]
 
     def forget(self, numbers):
@@ -268,24 +274,9 @@ class Ledger:
             self._db.execute("DELETE FROM replies WHERE task_id IN (SELECT task_id FROM starts WHERE %s)" % closed, (value,))
             return self._db.execute("DELETE FROM starts WHERE " + closed, (value,)).rowcount
 
-    def remember_reply(self, task_id, message_id, digest=None, prompt_id=None):
-        """Remember that a question was answered from here: a replay of it is not asked again, and the same line goes on with its turn."""
-        with self._lock, _translated("record the reply in the ledger"):
-            self._db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, NULL)", (task_id, str(message_id), digest, prompt_id))
-
-    def undelivered_reply(self, task_id, digest):
-        """Return (prompt id,) of the reply that the same line gave and whose outcome was not yet shown, or None."""
-        found = self._ask("SELECT prompt_id FROM replies WHERE task_id = ? AND digest = ? AND delivered_at IS NULL", (task_id, digest))
-        return (found or [None])[-1]
-
-    def deliver_replies(self, task_id):
-        """Note that what the replies to a task led to was shown."""
-        with self._lock, _translated("record the reply in the ledger"):
-            self._db.execute("UPDATE replies SET delivered_at = ? WHERE task_id = ? AND delivered_at IS NULL", (self.clock(), task_id))
-
     def replies(self, task_id):
-        """Return the message ids of questions of this task that were answered from here."""
-        return {word for (word,) in self._ask("SELECT message_id FROM replies WHERE task_id = ?", (task_id,))}
+        """Return the message ids of questions of this task that were surely answered from here."""
+        return {word for (word,) in self.ask("SELECT message_id FROM replies WHERE task_id = ? AND open IS NULL", (task_id,))}
 
 
 @contextmanager

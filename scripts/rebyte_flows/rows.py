@@ -44,12 +44,12 @@ def foreign_row(task_id):
     return row
 
 
-def next_move(row, *, named, again, held, now):
+def next_move(row, *, named, again, held, now, same=True):
     """Return START, REUSE (delivered), RESUME (not yet delivered), HOLD (another run is at it) or SETTLE (outcome unknown).
 
-    With `again` a new one starts, unless the earlier one was started so itself and nobody has seen its end: the same line.
+    With `again` a new one starts, unless it is the `same` that was started so itself and whose end nobody has seen.
     """
-    if row is None or row.state in NEVER_STARTED or again and not (row.again and row.delivered_at is None):
+    if row is None or row.state in NEVER_STARTED or again and not (same and row.again and row.delivered_at is None):
         return START
     if held:
         return HOLD

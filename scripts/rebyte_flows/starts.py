@@ -96,7 +96,7 @@ class Starter:
             row = self.ledger.earlier(order, name)
             if row is not None and name and not again:
                 check_same(row, order, name)
-            move = self.next_move(row, name, again)
+            move = self.next_move(row, order, name, again)
             if move == START:
                 started = self._send_or_settle(order, name, again)
                 if started is not None:
@@ -108,10 +108,11 @@ class Starter:
             else:
                 return Started(row, reused=True)
 
-    def next_move(self, row, name=None, again=False):
+    def next_move(self, row, order, name=None, again=False):
         """Return what `start` would do now, given the earlier row of its line (see rows.next_move); sends nothing."""
         held = row is not None and row.state == "intent" and self.ledger.is_held(row)
-        return next_move(row, named=bool(name), again=again, held=held, now=self.clock())
+        same = row is not None and row.digest == order.digest()
+        return next_move(row, named=bool(name), again=again, held=held, now=self.clock(), same=same)
 
     def _send_or_settle(self, order, name, again):
         """Send; an unknown outcome is looked into at once. None when another run was faster."""
@@ -246,7 +247,7 @@ class _Claim:
         self.flying = True
         number = starter.ledger.claim(
             self.order, self.name, prompt_digest=self.prompt_digest, known=self.known, again=self.again,
-            may_start=lambda row: starter.next_move(row, self.name, self.again) == START,
+            may_start=lambda row: starter.next_move(row, self.order, self.name, self.again) == START,
             limits=lambda count: starter.guards.check(count, self.order.kind))
         if number is None:
             raise _Taken()

@@ -66,6 +66,9 @@ class _Watch:
             for event in self._one_connect():
                 came = True
                 yield event
+            if self.question:
+                # A task that was canceled while it asked asks no more.
+                self._look()
             if self.question and not self._is_over():
                 yield End("question", question=self.question)
                 return
@@ -174,6 +177,9 @@ class _Watch:
             self._forgive(problem)
             return
         self.failures, self.task = 0, task
+        turns = [prompt.get("id") for prompt in objects_in(task, "prompts")]
+        if self.prompt_id and turns and self.prompt_id not in turns and self.clock() - self.born > NEW_TASK_GRACE_SECONDS:
+            raise NotFound("the task %s has no turn %s" % (self.task_id, self.prompt_id))
         self.status = status_of(task, self.prompt_id)
         if self.status and self.ended_at is None:
             self.ended_at = self.clock() - self._since(ended_at(task, self.prompt_id))

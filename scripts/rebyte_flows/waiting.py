@@ -4,7 +4,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from rebyte_flows.result import question_in, question_in_stream, read_content, response_in
+from rebyte_flows.result import prompts_in, question_in, question_in_stream, read_content, response_in
 from rebyte_wire.errors import AuthError, DeadlineReached, NotFound, RebyteError
 from rebyte_wire.status import outcome_of, tasks_in
 
@@ -24,12 +24,14 @@ ANSWER_KEPT_CHARACTERS = 8_000
 class Ended:
     """A task that needs no more waiting: completed, failed, canceled, question or gone.
 
-    `task` is what the service said of it last, `answer` its first 8,000 characters, `answer_bytes` how long it is.
+    `task` is what the service said of it last, `prompt_id` its latest turn, `answer` its first 8,000 characters, `answer_bytes` how long it is.
     """
 
     def __init__(self, task_id, status, task=None, *, answer="", question=None, error=None):
         self.id, self.status, self.question, self.error = task_id, status, question, error
         self.task = {key: task.get(key) for key in ("url", "rehearsal")} if task else {}
+        turns = prompts_in(task or {})
+        self.prompt_id = turns[-1].get("id") if turns else None
         self.answer, self.answer_bytes = answer[:ANSWER_KEPT_CHARACTERS], len(answer.encode("utf-8", "replace"))
 
     def __repr__(self):

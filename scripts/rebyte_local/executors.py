@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import uuid
 from concurrent.futures import Future, InvalidStateError
 
 from rebyte_local.computers import find_computer
@@ -66,7 +67,7 @@ class Question(Future):
     def __init__(self, action_id, options):
         super().__init__()
         self.action_id = action_id
-        self.message_id = "message-%d" % action_id
+        self.message_id = str(uuid.uuid4())
         self.options = options
 
     def settle(self, answer):

@@ -3,12 +3,15 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import stat
 
 from rebyte_wire.addresses import origin_of
 from rebyte_wire.errors import AuthError, InputError
 
 DEFAULT_BASE_URL = "https://api.rebyte.ai/v1"
 MAX_KEY_BYTES = 4096
+PIPE_SECONDS = 10
 KEY = re.compile("[\x21-\x7e]+")
 
 
@@ -44,8 +47,11 @@ def own_key_file(environ) -> str:
 def read_key(path) -> str:
     """Read a key file; a missing or unreadable one raises AuthError."""
     try:
-        with open(path, "rb") as file:
-            return file.read(MAX_KEY_BYTES).decode("ascii", "replace")
+        # A pipe by name, as <(...) of a shell, is read too, but not waited for without end.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                select.select([file], [], [], PIPE_SECONDS)
+            return (file.read(MAX_KEY_BYTES) or b"").decode("ascii", "replace")
     except (OSError, ValueError) as error:
         raise AuthError("The key file {} cannot be read: {}.".format(path, getattr(error, "strerror", None) or "bad path"),
                         code="missing_api_key", hint="Check its path, and that you may read it.") from None

@@ -298,9 +298,10 @@ def test_a_damaged_ledger_is_refused_with_what_to_do(rebyte, tmp_path, server):
 
 def test_an_older_ledger_is_taken_over_by_several_runs_at_once(tmp_path):
     from rebyte_flows.ledger import ADDED_COLUMNS, SCHEMA, Ledger
+    from rebyte_flows.replies import Replies
     from rebyte_flows.state import StateFolder
     state = StateFolder(str(tmp_path / "old"))
-    old = SCHEMA.replace("status TEXT,\n  again INTEGER", "status TEXT").replace(", digest TEXT, prompt_id TEXT, delivered_at REAL,\n ", ",")
+    old = SCHEMA.replace("status TEXT,\n  again INTEGER", "status TEXT").replace(", digest TEXT, prompt_id TEXT, delivered_at REAL,\n  open INTEGER", "")
     with contextlib.closing(sqlite3.connect(state.file("ledger.db"))) as book:
         book.executescript(old + "PRAGMA user_version=1; INSERT INTO replies VALUES ('t', 'm');")
     opened = []
@@ -309,9 +310,9 @@ def test_an_older_ledger_is_taken_over_by_several_runs_at_once(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(opened) == 4 and len(ADDED_COLUMNS) == 4
+    assert len(opened) == 4 and len(ADDED_COLUMNS) == 5
     for ledger in opened:
-        assert ledger.replies("t") == {"m"} and ledger.rows() == [] and ledger.undelivered_reply("t", "d") is None
+        assert ledger.replies("t") == {"m"} and ledger.rows() == [] and Replies(ledger, "t").unseen("d") is None
         ledger.close()
 
 
@@ -452,3 +453,98 @@ def test_an_installation_with_files_missing_says_so(tmp_path):
     shutil.copytree(os.path.dirname(DOOR), copied, ignore=shutil.ignore_patterns("session.py", "__pycache__"))
     done = subprocess.run([sys.executable, os.path.join(copied, "rebyte_cli.py"), "ledger", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.returncode == 1 and b"install the skill anew" in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_again_under_a_name_sends_words_that_were_changed(rebyte, server):
+    rebyte("run", "--once", "n", "first")
+    rebyte("run", "--once", "n", "```sh run\nsleep 2; echo second\n```", "--again", "--max-wait", "0.5")
+    assert rebyte("run", "--once", "n", "```sh run\necho third\n```", "--again")["answer"].strip() == "third" and creates(server) == 3
+
+
+def test_a_reply_whose_answer_was_lost_is_sent_once_and_answers_nothing_else(rebyte, server, monkeypatch):
+    from rebyte_client import RebyteClient
+    from rebyte_wire.errors import NetworkError
+    whole = RebyteClient.answer_question
+
+    def lost(self, id, body):
+        whole(self, id, body)
+        raise NetworkError("The connection broke.", code="connection_cut")
+    rebyte("run", "--once", "q", TWO_QUESTIONS.replace("sleep 1.2", "sleep 0.1"))
+    with monkeypatch.context() as patch:
+        patch.setattr(RebyteClient, "answer_question", lost)
+        assert rebyte("reply", "@q", "--option", "1", "--wait").code == 10
+    time.sleep(1)
+    again = rebyte("reply", "@q", "--option", "1", "--wait")
+    assert again.code == 13 and "production" in again["question"]["text"] and len(sent(server, "/answer")) == 1
+
+
+def test_a_reply_that_never_arrived_is_sent_by_the_same_line(rebyte, server, monkeypatch):
+    from rebyte_client import RebyteClient
+    from rebyte_wire.errors import NetworkError
+
+    def cut(self, id, body):
+        raise NetworkError("The connection broke.", code="connection_cut")
+    asked = rebyte("run", "--once", "q", "```ask run\nWhich?\n- a\n- b\n```\n```sh run\necho took $ANSWER\n```")
+    for line in (["reply", "@q", "--option", "2", "--wait"], shlex.split(asked["next"][1]["run"])[2:]):
+        with monkeypatch.context() as patch:
+            patch.setattr(RebyteClient, "answer_question", cut)
+            assert rebyte(*line).code == 10
+        assert rebyte("result", "@q").code == 13
+    assert rebyte("reply", "@q", "--option", "2", "--wait")["answer"].strip() == "took b"
+
+
+def test_a_reply_seen_by_another_verb_is_over_and_another_option_for_it_is_refused(rebyte, server):
+    asked = rebyte("run", "--once", "q", TWO_QUESTIONS)
+    assert rebyte("reply", "@q", "--option", "1", "--wait", "--max-wait", "0.6").code == 75
+    assert "production" in rebyte("result", "@q", "--wait")["question"]["text"]
+    other = shlex.split(asked["next"][1]["run"])[2:]
+    assert rebyte(*other).error["code"] == "no_question"
+    assert rebyte("reply", "@q", "--option", "1", "--wait")["answer"].strip() == "answer yes"
+    assert pasted(rebyte, asked["next"][0]["run"]).code == 0 and len(sent(server, "/answer")) == 2
+
+
+def test_a_task_that_was_canceled_while_it_asked_asks_no_more(rebyte):
+    made = rebyte("run", "--once", "q", "```ask run\nWhich?\n- a\n- b\n```")
+    rebyte("cancel", "@q")
+    assert rebyte("result", "@q", "--wait").code == 6 and rebyte("run", "--once", "q", "```ask run\nWhich?\n- a\n- b\n```").code == 6
+    assert json.loads(rebyte("watch", made["id"]).out.splitlines()[-1])["done"]["status"] == "canceled"
+
+
+def test_a_question_of_a_later_turn_is_a_new_one(rebyte):
+    rebyte("run", "--once", "q", "```ask run\nWhich?\n- a\n- b\n```")
+    assert rebyte("reply", "@q", "--option", "1", "--wait").code == 0
+    assert rebyte("follow-up", "@q", "```ask run\nAnd which now?\n- c\n- d\n```", "--wait")["question"]["text"] == "And which now?"
+
+
+def test_what_became_of_a_later_turn_is_not_what_became_of_the_first(rebyte, server, world):
+    (world / "a.jsonl").write_text('{"once": "a", "prompt": "fine"}\n{"once": "b", "prompt": "```sh run\\nsleep 1; echo mine\\n```"}\n')
+    assert rebyte("batch", "a.jsonl", "--out", "o", "--max-wait", "0.7").code == 75
+    for name in "ab":
+        assert rebyte("follow-up", "@" + name, "```sh run\nexit 3\n```", "--wait").code == 3
+    assert rebyte("wait", "@a", "@b").code == 9
+    again = rebyte("batch", "a.jsonl", "--out", "p")
+    assert again.code == 0 and again["tasks"][1]["answer"].strip() == "mine"
+    assert rebyte("batch", "a.jsonl", "--out", "p", "--retry", "failed").code == 0 and creates(server) == 2
+
+
+def test_a_turn_that_is_none_is_not_found_and_files_outlive_the_time_to_cancel(rebyte, monkeypatch):
+    made = rebyte("run", SUM, "--file", "numbers.csv")["id"]
+    assert rebyte("result", made, "--prompt", "no-such-turn", "--max-wait", "8").code == 5
+    monkeypatch.setattr("rebyte_flows.job.list_files", lambda *words, whole=__import__("rebyte_flows.job").job.list_files: time.sleep(1.2) or whole(*words))
+    ran = rebyte("run", SUM + "\n", "--file", "numbers.csv", "--cancel-after", "1", "--out", "o")
+    assert ran.code == 0 and ran["files"][0]["path"]
+
+
+def test_a_wanted_file_is_remembered_over_a_question(rebyte):
+    asked = rebyte("run", "--once", "q", "```ask run\nWhich?\n- a\n- b\n```", "--want", "report.csv")
+    assert pasted(rebyte, asked["next"][0]["run"])["missing"] == ["report.csv"]
+    assert "unrecognized arguments: --want" in rebyte("run", "p", "--want", "a", "--", "--want").error["message"]
+    for words in (["--want", ""], ["--skill", ""], ["--file", ""]):
+        assert rebyte("run", "x", "--dry-run", *words).code == 2
+
+
+def test_a_key_in_a_pipe_is_read_and_one_without_a_writer_is_not_waited_for(world, server, monkeypatch):
+    monkeypatch.delenv("REBYTE_API_KEY")
+    line = '"$0" "$1" list --limit 1 --field total --api-key-file <(sleep 0.3; echo %s)' % server.key
+    told = subprocess.run(["bash", "-c", line, sys.executable, DOOR], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert told.stdout.strip() == b"0", told
