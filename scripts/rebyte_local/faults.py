@@ -53,10 +53,12 @@ class Faults:
     """The misbehaviours that are on, and how often each was asked for."""
 
     def __init__(self, wanted=None):
-        """`wanted`: a list of NAME and NAME=NUMBER; ValueError for what is none."""
+        """`wanted`: {name: its number or None}, or a list of NAME and NAME=NUMBER; ValueError for what is none."""
         self._lock = threading.Lock()
         self._on = {}
         self._counts = {}
+        if isinstance(wanted, dict):
+            wanted = [name if number is None else "%s=%s" % (name, number) for name, number in wanted.items()]
         for text in wanted or ():
             self.enable_text(text)
 
