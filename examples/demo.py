@@ -158,7 +158,7 @@ def storm(desk, task):
     """The answer to a paid start is lost and its stream is cut again and again: still one task, and the same answer."""
     desk.type("local", "stop")
     desk.type("local", "start", "--fault", "drop-after-accept", "--fault", "cut-stream=3")
-    tell("storm", "the same job once more; now the answer to its start is lost and its stream is cut every 3 events")
+    tell("storm", "faults on purpose: the same job again, the answer to its start is lost, its stream cut every 3 events")
     words = ("run", "--once", "in-the-storm", "--prompt-file", os.path.join(HERE, "best-month.md"), "--file", ORDERS)
     again = desk.type(*words)
     if again["answer"] != task["answer"]:

@@ -1,6 +1,7 @@
 """The same nouns everywhere, and documents that tell the truth about the code."""
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shlex
@@ -13,12 +14,13 @@ from rebyte_client import RebyteClient
 from rebyte_commands import artifacts, computers, webhooks
 from rebyte_commands.arguments import parse
 from rebyte_commands.environment import VARIABLES
-from rebyte_commands.verbs import VERBS
+from rebyte_commands.verbs import VERBS, module_of
 from rebyte_local.faults import FAULTS
 from rebyte_local.routes import find_route
 from rebyte_wire import errors
 
 API, CLI = read("references", "api.md"), read("references", "cli.md")
+PROSE_WIDTH = 120
 each_document = pytest.mark.parametrize("path", documents(), ids=short)
 each_noun = pytest.mark.parametrize("noun", NOUNS)
 
@@ -154,6 +156,22 @@ def test_the_variables_of_the_code_are_those_of_its_table_and_each_is_in_the_ref
 def test_every_verb_is_in_the_command_line_reference():
     headings = re.findall(r"^### +(.*)$", CLI, re.M)
     assert set(VERBS) - {word for heading in headings for word in re.findall(r"[a-z][a-z-]*", heading.split("(")[0])} == set()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_flag_of_a_verb_is_in_the_reference(verb):
+    parser = argparse.ArgumentParser(add_help=False)
+    module_of(verb).COMMANDS[verb][0](parser)
+    said = CLI + read("references", "local.md")
+    lacking = [action.option_strings[0] for action in parser._actions if action.option_strings
+               and not any(re.search(re.escape(word) + r"(?![\w-])", said) for word in action.option_strings)]
+    assert lacking == []
+
+
+@each_document
+def test_no_line_of_prose_is_longer_than_a_screen_is_wide(path):
+    lines = re.sub(r"\A---\n.*?\n---\n", "", without_fences(read(path)), flags=re.S).splitlines()
+    assert [line for line in lines if len(line) > PROSE_WIDTH and not line.startswith(("|", "#"))] == []
 
 
 def test_the_faults_in_the_reference_are_those_of_the_local_server():
