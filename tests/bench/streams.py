@@ -211,7 +211,7 @@ def fill(state, url, count):
     ledger._db.execute("BEGIN")
     with open(os.path.join(state, "jobs.jsonl"), "w") as jobs, open(os.path.join(out, "results.jsonl"), "w") as results:
         for n in range(count):
-            number = ledger._insert(Order("task %d" % n), "n%d" % n, None, "digest", (), None)
+            number = ledger._insert(Order("task %d" % n), "n%d" % n, None, "digest", (), None, False)
             task_id = "%08x-0000-4000-8000-%012x" % (n, n)
             ledger._db.execute("UPDATE starts SET state='created', task_id=?, answered_at=?, status='completed', delivered_at=? WHERE id=?",
                                (task_id, now, now, number))

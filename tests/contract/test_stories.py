@@ -199,3 +199,17 @@ def test_half_of_the_queries_are_near_misses():
         queries = json.load(file)
     assert len(queries) == 20 and sum(query["should_trigger"] for query in queries) == 10
     assert len({query["query"] for query in queries}) == 20
+
+
+# What the benchmarks fill a ledger with has to be what the ledger takes; make bench itself is too long for a test.
+
+
+def test_the_ledger_that_the_benchmark_makes_is_one(tmp_path):
+    line = ("import sys; sys.path[:0] = [%r, %r]; from streams import fill; fill(sys.argv[1], 'http://127.0.0.1:9', 3)"
+            % (os.path.join(ROOT, "tests", "bench"), SCRIPTS))
+    state = tmp_path / "state"
+    state.mkdir()
+    code, lines = run_python(tmp_path, "-c", line, str(state))
+    assert (code, lines) == (0, [])
+    told = run_quietly([sys.executable, os.path.join(SCRIPTS, "rebyte_cli.py"), "ledger", "list"], env=dict(os.environ, REBYTE_STATE_DIR=str(state)))
+    assert json.loads(told.stdout)["total"] == 3
