@@ -143,7 +143,7 @@ def _list_page(service, title, beside, tasks):
 
 def show_list(service, request):
     """GET /: the tasks, newest first."""
-    tasks, total = service.store.page("tasks WHERE deleted=0", LIST_ROWS, 0)
+    tasks, total = service.store.page("tasks", LIST_ROWS, 0)
     return _list_page(service, "Tasks on this machine", '<span class="soft">%d in all, newest first</span>' % total, tasks)
 
 

@@ -73,6 +73,11 @@ def _read(row):
     return record
 
 
+PAGES = {  # noun -> a page of its rows, and how many there are
+    "tasks": ("SELECT * FROM tasks WHERE deleted=0 ORDER BY number DESC LIMIT ? OFFSET ?", "SELECT count(*) AS total FROM tasks WHERE deleted=0"),
+    "computers": ("SELECT * FROM computers ORDER BY number DESC LIMIT ? OFFSET ?", "SELECT count(*) AS total FROM computers")}
+
+
 class Store:
     """The database of one folder, rows as dictionaries; safe across threads, since every statement holds the one lock."""
 
@@ -118,10 +123,10 @@ class Store:
         """The first row of a query, or None."""
         return next(iter(self.rows(sql, *arguments)), None)
 
-    def page(self, source, limit, offset):
-        """(rows newest first, how many there are) of a table, which may have a condition."""
-        return (self.rows("SELECT * FROM %s ORDER BY number DESC LIMIT ? OFFSET ?" % source, limit, offset),
-                self.row("SELECT count(*) AS total FROM " + source)["total"])
+    def page(self, noun, limit, offset):
+        """(rows newest first, how many there are) of the tasks or computers."""
+        rows, total = PAGES[noun]
+        return self.rows(rows, limit, offset), self.row(total)["total"]
 
     def remember(self, name, value):
         """Keep one small setting of the folder."""

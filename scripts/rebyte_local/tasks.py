@@ -146,7 +146,7 @@ def list_tasks(service, request):
         """The tasks as the list has them."""
         ends = service.store.ends([task["id"] for task in tasks])
         return [_show(service, task, ends[task["id"]][1]) for task in tasks]
-    return list_answer(request, lambda limit, offset: service.store.page("tasks WHERE deleted=0", limit, offset), show_all)
+    return list_answer(request, lambda limit, offset: service.store.page("tasks", limit, offset), show_all)
 
 
 def get_task(service, request):
