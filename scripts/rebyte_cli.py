@@ -41,8 +41,8 @@ if __name__ == "__main__":
     except BaseException as problem:
         # A signal in the very moment of leaving, or files that are missing; all else was told inside.
         code = getattr(problem, "exit_code", 1)
-        if isinstance(problem, Exception):
-            sys.stderr.write("rebyte: %s: %s; install the skill anew\n" % (type(problem).__name__, problem))
+        if isinstance(problem, Exception) and sys.stderr:
+            sys.stderr.write("rebyte: %s: %s; if files are missing, install the skill anew\n" % (type(problem).__name__, problem))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

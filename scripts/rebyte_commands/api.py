@@ -80,7 +80,7 @@ def _body(text, stdin):
     if text is None:
         return None
     try:
-        return json.loads(read_text(text.lstrip("@"), "the body", stdin) if text == "-" or text.startswith("@") else text)
+        return json.loads(read_text(text[text.startswith("@"):], "the body", stdin) if text == "-" or text.startswith("@") else text)
     except (ValueError, RecursionError) as problem:
         raise InputError("the body is no JSON: %s" % problem, hint="quote it for the shell, or pass --body @FILE")
 

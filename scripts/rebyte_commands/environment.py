@@ -22,6 +22,7 @@ VARIABLES = (
     ("REBYTE_DEBUG", "1 shows tracebacks on stderr, as --debug"),
     ("NO_COLOR", "no colour on a terminal"),
 )
+FORMS = ("json", "text")
 HARNESS_MARKERS = ("CLAUDECODE", "CLAUDE_CODE_REMOTE", "CODEX_SANDBOX", "CODEX_SANDBOX_NETWORK_DISABLED", "GEMINI_CLI",
                    "OPENCODE", "CURSOR_AGENT", "GITHUB_ACTIONS", "CI")
 
@@ -36,7 +37,7 @@ def pasted(words):
 def check_form(environ):
     """Raise InputError when REBYTE_OUTPUT is set to anything but json or text."""
     asked = (environ.get("REBYTE_OUTPUT") or "").strip()
-    if asked.lower() not in ("", "json", "text"):
+    if asked and asked.lower() not in FORMS:
         raise InputError("REBYTE_OUTPUT is %r; json or text was expected" % asked, hint="unset it or correct it")
 
 

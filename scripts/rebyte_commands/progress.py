@@ -59,11 +59,7 @@ class Meter:
         self.shown = True
 
     def _write(self, text):
-        try:
-            self.session.stderr.write(text)
-            self.session.stderr.flush()
-        except (OSError, ValueError):
-            self.quiet = True
+        self.quiet = self.quiet or not written(self.session.stderr, text)
 
     def end(self):
         """Take the moving line away."""
@@ -77,6 +73,16 @@ class Meter:
 
     def __exit__(self, *_):
         self.end()
+
+
+def written(stream, text) -> bool:
+    """Write to a terminal and say whether it is still there."""
+    try:
+        stream.write(text)
+        stream.flush()
+        return True
+    except (OSError, ValueError):
+        return False
 
 
 def amount(count):
@@ -128,11 +134,7 @@ class Progress:
         return text if len(text) < width else text[:width - 4] + "..."
 
     def _write(self, text):
-        try:
-            self.session.stderr.write(text)
-            self.session.stderr.flush()
-        except (OSError, ValueError):
-            self.terminal = False
+        self.terminal = written(self.session.stderr, text)
 
 
 def brief(event, width=400):

@@ -8,7 +8,7 @@ import time
 
 from rebyte_commands import output
 from rebyte_commands.arguments import Stdin
-from rebyte_commands.environment import HARNESS_MARKERS, pasted, read_number
+from rebyte_commands.environment import FORMS, HARNESS_MARKERS, pasted, read_number
 from rebyte_wire.calls import Deadline
 from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base
 from rebyte_wire.errors import InputError, LedgerUnwritable, NotFound
@@ -18,7 +18,6 @@ LINE_LIMIT_CHARACTERS = 1500
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.I)
 ADDRESS = r"https?://[^/\s]+/(?:run|share|agent/computer)/([0-9A-Za-z-]+)/?(?:[?#].*)?$"
 PREFIX = r"(?i)[0-9a-f-]{6,35}$"
-FORMS = ("json", "text")
 FROM_STDIN = r"-$|-=|--[a-z-]+=-(=|$)|@-$"
 
 

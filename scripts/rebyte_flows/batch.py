@@ -234,7 +234,8 @@ class Batch:
         error = problem.as_dict() if isinstance(problem, RebyteError) else {"code": "unexpected", "message": str(problem)[:300]}
         details = getattr(problem, "details", None) or {}
         known = {key: details[key] for key in ("id", "workspaceId", "url") if details.get(key)}
-        if entry.row is not None and entry.row.is_started():
+        # The row of an earlier attempt is not that of the start which failed.
+        if entry.row is not None and entry.row.is_started() and not self._starts_anew(entry):
             known = {"id": entry.row.task_id, "workspaceId": entry.row.workspace_id, "url": entry.row.url}
         found = dict(task_document(once=entry.name, service=self.service, **known), error=error)
         if isinstance(problem, OutcomeUnknown) and details.get("row"):
@@ -242,9 +243,9 @@ class Batch:
         return found
 
     def running_document(self, entry):
-        """Return the document of an entry that was started and has not ended here, None for one that was not."""
+        """Return the document of an entry whose task was started and may still run, None for one that has none (yet)."""
         row = entry.row
-        if row is None or not row.is_started():
+        if row is None or not row.is_started() or row.status in FINAL or self._starts_anew(entry):
             return None
         return task_document(id=row.task_id, workspaceId=row.workspace_id, url=row.url, once=row.name, status="running", service=self.service)
 

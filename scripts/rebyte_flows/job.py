@@ -26,8 +26,8 @@ def run(client, prompt, *, files=(), out=None, want=(), once=None, again=False, 
     """Start one task through a client, follow it, and return its document (see result.KEYS), as the command `run` does.
 
     `files` are paths; `fields` are those of create_task (executor, model, workspace_id, skills, github_url, branch_name).
-    Journaled: the same call again goes on with the same task, and the owner's REBYTE_MAX_TASKS_PER_DAY holds. Set `client.deadline` to bound it; past that the document's
-    status is running. Raises what Starter.start raises.
+    Journaled: the same call again goes on with the same task, and the owner's REBYTE_MAX_TASKS_PER_DAY holds. Set
+    `client.deadline` to bound it; past that the document's status is running. Raises what Starter.start raises.
     """
     state = state or find_state(os.environ)
     if out:

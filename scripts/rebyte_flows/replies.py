@@ -3,8 +3,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-# `is_open`: it left, and nobody knows yet whether it arrived.
-Reply = namedtuple("Reply", "message_id prompt_id digest is_open")
+Reply = namedtuple("Reply", "message_id prompt_id digest")
 
 
 class Replies:
@@ -25,11 +24,11 @@ class Replies:
         return self._find("digest = ? AND delivered_at IS NULL", digest)
 
     def _find(self, condition, value):
-        found = self.ledger.ask("SELECT message_id, prompt_id, digest, open FROM replies WHERE task_id = ? AND " + condition, (self.task_id, value))
+        found = self.ledger.ask("SELECT message_id, prompt_id, digest FROM replies WHERE task_id = ? AND " + condition, (self.task_id, value))
         return Reply(*found[-1]) if found else None
 
     def begin(self, message_id, prompt_id, digest):
-        """Write down that a reply is about to leave."""
+        """Write down that a reply is about to leave; it is open until it is known to have arrived."""
         self._write("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, NULL, 1)", self.task_id, str(message_id), digest, prompt_id)
 
     def confirm(self, message_id):

@@ -14,7 +14,8 @@ import time
 import pytest
 from scripted_server import Server, answer
 
-from rebyte_wire.errors import LedgerUnwritable
+from rebyte_wire.credentials import find_key
+from rebyte_wire.errors import AuthError, LedgerUnwritable
 
 from .conftest import DOOR, SUM, posts, wait_until
 
@@ -548,3 +549,33 @@ def test_a_key_in_a_pipe_is_read_and_one_without_a_writer_is_not_waited_for(worl
     line = '"$0" "$1" list --limit 1 --field total --api-key-file <(sleep 0.3; echo %s)' % server.key
     told = subprocess.run(["bash", "-c", line, sys.executable, DOOR], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert told.stdout.strip() == b"0", told
+    os.mkfifo("pipe")
+    monkeypatch.setattr("rebyte_wire.credentials.PIPE_SECONDS", 0.2)
+    ended = threading.Event()
+
+    def look():
+        with contextlib.suppress(AuthError):
+            find_key({}, "pipe")
+        ended.set()
+    # A daemon: where it is waited for, the test fails and does not hang.
+    threading.Thread(target=look, daemon=True).start()
+    assert ended.wait(5)
+
+
+def test_a_second_start_that_failed_or_never_began_is_not_told_as_the_first_task(rebyte, world, server):
+    first = rebyte("batch", "--prompt", "a", "--out", "o")["tasks"][0]["id"]
+    server.faults.enable("too-many-retry-after", seconds=86400, only="POST /v1/tasks")
+    told = rebyte("batch", "--prompt", "a", "--out", "o", "--again")["tasks"][0]
+    assert told["error"]["code"] == "rate_limited" and "id" not in told and first
+
+
+def test_an_interrupted_batch_does_not_tell_an_earlier_task_as_running_where_a_new_one_never_began(world, server):
+    slow = "```sh run\nsleep 20\n```"
+    line = [sys.executable, DOOR, "batch", "--prompt", slow, "--prompt", "quick", "--concurrency", "1", "--out", "o"]
+    subprocess.run(line[:3] + line[5:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    child = subprocess.Popen(line + ["--again"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    wait_until(lambda: creates(server) == 2)
+    time.sleep(0.3)
+    child.send_signal(2)
+    tasks = json.loads(child.communicate(timeout=20)[0])["tasks"]
+    assert [task["status"] for task in tasks] == ["running", "waiting"]
