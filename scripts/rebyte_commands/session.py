@@ -268,8 +268,12 @@ class Session:
     def deliver_replies(self, task_id):
         """Remember that what the replies to a task led to was written to stdout."""
         from rebyte_flows.replies import Replies
-        if not self.lacks_field:
+        if self.lacks_field:
+            return
+        try:
             Replies(self.ledger, task_id).deliver()
+        except LedgerUnwritable as problem:
+            self.complain(problem.message)
 
     def workspace_of(self, word):
         """Return the workspace that a task or workspace id stands for, found through the ledger."""

@@ -154,9 +154,10 @@ def list_files(client, workspace_id):
 def bring_home(client, workspace_id, folder, *, names=None, force=False, listing=None, digests=True, moved=None, say=None):
     """Download artifacts into a folder (all, or those named); returns (files, refused).
 
-    files: [{"name","path","bytes"}], with "sha256" if `digests`; refused: [{"name","reason"}]. Unless `force`, a file that is
-    there is kept (and says so: "kept") when its size is the listed one, else refused. A failure leaves no file behind and does not hide the others; a refused key
-    and the end of the time are raised. `moved(bytes)` is told of what comes, `say(text)` of a detour.
+    files: [{"name","path","bytes"}], with "sha256" if `digests`; refused: [{"name","reason"}]. Unless `force`, a file that
+    is there is kept (and says so: "kept") when its size is the listed one, else refused. A failure leaves no file behind
+    and does not hide the others; a refused key and the end of the time are raised. `moved(bytes)` is told of what comes,
+    `say(text)` of a detour.
     """
     listing = list_files(client, workspace_id) if listing is None else listing
     known = {item.get("name"): item for item in listing if isinstance(item.get("name"), str)}

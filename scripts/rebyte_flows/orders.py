@@ -6,7 +6,7 @@ import json
 import os
 
 from rebyte_wire.errors import InputError
-from rebyte_wire.retry import kind_of_start, route_of
+from rebyte_wire.retry import kind_of_start, parts_of
 
 PROMPT_LIMIT_CHARACTERS = 100_000
 # What the service's artifact store takes, with the types it is sent as; anything else has to be zipped.
@@ -100,7 +100,8 @@ class RawOrder(Order):
 
     def __init__(self, path, body, query=None):
         kind = kind_of_start("POST", path)
-        task_id = route_of(path).split("/")[2] if kind == "follow-up" else None
+        # As it was typed: an id need not be in small letters.
+        task_id = parts_of(path)[1] if kind == "follow-up" else None
         super().__init__(body.get("prompt"), kind=kind, task_id=task_id, bare=True)
         self.path, self.body, self.query = path, body, query or None
         self.fields = {mine: body[theirs] for mine, theirs in (("workspace_id", "workspaceId"), ("executor", "executor"), ("model", "model"))

@@ -42,8 +42,9 @@ def watch(client, task_id, *, prompt_id=None, answered=(), age=0, clock=time.mon
     """Yield one task's events (the service's envelopes, as dictionaries) and at last an End.
 
     `prompt_id` follows that very prompt; else the task's latest. `answered` names the message ids of questions that were
-    answered already. A task younger than 5 s (`age` in seconds) may not be visible yet. Raises DeadlineReached when the client's deadline comes first, AuthError, NotFound, and NetworkError
-    or ServerError when the service cannot be reached several times running.
+    answered already. A task younger than 5 s (`age` in seconds) may not be visible yet. Raises DeadlineReached when the
+    client's deadline comes first, AuthError, NotFound, and NetworkError or ServerError when the service cannot be reached
+    several times running.
     """
     return _Watch(client, task_id, prompt_id, answered, age, clock, sleep).events()
 

@@ -12,7 +12,7 @@ MAX_RETRY_AFTER_SECONDS = 120
 RUBBISH_RETRY_AFTER_SECONDS = 366 * 86400
 
 # What costs money: the kind of start, and where it is posted.
-PAID_POSTS = (("task", r"/tasks"), ("follow-up", r"/tasks/([^/]+)/prompts"), ("computer", r"/agent-computers"))
+PAID_POSTS = (("task", r"/tasks"), ("follow-up", r"/tasks/[^/]+/prompts"), ("computer", r"/agent-computers"))
 REPEATABLE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 REPEATABLE_ROUTES = {
     "POST": r"/tasks/[^/]+/cancel|/files|/workspaces/[^/]+/artifacts(/upload-url)?",
@@ -32,9 +32,14 @@ NUMBER = r"[0-9]+(\.[0-9]*)?"
 HTTP_DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
 
 
+def parts_of(path: str) -> list:
+    """Return the words of a path below /v1 as they were typed; servers forgive slashes and escapes."""
+    return [part for part in unquote(path.partition("?")[0]).split("/") if part not in ("", ".")]
+
+
 def route_of(path: str) -> str:
-    """Return a path below /v1 in the one spelling that the tables use: servers forgive case, slashes and escapes."""
-    return "/" + "/".join(part for part in unquote(path.partition("?")[0]).lower().split("/") if part not in ("", "."))
+    """Return a path below /v1 in the one spelling that the tables use: servers forgive case too."""
+    return "/" + "/".join(parts_of(path)).lower()
 
 
 def kind_of_start(method: str, path: str):

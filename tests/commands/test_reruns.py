@@ -579,3 +579,19 @@ def test_an_interrupted_batch_does_not_tell_an_earlier_task_as_running_where_a_n
     child.send_signal(2)
     tasks = json.loads(child.communicate(timeout=20)[0])["tasks"]
     assert [task["status"] for task in tasks] == ["running", "waiting"]
+
+
+def test_the_raw_door_keeps_the_case_of_an_id():
+    from rebyte_flows.orders import RawOrder
+    order = RawOrder("//Tasks/AbC%2d1/./Prompts", {"prompt": "x"})
+    assert (order.kind, order.task_id) == ("follow-up", "AbC-1")
+
+
+def test_a_ledger_that_fills_up_as_the_end_is_noted_hides_neither_the_end_nor_its_code(rebyte, monkeypatch):
+    def full(*_):
+        raise LedgerUnwritable("cannot record the reply in the ledger: disk full")
+    monkeypatch.setattr("rebyte_flows.replies.Replies.deliver", full)
+    ran = rebyte("run", "hello")
+    assert ran.code == 0 and "disk full" in ran.err
+    watched = rebyte("watch", ran["id"])
+    assert watched.code == 0 and json.loads(watched.out.splitlines()[-1])["done"]["status"] == "completed"
