@@ -3,6 +3,7 @@
 It types the same command lines that anyone would, checks the answer by other means, and leaves no process behind. orders.csv is
 a year of an invented coffee roaster.
 """
+
 from __future__ import annotations
 
 import json
@@ -32,18 +33,31 @@ class Desk:
 
     def __init__(self):
         self.folder = tempfile.mkdtemp(prefix="rebyte-demo-")
-        kept = {name: value for name, value in os.environ.items()
-                if not name.startswith("REBYTE_") and not name.lower().endswith("_proxy")}
-        self.environ = dict(kept, REBYTE_STATE_DIR=os.path.join(self.folder, "state"), PYTHONDONTWRITEBYTECODE="1")
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("REBYTE_") and not name.lower().endswith("_proxy")
+        }
+        self.environ = dict(
+            kept, REBYTE_STATE_DIR=os.path.join(self.folder, "state"), PYTHONDONTWRITEBYTECODE="1"
+        )
 
     def type(self, *words):
         """Run one command line; return its document."""
-        done = subprocess.run([sys.executable, DOOR, "--local", "--json"] + list(words), cwd=self.folder, env=self.environ,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              timeout=COMMAND_SECONDS)
+        done = subprocess.run(
+            [sys.executable, DOOR, "--local", "--json"] + list(words),
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=COMMAND_SECONDS,
+        )
         if done.returncode:
-            raise Failure("`%s` ended with %d:\n%s%s" % (" ".join(words), done.returncode, done.stdout.decode(),
-                                                        done.stderr.decode()))
+            raise Failure(
+                "`%s` ended with %d:\n%s%s"
+                % (" ".join(words), done.returncode, done.stdout.decode(), done.stderr.decode())
+            )
         return json.loads(done.stdout.decode())
 
     def leftovers(self, server):
@@ -86,7 +100,11 @@ def is_running(process):
 def tell(what, text):
     """Print one line of the story."""
     line = "%8s  %s" % (what, text)
-    print(line.encode(sys.stdout.encoding or "ascii", "replace").decode(sys.stdout.encoding or "ascii"))
+    print(
+        line.encode(sys.stdout.encoding or "ascii", "replace").decode(
+            sys.stdout.encoding or "ascii"
+        )
+    )
 
 
 def best_month_by_sql():
@@ -95,10 +113,14 @@ def best_month_by_sql():
         rows = [line.rstrip("\n").split(",") for line in file][1:]
     base = sqlite3.connect(":memory:")
     base.execute("create table orders (day, kilograms, cents)")
-    base.executemany("insert into orders values (?, ?, ?)",
-                     [(row[1], int(row[4]), round(float(row[5]) * 100)) for row in rows])
-    month, cents = base.execute("select substr(day, 1, 7) as month, sum(kilograms * cents) as cents from orders"
-                                " group by month order by cents desc limit 1").fetchone()
+    base.executemany(
+        "insert into orders values (?, ?, ?)",
+        [(row[1], int(row[4]), round(float(row[5]) * 100)) for row in rows],
+    )
+    month, cents = base.execute(
+        "select substr(day, 1, 7) as month, sum(kilograms * cents) as cents from orders"
+        " group by month order by cents desc limit 1"
+    ).fetchone()
     base.close()
     return "%s brought in most: %d.%02d euros" % (month, cents // 100, cents % 100), len(rows)
 
@@ -128,8 +150,19 @@ def first_turn(desk):
     expected, orders = best_month_by_sql()
     tell("up", "examples/orders.csv, %d orders, %d bytes" % (orders, os.path.getsize(ORDERS)))
     tell("job", "Which month brought in the most, and how much?")
-    task = desk.type("run", "--once", "best-month", "--prompt-file", os.path.join(HERE, "best-month.md"),
-                     "--file", ORDERS, "--want", "months.csv", "--out", "result")
+    task = desk.type(
+        "run",
+        "--once",
+        "best-month",
+        "--prompt-file",
+        os.path.join(HERE, "best-month.md"),
+        "--file",
+        ORDERS,
+        "--want",
+        "months.csv",
+        "--out",
+        "result",
+    )
     tell("live", task["url"])
     at_work = work_lines(os.path.join(desk.folder, "result", "transcript.jsonl"))
     if len(at_work) != 2:
@@ -141,14 +174,22 @@ def first_turn(desk):
         raise Failure("SQLite says otherwise: " + expected)
     tell("check", "the same sum by SQLite in this process: equal")
     home = task["files"][0]
-    tell("home", "%s, %d bytes, the year: %s" % (home["name"], home["bytes"], sparkline(home["path"])))
+    tell(
+        "home",
+        "%s, %d bytes, the year: %s" % (home["name"], home["bytes"], sparkline(home["path"])),
+    )
     return task
 
 
 def second_turn(desk, task):
     """The same machine still has what the first turn made there."""
-    tell("again", "What share of the year did October to December bring? Use the months.csv that you made.")
-    more = desk.type("follow-up", task["id"], "--prompt-file", os.path.join(HERE, "last-quarter.md"), "--wait")
+    tell(
+        "again",
+        "What share of the year did October to December bring? Use the months.csv that you made.",
+    )
+    more = desk.type(
+        "follow-up", task["id"], "--prompt-file", os.path.join(HERE, "last-quarter.md"), "--wait"
+    )
     tell("answer", more["answer"].strip())
     if not re.match(r"October to December brought \d+\.\d percent$", more["answer"].strip()):
         raise Failure("that is no share")
@@ -158,8 +199,19 @@ def storm(desk, task):
     """The answer to a paid start is lost and its stream is cut again and again: still one task, and the same answer."""
     desk.type("local", "stop")
     desk.type("local", "start", "--fault", "drop-after-accept", "--fault", "cut-stream=3")
-    tell("storm", "faults on purpose: the same job again, the answer to its start is lost, its stream cut every 3 events")
-    words = ("run", "--once", "in-the-storm", "--prompt-file", os.path.join(HERE, "best-month.md"), "--file", ORDERS)
+    tell(
+        "storm",
+        "faults on purpose: the same job again, the answer to its start is lost, its stream cut every 3 events",
+    )
+    words = (
+        "run",
+        "--once",
+        "in-the-storm",
+        "--prompt-file",
+        os.path.join(HERE, "best-month.md"),
+        "--file",
+        ORDERS,
+    )
     again = desk.type(*words)
     if again["answer"] != task["answer"]:
         raise Failure("another answer came through the storm: %r" % again["answer"])
@@ -167,14 +219,22 @@ def storm(desk, task):
     started = desk.type("list")["total"]
     row = desk.type("ledger", "show", again["id"])
     if started != 2 or row["state"] != "settled" or desk.type(*words)["id"] != again["id"]:
-        raise Failure("%d tasks were started where 2 were asked for; the ledger says %s" % (started, row["state"]))
-    tell("counted", "one task for it: found again by looking, and the same line typed once more starts nothing")
+        raise Failure(
+            "%d tasks were started where 2 were asked for; the ledger says %s"
+            % (started, row["state"])
+        )
+    tell(
+        "counted",
+        "one task for it: found again by looking, and the same line typed once more starts nothing",
+    )
 
 
 def main():
     """Tell the story; 0 when all of it was true."""
     began = time.monotonic()
-    print("A job for an agent, rehearsed here: no account, no network, and no model, so the prompt brings its own code.\n")
+    print(
+        "A job for an agent, rehearsed here: no account, no network, and no model, so the prompt brings its own code.\n"
+    )
     desk, problem, left = Desk(), None, []
     try:
         task = first_turn(desk)
@@ -188,12 +248,19 @@ def main():
         problem = problem or error
     if problem or left:
         sys.stdout.flush()
-        print("The demo failed: %s" % (problem or "still running: " + ", ".join(map(str, left))), file=sys.stderr)
+        print(
+            "The demo failed: %s" % (problem or "still running: " + ", ".join(map(str, left))),
+            file=sys.stderr,
+        )
         return 1
-    print("\n%.1f seconds, no process left. In the cloud, with REBYTE_API_KEY set, an agent reads the prompt and does the rest:"
-          % (time.monotonic() - began))
-    print('  python3 scripts/rebyte_cli.py run "Which month in /code/orders.csv brought in the most?" --file examples/orders.csv'
-          ' --want months.csv --out result')
+    print(
+        "\n%.1f seconds, no process left. In the cloud, with REBYTE_API_KEY set, an agent reads the prompt and does the rest:"
+        % (time.monotonic() - began)
+    )
+    print(
+        '  python3 scripts/rebyte_cli.py run "Which month in /code/orders.csv brought in the most?" --file examples/orders.csv'
+        " --want months.csv --out result"
+    )
     return 0
 
 

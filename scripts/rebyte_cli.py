@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """RUN ME: rebyte_cli.py VERB ... (see --help). Finds the verb, hands over, exits. Parses on old Pythons to say what is missing."""
+
 import sys
 import time
 
 STARTED = time.time()
 
 if sys.version_info < (3, 8):
-    sys.stderr.write("rebyte: needs Python 3.8 or newer; this is %d.%d at %s. Try: python3.11 %s\n"
-                     % (sys.version_info[0], sys.version_info[1], sys.executable, " ".join(sys.argv)))
+    sys.stderr.write(
+        "rebyte: needs Python 3.8 or newer; this is %d.%d at %s. Try: python3.11 %s\n"
+        % (sys.version_info[0], sys.version_info[1], sys.executable, " ".join(sys.argv))
+    )
     sys.exit(2)
 
 if __name__ == "__main__":
@@ -18,7 +21,10 @@ if __name__ == "__main__":
     def leave(number, frame):
         """End on a signal that comes before the command can listen to it."""
         if not any(word.startswith(("--field", "--text")) for word in sys.argv):
-            os.write(1, b'{"error":{"code":"interrupted","message":"interrupted before anything began","retryable":true}}\n')
+            os.write(
+                1,
+                b'{"error":{"code":"interrupted","message":"interrupted before anything began","retryable":true}}\n',
+            )
         os._exit(128 + number)
 
     for early in (signal.SIGINT, signal.SIGTERM):
@@ -33,6 +39,7 @@ if __name__ == "__main__":
     if not sys.pycache_prefix and not sys.dont_write_bytecode:
         sys.dont_write_bytecode = True
         from rebyte_commands.bytecode import keep_bytecode
+
         keep_bytecode(scripts, os.environ)
     from rebyte_commands.main import main
 
@@ -42,7 +49,10 @@ if __name__ == "__main__":
         # A signal in the very moment of leaving, or files that are missing; all else was told inside.
         code = getattr(problem, "exit_code", 1)
         if isinstance(problem, Exception) and sys.stderr:
-            sys.stderr.write("rebyte: %s: %s; if files are missing, install the skill anew\n" % (type(problem).__name__, problem))
+            sys.stderr.write(
+                "rebyte: %s: %s; if files are missing, install the skill anew\n"
+                % (type(problem).__name__, problem)
+            )
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

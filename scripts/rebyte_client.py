@@ -10,6 +10,7 @@ Every method may raise a RebyteError (rebyte_wire/errors.py draws the family). c
 create_computer cost money and are never repeated on a doubt: they raise OutcomeUnknown instead. Nothing is sent that
 was not asked for. The sections computers, webhooks, credits and undocumented stand in rebyte_services.py.
 """
+
 from __future__ import annotations
 
 import os
@@ -18,7 +19,13 @@ from urllib.parse import quote, unquote
 
 from rebyte_services import Services, concealed, given, route
 from rebyte_wire.credentials import check_key, find_base, find_key_for
-from rebyte_wire.errors import AnswerUnreadable, AuthError, DeadlineReached, InputError, StorageRefused
+from rebyte_wire.errors import (
+    AnswerUnreadable,
+    AuthError,
+    DeadlineReached,
+    InputError,
+    StorageRefused,
+)
 from rebyte_wire.multipart import MAX_UPLOAD_BYTES, Form, Source
 from rebyte_wire.retry import EXPIRED_STATUSES
 from rebyte_wire.status import outcome_of
@@ -32,7 +39,16 @@ CONTENT_TYPE = r"[\x20-\x7e]+"
 class RebyteClient(Services):
     """A client for one service and one key. Safe across threads; close it, or use it in a `with` block."""
 
-    def __init__(self, api_key=None, base_url=None, *, deadline=None, environ=None, key_file=None, transport=None):
+    def __init__(
+        self,
+        api_key=None,
+        base_url=None,
+        *,
+        deadline=None,
+        environ=None,
+        key_file=None,
+        transport=None,
+    ):
         """Find key and address (arguments, then the environment); connect nothing yet. `deadline` bounds every call."""
         environ = os.environ if environ is None else environ
         base = find_base(environ, base_url)
@@ -43,14 +59,33 @@ class RebyteClient(Services):
 
     # tasks
 
-    def create_task(self, prompt, *, executor=None, model=None, workspace_id=None, files=None, skills=None,
-                    github_url=None, branch_name=None, before_send=None) -> dict:
+    def create_task(
+        self,
+        prompt,
+        *,
+        executor=None,
+        model=None,
+        workspace_id=None,
+        files=None,
+        skills=None,
+        github_url=None,
+        branch_name=None,
+        before_send=None,
+    ) -> dict:
         """Start a task: POST /tasks. Paid; blocks until a machine is up, a minute or more, at most 300 s.
 
         `files` are dictionaries with the id and filename that upload_file gave. `before_send()` runs once connected.
         """
-        body = given(prompt=prompt, executor=executor, model=model, workspaceId=workspace_id, files=files, skills=skills,
-                     githubUrl=github_url, branchName=branch_name)
+        body = given(
+            prompt=prompt,
+            executor=executor,
+            model=model,
+            workspaceId=workspace_id,
+            files=files,
+            skills=skills,
+            githubUrl=github_url,
+            branchName=branch_name,
+        )
         return self._transport.fetch("POST", "/tasks", body=body, before_send=before_send)
 
     def list_tasks(self, limit=None, offset=None) -> dict:
@@ -63,8 +98,12 @@ class RebyteClient(Services):
 
     def follow_up(self, id, prompt, skills=None, *, files=None, before_send=None) -> dict:
         """Send one more prompt to a task's machine: POST /tasks/:id/prompts. Paid, like create_task; {"promptId"}."""
-        return self._transport.fetch("POST", route("/tasks/{}/prompts", id), before_send=before_send,
-                                     body=given(prompt=prompt, skills=skills, files=files))
+        return self._transport.fetch(
+            "POST",
+            route("/tasks/{}/prompts", id),
+            before_send=before_send,
+            body=given(prompt=prompt, skills=skills, files=files),
+        )
 
     def cancel_task(self, id) -> dict:
         """Cancel what runs or waits in a task: POST /tasks/:id/cancel. A late answer can still arrive."""
@@ -79,7 +118,9 @@ class RebyteClient(Services):
 
     def set_visibility(self, id, visibility) -> dict:
         """Set who may see a task (private, shared, public): PATCH /tasks/:id/visibility."""
-        return self._transport.fetch("PATCH", route("/tasks/{}/visibility", id), body={"visibility": visibility})
+        return self._transport.fetch(
+            "PATCH", route("/tasks/{}/visibility", id), body={"visibility": visibility}
+        )
 
     def delete_task(self, id) -> None:
         """Delete a task softly: DELETE /tasks/:id. Whether that stops it is not documented: cancel first."""
@@ -101,17 +142,23 @@ class RebyteClient(Services):
 
     def create_upload(self, filename, content_type=None) -> dict:
         """Ask for a place to upload a file to: POST /files. The address is a secret and lasts an hour."""
-        return self._transport.fetch("POST", "/files", body=given(filename=filename, contentType=content_type))
+        return self._transport.fetch(
+            "POST", "/files", body=given(filename=filename, contentType=content_type)
+        )
 
     def put_bytes(self, upload_url, source, length, content_type) -> None:
         """Send `length` bytes to a signed upload address: PUT. `source` opens a binary file, or is a seekable one."""
         if not re.fullmatch(CONTENT_TYPE, content_type):
-            raise InputError("The content type {!r} cannot travel in a header.".format(content_type))
+            raise InputError(
+                "The content type {!r} cannot travel in a header.".format(content_type)
+            )
         self._transport.put_signed(upload_url, Source(source, length), content_type)
 
     def upload_file(self, path, filename=None, content_type=None) -> dict:
         """Upload a file from disk: POST /files, then PUT. Returns {"id", "filename"}, ready for create_task's `files`."""
-        return self.upload_source(opener(path), size_of(path), filename or os.path.basename(path), content_type)
+        return self.upload_source(
+            opener(path), size_of(path), filename or os.path.basename(path), content_type
+        )
 
     def upload_source(self, source, length, filename, content_type=None) -> dict:
         """Upload `length` bytes under a name: POST /files, then PUT. `source` is as put_bytes takes it."""
@@ -123,7 +170,9 @@ class RebyteClient(Services):
                 raise AnswerUnreadable("The service gave no id or address to upload to.")
             check_size(filename, length, slot.get("maxFileSize"))
             try:
-                self.put_bytes(slot.pop("uploadUrl"), source, length, content_type or DEFAULT_CONTENT_TYPE)
+                self.put_bytes(
+                    slot.pop("uploadUrl"), source, length, content_type or DEFAULT_CONTENT_TYPE
+                )
                 return slot
             except StorageRefused as error:
                 if not may_ask_again or error.http_status not in EXPIRED_STATUSES:
@@ -148,16 +197,29 @@ class RebyteClient(Services):
 
         Each is a path, or (name, content type, source, length) with a source as put_bytes takes it.
         """
-        parts = [(os.path.basename(file), DEFAULT_CONTENT_TYPE, opener(file), size_of(file)) if isinstance(file, (str, os.PathLike))
-                 else file for file in files]
-        form = Form([("files", name, kind, Source(source, length)) for name, kind, source, length in parts])
-        return self._transport.fetch("POST", route("/workspaces/{}/artifacts", workspace_id), body=form,
-                                     content_type=form.content_type)
+        parts = [
+            (os.path.basename(file), DEFAULT_CONTENT_TYPE, opener(file), size_of(file))
+            if isinstance(file, (str, os.PathLike))
+            else file
+            for file in files
+        ]
+        form = Form(
+            [("files", name, kind, Source(source, length)) for name, kind, source, length in parts]
+        )
+        return self._transport.fetch(
+            "POST",
+            route("/workspaces/{}/artifacts", workspace_id),
+            body=form,
+            content_type=form.content_type,
+        )
 
     def request_artifact_uploads(self, workspace_id, files) -> dict:
         """Ask for addresses to put up to 50 artifacts to: POST /workspaces/:id/artifacts/upload-url. They last 15 min."""
-        return self._transport.fetch("POST", route("/workspaces/{}/artifacts/upload-url", workspace_id),
-                                     body={"files": files})
+        return self._transport.fetch(
+            "POST",
+            route("/workspaces/{}/artifacts/upload-url", workspace_id),
+            body={"files": files},
+        )
 
     def delete_artifact(self, workspace_id, name) -> None:
         """Delete one artifact: DELETE /workspaces/:id/artifacts/:name."""
@@ -172,9 +234,19 @@ class RebyteClient(Services):
     def request(self, method, path, *, query=None, body=None, before_send=None):
         """Make any API call and return its JSON, or None for 204, without a machine's secret. `path` is below /v1."""
         if not re.fullmatch(PATH, path) or ".." in unquote(path.partition("?")[0]).split("/"):
-            raise InputError("The path {!r} cannot be used; expected one like /tasks?limit=10.".format(path))
-        return concealed(self._transport.fetch(method.upper(), path, query=query, body=body, expected=ANYTHING,
-                                               before_send=before_send))
+            raise InputError(
+                "The path {!r} cannot be used; expected one like /tasks?limit=10.".format(path)
+            )
+        return concealed(
+            self._transport.fetch(
+                method.upper(),
+                path,
+                query=query,
+                body=body,
+                expected=ANYTHING,
+                before_send=before_send,
+            )
+        )
 
     @property
     def deadline(self):
@@ -240,5 +312,7 @@ def size_of(path) -> int:
 def check_size(name, length, limit):
     """Raise InputError for more bytes than a limit allows, if it is one."""
     if isinstance(limit, int) and length > limit:
-        raise InputError("The file {} has {} bytes; at most {} can be uploaded.".format(name, length, limit),
-                         hint="artifacts put takes larger files into a workspace.")
+        raise InputError(
+            "The file {} has {} bytes; at most {} can be uploaded.".format(name, length, limit),
+            hint="artifacts put takes larger files into a workspace.",
+        )

@@ -2,6 +2,7 @@
 
 The key of a machine's sandbox is a secret: it is shown as *** unless get_computer is asked for it by name.
 """
+
 from __future__ import annotations
 
 from rebyte_wire.errors import AnswerUnreadable, InputError
@@ -18,11 +19,22 @@ class Services:
 
     def create_computer(self, name=None, icon=None, *, before_send=None) -> dict:
         """Start a machine that lasts: POST /agent-computers. Paid, like create_task; returns while it is provisioned."""
-        return concealed(self._transport.fetch("POST", "/agent-computers", body=given(name=name, icon=icon), before_send=before_send))
+        return concealed(
+            self._transport.fetch(
+                "POST",
+                "/agent-computers",
+                body=given(name=name, icon=icon),
+                before_send=before_send,
+            )
+        )
 
     def list_computers(self, limit=None, offset=None) -> dict:
         """List the organization's computers, newest first: GET /agent-computers. At most 100 at once."""
-        return concealed(self._transport.fetch("GET", "/agent-computers", query={"limit": limit, "offset": offset}))
+        return concealed(
+            self._transport.fetch(
+                "GET", "/agent-computers", query={"limit": limit, "offset": offset}
+            )
+        )
 
     def get_computer(self, id, *, reveal=()) -> dict:
         """Get a computer and its status: GET /agent-computers/:id. `reveal` names secret fields to show as they are."""
@@ -32,8 +44,11 @@ class Services:
 
     def create_webhook(self, url, events, description=None, secret=None) -> dict:
         """Have an https address told of events: POST /webhooks. At most 3; list first, the same address may fire twice."""
-        return self._transport.fetch("POST", "/webhooks", body=given(url=url, events=list(events), description=description,
-                                                                      secret=secret))
+        return self._transport.fetch(
+            "POST",
+            "/webhooks",
+            body=given(url=url, events=list(events), description=description, secret=secret),
+        )
 
     def list_webhooks(self) -> dict:
         """List the webhooks: GET /webhooks. Whether the service calls the list data, webhooks or nothing: it is `data` here."""
@@ -41,7 +56,9 @@ class Services:
         more = {} if isinstance(answer, list) else dict(answer)
         items = answer if isinstance(answer, list) else more.get("data", more.pop("webhooks", None))
         if not isinstance(items, list):
-            raise AnswerUnreadable("The list of webhooks cannot be used; expected an array, or one under data or webhooks.")
+            raise AnswerUnreadable(
+                "The list of webhooks cannot be used; expected an array, or one under data or webhooks."
+            )
         return dict(more, data=items)
 
     def get_webhook(self, id) -> dict:
@@ -60,7 +77,9 @@ class Services:
 
     def task_content(self, id, events=False) -> dict:
         """Get the prompts with their answers, and their events if asked: GET /tasks/:id/content."""
-        return self._transport.fetch("GET", route("/tasks/{}/content", id), query={"include": "events" if events else None})
+        return self._transport.fetch(
+            "GET", route("/tasks/{}/content", id), query={"include": "events" if events else None}
+        )
 
     def prompt_events(self, id, prompt_id) -> dict:
         """Get the events of one delegated prompt: GET /tasks/:id/prompts/:promptId/events."""
@@ -73,7 +92,9 @@ class Services:
     def update_computer(self, id, *, instructions=None, views=None) -> dict:
         """Change a computer's standing instructions or switch views ({id: bool}): PATCH /agent-computers/:id. No rename."""
         body = given(agent_instructions=instructions, views=views)
-        return concealed(self._transport.fetch("PATCH", route("/agent-computers/{}", id), body=body))
+        return concealed(
+            self._transport.fetch("PATCH", route("/agent-computers/{}", id), body=body)
+        )
 
     def delete_computer(self, id) -> None:
         """Delete a computer and free its machine: DELETE /agent-computers/:id."""
@@ -81,7 +102,7 @@ class Services:
 
     def get_health(self) -> dict:
         """Ask whether the service is up: GET /health, beside /v1."""
-        return self._transport.fetch("GET", "/health", base=self.base_url[:-len("/v1")])
+        return self._transport.fetch("GET", "/health", base=self.base_url[: -len("/v1")])
 
     # credits, undocumented too
 
@@ -96,8 +117,12 @@ def concealed(answer, reveal=()):
     while left:
         value = left.pop()
         if isinstance(value, dict):
-            value.update((name, HIDDEN) for name in SECRET_FIELDS if value.get(name) and name not in reveal)
-        left += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+            value.update(
+                (name, HIDDEN) for name in SECRET_FIELDS if value.get(name) and name not in reveal
+            )
+        left += (
+            value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        )
     return answer
 
 

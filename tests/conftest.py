@@ -1,4 +1,5 @@
 """Every test starts from the same empty world: own HOME, no REBYTE_*, no proxy, no harness marker, no bytecode beside the code."""
+
 from __future__ import annotations
 
 import contextlib
@@ -21,18 +22,32 @@ UNWANTED = ("REBYTE_", "XDG_", "SSL_CERT", "REQUESTS_CA", "CURL_CA")
 LEAF = "subjectAltName=DNS:localhost,DNS:api.example.test,DNS:files.example.test,IP:127.0.0.1"
 IMPORT_ALL = "import sys, pkgutil; sys.path.insert(0, sys.argv[1]); [__import__(m.name) for m in pkgutil.walk_packages(sys.argv[1:])]"
 PAUSES = {
-    "flows.stream": {"BACK_OFF_SECONDS": (0.1, 0.1, 0.1, 0.2, 0.2, 0.2), "EMPTY_DONE_PAUSE_SECONDS": 0.06, "QUESTION_GRACE_SECONDS": 0.3,
-                     "QUIET_LOOK_SECONDS": 0.2, "DRAIN_AT_LEAST_SECONDS": 1.2, "DRAIN_AT_MOST_SECONDS": 3.0},
-    "flows.settling": {"LOOKS_AFTER_SECONDS": (0.05, 0.2)}, "flows.starts": {"HOLD_LOOK_SECONDS": 0.05},
+    "flows.stream": {
+        "BACK_OFF_SECONDS": (0.1, 0.1, 0.1, 0.2, 0.2, 0.2),
+        "EMPTY_DONE_PAUSE_SECONDS": 0.06,
+        "QUESTION_GRACE_SECONDS": 0.3,
+        "QUIET_LOOK_SECONDS": 0.2,
+        "DRAIN_AT_LEAST_SECONDS": 1.2,
+        "DRAIN_AT_MOST_SECONDS": 3.0,
+    },
+    "flows.settling": {"LOOKS_AFTER_SECONDS": (0.05, 0.2)},
+    "flows.starts": {"HOLD_LOOK_SECONDS": 0.05},
     "flows.batch": {"SLOW_DOWN_SECONDS": 0.2},
-    "flows.waiting": {"REQUESTS_PER_SECOND": 20, "COMPUTER_POLL_SECONDS": 0.05}, "flows.result": {"QUIET_SECONDS": 0.3},
-    "local.computers": {"PROVISION_SECONDS": 0.1}, "wire.retry": {"BASE_DELAY_SECONDS": 0.02}}
+    "flows.waiting": {"REQUESTS_PER_SECOND": 20, "COMPUTER_POLL_SECONDS": 0.05},
+    "flows.result": {"QUIET_SECONDS": 0.3},
+    "local.computers": {"PROVISION_SECONDS": 0.1},
+    "wire.retry": {"BASE_DELAY_SECONDS": 0.02},
+}
 MARKERS = ("CLAUDECODE", "CODEX_SANDBOX", "GEMINI_CLI", "NO_COLOR", "REQUEST_METHOD")
 
 
 def pytest_make_parametrize_id(val, argname):
     """Name a long text by its length, so that no test is called megabytes of it."""
-    return "%s of %d" % (argname, len(val)) if isinstance(val, (str, bytes)) and len(val) > 60 else None
+    return (
+        "%s of %d" % (argname, len(val))
+        if isinstance(val, (str, bytes)) and len(val) > 60
+        else None
+    )
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +60,14 @@ def homes(tmp_path_factory):
 def bytecode(tmp_path_factory):
     """Compile everything once, outside the tree, so that the hundreds of processes of the tests need not."""
     folder = str(tmp_path_factory.mktemp("bytecode"))
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    subprocess.run([sys.executable, "-c", IMPORT_ALL, os.path.join(ROOT, "scripts")], env=dict(environ, PYTHONPYCACHEPREFIX=folder),
-                   check=True)
+    environ = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
+    subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL, os.path.join(ROOT, "scripts")],
+        env=dict(environ, PYTHONPYCACHEPREFIX=folder),
+        check=True,
+    )
     return folder
 
 
@@ -70,8 +90,11 @@ def empty_world(homes, bytecode, monkeypatch):
 def server(tmp_path, request):
     """A local server; parametrised indirectly with a shell line, it has an agent program and is no rehearsal."""
     from rebyte_local.server import LocalServer
+
     agent = getattr(request, "param", None)
-    with LocalServer(str(tmp_path / "server"), **{"agent": ["sh", "-c", agent]} if agent else {}) as running:
+    with LocalServer(
+        str(tmp_path / "server"), **{"agent": ["sh", "-c", agent]} if agent else {}
+    ) as running:
         yield running
 
 
@@ -80,15 +103,19 @@ def client_for(monkeypatch):
     """Return a function that makes a client for a server; its waits are noted in `waits` and take no time."""
     from rebyte_client import RebyteClient
     from rebyte_wire.transport import Transport
+
     made = []
 
     def make(server, deadline=None, environ=None, key="rbk_CANARY_77aa"):
         base, waits = (server if isinstance(server, str) else server.url) + "/v1", []
         environ = dict(os.environ, **(environ or {}))
-        transport = Transport(base, key, environ, deadline=deadline, sleep=waits.append, dice=lambda: 1.0)
+        transport = Transport(
+            base, key, environ, deadline=deadline, sleep=waits.append, dice=lambda: 1.0
+        )
         made.append(RebyteClient(key, base, environ=environ, transport=transport))
         made[-1].waits = waits
         return made[-1]
+
     yield make
     for client in made:
         client.close()
@@ -98,19 +125,24 @@ def client_for(monkeypatch):
 def served(client_for):
     """served(*script, deadline=, environ=, **of the server) -> (client, server that is ended with the test)."""
     from scripted_server import Server
+
     with contextlib.ExitStack() as stack:
+
         def make(*script, deadline=None, environ=None, **more):
             server = stack.enter_context(Server(*script, **more))
             return client_for(server, deadline, environ), server
+
         yield make
 
 
 @pytest.fixture
 def lead(monkeypatch):
     """lead(*ports): from here on every name leads to these ports of this machine."""
+
     def to(*ports):
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: found)
+
     return to
 
 
@@ -124,26 +156,88 @@ def impatient(monkeypatch):
 
 def openssl(folder, *arguments):
     """Run openssl quietly in a folder."""
-    subprocess.run(["openssl"] + list(arguments), cwd=str(folder), check=True, stdout=subprocess.DEVNULL,
-                   stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=60)
+    subprocess.run(
+        ["openssl"] + list(arguments),
+        cwd=str(folder),
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+    )
 
 
 def make_authority(folder, name, strict=True):
     """Make a CA certificate; without `strict` it lacks what Python 3.13 asks for, as many proxies' do."""
-    extensions = ["basicConstraints=critical,CA:TRUE"] + (["keyUsage=critical,keyCertSign,cRLSign"] if strict else [])
-    (folder / (name + ".cnf")).write_text("[req]\ndistinguished_name=dn\n[dn]\n[ca]\n" + "\n".join(extensions) + "\n")
-    openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", name + ".key", "-out", name + ".pem", "-days",
-            "2", "-subj", "/CN=" + name, "-config", name + ".cnf", "-extensions", "ca")
+    extensions = ["basicConstraints=critical,CA:TRUE"] + (
+        ["keyUsage=critical,keyCertSign,cRLSign"] if strict else []
+    )
+    (folder / (name + ".cnf")).write_text(
+        "[req]\ndistinguished_name=dn\n[dn]\n[ca]\n" + "\n".join(extensions) + "\n"
+    )
+    openssl(
+        folder,
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        name + ".key",
+        "-out",
+        name + ".pem",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=" + name,
+        "-config",
+        name + ".cnf",
+        "-extensions",
+        "ca",
+    )
 
 
 def make_leaf(folder, name, authority, names):
     """Make a server's certificate, signed by an authority, with its key in the same file."""
-    (folder / (name + ".ext")).write_text(names + "\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n")
-    openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-keyout", name + ".key", "-out", name + ".csr", "-subj",
-            "/CN=" + name, "-config", authority + ".cnf")
-    openssl(folder, "x509", "-req", "-in", name + ".csr", "-CA", authority + ".pem", "-CAkey", authority + ".key",
-            "-CAcreateserial", "-days", "2", "-extfile", name + ".ext", "-out", name + ".crt")
-    (folder / (name + ".pem")).write_text((folder / (name + ".crt")).read_text() + (folder / (name + ".key")).read_text())
+    (folder / (name + ".ext")).write_text(
+        names + "\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n"
+    )
+    openssl(
+        folder,
+        "req",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        name + ".key",
+        "-out",
+        name + ".csr",
+        "-subj",
+        "/CN=" + name,
+        "-config",
+        authority + ".cnf",
+    )
+    openssl(
+        folder,
+        "x509",
+        "-req",
+        "-in",
+        name + ".csr",
+        "-CA",
+        authority + ".pem",
+        "-CAkey",
+        authority + ".key",
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-extfile",
+        name + ".ext",
+        "-out",
+        name + ".crt",
+    )
+    (folder / (name + ".pem")).write_text(
+        (folder / (name + ".crt")).read_text() + (folder / (name + ".key")).read_text()
+    )
 
 
 @pytest.fixture(scope="session")
@@ -163,8 +257,10 @@ def certificates(tmp_path_factory):
 @pytest.fixture
 def tls(certificates):
     """Return a function that gives a server's TLS context for a leaf."""
+
     def context(leaf="good"):
         made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         made.load_cert_chain(str(certificates / (leaf + ".pem")))
         return made
+
     return context

@@ -4,6 +4,7 @@ Nothing is contacted unless REBYTE_LIVE is 1 and there is a key. Then it starts 
 the ledger and the guards, and cancels and deletes what it made. Exit 0: it ran to its end, whatever differs; 1: it could
 not; 2: nobody opted in.
 """
+
 from __future__ import annotations
 
 import io
@@ -37,9 +38,29 @@ CREATED = ("id", "workspaceId", "url", "status", "createdAt")
 LISTED = ("id", "url", "title", "executor", "model", "createdAt", "completedAt")
 READ = LISTED + ("status", "prompts")
 PROMPT = ("id", "status", "submittedAt", "completedAt")
-CREDITS = ("balance", "expiringBalance", "expiringAllowance", "totalAvailable", "lifetimePurchased", "lifetimeUsed", "updatedAt")
-EVENT_TYPES = {"init", "thinking", "text", "assistant", "message", "response", "tool_use", "tool_result", "result",
-               "ask_user_question", "stdout", "stderr"}
+CREDITS = (
+    "balance",
+    "expiringBalance",
+    "expiringAllowance",
+    "totalAvailable",
+    "lifetimePurchased",
+    "lifetimeUsed",
+    "updatedAt",
+)
+EVENT_TYPES = {
+    "init",
+    "thinking",
+    "text",
+    "assistant",
+    "message",
+    "response",
+    "tool_use",
+    "tool_result",
+    "result",
+    "ask_user_question",
+    "stdout",
+    "stderr",
+}
 OPT_IN = """Nothing was contacted. This asks a real deployment, and costs what two short tasks and one follow-up cost.
 To opt in:  REBYTE_LIVE=1 make live     (the key as always: REBYTE_API_KEY, or a key file)"""
 
@@ -53,7 +74,11 @@ class Visit:
     def __init__(self, client, ledger, say):
         self.client, self.ledger, self.say = client, ledger, say
         guards = Guards(owners_limit(os.environ), PAID_STARTS_MOST, True)
-        self.starter, self.left, self.made = Starter(client, ledger, guards=guards, say=say), PAID_STARTS_MOST, []
+        self.starter, self.left, self.made = (
+            Starter(client, ledger, guards=guards, say=say),
+            PAID_STARTS_MOST,
+            [],
+        )
         self.task = self.file = self.credits = None
 
     def __repr__(self):
@@ -107,8 +132,11 @@ def main(environ=os.environ, say=print):
     if environ.get("REBYTE_LIVE") != "1" or find_key(environ)[0] is None:
         say(OPT_IN)
         return 2
-    say("Visiting %s\nThis starts 2 short tasks and 1 follow-up (at most %d paid starts) and no computer; they are charged to your\n"
-        "organization like any other, and are deleted at the end. Ctrl-C now costs nothing." % (find_base(environ), PAID_STARTS_MOST))
+    say(
+        "Visiting %s\nThis starts 2 short tasks and 1 follow-up (at most %d paid starts) and no computer; they are charged to your\n"
+        "organization like any other, and are deleted at the end. Ctrl-C now costs nothing."
+        % (find_base(environ), PAID_STARTS_MOST)
+    )
     with RebyteClient(environ=environ) as client:
         ledger = open_ledger(client, find_state(environ))
         visit = Visit(client, ledger, say)
@@ -145,7 +173,10 @@ def report(visit, say):
 def _say_cost(visit, say):
     """Say what it cost where the service tells."""
     try:
-        before, after = visit.credits["totalAvailable"], visit.client.get_credits()["totalAvailable"]
+        before, after = (
+            visit.credits["totalAvailable"],
+            visit.client.get_credits()["totalAvailable"],
+        )
         say("Credits: %s before, %s now." % (before, after))
     except (RebyteError, KeyError, TypeError):
         say("What it cost, the service does not tell.")
@@ -163,12 +194,17 @@ def fact(check):
 # What public material says, as questions that a deployment answers: a check takes the Visit and returns sentences, none when all is as
 # documented. The order matters: the tasks that one check starts are read by those after it.
 
+
 def fields(what, value, expected):
     """Return what an object lacks and what it has beyond the fields that are documented."""
     if not isinstance(value, dict):
         return ["%s is a %s" % (what, type(value).__name__)]
     lacking = ["%s has no %s" % (what, name) for name in expected if name not in value]
-    return lacking + ["%s also has %s" % (what, name) for name in value if name not in expected and name not in USUAL_EXTRAS]
+    return lacking + [
+        "%s also has %s" % (what, name)
+        for name in value
+        if name not in expected and name not in USUAL_EXTRAS
+    ]
 
 
 def differs(what, seen, expected):
@@ -181,8 +217,16 @@ def refused(call, kind, code, status):
     try:
         call()
     except RebyteError as error:
-        wrong_kind = [] if type(error) is kind else ["it is taken for %s (%s)" % (type(error).__name__, error.message)]
-        return wrong_kind + differs("the code", error.code, code) + differs("the status", error.http_status, status)
+        wrong_kind = (
+            []
+            if type(error) is kind
+            else ["it is taken for %s (%s)" % (type(error).__name__, error.message)]
+        )
+        return (
+            wrong_kind
+            + differs("the code", error.code, code)
+            + differs("the status", error.http_status, status)
+        )
     return ["it was not refused"]
 
 
@@ -198,7 +242,9 @@ def check_refusals(visit):
     client = visit.client
     found = refused(lambda: client.get_task(NOBODY), NotFound, "not_found", 404)
     found += refused(lambda: client.list_tasks(limit=101), RequestRefused, "validation_error", 400)
-    found += refused(lambda: client.request("GET", "/no-such-route"), RouteMissing, "no_such_route", 404)
+    found += refused(
+        lambda: client.request("GET", "/no-such-route"), RouteMissing, "no_such_route", 404
+    )
     with RebyteClient("rbk_no_such_key", client.base_url) as stranger:
         return found + refused(stranger.list_tasks, AuthError, "invalid_api_key", 401)
 
@@ -214,11 +260,19 @@ def check_credits(visit):
 def check_webhooks(visit):
     """The webhooks are listed under `webhooks`, and there is a public key."""
     listed = visit.client.request("GET", "/webhooks")
-    shape = "a bare list" if isinstance(listed, list) else "webhooks" if "webhooks" in listed else ", ".join(sorted(listed))
+    shape = (
+        "a bare list"
+        if isinstance(listed, list)
+        else "webhooks"
+        if "webhooks" in listed
+        else ", ".join(sorted(listed))
+    )
     key = visit.client.get_webhook_key()
     visit.say("    the public key has the fields: %s" % ", ".join(sorted(key)))
     many = len(visit.client.list_webhooks()["data"]) > WEBHOOKS_MOST
-    return differs("what the list is under", shape, "webhooks") + (["there are more than %d" % WEBHOOKS_MOST] if many else [])
+    return differs("what the list is under", shape, "webhooks") + (
+        ["there are more than %d" % WEBHOOKS_MOST] if many else []
+    )
 
 
 def lists(answer):
@@ -237,7 +291,9 @@ def check_upload(visit):
     """A file gets an address, its own name back, and a size limit; its bytes are taken."""
     slot = visit.client.create_upload("visit.csv", "text/csv")
     found = fields("the answer", slot, ("id", "filename", "uploadUrl", "maxFileSize"))
-    found += differs("the file name", slot.get("filename"), "visit.csv") + differs("maxFileSize", slot.get("maxFileSize"), FILE_BYTES_MOST)
+    found += differs("the file name", slot.get("filename"), "visit.csv") + differs(
+        "maxFileSize", slot.get("maxFileSize"), FILE_BYTES_MOST
+    )
     visit.client.put_bytes(slot["uploadUrl"], io.BytesIO(b"1,2\n"), 4, "text/csv")
     visit.file = {"id": slot["id"], "filename": slot["filename"]}
     return found
@@ -250,7 +306,11 @@ def check_create(visit):
     found = fields("the answer", task, CREATED) + differs("status", task.get("status"), "running")
     if not str(task.get("url")).endswith("/run/" + task["id"]):
         found.append("the address does not end with /run/<id>")
-    return found + ([] if SHORT_TIME.fullmatch(str(task.get("createdAt"))) else ["createdAt is written %r" % task.get("createdAt")])
+    return found + (
+        []
+        if SHORT_TIME.fullmatch(str(task.get("createdAt")))
+        else ["createdAt is written %r" % task.get("createdAt")]
+    )
 
 
 @fact
@@ -259,7 +319,11 @@ def check_list(visit):
     page = visit.client.list_tasks(limit=5)
     found = fields("the page", page, ("data", "total", "limit", "offset"))
     items = page.get("data") or [{}]
-    return found + differs("the first id", items[0].get("id"), visit.task["id"]) + fields("an item", items[0], LISTED)
+    return (
+        found
+        + differs("the first id", items[0].get("id"), visit.task["id"])
+        + fields("an item", items[0], LISTED)
+    )
 
 
 @fact
@@ -271,8 +335,15 @@ def check_events(visit):
         found += fields("an event", event, ("seq", "timestamp", "promptId", "eventType", "payload"))
         found += differs("the first seq", event.get("seq"), 0)
     unknown = sorted({str(event.get("eventType")) for event in events} - EVENT_TYPES)
-    visit.say("    %d events, %s eventKey" % (len(events), "with" if events and "eventKey" in events[0] else "without"))
-    return found + ["an event type nobody documented: %s" % name for name in unknown] + ([] if events else ["no event came"])
+    visit.say(
+        "    %d events, %s eventKey"
+        % (len(events), "with" if events and "eventKey" in events[0] else "without")
+    )
+    return (
+        found
+        + ["an event type nobody documented: %s" % name for name in unknown]
+        + ([] if events else ["no event came"])
+    )
 
 
 @fact
@@ -280,9 +351,15 @@ def check_read(visit):
     """A task that has ended has a known status word, its prompts, and neither its workspace nor its answer."""
     task = visit.wait(visit.task["id"])
     found = fields("the task", task, READ) + differs("status", task.get("status"), "completed")
-    found += ["createdAt is written %r" % task.get("createdAt")] if not LONG_TIME.fullmatch(str(task.get("createdAt"))) else []
+    found += (
+        ["createdAt is written %r" % task.get("createdAt")]
+        if not LONG_TIME.fullmatch(str(task.get("createdAt")))
+        else []
+    )
     for prompt in (task.get("prompts") or [])[:1]:
-        found += fields("a prompt", prompt, PROMPT) + differs("a prompt's status", prompt.get("status"), "succeeded")
+        found += fields("a prompt", prompt, PROMPT) + differs(
+            "a prompt's status", prompt.get("status"), "succeeded"
+        )
     return found
 
 
@@ -293,7 +370,11 @@ def check_content(visit):
     found = fields("a prompt", prompts[0], PROMPT + ("userPrompt", "response", "events"))
     if not str(prompts[0].get("userPrompt")).startswith(visit.PROMPT):
         found.append("userPrompt is not the prompt as it was sent")
-    return found + ([] if "ready" in str(prompts[0].get("response")).lower() else ["response does not hold the answer"])
+    return found + (
+        []
+        if "ready" in str(prompts[0].get("response")).lower()
+        else ["response does not hold the answer"]
+    )
 
 
 @fact
@@ -302,10 +383,20 @@ def check_follow_up(visit):
     answer = visit.start(visit.PROMPT, kind="follow-up", task_id=visit.task["id"])
     found = fields("the answer", answer, ("promptId",))
     task = visit.wait(visit.task["id"])
-    ids = [prompt.get("id") for prompt in sorted(task.get("prompts") or [], key=lambda prompt: seconds_of(prompt.get("submittedAt")) or 0)]
-    content = [prompt.get("id") for prompt in visit.client.task_content(visit.task["id"]).get("prompts") or []]
+    ids = [
+        prompt.get("id")
+        for prompt in sorted(
+            task.get("prompts") or [], key=lambda prompt: seconds_of(prompt.get("submittedAt")) or 0
+        )
+    ]
+    content = [
+        prompt.get("id")
+        for prompt in visit.client.task_content(visit.task["id"]).get("prompts") or []
+    ]
     found += differs("the newest prompt", ids[-1:], [answer.get("promptId")])
-    found += differs("the order of GET", [prompt.get("id") for prompt in task.get("prompts") or []], ids[::-1])
+    found += differs(
+        "the order of GET", [prompt.get("id") for prompt in task.get("prompts") or []], ids[::-1]
+    )
     return found + differs("the order of /content", content, ids)
 
 
@@ -317,7 +408,11 @@ def check_workspace_and_cancel(visit):
     answer = visit.client.cancel_task(second["id"])
     found += fields("the cancel", answer, ("id", "status", "canceledPrompts"))
     status = visit.wait(second["id"]).get("status")
-    return found + ([] if outcome_of(status) in ("canceled", "completed") else ["afterwards its status is %r" % status])
+    return found + (
+        []
+        if outcome_of(status) in ("canceled", "completed")
+        else ["afterwards its status is %r" % status]
+    )
 
 
 @fact
@@ -329,8 +424,13 @@ def check_artifacts(visit):
 @fact
 def check_visibility(visit):
     """Public comes with a shareUrl, private without."""
-    shown, hidden = visit.client.set_visibility(visit.task["id"], "public"), visit.client.set_visibility(visit.task["id"], "private")
-    return fields("public", shown, ("visibility", "shareUrl")) + fields("private", hidden, ("visibility",))
+    shown, hidden = (
+        visit.client.set_visibility(visit.task["id"], "public"),
+        visit.client.set_visibility(visit.task["id"], "private"),
+    )
+    return fields("public", shown, ("visibility", "shareUrl")) + fields(
+        "private", hidden, ("visibility",)
+    )
 
 
 @fact

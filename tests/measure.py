@@ -3,6 +3,7 @@
 Also what the contract tests read: the modules in scripts/, the documents and their fenced blocks; and a service that says far
 too much (10,000 tasks, 5 MB answers, 1 MB titles), with how much of it each verb lets through.
 """
+
 from __future__ import annotations
 
 import ast
@@ -36,7 +37,17 @@ LINTERS = (
     # PyPI: skills-ref.
     ("agentskills", ["validate", "."]),
     # PyPI: skillcheck. Ignored rules: CONTRIBUTING.md, "Linters of others".
-    ("skillcheck", ["SKILL.md", "--no-color", "--ignore", "references.escape", "--ignore", "references.broken-link"]),
+    (
+        "skillcheck",
+        [
+            "SKILL.md",
+            "--no-color",
+            "--ignore",
+            "references.escape",
+            "--ignore",
+            "references.broken-link",
+        ],
+    ),
 )
 # Findings of skill-scanner (PyPI: cisco-ai-skill-scanner) above medium that CONTRIBUTING.md explains: (rule, file).
 EXPLAINED = (
@@ -46,15 +57,37 @@ EXPLAINED = (
 TASK, SPACE, PROMPT = ("%08d-0000-4000-8000-000000000000" % number for number in (1, 2, 3))
 MEGABYTE = 1 << 20
 TITLE, ANSWER = "\u00e9t\x1b[31m" * (MEGABYTE // 7), "word \u2028 \u00fc" * (5 * MEGABYTE // 9)
-MANY = [{"id": "%08d-0000-4000-8000-000000000000" % n, "title": "task %d" % n,
-         "url": "https://x.example/" + "u" * 99} for n in range(10_000)]
+MANY = [
+    {
+        "id": "%08d-0000-4000-8000-000000000000" % n,
+        "title": "task %d" % n,
+        "url": "https://x.example/" + "u" * 99,
+    }
+    for n in range(10_000)
+]
 # verb -> the words after it.
 LINES = {
-    "run": ["say something"], "create": ["start something"], "batch": ["--prompt", "one", "--prompt", "two"], "result": [TASK],
-    "wait": [TASK], "watch": [TASK], "follow-up": [TASK, "more", "--wait"], "reply": [TASK, "--option", "1"], "cancel": [TASK],
+    "run": ["say something"],
+    "create": ["start something"],
+    "batch": ["--prompt", "one", "--prompt", "two"],
+    "result": [TASK],
+    "wait": [TASK],
+    "watch": [TASK],
+    "follow-up": [TASK, "more", "--wait"],
+    "reply": [TASK, "--option", "1"],
+    "cancel": [TASK],
     "get": [TASK],
-    "list": [], "share": [TASK, "public"], "delete": [TASK, "--yes"], "upload": ["small.csv"], "artifacts": ["list", SPACE],
-    "computers": ["list"], "webhooks": ["list"], "credits": [], "ledger": ["list"], "doctor": [], "api": ["GET", "/tasks"],
+    "list": [],
+    "share": [TASK, "public"],
+    "delete": [TASK, "--yes"],
+    "upload": ["small.csv"],
+    "artifacts": ["list", SPACE],
+    "computers": ["list"],
+    "webhooks": ["list"],
+    "credits": [],
+    "ledger": ["list"],
+    "doctor": [],
+    "api": ["GET", "/tasks"],
     "local": ["status"],
 }
 
@@ -64,7 +97,12 @@ Fence = collections.namedtuple("Fence", "path line language text")
 
 def run_quietly(argv: list, **more):
     """Run a process without stdin, for a minute at the most; what it says is kept."""
-    usual = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 60}
+    usual = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "timeout": 60,
+    }
     return subprocess.run(argv, **dict(usual, **more))
 
 
@@ -101,7 +139,11 @@ def tree_of(module: Module) -> ast.Module:
 def documents() -> list[str]:
     """Return the paths of the documents: Markdown at the top, in references/ and in examples/."""
     top = [os.path.join(ROOT, name) for name in sorted(os.listdir(ROOT)) if name.endswith(".md")]
-    below = [path for folder in ("references", "examples") for path in files_under(os.path.join(ROOT, folder))]
+    below = [
+        path
+        for folder in ("references", "examples")
+        for path in files_under(os.path.join(ROOT, folder))
+    ]
     return top + [path for path in below if path.endswith(".md")]
 
 
@@ -112,7 +154,12 @@ def fences(path: str) -> list[Fence]:
         mark = re.match(r"(`{3,})(.*)$", line)
         if opening is None and mark:
             opening, start, lines = (mark.group(1), mark.group(2).strip()), number, []
-        elif opening is not None and mark and mark.group(1) == opening[0] and not mark.group(2).strip():
+        elif (
+            opening is not None
+            and mark
+            and mark.group(1) == opening[0]
+            and not mark.group(2).strip()
+        ):
             found.append(Fence(path, start, opening[1], "\n".join(lines) + "\n"))
             opening = None
         elif opening is not None:
@@ -133,9 +180,17 @@ def short(path: str) -> str:
 def body_of(method, path):
     """Return what the service says to a request, as a value."""
     if path.startswith("/v1/tasks?") or path == "/v1/tasks" and method == "GET":
-        return {"data": [dict(MANY[0], id=TASK, title=TITLE, createdAt="2026-01-01T00:00:00Z")] + MANY, "total": len(MANY)}
+        return {
+            "data": [dict(MANY[0], id=TASK, title=TITLE, createdAt="2026-01-01T00:00:00Z")] + MANY,
+            "total": len(MANY),
+        }
     if "/artifacts" in path:
-        return {"files": [{"name": "n" * 200 + "%d.csv" % n, "size": n, "downloadUrl": "http://127.0.0.1/x"} for n in range(5_000)]}
+        return {
+            "files": [
+                {"name": "n" * 200 + "%d.csv" % n, "size": n, "downloadUrl": "http://127.0.0.1/x"}
+                for n in range(5_000)
+            ]
+        }
     if "/content" in path:
         return {"prompts": [{"id": PROMPT, "content": ANSWER}]}
     if path.endswith("/prompts"):
@@ -143,22 +198,44 @@ def body_of(method, path):
     if path.endswith("/files"):
         return {"id": PROMPT, "filename": "small.csv", "uploadUrl": "http://%s/up", "extra": TITLE}
     if "/agent-computers" in path or "/webhooks" in path:
-        return {"data": [dict(item, name="m" * 200, events=["task.completed"] * 5) for item in MANY], "extra": TITLE[:1000]}
+        return {
+            "data": [dict(item, name="m" * 200, events=["task.completed"] * 5) for item in MANY],
+            "extra": TITLE[:1000],
+        }
     if "/billing" in path:
         return {"totalAvailable": 5, "note": TITLE}
-    return {"id": TASK, "workspaceId": SPACE, "url": "https://x.example/" + "u" * 5000, "title": TITLE, "status": "completed",
-            "extra": ANSWER[:MEGABYTE],
-            "prompts": [{"id": PROMPT, "status": "completed", "error": TITLE}], "shareUrl": "https://x.example/s"}
+    return {
+        "id": TASK,
+        "workspaceId": SPACE,
+        "url": "https://x.example/" + "u" * 5000,
+        "title": TITLE,
+        "status": "completed",
+        "extra": ANSWER[:MEGABYTE],
+        "prompts": [{"id": PROMPT, "status": "completed", "error": TITLE}],
+        "shareUrl": "https://x.example/s",
+    }
 
 
 def stream():
     """Return the events of a task that talks without end."""
+
     def event(seq, kind, payload):
-        envelope = {"seq": seq, "timestamp": "2026-01-01T00:00:00Z", "promptId": PROMPT, "eventType": kind, "payload": payload,
-                    "eventKey": "k%d" % seq}
+        envelope = {
+            "seq": seq,
+            "timestamp": "2026-01-01T00:00:00Z",
+            "promptId": PROMPT,
+            "eventType": kind,
+            "payload": payload,
+            "eventKey": "k%d" % seq,
+        }
         return "event: event\ndata: %s\n\n" % json.dumps(envelope)
-    events = [event(n, "tool_use", {"name": "t" * 5000, "input": {"x": "y" * 5000}}) for n in range(20)]
-    done = "event: done\ndata: %s\n\n" % json.dumps({"status": "succeeded", "lastSeq": 20, "finalResult": "short"})
+
+    events = [
+        event(n, "tool_use", {"name": "t" * 5000, "input": {"x": "y" * 5000}}) for n in range(20)
+    ]
+    done = "event: done\ndata: %s\n\n" % json.dumps(
+        {"status": "succeeded", "lastSeq": 20, "finalResult": "short"}
+    )
     return ("".join(events) + event(20, "text", {"text": ANSWER}) + done).encode()
 
 
@@ -173,8 +250,11 @@ def reply(request):
         return answer(200, STREAM, "Content-Type: text/event-stream")
     if method in ("PUT", "DELETE"):
         return answer(204 if method == "DELETE" else 200)
-    return answer(200, json.dumps(body_of(method, path)).replace("%s/up", headers["Host"] + "/up").encode(),
-                  "Content-Type: application/json")
+    return answer(
+        200,
+        json.dumps(body_of(method, path)).replace("%s/up", headers["Host"] + "/up").encode(),
+        "Content-Type: application/json",
+    )
 
 
 def hostile_service():
@@ -186,17 +266,34 @@ def said_by(verb, url, folder):
     """Run a verb against the service in a folder of its own; return (exit code, the bytes on stdout, stderr)."""
     with open(os.path.join(folder, "small.csv"), "w") as file:
         file.write("1\n")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("REBYTE_") and not name.lower().endswith("_proxy")}
-    environ.update(REBYTE_API_KEY="sample", REBYTE_BASE_URL=url, REBYTE_STATE_DIR=os.path.join(folder, "state"), REBYTE_MAX_WAIT="25")
-    done = run_quietly([sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py"), verb] + LINES[verb], cwd=folder, env=environ)
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("REBYTE_") and not name.lower().endswith("_proxy")
+    }
+    environ.update(
+        REBYTE_API_KEY="sample",
+        REBYTE_BASE_URL=url,
+        REBYTE_STATE_DIR=os.path.join(folder, "state"),
+        REBYTE_MAX_WAIT="25",
+    )
+    done = run_quietly(
+        [sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py"), verb] + LINES[verb],
+        cwd=folder,
+        env=environ,
+    )
     return done.returncode, done.stdout, done.stderr
 
 
 def tracked() -> list[str]:
     """Return the paths of the files that git tracks, or all files where this is no checkout."""
-    done = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    done = subprocess.run(
+        ["git", "-C", ROOT, "ls-files", "-z"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     names = [name for name in done.stdout.decode().split("\0") if name]
-    paths = [os.path.join(ROOT, name) for name in names] if done.returncode == 0 else files_under(ROOT)
+    paths = (
+        [os.path.join(ROOT, name) for name in names] if done.returncode == 0 else files_under(ROOT)
+    )
     return [path for path in paths if os.path.exists(path)]
 
 
@@ -214,7 +311,9 @@ def sizes() -> list[tuple]:
     """Return (what, how much, the most that is allowed, unit)."""
     files = tracked()
     installed = [path for path in files if short(path).startswith(INSTALLED)]
-    client = [os.path.join(SCRIPTS, "rebyte_client.py")] + files_under(os.path.join(SCRIPTS, "rebyte_wire"))
+    client = [os.path.join(SCRIPTS, "rebyte_client.py")] + files_under(
+        os.path.join(SCRIPTS, "rebyte_wire")
+    )
     code = [line for path in client if path.endswith(".py") for line in read(path).split("\n")]
     longest = max(modules(), key=lambda module: lines_of(module.path))
     return [
@@ -222,7 +321,12 @@ def sizes() -> list[tuple]:
         ("installed bytes", kilobytes(installed), INSTALLED_KILOBYTES_MOST, "KiB"),
         ("tracked files", len(files), TRACKED_FILES_MOST, "files"),
         ("tracked bytes", kilobytes(files), TRACKED_KILOBYTES_MOST, "KiB"),
-        ("client and wire, but for blank lines", sum(1 for line in code if line.strip()), CLIENT_LINES_MOST, "lines"),
+        (
+            "client and wire, but for blank lines",
+            sum(1 for line in code if line.strip()),
+            CLIENT_LINES_MOST,
+            "lines",
+        ),
         ("longest module, " + longest.name, lines_of(longest.path), FILE_LINES_MOST, "lines"),
         ("SKILL.md, characters / 4", -(-len(read("SKILL.md")) // 4), SKILL_TOKENS_MOST, "tokens"),
         ("SKILL.md", lines_of("SKILL.md"), SKILL_LINES_MOST, "lines"),
@@ -237,26 +341,41 @@ def largest_outputs() -> list[tuple]:
             with tempfile.TemporaryDirectory() as folder:
                 said = said_by(verb, service.url, folder)[1]
             size = max(map(len, said.splitlines())) if verb == "watch" else len(said)
-            rows.append(("%s, most on stdout%s" % (verb, ", a line" * (verb == "watch")), size, OUTPUT_BYTES_MOST, "bytes"))
+            rows.append(
+                (
+                    "%s, most on stdout%s" % (verb, ", a line" * (verb == "watch")),
+                    size,
+                    OUTPUT_BYTES_MOST,
+                    "bytes",
+                )
+            )
     return rows
 
 
 def install(folder: str) -> str:
     """Lay out what make install would copy, below a folder; return its path."""
     prefix = os.path.join(folder, "installed")
-    subprocess.run([sys.executable, os.path.join(ROOT, "tools", "bundle.py"), "install"], env=dict(os.environ, PREFIX=prefix),
-                   stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        [sys.executable, os.path.join(ROOT, "tools", "bundle.py"), "install"],
+        env=dict(os.environ, PREFIX=prefix),
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
     return os.path.join(prefix, "skill-as-a-service")
 
 
 def unpack(folder: str) -> str:
     """Lay out what the last commit ships as `skill-as-a-service` below a folder; return its path."""
     bundle = os.path.join(folder, "skill-as-a-service")
-    done = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    done = subprocess.run(
+        ["git", "-C", ROOT, "archive", "HEAD"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     if done.returncode:
         shutil.copytree(ROOT, bundle)
     else:
-        tarfile.open(fileobj=io.BytesIO(done.stdout)).extractall(bundle, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        tarfile.open(fileobj=io.BytesIO(done.stdout)).extractall(
+            bundle, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {})
+        )
     return bundle
 
 
@@ -265,11 +384,18 @@ def lint(program: str, arguments: list, bundle: str) -> bool:
     if not shutil.which(program):
         print("%-36s not installed, not run" % program)
         return True
-    done = subprocess.run([program] + [bundle if word == "." else word for word in arguments], cwd=bundle, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT)
+    done = subprocess.run(
+        [program] + [bundle if word == "." else word for word in arguments],
+        cwd=bundle,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if b"Traceback (most recent call last)" in done.stdout:
-        print("%-36s could not run here: %s" % (program, done.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]))
+        print(
+            "%-36s could not run here: %s"
+            % (program, done.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2][:200])
+        )
         return True
     print("%-36s %s" % (program, "fine" if done.returncode == 0 else "exit %d" % done.returncode))
     if done.returncode:
@@ -283,16 +409,30 @@ def scan(copy: str) -> bool:
     if not shutil.which(program):
         print("%-36s not installed, not run" % program)
         return True
-    done = subprocess.run([program, "scan", copy, "--format", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE)
+    done = subprocess.run(
+        [program, "scan", copy, "--format", "json"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     try:
         found = json.loads(done.stdout.decode("utf-8", "replace"))["findings"]
     except (ValueError, KeyError):
-        print("%-36s exit %d, no report; another package has a command of this name" % (program, done.returncode))
+        print(
+            "%-36s exit %d, no report; another package has a command of this name"
+            % (program, done.returncode)
+        )
         return True
-    grave = [(one["rule_id"], one["file_path"]) for one in found if one["severity"] in ("HIGH", "CRITICAL")]
+    grave = [
+        (one["rule_id"], one["file_path"])
+        for one in found
+        if one["severity"] in ("HIGH", "CRITICAL")
+    ]
     unexplained = [pair for pair in grave if pair not in EXPLAINED]
-    print("%-36s %d findings, %d above medium, %d of them unexplained" % (program, len(found), len(grave), len(unexplained)))
+    print(
+        "%-36s %d findings, %d above medium, %d of them unexplained"
+        % (program, len(found), len(grave), len(unexplained))
+    )
     for rule, path in unexplained:
         print("%-36s %s %s" % ("", rule, path))
     return not unexplained
@@ -303,7 +443,10 @@ def main() -> int:
     fine = True
     for what, much, most, unit in sizes() + largest_outputs():
         fine = fine and much <= most
-        print("%-36s %5d of %5d %s%s" % (what, much, most, unit, "" if much <= most else "   TOO MUCH"))
+        print(
+            "%-36s %5d of %5d %s%s"
+            % (what, much, most, unit, "" if much <= most else "   TOO MUCH")
+        )
     with tempfile.TemporaryDirectory() as folder:
         tree, copy = unpack(folder), install(folder)
         for program, arguments in LINTERS:

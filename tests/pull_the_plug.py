@@ -1,7 +1,8 @@
 """Kill a batch at many moments, type the same line again, and count: no line twice, none lost, nothing sent in the end.
 
-    python3 tests/pull_the_plug.py [--points 200] [--lines 20] [--width 4] [--fault drop-after-accept=3]
+python3 tests/pull_the_plug.py [--points 200] [--lines 20] [--width 4] [--fault drop-after-accept=3]
 """
+
 from __future__ import annotations
 
 import argparse
@@ -39,14 +40,33 @@ class Point:
         with open(os.path.join(self.folder, "jobs.jsonl"), "w") as file:
             for line in range(lines):
                 file.write(json.dumps({"prompt": "plug %d line %d." % (number, line)}) + "\n")
-        self.environ = dict(os.environ, REBYTE_BASE_URL=server.url, REBYTE_API_KEY=server.key, PYTHONDONTWRITEBYTECODE="1",
-                            REBYTE_STATE_DIR=os.path.join(self.folder, "state"))
-        self.printed, self.last, self.runs, self.killed, self.states, self.named = set(), None, 0, False, {}, 0
+        self.environ = dict(
+            os.environ,
+            REBYTE_BASE_URL=server.url,
+            REBYTE_API_KEY=server.key,
+            PYTHONDONTWRITEBYTECODE="1",
+            REBYTE_STATE_DIR=os.path.join(self.folder, "state"),
+        )
+        self.printed, self.last, self.runs, self.killed, self.states, self.named = (
+            set(),
+            None,
+            0,
+            False,
+            {},
+            0,
+        )
 
     def type(self, *words, kill_after=None):
         """Type a command line, killed after some seconds or to its own end; return (exit code, stdout, stderr)."""
-        child = subprocess.Popen([sys.executable, DOOR] + list(words), cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        child = subprocess.Popen(
+            [sys.executable, DOOR] + list(words),
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         try:
             out, err = child.communicate(timeout=kill_after)
         except subprocess.TimeoutExpired:
@@ -65,7 +85,9 @@ class Point:
 
     def rows(self):
         """Return the ledger's rows."""
-        return json.loads(self.type("ledger", "list", "--limit", "500", "--field", "rows")[1] or b"[]")
+        return json.loads(
+            self.type("ledger", "list", "--limit", "500", "--field", "rows")[1] or b"[]"
+        )
 
     def go(self, kill_after):
         """Kill once, look at the states, type the line again until it ends; rows that stay unknown are given up and started anew."""
@@ -85,8 +107,14 @@ class Point:
     def verdict(self):
         """Return what is wrong: an empty list is what is wanted."""
         last, ids = self.last, started(self.client, "plug %d line " % self.number)
-        counts = [len(ids.get("plug %d line %d." % (self.number, line), ())) for line in range(self.lines)]
-        wrong = ["line %d was started %d times" % (line, count) for line, count in enumerate(counts) if count != 1]
+        counts = [
+            len(ids.get("plug %d line %d." % (self.number, line), ())) for line in range(self.lines)
+        ]
+        wrong = [
+            "line %d was started %d times" % (line, count)
+            for line, count in enumerate(counts)
+            if count != 1
+        ]
         known = {row.get("id") for row in self.rows()}
         if self.printed - known - set().union(*ids.values()):
             wrong.append("a printed id is not in the ledger")
@@ -99,7 +127,11 @@ class Point:
 
     def posts(self):
         """Return the ids of every task of this point's lines."""
-        return sorted(task_id for ids in started(self.client, "plug %d line " % self.number).values() for task_id in ids)
+        return sorted(
+            task_id
+            for ids in started(self.client, "plug %d line " % self.number).values()
+            for task_id in ids
+        )
 
 
 def started(client, prefix):
@@ -127,10 +159,19 @@ def measure(server, client, folder, lines):
 def pull(points, lines, width, faults=(), say=print):
     """Pull the plug at so many moments spread over a whole batch; returns (figures, what was wrong)."""
     folder = tempfile.mkdtemp(prefix="rebyte-plug-")
-    totals = {"points": points, "killed": 0, "states at the kill": {}, "named unknown": 0, "reruns": 0, "wrong": 0}
+    totals = {
+        "points": points,
+        "killed": 0,
+        "states at the kill": {},
+        "named unknown": 0,
+        "reruns": 0,
+        "wrong": 0,
+    }
     wrong = []
     try:
-        with LocalServer(os.path.join(folder, "server"), width=16) as server, RebyteClient(server.key, server.base_url) as client:
+        with LocalServer(os.path.join(folder, "server"), width=16) as server, RebyteClient(
+            server.key, server.base_url
+        ) as client:
             server.faults.enable("slow-create", seconds=SLOW_CREATE_SECONDS)
             for fault in faults:
                 server.faults.enable_text(fault)
@@ -150,8 +191,11 @@ def pull(points, lines, width, faults=(), say=print):
                     found = point.verdict()
                     with lock:
                         add(totals, point, found)
-                        wrong.extend("point %d (%.3f s): %s" % (number, moment, text) for text in found)
+                        wrong.extend(
+                            "point %d (%.3f s): %s" % (number, moment, text) for text in found
+                        )
                     shutil.rmtree(point.folder, ignore_errors=True)
+
             threads = [threading.Thread(target=work) for _ in range(width)]
             for thread in threads:
                 thread.start()

@@ -1,4 +1,5 @@
 """Servers that say listed bytes: a raw one, and a proxy that opens tunnels. Both know their port before they start."""
+
 from __future__ import annotations
 
 import json
@@ -13,13 +14,18 @@ READ_SECONDS = 20
 def answer(status=200, body=b"", *headers, length=None) -> bytes:
     """Return an answer as bytes; a dict or list becomes JSON; `length` may lie."""
     body = body if isinstance(body, bytes) else json.dumps(body).encode()
-    lines = ["HTTP/1.1 {} Said".format(status), "Content-Length: {}".format(len(body) if length is None else length)]
+    lines = [
+        "HTTP/1.1 {} Said".format(status),
+        "Content-Length: {}".format(len(body) if length is None else length),
+    ]
     return "\r\n".join(lines + list(headers) + ["", ""]).encode("latin-1") + body
 
 
 def chunked(*pieces, end=b"0\r\n\r\n", kind="text/event-stream") -> bytes:
     """Return a chunked answer; without `end` it is cut short."""
-    head = "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nTransfer-Encoding: chunked\r\n\r\n".format(kind).encode()
+    head = "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nTransfer-Encoding: chunked\r\n\r\n".format(
+        kind
+    ).encode()
     return head + b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + end
 
 
@@ -51,7 +57,12 @@ class Server:
 
     def __init__(self, *script, early=False, context=None, speaks=None):
         """Bind a port; nothing is accepted before start."""
-        self.script, self.early, self.context, self.speaks = list(script), early, context, speaks or self.next_step
+        self.script, self.early, self.context, self.speaks = (
+            list(script),
+            early,
+            context,
+            speaks or self.next_step,
+        )
         self.requests, self.heads, self.connections, self.received = [], [], 0, 0
         self.ending = threading.Event()
         self._lock, self._open, self._threads = threading.Lock(), set(), []

@@ -3,6 +3,7 @@
 What is shipped is SKILL.md, LICENSE, scripts/ and references/. A copy carries a list of its files with their digests, so
 that a later install or uninstall touches only what an earlier one made and nobody changed.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -18,8 +19,17 @@ NAME = "skill-as-a-service"
 SHIPPED = ("LICENSE", "SKILL.md", "references", "scripts")
 RUNNABLE = ("scripts/rebyte_cli.py",)
 LIST = "installed-files.json"
-SKILL_FOLDERS = ("~/.claude/skills", "~/.agents/skills", "~/.codex/skills", "~/.gemini/skills", "~/.config/opencode/skills",
-                 "~/.cursor/skills", "~/.copilot/skills", "~/.config/goose/skills", "~/.skills")
+SKILL_FOLDERS = (
+    "~/.claude/skills",
+    "~/.agents/skills",
+    "~/.codex/skills",
+    "~/.gemini/skills",
+    "~/.config/opencode/skills",
+    "~/.cursor/skills",
+    "~/.copilot/skills",
+    "~/.config/goose/skills",
+    "~/.skills",
+)
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -32,7 +42,11 @@ def shipped_files() -> list:
             found.append(name)
         for folder, folders, names in os.walk(place):
             folders[:] = [one for one in folders if one != "__pycache__"]
-            found += [os.path.relpath(os.path.join(folder, one), ROOT) for one in names if not one.endswith((".pyc", "~", ".swp"))]
+            found += [
+                os.path.relpath(os.path.join(folder, one), ROOT)
+                for one in names
+                if not one.endswith((".pyc", "~", ".swp"))
+            ]
     return sorted(path.replace(os.sep, "/") for path in found)
 
 
@@ -51,10 +65,18 @@ def changed_in(target: str):
             made = json.load(file)["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    there = [os.path.relpath(os.path.join(folder, name), target).replace(os.sep, "/")
-             for folder, _, names in os.walk(target) for name in names]
-    return sorted(path for path in there if path != LIST and "__pycache__/" not in path and
-                  made.get(path) != digest_of(os.path.join(target, path)))
+    there = [
+        os.path.relpath(os.path.join(folder, name), target).replace(os.sep, "/")
+        for folder, _, names in os.walk(target)
+        for name in names
+    ]
+    return sorted(
+        path
+        for path in there
+        if path != LIST
+        and "__pycache__/" not in path
+        and made.get(path) != digest_of(os.path.join(target, path))
+    )
 
 
 def objection_to(target: str, force: bool):
@@ -65,9 +87,15 @@ def objection_to(target: str, force: bool):
         return None
     changed = changed_in(target)
     if changed is None:
-        return None if force and os.path.isdir(target) else "was not made by make install (FORCE=1 replaces it)"
+        return (
+            None
+            if force and os.path.isdir(target)
+            else "was not made by make install (FORCE=1 replaces it)"
+        )
     if changed and not force:
-        return "holds files that were changed or added: %s (FORCE=1 replaces them)" % ", ".join(changed[:5])
+        return "holds files that were changed or added: %s (FORCE=1 replaces them)" % ", ".join(
+            changed[:5]
+        )
     return None
 
 
@@ -124,7 +152,14 @@ def each_target(verb: str, environ) -> int:
             print("not there %s" % target)
         else:
             acted += 1
-            print("%s %s" % (("would " if dry else "") + {"install": "install  ", "uninstall": "uninstall"}[verb], target))
+            print(
+                "%s %s"
+                % (
+                    ("would " if dry else "")
+                    + {"install": "install  ", "uninstall": "uninstall"}[verb],
+                    target,
+                )
+            )
             if not dry:
                 install(target) if verb == "install" else shutil.rmtree(target)
     if verb == "install" and not acted and not refused:
@@ -140,7 +175,10 @@ def dist(folder: str) -> str:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in shipped_files():
             entry = zipfile.ZipInfo("%s/%s" % (NAME, name), EPOCH)
-            entry.create_system, entry.external_attr = 3, (0o100755 if name in RUNNABLE else 0o100644) << 16
+            entry.create_system, entry.external_attr = (
+                3,
+                (0o100755 if name in RUNNABLE else 0o100644) << 16,
+            )
             with open(os.path.join(ROOT, name), "rb") as file:
                 archive.writestr(entry, file.read())
     return path

@@ -1,4 +1,5 @@
 """api METHOD PATH: the raw door to the service, with the same key rules, ledger and guards as everything else."""
+
 from __future__ import annotations
 
 import json
@@ -23,14 +24,32 @@ EXAMPLES = """examples:
 
 def flags(parser):
     """Declare the flags of api."""
-    parser.add_argument("method", metavar="METHOD", type=str.upper, choices=METHODS, help="GET, POST, PUT, PATCH or DELETE")
+    parser.add_argument(
+        "method",
+        metavar="METHOD",
+        type=str.upper,
+        choices=METHODS,
+        help="GET, POST, PUT, PATCH or DELETE",
+    )
     parser.add_argument("path", metavar="PATH", help="below /v1, with its query")
-    parser.add_argument("--body", metavar="JSON", help="the JSON body; @FILE reads it from a file, - from stdin")
-    parser.add_argument("--once", metavar="NAME", help="for paid starts: at most once under this name")
-    parser.add_argument("--again", action="store_true", help="for paid starts: a second one, knowingly")
-    parser.add_argument("--urls", action="store_true", help="show signed addresses, which are secrets")
-    parser.add_argument("--yes", action="store_true", help="needed to delete all artifacts of a workspace")
-    parser.add_argument("--dry-run", action="store_true", help="show what would be sent and send nothing")
+    parser.add_argument(
+        "--body", metavar="JSON", help="the JSON body; @FILE reads it from a file, - from stdin"
+    )
+    parser.add_argument(
+        "--once", metavar="NAME", help="for paid starts: at most once under this name"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="for paid starts: a second one, knowingly"
+    )
+    parser.add_argument(
+        "--urls", action="store_true", help="show signed addresses, which are secrets"
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="needed to delete all artifacts of a workspace"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be sent and send nothing"
+    )
 
 
 def api(session, options):
@@ -40,10 +59,20 @@ def api(session, options):
     if kind_of_start(options.method, path) and not isinstance(body, dict):
         raise InputError("a paid start needs --body with a JSON object", code="usage")
     if options.dry_run:
-        session.emit({"dryRun": True, "method": options.method, "path": path, "query": query, "body": body})
+        session.emit(
+            {"dryRun": True, "method": options.method, "path": path, "query": query, "body": body}
+        )
         return 0
-    if options.method == "DELETE" and re.fullmatch(ALL_ARTIFACTS, route_of(path)) and not options.yes:
-        raise GuardRefused("every artifact of the workspace would be deleted", code="needs_yes", hint="the same line with --yes")
+    if (
+        options.method == "DELETE"
+        and re.fullmatch(ALL_ARTIFACTS, route_of(path))
+        and not options.yes
+    ):
+        raise GuardRefused(
+            "every artifact of the workspace would be deleted",
+            code="needs_yes",
+            hint="the same line with --yes",
+        )
     if (options.method, path) == ("GET", "/health"):
         # The one path that lies beside /v1.
         answer = session.client.get_health()
@@ -62,7 +91,13 @@ def _start(session, options, order):
     started = begin(session, order, once_name(options), options)
     row, answer = started.row, started.answer
     if answer is None:
-        answer = {"id": row.task_id, "workspaceId": row.workspace_id, "promptId": row.prompt_id, "url": row.url, "reused": started.reused}
+        answer = {
+            "id": row.task_id,
+            "workspaceId": row.workspace_id,
+            "promptId": row.prompt_id,
+            "url": row.url,
+            "reused": started.reused,
+        }
     session.emit(answer if options.urls else without_signed(answer))
     session.deliver(row)
     return session.flight.pending.exit_code if session.flight.pending else 0
@@ -80,9 +115,15 @@ def _body(text, stdin):
     if text is None:
         return None
     try:
-        return json.loads(read_text(text[text.startswith("@"):], "the body", stdin) if text == "-" or text.startswith("@") else text)
+        return json.loads(
+            read_text(text[text.startswith("@") :], "the body", stdin)
+            if text == "-" or text.startswith("@")
+            else text
+        )
     except (ValueError, RecursionError) as problem:
-        raise InputError("the body is no JSON: %s" % problem, hint="quote it for the shell, or pass --body @FILE")
+        raise InputError(
+            "the body is no JSON: %s" % problem, hint="quote it for the shell, or pass --body @FILE"
+        )
 
 
 COMMANDS = {"api": (flags, api, EXAMPLES)}

@@ -1,4 +1,5 @@
 """From words on the command line to a namespace, and to the texts that they name; errors name the nearest word."""
+
 from __future__ import annotations
 
 import argparse
@@ -29,7 +30,13 @@ class Parser(argparse.ArgumentParser):
     def format_help(self):
         """Return the help of a verb: examples, flags, exit codes, environment."""
         usage, _, flags = super().format_help().partition("\n\n")
-        return opening(self.prog, self.summary, self.examples) + "\n" + flags + "\n" + closing(self.verb)
+        return (
+            opening(self.prog, self.summary, self.examples)
+            + "\n"
+            + flags
+            + "\n"
+            + closing(self.verb)
+        )
 
     def error(self, message):
         """Raise InputError with the parser's words and the line that shows the right form."""
@@ -47,7 +54,11 @@ class Parser(argparse.ArgumentParser):
     def _hint_for_unknown(self, words):
         first = next((word for word in words.split() if word.startswith("--")), None)
         known = first and nearest(first.split("=")[0], self._option_string_actions)
-        return "did you mean %s? see: %s --help" % (known, self.prog) if known else "see: %s --help" % self.prog
+        return (
+            "did you mean %s? see: %s --help" % (known, self.prog)
+            if known
+            else "see: %s --help" % self.prog
+        )
 
 
 def place_of_verb(words):
@@ -68,26 +79,47 @@ def after_dashes_marked(words):
     if "--" not in words:
         return words
     place = words.index("--")
-    return words[:place] + [NO_FLAG + word if word.startswith("-") else word for word in words[place + 1:]]
+    return words[:place] + [
+        NO_FLAG + word if word.startswith("-") else word for word in words[place + 1 :]
+    ]
 
 
 def without_mark(value):
     """Return a value of the command line as it was typed."""
     if isinstance(value, list):
         return [without_mark(item) for item in value]
-    return value[len(NO_FLAG):] if isinstance(value, str) and value.startswith(NO_FLAG) else value
+    return value[len(NO_FLAG) :] if isinstance(value, str) and value.startswith(NO_FLAG) else value
 
 
 def add_global_flags(parser):
     """Add the flags that stand before or after any verb."""
     group = parser.add_argument_group("everywhere")
-    group.add_argument("--local", action="store_true", help="use the server on this machine, started if need be")
-    group.add_argument("--base-url", metavar="URL", help="another address of the API; needs its own --api-key-file")
+    group.add_argument(
+        "--local", action="store_true", help="use the server on this machine, started if need be"
+    )
+    group.add_argument(
+        "--base-url", metavar="URL", help="another address of the API; needs its own --api-key-file"
+    )
     group.add_argument("--api-key-file", metavar="F", help="read the key from this file")
-    group.add_argument("--max-wait", metavar="S", type=seconds, help="end after so many seconds and say how to go on (default 90)")
-    group.add_argument("--json", dest="form", action="store_const", const="json", help="JSON, also on a terminal")
-    group.add_argument("--text", dest="form", action="store_const", const="text", help="text for people, also off a terminal")
-    group.add_argument("--field", metavar="PATH", help="print one field of the document, as id or files.0.path")
+    group.add_argument(
+        "--max-wait",
+        metavar="S",
+        type=seconds,
+        help="end after so many seconds and say how to go on (default 90)",
+    )
+    group.add_argument(
+        "--json", dest="form", action="store_const", const="json", help="JSON, also on a terminal"
+    )
+    group.add_argument(
+        "--text",
+        dest="form",
+        action="store_const",
+        const="text",
+        help="text for people, also off a terminal",
+    )
+    group.add_argument(
+        "--field", metavar="PATH", help="print one field of the document, as id or files.0.path"
+    )
     group.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
     group.add_argument("--debug", action="store_true", help="tracebacks on stderr")
 
@@ -98,11 +130,14 @@ def parse(words, prog):
     place = place_of_verb(words)
     if place is None:
         raise InputError("no verb was given", code="usage", hint="see: %s --help" % prog)
-    verb, rest = words[place], words[:place] + words[place + 1:]
+    verb, rest = words[place], words[:place] + words[place + 1 :]
     if verb not in VERBS:
         known = nearest(verb, VERBS)
-        raise InputError("there is no verb %s" % verb, code="usage",
-                         hint="did you mean %s?" % known if known else "see: %s --help" % prog)
+        raise InputError(
+            "there is no verb %s" % verb,
+            code="usage",
+            hint="did you mean %s?" % known if known else "see: %s --help" % prog,
+        )
     flags, run, example = module_of(verb).COMMANDS[verb]
     parser = Parser(prog="%s %s" % (prog, verb), allow_abbrev=False)
     parser.verb, parser.summary, parser.examples = verb, VERBS[verb][1], example
@@ -121,16 +156,22 @@ def check_not_empty(options):
     """Refuse an empty value, as a shell variable that is not set leaves it: another service, folder or machine would be taken."""
     for name, value in vars(options).items():
         if name not in MAY_BE_EMPTY and (value == "" or isinstance(value, list) and "" in value):
-            raise InputError("%s is empty; perhaps a variable of the shell is not set" % name.replace("_", "-"), code="usage",
-                             hint="give it a value, or leave the flag out")
+            raise InputError(
+                "%s is empty; perhaps a variable of the shell is not set" % name.replace("_", "-"),
+                code="usage",
+                hint="give it a value, or leave the flag out",
+            )
 
 
 def check_no_key(words):
     """Refuse a key on the command line, where every process of the machine can read it."""
     for word in words:
         if word.startswith("rbk_") or word.startswith("--") and "=rbk_" in word:
-            raise InputError("a key stands on the command line, where other processes can read it", code="key_on_command_line",
-                             hint="set REBYTE_API_KEY, or write the key to a file and pass --api-key-file FILE; then make a new key")
+            raise InputError(
+                "a key stands on the command line, where other processes can read it",
+                code="key_on_command_line",
+                hint="set REBYTE_API_KEY, or write the key to a file and pass --api-key-file FILE; then make a new key",
+            )
 
 
 class Stdin:
@@ -165,7 +206,11 @@ class Stdin:
         except (OSError, ValueError, TypeError):
             return
         if not ready:
-            raise InputError("stdin did not end before the time was over", code="usage", hint="close it, pass a file, or give it more time with --max-wait S")
+            raise InputError(
+                "stdin did not end before the time was over",
+                code="usage",
+                hint="close it, pass a file, or give it more time with --max-wait S",
+            )
 
 
 def read_text(path, what, stdin, limit_bytes=None):
@@ -178,16 +223,29 @@ def read_text(path, what, stdin, limit_bytes=None):
             data = stdin.read(limit_bytes)
         else:
             # A pipe by name, as <(...) of a shell, is read like stdin; to open one without a writer must not wait.
-            with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+            with open(
+                path,
+                "rb",
+                opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)),
+            ) as file:
                 data = Stdin(file, stdin.deadline).read(limit_bytes)
         # Where the limit cuts, it may cut a character.
         whole = limit_bytes is None or len(data) < limit_bytes
-        return codecs.getincrementaldecoder("utf-8-sig")().decode(data, whole) if isinstance(data, bytes) else data
+        return (
+            codecs.getincrementaldecoder("utf-8-sig")().decode(data, whole)
+            if isinstance(data, bytes)
+            else data
+        )
     except UnicodeDecodeError as problem:
-        raise InputError("%s in %s is not UTF-8 (byte %d)" % (what, place, problem.start),
-                         hint="save it as UTF-8, so that nothing of it is lost on the way") from None
+        raise InputError(
+            "%s in %s is not UTF-8 (byte %d)" % (what, place, problem.start),
+            hint="save it as UTF-8, so that nothing of it is lost on the way",
+        ) from None
     except (OSError, ValueError) as problem:
-        raise InputError("cannot read %s from %s: %s" % (what, place, getattr(problem, "strerror", None) or problem))
+        raise InputError(
+            "cannot read %s from %s: %s"
+            % (what, place, getattr(problem, "strerror", None) or problem)
+        )
 
 
 def seconds(text):

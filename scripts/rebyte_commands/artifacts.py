@@ -1,4 +1,5 @@
 """artifacts list, get, put, delete: the files of a workspace, found from its task."""
+
 from __future__ import annotations
 
 import os
@@ -24,11 +25,23 @@ def flags(parser):
     """Declare the flags of artifacts."""
     parser.add_argument("action", choices=ACTIONS)
     parser.add_argument("id", metavar="TASK_OR_WORKSPACE")
-    parser.add_argument("name", nargs="*", metavar="NAME", help="get: none means all; put: paths of local files")
-    parser.add_argument("--out", metavar="DIR", help="get: the folder the files go to (default: this one)")
-    parser.add_argument("--zip", action="store_true", help="put: pack folders, and files of a type that the store refuses")
+    parser.add_argument(
+        "name", nargs="*", metavar="NAME", help="get: none means all; put: paths of local files"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", help="get: the folder the files go to (default: this one)"
+    )
+    parser.add_argument(
+        "--zip",
+        action="store_true",
+        help="put: pack folders, and files of a type that the store refuses",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite what is there")
-    parser.add_argument("--urls", action="store_true", help="list: show the signed download addresses, which are secrets")
+    parser.add_argument(
+        "--urls",
+        action="store_true",
+        help="list: show the signed download addresses, which are secrets",
+    )
     parser.add_argument("--all", action="store_true", help="delete: every artifact; needs --yes")
     parser.add_argument("--yes", action="store_true")
 
@@ -37,9 +50,13 @@ def artifacts(session, options):
     """Do one of list, get, put, delete."""
     workspace = session.workspace_of(options.id)
     try:
-        return {"list": list_, "get": get, "put": put, "delete": delete}[options.action](session, options, workspace)
+        return {"list": list_, "get": get, "put": put, "delete": delete}[options.action](
+            session, options, workspace
+        )
     except NotFound as problem:
-        problem.hint = "if %s is a task made elsewhere, pass the workspaceId that create printed" % options.id
+        problem.hint = (
+            "if %s is a task made elsewhere, pass the workspaceId that create printed" % options.id
+        )
         raise
 
 
@@ -61,8 +78,17 @@ def get(session, options, workspace):
     wanted = listing if names is None else [known[name] for name in names]
     total = sum(item["size"] for item in wanted if isinstance(item.get("size"), int))
     with Meter(session, "downloading", total) as meter:
-        files, refused = bring_home(session.client, workspace, folder, names=names, force=options.force, listing=listing,
-                                    digests=False, moved=meter, say=session.say)
+        files, refused = bring_home(
+            session.client,
+            workspace,
+            folder,
+            names=names,
+            force=options.force,
+            listing=listing,
+            digests=False,
+            moved=meter,
+            say=session.say,
+        )
     document = {"workspaceId": workspace, "files": files}
     if refused:
         document["refused"] = refused
@@ -70,7 +96,10 @@ def get(session, options, workspace):
         document["missing"] = missing
     session.emit(document)
     if missing and not files and not refused:
-        raise NotFound("no artifact of that name: %s" % ", ".join(missing), hint="see: %s" % session.line("artifacts", "list", options.id))
+        raise NotFound(
+            "no artifact of that name: %s" % ", ".join(missing),
+            hint="see: %s" % session.line("artifacts", "list", options.id),
+        )
     return EXIT_SOME_FAILED if refused or missing else 0
 
 
@@ -82,17 +111,24 @@ def put(session, options, workspace):
     check_items(items)
     tell_links(session, items)
     if not options.force:
-        here = {item.get("name") for item in list_files(session.client, workspace)} & {item.name for item in items}
+        here = {item.get("name") for item in list_files(session.client, workspace)} & {
+            item.name for item in items
+        }
         if here:
-            raise GuardRefused("the workspace has an artifact of that name: %s" % ", ".join(sorted(here)), code="needs_force",
-                               hint="--force overwrites it")
+            raise GuardRefused(
+                "the workspace has an artifact of that name: %s" % ", ".join(sorted(here)),
+                code="needs_force",
+                hint="--force overwrites it",
+            )
     with Meter(session, "uploading", sum(item.bytes for item in items)) as meter:
         uploaded, failed = put_all(session.client, workspace, items, meter)
     if failed and not uploaded:
         raise failed[0][1]
     document = {"workspaceId": workspace, "uploaded": uploaded}
     if failed:
-        document["failed"] = [{"name": name, "error": problem.as_dict()} for name, problem in failed]
+        document["failed"] = [
+            {"name": name, "error": problem.as_dict()} for name, problem in failed
+        ]
     session.emit(document)
     return EXIT_SOME_FAILED if failed else 0
 
@@ -101,13 +137,20 @@ def delete(session, options, workspace):
     """Delete one or several artifacts by name, or all with --all --yes."""
     if options.all and not options.name:
         if not options.yes:
-            raise GuardRefused("every artifact of the workspace would be deleted", code="needs_yes", hint="the same line with --yes")
+            raise GuardRefused(
+                "every artifact of the workspace would be deleted",
+                code="needs_yes",
+                hint="the same line with --yes",
+            )
         session.client.delete_artifacts(workspace)
         session.emit({"workspaceId": workspace, "deleted": "all"})
         return 0
     if not options.name or options.all:
-        raise InputError("artifacts delete needs a name, or --all", code="usage",
-                         hint="see what is there: %s" % session.line("artifacts", "list", options.id))
+        raise InputError(
+            "artifacts delete needs a name, or --all",
+            code="usage",
+            hint="see what is there: %s" % session.line("artifacts", "list", options.id),
+        )
     deleted, failed = [], []
     for name in dict.fromkeys(options.name):
         try:

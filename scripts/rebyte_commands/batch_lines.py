@@ -1,4 +1,5 @@
 """From lines or rows to the entries of a batch; every bad line is named before anything is sent."""
+
 from __future__ import annotations
 
 import csv
@@ -14,18 +15,33 @@ from rebyte_flows.rows import check_name
 from rebyte_flows.uploads import STREAM
 from rebyte_wire.errors import InputError, RebyteError
 
-KEYS = {"once": str, "prompt": str, "prompt_file": str, "files": list, "executor": str, "model": str, "skills": list, "repo": str,
-        "branch": str, "workspace": str, "want": list}
+KEYS = {
+    "once": str,
+    "prompt": str,
+    "prompt_file": str,
+    "files": list,
+    "executor": str,
+    "model": str,
+    "skills": list,
+    "repo": str,
+    "branch": str,
+    "workspace": str,
+    "want": list,
+}
 FIELD = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
 
 
 def read_entries(session, options):
     """Return the entries of the batch; raises one InputError that names every bad line."""
-    typed = [{"prompt": text} for text in options.prompt] + [{"prompt_file": path} for path in options.prompt_file]
+    typed = [{"prompt": text} for text in options.prompt] + [
+        {"prompt_file": path} for path in options.prompt_file
+    ]
     if bool(options.file) == bool(typed):
         raise InputError("a batch needs a FILE, or --prompt once or more", code="usage")
     if options.once_field and not options.template:
-        raise InputError("--once-field needs --template; a line of JSON names its task with \"once\"", code="usage")
+        raise InputError(
+            '--once-field needs --template; a line of JSON names its task with "once"', code="usage"
+        )
     rows = list(enumerate(typed, 1)) if typed else _read_rows(session, options)
     _check_stdin_once(options, [row for _, row in rows if isinstance(row, dict)])
     attachments, entries, bad = {}, [], []
@@ -35,8 +51,13 @@ def read_entries(session, options):
         except RebyteError as problem:
             bad.append({"line": number, "message": problem.message})
     if bad:
-        raise InputError("%d of %d lines are wrong; line %d: %s" % (len(bad), len(rows), bad[0]["line"], bad[0]["message"]),
-                         code="bad_lines", hint="correct them; nothing was sent", details={"lines": bad[:50]})
+        raise InputError(
+            "%d of %d lines are wrong; line %d: %s"
+            % (len(bad), len(rows), bad[0]["line"], bad[0]["message"]),
+            code="bad_lines",
+            hint="correct them; nothing was sent",
+            details={"lines": bad[:50]},
+        )
     if not entries:
         raise InputError("there is no line in %s" % options.file)
     return entries
@@ -44,8 +65,15 @@ def read_entries(session, options):
 
 def _check_stdin_once(options, rows):
     """Raise InputError when stdin is named more than once: it can be read only once."""
-    lists = [row["files"] for row in rows if isinstance(row.get("files"), list)] + [options.file_flag]
-    streams = {word for words in lists for word in words if isinstance(word, str) and word.startswith(STREAM)}
+    lists = [row["files"] for row in rows if isinstance(row.get("files"), list)] + [
+        options.file_flag
+    ]
+    streams = {
+        word
+        for words in lists
+        for word in words
+        if isinstance(word, str) and word.startswith(STREAM)
+    }
     names = [options.file, options.template] + [row.get("prompt_file") for row in rows]
     if len(streams) + names.count("-") > 1:
         raise InputError("stdin was named twice; it can be read only once", code="usage")
@@ -55,10 +83,16 @@ def _read_rows(session, options):
     text = read_text(options.file, "the batch", session.stdin)
     if options.template:
         template = read_text(options.template, "the template", session.stdin)
-        rows = _csv_rows(text) if not options.file.endswith((".jsonl", ".ndjson")) else _json_rows(text)
+        rows = (
+            _csv_rows(text)
+            if not options.file.endswith((".jsonl", ".ndjson"))
+            else _json_rows(text)
+        )
         return [(number, _filled(template, row, options.once_field)) for number, row in rows]
     if options.file.endswith(".csv"):
-        raise InputError("rows of a CSV need --template F, a prompt with {{field}} in it", code="usage")
+        raise InputError(
+            "rows of a CSV need --template F, a prompt with {{field}} in it", code="usage"
+        )
     return _json_rows(text)
 
 
@@ -107,10 +141,22 @@ def _entry(session, options, index, line, attachments):
         if word not in attachments and is_local_skill(word):
             attachments[word] = attach_skill(word)
     local = [word for word in skills if is_local_skill(word)]
-    place = {name: line.get(name) or getattr(options, name) for name in ("executor", "model", "repo", "branch", "workspace")}
-    order = Order(line["prompt"] if "prompt" in line else read_prompt_file(line["prompt_file"], session.stdin), **place_fields(session, **place),
-                  attachments=[attachments[word] for word in paths + local], skills=[word for word in skills if word not in local],
-                  file_ids=[file_id(word) for word in options.file_id], want=line.get("want", []) + options.want_flag, no_questions=options.no_questions, bare=options.bare)
+    place = {
+        name: line.get(name) or getattr(options, name)
+        for name in ("executor", "model", "repo", "branch", "workspace")
+    }
+    order = Order(
+        line["prompt"]
+        if "prompt" in line
+        else read_prompt_file(line["prompt_file"], session.stdin),
+        **place_fields(session, **place),
+        attachments=[attachments[word] for word in paths + local],
+        skills=[word for word in skills if word not in local],
+        file_ids=[file_id(word) for word in options.file_id],
+        want=line.get("want", []) + options.want_flag,
+        no_questions=options.no_questions,
+        bare=options.bare,
+    )
     return Entry(index, order, check_name(line["once"]) if "once" in line else None)
 
 
@@ -118,7 +164,18 @@ def _check_line(line):
     for key, value in line.items():
         if key not in KEYS:
             raise InputError("there is no key %r; the keys are: %s" % (key, ", ".join(KEYS)))
-        if not isinstance(value, KEYS[key]) or KEYS[key] is list and not all(isinstance(item, str) for item in value):
-            raise InputError("%s is %s; %s was expected" % (key, json.dumps(value)[:60], "a list of texts" if KEYS[key] is list else "a text"))
+        if (
+            not isinstance(value, KEYS[key])
+            or KEYS[key] is list
+            and not all(isinstance(item, str) for item in value)
+        ):
+            raise InputError(
+                "%s is %s; %s was expected"
+                % (
+                    key,
+                    json.dumps(value)[:60],
+                    "a list of texts" if KEYS[key] is list else "a text",
+                )
+            )
     if ("prompt" in line) == ("prompt_file" in line):
         raise InputError("a line needs a prompt or a prompt_file")

@@ -1,4 +1,5 @@
 """Where Python keeps the bytecode of this bundle: in the caller's own cache folder, never beside the sources."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """computers create, list, get, update, delete, wait: machines that last, to be passed to --workspace."""
+
 from __future__ import annotations
 
 from rebyte_commands.arguments import count
@@ -8,7 +9,14 @@ from rebyte_commands.starting import once_name
 from rebyte_flows.orders import Order
 from rebyte_flows.waiting import how_it_stands, reason_of, wait_until_usable
 from rebyte_services import SECRET_FIELDS
-from rebyte_wire.errors import EXIT_TASK_FAILED, DeadlineReached, GuardRefused, InputError, NotFound, RouteMissing
+from rebyte_wire.errors import (
+    EXIT_TASK_FAILED,
+    DeadlineReached,
+    GuardRefused,
+    InputError,
+    NotFound,
+    RouteMissing,
+)
 from rebyte_wire.status import objects_in
 
 EXAMPLES = """examples:
@@ -25,47 +33,105 @@ NAME_LIMIT_CHARACTERS, ICON_LIMIT_CHARACTERS = 200, 50
 def flags(parser):
     """Declare the flags of computers."""
     parser.add_argument("action", choices=ACTIONS)
-    parser.add_argument("id", nargs="?", metavar="ID", help="a computer: its UUID, its address, or @NAME")
-    parser.add_argument("--name", metavar="TEXT", help="create: what it is called; cannot be changed later")
+    parser.add_argument(
+        "id", nargs="?", metavar="ID", help="a computer: its UUID, its address, or @NAME"
+    )
+    parser.add_argument(
+        "--name", metavar="TEXT", help="create: what it is called; cannot be changed later"
+    )
     parser.add_argument("--icon", metavar="TEXT", help="create: its icon")
     parser.add_argument("--once", metavar="NAME", help="create: at most once under this name")
-    parser.add_argument("--again", action="store_true", help="create: a second one, knowingly; it is paid for")
-    parser.add_argument("--max-tasks", type=count, metavar="N", help="create: how many starts this command may make (default 20)")
-    parser.add_argument("--dry-run", action="store_true", help="create: show what would be sent and send nothing")
+    parser.add_argument(
+        "--again", action="store_true", help="create: a second one, knowingly; it is paid for"
+    )
+    parser.add_argument(
+        "--max-tasks",
+        type=count,
+        metavar="N",
+        help="create: how many starts this command may make (default 20)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="create: show what would be sent and send nothing"
+    )
     parser.add_argument("--limit", type=count, metavar="N", help="list: how many, at most 100")
-    parser.add_argument("--offset", type=count, metavar="N", help="list: how many of the newest to pass over")
-    parser.add_argument("--instructions", metavar="TEXT", help="update: standing instructions for its agents")
-    parser.add_argument("--view", action="append", default=[], metavar="ID=on|off", help="update: switch one of its views; again for more")
-    parser.add_argument("--yes", action="store_true", help="needed to delete: what lies on the machine is gone")
+    parser.add_argument(
+        "--offset", type=count, metavar="N", help="list: how many of the newest to pass over"
+    )
+    parser.add_argument(
+        "--instructions", metavar="TEXT", help="update: standing instructions for its agents"
+    )
+    parser.add_argument(
+        "--view",
+        action="append",
+        default=[],
+        metavar="ID=on|off",
+        help="update: switch one of its views; again for more",
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="needed to delete: what lies on the machine is gone"
+    )
 
 
 def computers(session, options):
     """Do one of create, list, get, update, delete, wait."""
     if options.action in ("get", "update", "delete", "wait"):
         if not options.id:
-            raise InputError("computers %s needs the ID of a computer" % options.action, code="usage",
-                             hint="see: %s" % session.line("computers", "list"))
+            raise InputError(
+                "computers %s needs the ID of a computer" % options.action,
+                code="usage",
+                hint="see: %s" % session.line("computers", "list"),
+            )
         options.id = session.resolve(options.id)
     elif options.id:
-        raise InputError("computers %s takes no ID" % options.action, code="usage", hint="a name is passed with --name")
-    return {"create": create, "list": list_, "get": get, "update": update, "delete": delete, "wait": wait}[options.action](session, options)
+        raise InputError(
+            "computers %s takes no ID" % options.action,
+            code="usage",
+            hint="a name is passed with --name",
+        )
+    return {
+        "create": create,
+        "list": list_,
+        "get": get,
+        "update": update,
+        "delete": delete,
+        "wait": wait,
+    }[options.action](session, options)
 
 
 def create(session, options):
     """Start one computer, at most once, and print the service's answer with what helps to go on."""
     order, name = _order(options), once_name(options)
     if options.dry_run:
-        session.emit({"dryRun": True, "method": "POST", "path": "/agent-computers", "once": name, "body": order.fields})
+        session.emit(
+            {
+                "dryRun": True,
+                "method": "POST",
+                "path": "/agent-computers",
+                "once": name,
+                "body": order.fields,
+            }
+        )
         return 0
     started = begin(session, order, name, options)
     row = started.row
     answer = dict(started.answer or _earlier(session, row), service=session.service)
     if row.name:
         answer["once"] = row.name
-    answer["next"] = [{"why": "this waits until it can be used", "run": session.line("computers", "wait", row.task_id)}]
+    answer["next"] = [
+        {
+            "why": "this waits until it can be used",
+            "run": session.line("computers", "wait", row.task_id),
+        }
+    ]
     if started.reused:
         answer["reused"] = True
-        answer["next"].append(session.same_step("this is the first one again; a second paid one needs --again", "--again", without="--again"))
+        answer["next"].append(
+            session.same_step(
+                "this is the first one again; a second paid one needs --again",
+                "--again",
+                without="--again",
+            )
+        )
     session.emit(answer)
     session.deliver(row)
     return session.flight.pending.exit_code if session.flight.pending else 0
@@ -80,7 +146,9 @@ def _earlier(session, row):
     except NotFound as problem:
         problem.message = "this line made the computer %s before, and it is gone" % row.task_id
         problem.hint = "--again makes a second one knowingly"
-        problem.next = [session.same_step("a second one, which is paid for", "--again", without="--again")]
+        problem.next = [
+            session.same_step("a second one, which is paid for", "--again", without="--again")
+        ]
         raise
 
 
@@ -88,7 +156,9 @@ def _order(options):
     for what, limit in (("name", NAME_LIMIT_CHARACTERS), ("icon", ICON_LIMIT_CHARACTERS)):
         text = getattr(options, what)
         if text is not None and not 0 < len(text) <= limit:
-            raise InputError("--%s has %d characters; 1 to %d were expected" % (what, len(text), limit))
+            raise InputError(
+                "--%s has %d characters; 1 to %d were expected" % (what, len(text), limit)
+            )
     return Order(None, kind="computer", name=options.name, icon=options.icon)
 
 
@@ -99,7 +169,10 @@ def list_(session, options):
 
 
 def _list_text(page):
-    lines = ["%s  %-12s  %s" % (item.get("id"), item.get("status"), item.get("name")) for item in objects_in(page)]
+    lines = [
+        "%s  %-12s  %s" % (item.get("id"), item.get("status"), item.get("name"))
+        for item in objects_in(page)
+    ]
     return "\n".join(lines + ["%d of %s" % (len(lines), page.get("total", "?"))])
 
 
@@ -114,8 +187,14 @@ def update(session, options):
     """Change the standing instructions or switch views."""
     views = dict(_view(word) for word in options.view)
     if options.instructions is None and not views:
-        raise InputError("computers update needs --instructions TEXT or --view ID=on|off", code="usage")
-    session.emit(session.client.update_computer(options.id, instructions=options.instructions, views=views or None))
+        raise InputError(
+            "computers update needs --instructions TEXT or --view ID=on|off", code="usage"
+        )
+    session.emit(
+        session.client.update_computer(
+            options.id, instructions=options.instructions, views=views or None
+        )
+    )
     return 0
 
 
@@ -129,7 +208,11 @@ def _view(word):
 def delete(session, options):
     """Delete a computer with all that lies on it."""
     if not options.yes:
-        raise GuardRefused("the computer and all that lies on it would be gone", code="needs_yes", hint="the same line with --yes deletes it")
+        raise GuardRefused(
+            "the computer and all that lies on it would be gone",
+            code="needs_yes",
+            hint="the same line with --yes deletes it",
+        )
     session.client.delete_computer(options.id)
     session.emit({"id": options.id, "deleted": True})
     return 0
@@ -141,8 +224,17 @@ def wait(session, options):
     try:
         seen = wait_until_usable(session.client, options.id, on_look=seen.update)
     except (DeadlineReached, Interrupted) as end:
-        session.emit(dict(seen, next=[{"why": "it is still being provisioned; this goes on waiting",
-                                       "run": session.line("computers", "wait", options.id)}]))
+        session.emit(
+            dict(
+                seen,
+                next=[
+                    {
+                        "why": "it is still being provisioned; this goes on waiting",
+                        "run": session.line("computers", "wait", options.id),
+                    }
+                ],
+            )
+        )
         return end.exit_code
     if how_it_stands(seen) == "error":
         session.emit(dict(seen, failure={"reason": reason_of(seen)}))

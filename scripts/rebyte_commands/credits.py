@@ -1,4 +1,5 @@
 """credits: what the organization has left to spend."""
+
 from __future__ import annotations
 
 from rebyte_flows.credit import credits_left, note_of

@@ -1,4 +1,5 @@
 """doctor: what stands between this machine and a task, each with its remedy; the exit code is that of the first cause."""
+
 from __future__ import annotations
 
 from collections import namedtuple
@@ -25,9 +26,19 @@ def doctor(session, options):
     """Check everything, print one document, and end with the exit code of the first cause."""
     # Second lazy seam: help loads no network.
     from rebyte_flows.checkup import check_up
-    checks = _local_checks(session) if options.local else check_up(_parts(session), session.environ, session.deadline)
+
+    checks = (
+        _local_checks(session)
+        if options.local
+        else check_up(_parts(session), session.environ, session.deadline)
+    )
     causes = [check for check in checks if check.ok is False]
-    document = {"ok": not causes, "service": "local" if options.local or is_loopback(origin_of(_base(session)).host) else "cloud"}
+    document = {
+        "ok": not causes,
+        "service": "local"
+        if options.local or is_loopback(origin_of(_base(session)).host)
+        else "cloud",
+    }
     if causes:
         document["cause"] = dict(causes[0].problem.as_dict(), check=causes[0].name)
     document["checks"] = [_shown(check) for check in checks]
@@ -50,6 +61,7 @@ def _base(session):
 
 def _parts(session):
     """Return how this command line finds its state, key, address and client."""
+
     def base():
         """Return the base address of this command line."""
         return find_base(session.environ, session.options.base_url)
@@ -62,7 +74,9 @@ def _parts(session):
         """Return a client for what was found."""
         # The client only where the way to the service is open: a first step that failed loads nothing more.
         from rebyte_client import RebyteClient
+
         return RebyteClient(found, address, deadline=session.deadline, environ=session.environ)
+
     return Parts(lambda: session.state, key, base, client)
 
 
@@ -70,13 +84,19 @@ def _local_checks(session):
     """Check the server on this machine, started if need be; nothing else is contacted."""
     from rebyte_commands.local import ensure_running
     from rebyte_flows.checkup import bad, check_up
+
     parts = _parts(session)
     try:
         server = ensure_running(session)
     except RebyteError as problem:
         return [bad("local", problem, problem.hint)]
-    return check_up(parts._replace(base=lambda: server["baseUrl"], key=lambda: (server["key"], "the local server's folder")),
-                    session.environ, session.deadline)
+    return check_up(
+        parts._replace(
+            base=lambda: server["baseUrl"], key=lambda: (server["key"], "the local server's folder")
+        ),
+        session.environ,
+        session.deadline,
+    )
 
 
 def _shown(check):
@@ -87,20 +107,33 @@ def _shown(check):
 def _next(session, causes):
     """Return what to ask the human, once each, and the line that needs neither key nor network."""
     from rebyte_flows.checkup import ask_for
+
     steps, base = [], _base(session)
     for cause in causes:
         ask = ask_for(cause.problem, base)
         if ask and ask not in [step["ask"] for step in steps]:
             steps.append({"why": "%s: %s" % (cause.name, cause.problem.code), "ask": ask})
     if causes and not session.options.local:
-        steps.append({"why": "this needs neither key nor network, and no model answers", "run": session.line("doctor", "--local")})
+        steps.append(
+            {
+                "why": "this needs neither key nor network, and no model answers",
+                "run": session.line("doctor", "--local"),
+            }
+        )
     return steps
 
 
 def _text(document):
-    lines = ["%-6s %-18s %s" % (MARKS[check["ok"]], check["name"], check["detail"])
-             + ("\n%26s%s" % ("", check["remedy"]) if check.get("remedy") else "") for check in document["checks"]]
-    lines.append("all is well" if document["ok"] else "the first cause: %(check)s (%(code)s)" % document["cause"])
+    lines = [
+        "%-6s %-18s %s" % (MARKS[check["ok"]], check["name"], check["detail"])
+        + ("\n%26s%s" % ("", check["remedy"]) if check.get("remedy") else "")
+        for check in document["checks"]
+    ]
+    lines.append(
+        "all is well"
+        if document["ok"]
+        else "the first cause: %(check)s (%(code)s)" % document["cause"]
+    )
     return "\n".join(lines + next_lines(document))
 
 

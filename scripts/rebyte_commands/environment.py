@@ -1,4 +1,5 @@
 """What surrounds a command: the one table of environment variables, and the line that runs this bundle from here."""
+
 from __future__ import annotations
 
 import os
@@ -14,7 +15,10 @@ VARIABLES = (
     ("REBYTE_API_KEY_FILE", "a file that holds the key"),
     ("REBYTE_BASE_URL", "another address of the API, an origin or one that ends in /v1"),
     ("REBYTE_STATE_DIR", "where the ledger, transcripts and the local server's data lie"),
-    ("REBYTE_MAX_WAIT", "seconds a command may take before it says that the task still runs (default 90)"),
+    (
+        "REBYTE_MAX_WAIT",
+        "seconds a command may take before it says that the task still runs (default 90)",
+    ),
     ("REBYTE_MAX_TASKS_PER_DAY", "the owner's limit of new tasks in 24 hours"),
     ("REBYTE_CA_BUNDLE", "certificates to trust instead of the system's"),
     ("REBYTE_TLS_STRICT", "0 clears the strict X.509 check of Python 3.13 and nothing else"),
@@ -23,14 +27,24 @@ VARIABLES = (
     ("NO_COLOR", "no colour on a terminal"),
 )
 FORMS = ("json", "text")
-HARNESS_MARKERS = ("CLAUDECODE", "CLAUDE_CODE_REMOTE", "CODEX_SANDBOX", "CODEX_SANDBOX_NETWORK_DISABLED", "GEMINI_CLI",
-                   "OPENCODE", "CURSOR_AGENT", "GITHUB_ACTIONS", "CI")
+HARNESS_MARKERS = (
+    "CLAUDECODE",
+    "CLAUDE_CODE_REMOTE",
+    "CODEX_SANDBOX",
+    "CODEX_SANDBOX_NETWORK_DISABLED",
+    "GEMINI_CLI",
+    "OPENCODE",
+    "CURSOR_AGENT",
+    "GITHUB_ACTIONS",
+    "CI",
+)
 
 
 def pasted(words):
     """Return words as a line to paste into a shell, with the interpreter and the path that work here."""
     # Second lazy seam: a plain answer shows no line.
     import shlex
+
     return " ".join(map(shlex.quote, [sys.executable or "python3", DOOR] + words))
 
 
@@ -38,7 +52,9 @@ def check_form(environ):
     """Raise InputError when REBYTE_OUTPUT is set to anything but json or text."""
     asked = (environ.get("REBYTE_OUTPUT") or "").strip()
     if asked and asked.lower() not in FORMS:
-        raise InputError("REBYTE_OUTPUT is %r; json or text was expected" % asked, hint="unset it or correct it")
+        raise InputError(
+            "REBYTE_OUTPUT is %r; json or text was expected" % asked, hint="unset it or correct it"
+        )
 
 
 def read_number(environ, name):
@@ -51,5 +67,8 @@ def read_number(environ, name):
     except ValueError:
         number = -1
     if not 0 <= number < 1e9:
-        raise InputError("%s is %r; a number of 0 or more was expected" % (name, text), hint="unset it or correct it")
+        raise InputError(
+            "%s is %r; a number of 0 or more was expected" % (name, text),
+            hint="unset it or correct it",
+        )
     return number

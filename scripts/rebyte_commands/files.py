@@ -1,4 +1,5 @@
 """upload, and what starts take along: words such as data.csv, photos (with --zip), -=NAME and --skill ./FOLDER."""
+
 from __future__ import annotations
 
 import os
@@ -19,11 +20,14 @@ EXAMPLES = """examples:
 def attach(word, stdin, pack_folders=False, limit=MAX_UPLOAD_BYTES):
     """Return what --file or upload names: a path, a folder with --zip, or -=NAME for stdin."""
     if word == "-":
-        raise InputError("stdin needs a name in the task", hint="pass -=NAME, for example -=data.csv")
+        raise InputError(
+            "stdin needs a name in the task", hint="pass -=NAME, for example -=data.csv"
+        )
     if not word.startswith(STREAM) and not (pack_folders and os.path.isdir(word)):
         return Attachment(word, limit)
     # Second lazy seam: only what is packed or piped pays for zipfile.
     from rebyte_flows.packing import Packed, Stream
+
     return Stream(word, stdin, limit) if word.startswith(STREAM) else Packed(word, limit)
 
 
@@ -37,8 +41,10 @@ def attach_all(words, stdin, pack_folders=False):
 def attach_artifact(word, stdin, pack):
     """Return what artifacts put names: of any size, and with --zip a file of a type that the store refuses is packed too."""
     from rebyte_flows.orders import type_of
+
     if pack and os.path.isfile(word) and not type_of(word):
         from rebyte_flows.packing import Packed
+
         return Packed(word, None)
     return attach(word, stdin, pack, None)
 
@@ -46,6 +52,7 @@ def attach_artifact(word, stdin, pack):
 def attach_skill(word):
     """Return a skill's folder on this machine, packed."""
     from rebyte_flows.packing import LocalSkill
+
     return LocalSkill(word)
 
 
@@ -59,19 +66,34 @@ def tell_links(session, attachments):
     for item in attachments:
         links = getattr(item, "links", ())
         if links:
-            session.say("%s holds links, which are not packed: %s%s" % (item.path, ", ".join(links[:3]), " ..." * (len(links) > 3)))
+            session.say(
+                "%s holds links, which are not packed: %s%s"
+                % (item.path, ", ".join(links[:3]), " ..." * (len(links) > 3))
+            )
 
 
 def upload_flags(parser):
     """Declare the flags of upload."""
-    parser.add_argument("path", nargs="*", metavar="PATH", help="a file; -=NAME reads stdin and calls it NAME")
-    parser.add_argument("--zip", action="store_true", help="pack folders; links, .git and __pycache__ are left out")
-    parser.add_argument("--skill", action="append", default=[], metavar="FOLDER", help="a skill on this machine, packed; again for more")
+    parser.add_argument(
+        "path", nargs="*", metavar="PATH", help="a file; -=NAME reads stdin and calls it NAME"
+    )
+    parser.add_argument(
+        "--zip", action="store_true", help="pack folders; links, .git and __pycache__ are left out"
+    )
+    parser.add_argument(
+        "--skill",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="a skill on this machine, packed; again for more",
+    )
 
 
 def upload(session, options):
     """Upload files; each gets an id that tasks can name with --file-id ID=NAME for as long as the service keeps it."""
-    items = attach_all(options.path, session.stdin, options.zip) + [attach_skill(path) for path in options.skill]
+    items = attach_all(options.path, session.stdin, options.zip) + [
+        attach_skill(path) for path in options.skill
+    ]
     if not items:
         raise InputError("upload needs the path of a file", code="usage")
     tell_links(session, items)
@@ -85,7 +107,10 @@ def upload(session, options):
             raise outcome
         else:
             failed.append({"path": item.path, "error": outcome.as_dict()})
-    document = {"files": done, "flags": ["--file-id=%s=%s" % (item["id"], item["filename"]) for item in done]}
+    document = {
+        "files": done,
+        "flags": ["--file-id=%s=%s" % (item["id"], item["filename"]) for item in done],
+    }
     if failed:
         document["failed"] = failed
     session.emit(document)

@@ -1,10 +1,19 @@
 """result, wait, watch: a task's document as it stands or at its end, several at once, and every event as it comes."""
+
 from __future__ import annotations
 
 from rebyte_commands.conversation import with_task
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.jobs import EXIT_BY_NAME, compact, exit_code_of_many, finish, reply_steps
-from rebyte_commands.output import BUDGET_BYTES, cut_to, fit, harmless, next_lines, task_text, to_json
+from rebyte_commands.output import (
+    BUDGET_BYTES,
+    cut_to,
+    fit,
+    harmless,
+    next_lines,
+    task_text,
+    to_json,
+)
 from rebyte_commands.progress import brief
 from rebyte_flows.result import exit_name, question_of, shown, task_document
 from rebyte_flows.stream import End
@@ -34,11 +43,29 @@ def result_flags(parser):
     """Declare the flags of result."""
     parser.add_argument("id", metavar="ID")
     parser.add_argument("--wait", action="store_true", help="go on to the end of the task")
-    parser.add_argument("--prompt", dest="prompt_id", metavar="ID", help="that very turn instead of the latest")
-    parser.add_argument("--out", metavar="DIR", help="bring the answer, the transcript and the files into this folder")
-    parser.add_argument("--want", action="append", default=[], metavar="NAME", help="name what is missing if it did not come")
-    parser.add_argument("--events", action="store_true", help="with its events in the document, as watch prints them")
-    parser.add_argument("--workspace", metavar="ID", help="the workspace of a task that was made elsewhere")
+    parser.add_argument(
+        "--prompt", dest="prompt_id", metavar="ID", help="that very turn instead of the latest"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="bring the answer, the transcript and the files into this folder",
+    )
+    parser.add_argument(
+        "--want",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name what is missing if it did not come",
+    )
+    parser.add_argument(
+        "--events",
+        action="store_true",
+        help="with its events in the document, as watch prints them",
+    )
+    parser.add_argument(
+        "--workspace", metavar="ID", help="the workspace of a task that was made elsewhere"
+    )
 
 
 def result(session, options):
@@ -48,14 +75,22 @@ def result(session, options):
     row.prompt_id = options.prompt_id
     if options.workspace:
         row.workspace_id = session.workspace_of(options.workspace)
-    return finish(session, row, options, answered=session.ledger.replies(task_id), with_events=options.events,
-                  look_seconds=None if options.wait else LOOK_SECONDS)
+    return finish(
+        session,
+        row,
+        options,
+        answered=session.ledger.replies(task_id),
+        with_events=options.events,
+        look_seconds=None if options.wait else LOOK_SECONDS,
+    )
 
 
 def wait_flags(parser):
     """Declare the flags of wait."""
     parser.add_argument("id", nargs="+", metavar="ID")
-    parser.add_argument("--all", action="store_true", help="until every one has ended (the default)")
+    parser.add_argument(
+        "--all", action="store_true", help="until every one has ended (the default)"
+    )
     parser.add_argument("--any", action="store_true", help="until one has ended")
 
 
@@ -64,7 +99,9 @@ def wait(session, options):
     ids = list(dict.fromkeys(session.resolve(word) for word in options.id))
     ended, ended_by, error = [], None, None
     try:
-        for end in wait_for(session.client, ids, any_of=options.any, answered=session.ledger.replies):
+        for end in wait_for(
+            session.client, ids, any_of=options.any, answered=session.ledger.replies
+        ):
             ended.append(end)
             session.say("%s: %s (%d of %d)" % (end.id, end.status, len(ended), len(ids)))
     except DeadlineReached:
@@ -76,10 +113,18 @@ def wait(session, options):
         ended_by, error = problem.exit_code, problem.as_dict()
     documents = [_document(session, end, len(ids)) for end in ended]
     running = [task_id for task_id in ids if task_id not in {end.id for end in ended}]
-    report = {"tasks": documents + [{"id": task_id, "status": "running"} for task_id in running], "counts": _counts(ended, running)}
+    report = {
+        "tasks": documents + [{"id": task_id, "status": "running"} for task_id in running],
+        "counts": _counts(ended, running),
+    }
     if running and not options.any or not ended:
-        why, line = "these still run; this goes on waiting", session.line("wait", *running, *(["--any"] if options.any else []))
-        report["next"] = [{"why": why, "run": line} if len(line) < LINE_LIMIT_BYTES else session.same_step(why)]
+        why, line = (
+            "these still run; this goes on waiting",
+            session.line("wait", *running, *(["--any"] if options.any else [])),
+        )
+        report["next"] = [
+            {"why": why, "run": line} if len(line) < LINE_LIMIT_BYTES else session.same_step(why)
+        ]
     if error:
         report["error"] = error
     session.emit(report, _wait_text)
@@ -89,7 +134,10 @@ def wait(session, options):
         if end.status in FINAL or end.status == "question":
             session.deliver_replies(end.id)
     # Without --all the first end is enough, and the others are not left.
-    return exit_code_of_many([end.status for end in ended] + ["running"] * bool(running and not (options.any and ended)), ended_by)
+    return exit_code_of_many(
+        [end.status for end in ended] + ["running"] * bool(running and not (options.any and ended)),
+        ended_by,
+    )
 
 
 def _document(session, end, share):
@@ -99,15 +147,34 @@ def _document(session, end, share):
     question = shown(end.question) if end.question else None
     steps = None
     if question:
-        steps = [{"why": "it asks; this shows the line for each answer", "run": session.line("result", end.id)}]
+        steps = [
+            {
+                "why": "it asks; this shows the line for each answer",
+                "run": session.line("result", end.id),
+            }
+        ]
     elif end.status == "failed":
-        steps = [{"why": "why it failed, and what can be done", "run": session.line("result", end.id)}]
-    elif answer and (cut_to(answer, room) != answer or end.answer_bytes > len(answer.encode("utf-8", "replace"))):
+        steps = [
+            {"why": "why it failed, and what can be done", "run": session.line("result", end.id)}
+        ]
+    elif answer and (
+        cut_to(answer, room) != answer or end.answer_bytes > len(answer.encode("utf-8", "replace"))
+    ):
         steps = [{"why": "the whole answer", "run": session.line("result", end.id)}]
-    return task_document(id=end.id, workspaceId=row.workspace_id, url=row.url or end.task.get("url"), once=row.name, status=end.status,
-                         next=steps, answer=cut_to(answer, room) if answer else None, answerBytes=end.answer_bytes,
-                         question=question, service=session.service, rehearsal=end.task.get("rehearsal") is True,
-                         error=end.error.as_dict() if end.error else None)
+    return task_document(
+        id=end.id,
+        workspaceId=row.workspace_id,
+        url=row.url or end.task.get("url"),
+        once=row.name,
+        status=end.status,
+        next=steps,
+        answer=cut_to(answer, room) if answer else None,
+        answerBytes=end.answer_bytes,
+        question=question,
+        service=session.service,
+        rehearsal=end.task.get("rehearsal") is True,
+        error=end.error.as_dict() if end.error else None,
+    )
 
 
 def _counts(ended, running):
@@ -126,18 +193,31 @@ def _wait_text(report):
 def watch_flags(parser):
     """Declare the flags of watch."""
     parser.add_argument("id", metavar="ID")
-    parser.add_argument("--raw", action="store_true", help="each event whole, as the service sent it")
-    parser.add_argument("--prompt", dest="prompt_id", metavar="ID", help="that very turn instead of the latest")
+    parser.add_argument(
+        "--raw", action="store_true", help="each event whole, as the service sent it"
+    )
+    parser.add_argument(
+        "--prompt", dest="prompt_id", metavar="ID", help="that very turn instead of the latest"
+    )
 
 
 def watch(session, options):
     """Print a task's events until it ends, asks, or the time is over."""
     if options.field:
-        raise InputError("watch prints a line for each event; --field is for a document", code="usage", hint="result ID prints one")
+        raise InputError(
+            "watch prints a line for each event; --field is for a document",
+            code="usage",
+            hint="result ID prints one",
+        )
     task_id = session.resolve(options.id)
     written, end, code, error, as_text = 0, None, None, None, session.form == "text"
     try:
-        for seen in events_of(session.client, task_id, prompt_id=options.prompt_id, answered=session.ledger.replies(task_id)):
+        for seen in events_of(
+            session.client,
+            task_id,
+            prompt_id=options.prompt_id,
+            answered=session.ledger.replies(task_id),
+        ):
             if isinstance(seen, End):
                 end = seen
                 break
@@ -162,8 +242,15 @@ def watch(session, options):
     if error:
         done["error"] = error
     if not end:
-        words = ["--raw"] * options.raw + (["--prompt", options.prompt_id] if options.prompt_id else [])
-        done["next"] = [{"why": "this goes on watching" if error else "it still runs", "run": session.line("watch", task_id, *words)}]
+        words = ["--raw"] * options.raw + (
+            ["--prompt", options.prompt_id] if options.prompt_id else []
+        )
+        done["next"] = [
+            {
+                "why": "this goes on watching" if error else "it still runs",
+                "run": session.line("watch", task_id, *words),
+            }
+        ]
     if end:
         session.deliver_replies(task_id)
     done = fit(done, session.keep)
@@ -187,5 +274,8 @@ def _end_text(done):
     return "\n".join(lines + next_lines(done))
 
 
-COMMANDS = {"result": (result_flags, result, RESULT_EXAMPLES), "wait": (wait_flags, wait, WAIT_EXAMPLES),
-            "watch": (watch_flags, watch, WATCH_EXAMPLES)}
+COMMANDS = {
+    "result": (result_flags, result, RESULT_EXAMPLES),
+    "wait": (wait_flags, wait, WAIT_EXAMPLES),
+    "watch": (watch_flags, watch, WATCH_EXAMPLES),
+}

@@ -1,4 +1,5 @@
 """SIGINT and SIGTERM: end at once, but not while a paid start waits for its answer."""
+
 from __future__ import annotations
 
 import os
@@ -28,7 +29,9 @@ def listen(session):
             return
         if flight.busy and flight.pending is None:
             flight.pending = Interrupted(number)
-            session.complain("a paid start is on its way; waiting for its answer (interrupt again to leave it unknown)")
+            session.complain(
+                "a paid start is on its way; waiting for its answer (interrupt again to leave it unknown)"
+            )
             return
         raise Interrupted(number)
 

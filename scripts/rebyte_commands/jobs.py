@@ -1,4 +1,5 @@
 """Following one task to its document: slices, interrupts, progress on stderr, the next line, delivery, exit code."""
+
 from __future__ import annotations
 
 import json
@@ -36,13 +37,35 @@ MEND = "That failed. Find out why, mend it, and finish the job."
 NAME_CHARACTERS = 80
 
 
-def finish(session, row, options, *, order=None, reused=False, answered=(), rehearsal=False, with_events=False,
-           look_seconds=None):
+def finish(
+    session,
+    row,
+    options,
+    *,
+    order=None,
+    reused=False,
+    answered=(),
+    rehearsal=False,
+    with_events=False,
+    look_seconds=None,
+):
     """Follow a started row, print its document and return the exit code."""
     seen = [] if with_events else None
     progress = Progress(session, seen)
-    job = Job(session.client, row, state=session.state, out=getattr(options, "out", None), want=getattr(options, "want", ()), order=order,
-              reused=reused, service=session.service, rehearsal=rehearsal, answered=answered, on_event=progress, look_seconds=look_seconds)
+    job = Job(
+        session.client,
+        row,
+        state=session.state,
+        out=getattr(options, "out", None),
+        want=getattr(options, "want", ()),
+        order=order,
+        reused=reused,
+        service=session.service,
+        rehearsal=rehearsal,
+        answered=answered,
+        on_event=progress,
+        look_seconds=look_seconds,
+    )
     ended_by = None
     try:
         document = _follow_with_limits(session, job, options)
@@ -155,7 +178,9 @@ def _gone(session, row, order, problem):
     if order is not None:
         problem.message = "this line started the task %s before, and it is gone" % row.task_id
         problem.hint = "--again starts a second one knowingly"
-        problem.next = [session.same_step("a second paid task, knowingly", "--again", without="--again")]
+        problem.next = [
+            session.same_step("a second paid task, knowingly", "--again", without="--again")
+        ]
     return problem
 
 
@@ -171,31 +196,95 @@ def next_steps(session, document, row, options, ended_by=None):
     """Return what to do next, as lines to paste or a sentence for the caller's human; never foreign text."""
     status, steps, go_on = document["status"], [], go_on_line(session, row, options)
     if status == "running" and getattr(options, "cancel_after", None) is not None:
-        steps.append(session.same_step("it still runs; this goes on with the same task, and cancels it when its time comes", without="--again"))
+        steps.append(
+            session.same_step(
+                "it still runs; this goes on with the same task, and cancels it when its time comes",
+                without="--again",
+            )
+        )
     elif status == "running":
         steps.append({"why": "it still runs; this goes on with the same task", "run": go_on})
     elif ended_by is not None and status != "question":
-        steps.append({"why": "it has ended, and not everything was brought; this goes on", "run": go_on})
+        steps.append(
+            {"why": "it has ended, and not everything was brought; this goes on", "run": go_on}
+        )
     elif status == "question":
-        steps += reply_steps(session, row.task_id, document["question"], "--wait", *_out_words(options), *_want_words(options))
+        steps += reply_steps(
+            session,
+            row.task_id,
+            document["question"],
+            "--wait",
+            *_out_words(options),
+            *_want_words(options),
+        )
     # A rehearsal reads no words: what it can do about a failure or a missing file stands in the code of its prompt.
     elif status == "failed" and not document.get("rehearsal"):
-        steps.append({"why": "one more turn on the same machine, paid, once you know what to mend",
-                      "run": session.line("follow-up", row.task_id, MEND, "--wait", *_out_words(options),
-                                          *_want_words(options))})
-    if (document.get("missing") or getattr(options, "out", None)) and not row.workspace_id and status in FINAL:
-        steps.append({"why": "its files lie in a workspace that is not known here; result ID --workspace WORKSPACE brings them",
-                      "ask": "Which workspace does the task %s have? Its id was told when the task was created." % row.task_id})
+        steps.append(
+            {
+                "why": "one more turn on the same machine, paid, once you know what to mend",
+                "run": session.line(
+                    "follow-up",
+                    row.task_id,
+                    MEND,
+                    "--wait",
+                    *_out_words(options),
+                    *_want_words(options),
+                ),
+            }
+        )
+    if (
+        (document.get("missing") or getattr(options, "out", None))
+        and not row.workspace_id
+        and status in FINAL
+    ):
+        steps.append(
+            {
+                "why": "its files lie in a workspace that is not known here; result ID --workspace WORKSPACE brings them",
+                "ask": "Which workspace does the task %s have? Its id was told when the task was created."
+                % row.task_id,
+            }
+        )
     elif document.get("missing") and not document.get("rehearsal"):
-        steps.append({"why": "these files did not come; this asks for them once more, in a paid turn",
-                      "run": session.line("follow-up", row.task_id, "Publish these as artifacts: %s" % ", ".join(options.want), "--wait",
-                                          *_out_words(options), *_want_words(options))})
+        steps.append(
+            {
+                "why": "these files did not come; this asks for them once more, in a paid turn",
+                "run": session.line(
+                    "follow-up",
+                    row.task_id,
+                    "Publish these as artifacts: %s" % ", ".join(options.want),
+                    "--wait",
+                    *_out_words(options),
+                    *_want_words(options),
+                ),
+            }
+        )
     if document.get("refused") and getattr(options, "out", None):
-        steps.append({"why": "what was refused did not come; once the reason is gone, this brings it", "run": go_on})
+        steps.append(
+            {
+                "why": "what was refused did not come; once the reason is gone, this brings it",
+                "run": go_on,
+            }
+        )
     if document.get("files") and not getattr(options, "out", None) and status in FINAL:
-        steps.append({"why": "this brings its files", "run": session.line("artifacts", "get", row.task_id, "--out", "result")})
-    if document.get("reused") and hasattr(options, "again") and status in FINAL and row.delivered_at:
-        steps.append(session.same_step("this is the first answer again; a second paid task needs --again", "--again", without="--again"))
+        steps.append(
+            {
+                "why": "this brings its files",
+                "run": session.line("artifacts", "get", row.task_id, "--out", "result"),
+            }
+        )
+    if (
+        document.get("reused")
+        and hasattr(options, "again")
+        and status in FINAL
+        and row.delivered_at
+    ):
+        steps.append(
+            session.same_step(
+                "this is the first answer again; a second paid task needs --again",
+                "--again",
+                without="--again",
+            )
+        )
     return steps
 
 
@@ -206,18 +295,38 @@ def reply_steps(session, task_id, question, *words):
         # So the line can be typed again, and never answers another question.
         words += ("--question", question["id"])
     if not many:
-        return [{"why": "it waits for an answer in words", "run": session.line("reply", task_id, "--say", "YOUR ANSWER", *words)}]
-    return [{"why": "it waits for an answer; this one chooses option %d of %d" % (option["n"], len(many)),
-             "run": session.line("reply", task_id, "--option", option["n"], *words)} for option in many[:REPLIES_SHOWN]]
+        return [
+            {
+                "why": "it waits for an answer in words",
+                "run": session.line("reply", task_id, "--say", "YOUR ANSWER", *words),
+            }
+        ]
+    return [
+        {
+            "why": "it waits for an answer; this one chooses option %d of %d"
+            % (option["n"], len(many)),
+            "run": session.line("reply", task_id, "--option", option["n"], *words),
+        }
+        for option in many[:REPLIES_SHOWN]
+    ]
 
 
 def compact(event):
     """Return an event in the few fields a caller reads: type, text (200 characters), tool, error, parent."""
     payload = event.get("payload") if isinstance(event.get("payload"), dict) else {}
-    told = (("type", event.get("eventType"), NAME_CHARACTERS),
-            ("tool", payload.get("name") or payload.get("tool_name"), NAME_CHARACTERS),
-            ("text", words_of(payload) or payload.get("output") or payload.get("question") or payload.get("thinking"), TEXT_CHARACTERS),
-            ("parent", event.get("parent"), NAME_CHARACTERS))
+    told = (
+        ("type", event.get("eventType"), NAME_CHARACTERS),
+        ("tool", payload.get("name") or payload.get("tool_name"), NAME_CHARACTERS),
+        (
+            "text",
+            words_of(payload)
+            or payload.get("output")
+            or payload.get("question")
+            or payload.get("thinking"),
+            TEXT_CHARACTERS,
+        ),
+        ("parent", event.get("parent"), NAME_CHARACTERS),
+    )
     small = {key: brief_text(value, most) for key, value, most in told if value}
     if payload.get("is_error"):
         small["isError"] = True

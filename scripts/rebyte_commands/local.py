@@ -1,4 +1,5 @@
 """local start, stop, status, serve: the server on this machine, one per state folder, in a process of its own."""
+
 from __future__ import annotations
 
 import json
@@ -32,21 +33,46 @@ ACTIONS = ("start", "stop", "status", "serve")
 def flags(parser):
     """Declare the flags of local."""
     parser.add_argument("action", choices=ACTIONS)
-    parser.add_argument("--fault", action="append", default=[], metavar="NAME[=VALUE]", help="misbehave on purpose; again for more")
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="misbehave on purpose; again for more",
+    )
     parser.add_argument("--repos", metavar="DIR", help="serve owner/repo from DIR/owner/repo")
     parser.add_argument("--skills", metavar="DIR", help="where the folders of skills lie")
-    parser.add_argument("--agent", metavar="CMD", help="a real agent program: the prompt on its stdin, words on its stdout")
-    parser.add_argument("--port", type=count, default=0, metavar="N", help="a fixed port (default: a free one)")
+    parser.add_argument(
+        "--agent",
+        metavar="CMD",
+        help="a real agent program: the prompt on its stdin, words on its stdout",
+    )
+    parser.add_argument(
+        "--port", type=count, default=0, metavar="N", help="a fixed port (default: a free one)"
+    )
     parser.add_argument("--width", type=count, default=4, metavar="N", help="prompts run at once")
-    parser.add_argument("--credits", type=count, metavar="N", help="begin with so many credits; a start costs one (default 10000)")
-    parser.add_argument("--idle", type=count, default=IDLE_SECONDS, metavar="S", help="end after so many idle seconds (default 1800)")
+    parser.add_argument(
+        "--credits",
+        type=count,
+        metavar="N",
+        help="begin with so many credits; a start costs one (default 10000)",
+    )
+    parser.add_argument(
+        "--idle",
+        type=count,
+        default=IDLE_SECONDS,
+        metavar="S",
+        help="end after so many idle seconds (default 1800)",
+    )
 
 
 def local(session, options):
     """Do one of start, stop, status, serve."""
     options.local = True
     _check(options)
-    return {"start": start, "stop": stop, "status": status, "serve": serve}[options.action](session, options)
+    return {"start": start, "stop": stop, "status": status, "serve": serve}[options.action](
+        session, options
+    )
 
 
 def _check(options):
@@ -54,14 +80,21 @@ def _check(options):
     _faults(options.fault)
     _agent(options.agent)
     if options.port > PORT_MOST:
-        raise InputError("--port %d: there is no such port" % options.port, code="usage", hint="0 to %d; 0 takes a free one" % PORT_MOST)
+        raise InputError(
+            "--port %d: there is no such port" % options.port,
+            code="usage",
+            hint="0 to %d; 0 takes a free one" % PORT_MOST,
+        )
 
 
 def start(session, options):
     """Start the server unless it runs, and tell how to reach it."""
     server = running(session)
     if server and _serve_flags(options):
-        raise InputError("the local server runs already, with other settings", hint="%s, then start it again" % session.line("local", "stop"))
+        raise InputError(
+            "the local server runs already, with other settings",
+            hint="%s, then start it again" % session.line("local", "stop"),
+        )
     server = server or _spawn(session, _serve_flags(options))
     session.emit(_told(session, server))
     return 0
@@ -71,7 +104,12 @@ def status(session, options):
     """Tell whether the server runs; exit 5 when it does not."""
     server = running(session)
     if not server:
-        session.emit({"running": False, "next": [{"why": "this starts it", "run": session.line("local", "start")}]})
+        session.emit(
+            {
+                "running": False,
+                "next": [{"why": "this starts it", "run": session.line("local", "start")}],
+            }
+        )
         return EXIT_NOT_FOUND
     session.emit(_told(session, server))
     return 0
@@ -110,6 +148,7 @@ def is_process(pid):
 def serve(session, options):
     """Be the server, in the foreground, until a signal or the idle time ends it."""
     from rebyte_local.server import serve as serve_here
+
     extra = {}
     if options.agent:
         extra["agent"] = _agent(options.agent)
@@ -120,8 +159,14 @@ def serve(session, options):
             extra[name] = os.path.abspath(getattr(options, name))
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    return serve_here(_folder(session), port=options.port, width=options.width, idle_seconds=options.idle or None,
-                      faults=_faults(options.fault), **extra)
+    return serve_here(
+        _folder(session),
+        port=options.port,
+        width=options.width,
+        idle_seconds=options.idle or None,
+        faults=_faults(options.fault),
+        **extra,
+    )
 
 
 def _agent(words):
@@ -129,16 +174,25 @@ def _agent(words):
     try:
         return shlex.split(words or "")
     except ValueError as problem:
-        raise InputError("--agent cannot be read as a command: %s" % problem, code="usage", hint="quote it as for a shell") from None
+        raise InputError(
+            "--agent cannot be read as a command: %s" % problem,
+            code="usage",
+            hint="quote it as for a shell",
+        ) from None
 
 
 def _faults(words):
     """Return the words of --fault NAME[=VALUE], which a server could take; raises InputError."""
     from rebyte_local.faults import Faults
+
     try:
         Faults(words)
     except ValueError as problem:
-        raise InputError("--fault %s: %s" % (" ".join(words), problem), code="usage", hint="see references/local.md for what each means") from None
+        raise InputError(
+            "--fault %s: %s" % (" ".join(words), problem),
+            code="usage",
+            hint="see references/local.md for what each means",
+        ) from None
     return words
 
 
@@ -158,9 +212,16 @@ def _serve_flags(options):
 
 
 def _told(session, server):
-    told = {"running": True, "url": server["url"], "baseUrl": server["baseUrl"], "pid": server["pid"],
-            "faults": server.get("faults") or None, "stateFolder": _folder(session), "rehearsal": True,
-            "next": [{"why": "this ends it", "run": session.line("local", "stop")}]}
+    told = {
+        "running": True,
+        "url": server["url"],
+        "baseUrl": server["baseUrl"],
+        "pid": server["pid"],
+        "faults": server.get("faults") or None,
+        "stateFolder": _folder(session),
+        "rehearsal": True,
+        "next": [{"why": "this ends it", "run": session.line("local", "stop")}],
+    }
     return {key: value for key, value in told.items() if value}
 
 
@@ -195,9 +256,18 @@ def _spawn(session, words):
     folder = _folder(session)
     log_path = os.path.join(folder, "server.log")
     environ = dict(session.environ, REBYTE_STATE_DIR=session.state.path)
-    with os.fdopen(os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE), "wb") as log:
-        child = subprocess.Popen([sys.executable, DOOR, "local", "serve"] + words, stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.PIPE, stderr=log, start_new_session=True, env=environ, cwd=folder)
+    with os.fdopen(
+        os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE), "wb"
+    ) as log:
+        child = subprocess.Popen(
+            [sys.executable, DOOR, "local", "serve"] + words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+            env=environ,
+            cwd=folder,
+        )
     until = time.monotonic() + START_SECONDS
     try:
         ready = select.select([child.stdout], [], [], START_SECONDS)[0]
@@ -223,8 +293,11 @@ def _other_server(session, child, until, log_path):
         time.sleep(0.05)
     with open(log_path, encoding="utf-8", errors="replace") as log:
         words = " ".join(log.read()[-400:].split())
-    raise NetworkError("the local server did not start: %s" % (words or "no reason was given"), code="local_not_started",
-                       hint="see %s" % log_path)
+    raise NetworkError(
+        "the local server did not start: %s" % (words or "no reason was given"),
+        code="local_not_started",
+        hint="see %s" % log_path,
+    )
 
 
 COMMANDS = {"local": (flags, local, EXAMPLES)}

@@ -1,4 +1,5 @@
 """list --mine: what was started from here, the ledger's knowledge and the service's merged."""
+
 from __future__ import annotations
 
 import re
@@ -16,11 +17,19 @@ SPAN_SECONDS = {"m": 60, "h": 3600, "d": 86_400}
 
 def add_mine_flags(parser):
     """Declare the flags of list that look into the ledger."""
-    parser.add_argument("--mine", action="store_true", help="what was started from here, with names and workspaces")
-    parser.add_argument("--status", action="store_true", help="ask for the status of each one shown")
-    parser.add_argument("--since", metavar="WHEN", help="--mine: not older than 30m, 2h, 7d or a time")
+    parser.add_argument(
+        "--mine", action="store_true", help="what was started from here, with names and workspaces"
+    )
+    parser.add_argument(
+        "--status", action="store_true", help="ask for the status of each one shown"
+    )
+    parser.add_argument(
+        "--since", metavar="WHEN", help="--mine: not older than 30m, 2h, 7d or a time"
+    )
     parser.add_argument("--running", action="store_true", help="--mine: those that have not ended")
-    parser.add_argument("--grep", metavar="TEXT", help="--mine: those with this in their name or title")
+    parser.add_argument(
+        "--grep", metavar="TEXT", help="--mine: those with this in their name or title"
+    )
 
 
 def list_mine(session, options):
@@ -30,10 +39,15 @@ def list_mine(session, options):
     listed = _listed(session, {row.task_id for row in rows}) if rows else {}
     found = [_merged(row, listed.get(row.task_id) or {}) for row in rows]
     if options.grep:
-        found = [task for task in found if options.grep.casefold() in (task.get("once", "") + " " + str(task.get("title", ""))).casefold()]
+        found = [
+            task
+            for task in found
+            if options.grep.casefold()
+            in (task.get("once", "") + " " + str(task.get("title", ""))).casefold()
+        ]
     if options.running:
         found = [task for task in found if not task.get("completedAt")]
-    shown = found[options.offset or 0:][:50 if options.limit is None else options.limit]
+    shown = found[options.offset or 0 :][: 50 if options.limit is None else options.limit]
     if options.status or options.running:
         shown = [dict(task, status=status_of(session, task["id"])) for task in shown]
     if options.running:
@@ -45,9 +59,15 @@ def list_mine(session, options):
 def moment_of(text):
     """Return the moment that 30m, 2h, 7d (ago) or a time names; raises InputError."""
     span = SPAN.match(text)
-    moment = time.time() - int(span.group(1)) * SPAN_SECONDS[span.group(2)] if span else seconds_of(text if "T" in text else text + "T00:00:00Z")
+    moment = (
+        time.time() - int(span.group(1)) * SPAN_SECONDS[span.group(2)]
+        if span
+        else seconds_of(text if "T" in text else text + "T00:00:00Z")
+    )
     if moment is None:
-        raise InputError("--since is %r; 30m, 2h, 7d or a time such as 2026-01-28 was expected" % text)
+        raise InputError(
+            "--since is %r; 30m, 2h, 7d or a time such as 2026-01-28 was expected" % text
+        )
     return moment
 
 
@@ -60,7 +80,11 @@ def status_of(session, task_id):
     outcome = outcome_of(task.get("status"))
     if outcome:
         return outcome
-    return "question" if question_in_content(session.client, task_id, session.ledger.replies(task_id)) else "running"
+    return (
+        "question"
+        if question_in_content(session.client, task_id, session.ledger.replies(task_id))
+        else "running"
+    )
 
 
 def _listed(session, wanted):
@@ -75,12 +99,27 @@ def _listed(session, wanted):
 
 
 def _merged(row, item):
-    task = {"id": row.task_id, "once": row.name, "status": row.status, "title": item.get("title"), "createdAt": item.get("createdAt"),
-            "completedAt": item.get("completedAt"), "workspaceId": row.workspace_id, "url": row.url}
+    task = {
+        "id": row.task_id,
+        "once": row.name,
+        "status": row.status,
+        "title": item.get("title"),
+        "createdAt": item.get("createdAt"),
+        "completedAt": item.get("completedAt"),
+        "workspaceId": row.workspace_id,
+        "url": row.url,
+    }
     return {key: value for key, value in task.items() if value is not None}
 
 
 def _text(document):
-    lines = ["%s  %-9s  %s" % (task["id"], task.get("status", ""), task.get("once") or " ".join(str(task.get("title") or "").split())[:80])
-             for task in document["tasks"]]
+    lines = [
+        "%s  %-9s  %s"
+        % (
+            task["id"],
+            task.get("status", ""),
+            task.get("once") or " ".join(str(task.get("title") or "").split())[:80],
+        )
+        for task in document["tasks"]
+    ]
     return "\n".join(lines + ["%d of %d" % (len(lines), document["total"])])

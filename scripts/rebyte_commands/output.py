@@ -1,4 +1,5 @@
 """stdout: one document, small and ASCII; text for people on a terminal; foreign text made harmless."""
+
 from __future__ import annotations
 
 import json
@@ -22,8 +23,15 @@ def to_json(value):
 
 def harmless(text):
     """Make foreign text safe for a terminal: escapes, control characters and bidi marks become visible, lines stay lines."""
-    return "".join(letter if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
-                   else "\\u%04x" % ord(letter) if ord(letter) < 65536 else "\\U%08x" % ord(letter) for letter in text)
+    return "".join(
+        letter
+        if letter in "\n\t"
+        or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+        else "\\u%04x" % ord(letter)
+        if ord(letter) < 65536
+        else "\\U%08x" % ord(letter)
+        for letter in text
+    )
 
 
 def is_terminal(stream):
@@ -51,7 +59,9 @@ def silence_stdout():
 def without_signed(value):
     """Return a value without the signed addresses in it, which are secrets for as long as they live."""
     if isinstance(value, dict):
-        return {key: without_signed(item) for key, item in value.items() if key not in SIGNED_FIELDS}
+        return {
+            key: without_signed(item) for key, item in value.items() if key not in SIGNED_FIELDS
+        }
     if isinstance(value, list):
         return [without_signed(item) for item in value]
     return value
@@ -61,7 +71,11 @@ def field_of(document, path):
     """Return what stands at a path such as answer or files.0.path; raises KeyError(the part that is missing, where it is missing)."""
     value = document
     for part in path.split("."):
-        if isinstance(value, list) and part.lstrip("-").isdigit() and -len(value) <= int(part) < len(value):
+        if (
+            isinstance(value, list)
+            and part.lstrip("-").isdigit()
+            and -len(value) <= int(part) < len(value)
+        ):
             value = value[int(part)]
         elif isinstance(value, dict) and part in value:
             value = value[part]
@@ -90,7 +104,9 @@ def cut_to(text, size):
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if len(to_json(text[:middle])) <= size - 48 else (low, middle - 1)
+        low, high = (
+            (middle, high) if len(to_json(text[:middle])) <= size - 48 else (low, middle - 1)
+        )
     return text[:low] + "... [cut: %d characters in all]" % len(text)
 
 
@@ -102,11 +118,19 @@ def fit(value, keep_whole):
     # A line to paste is whole or not there.
     steps = value.get("next") if isinstance(value, dict) else None
     steps = {"next": steps} if steps and len(to_json(steps)) <= BUDGET_BYTES // 2 else {}
-    value = {key: item for key, item in value.items() if key != "next"} if isinstance(value, dict) else value
+    value = (
+        {key: item for key, item in value.items() if key != "next"}
+        if isinstance(value, dict)
+        else value
+    )
     note = {"bytes": len(whole), "path": keep_whole(whole)}
     for text_limit, list_limit in zip(STRING_LIMITS, LIST_LIMITS):
         smaller = _shrunk(value, text_limit, list_limit)
-        smaller = dict(smaller, cut=note, **steps) if isinstance(smaller, dict) else {"data": smaller, "cut": note}
+        smaller = (
+            dict(smaller, cut=note, **steps)
+            if isinstance(smaller, dict)
+            else {"data": smaller, "cut": note}
+        )
         if len(to_json(smaller)) <= BUDGET_BYTES:
             return smaller
     return dict({"cut": note}, **steps)
@@ -120,22 +144,37 @@ def _shrunk(value, text_limit, list_limit, depth=0):
     if isinstance(value, list):
         head = [_shrunk(item, text_limit, list_limit, depth + 1) for item in value[:list_limit]]
         # A word among objects would break whoever reads them; the note at the end tells that something is missing.
-        return head + (["... [cut: %d in all]" % len(value)] if len(value) > list_limit and not isinstance(value[0], dict) else [])
+        return head + (
+            ["... [cut: %d in all]" % len(value)]
+            if len(value) > list_limit and not isinstance(value[0], dict)
+            else []
+        )
     if isinstance(value, dict):
-        pairs = list(value.items())[:list_limit * 2]
-        return {key[:text_limit]: _shrunk(item, text_limit, list_limit, depth + 1) for key, item in pairs}
+        pairs = list(value.items())[: list_limit * 2]
+        return {
+            key[:text_limit]: _shrunk(item, text_limit, list_limit, depth + 1)
+            for key, item in pairs
+        }
     return value
 
 
 def task_text(document):
     """Return a task document as a few lines for a person."""
-    lines = ["%s%s%s" % (document.get("status", ""), " after %s s" % document["seconds"] if "seconds" in document else "",
-                         " (a rehearsal on this machine)" if document.get("rehearsal") else "")]
+    lines = [
+        "%s%s%s"
+        % (
+            document.get("status", ""),
+            " after %s s" % document["seconds"] if "seconds" in document else "",
+            " (a rehearsal on this machine)" if document.get("rehearsal") else "",
+        )
+    ]
     if document.get("answer"):
         lines += ["", document["answer"].rstrip("\n"), ""]
     question = document.get("question")
     if question:
-        lines += ["it asks: " + question["text"]] + ["  %(n)d  %(label)s" % option for option in question.get("options", [])]
+        lines += ["it asks: " + question["text"]] + [
+            "  %(n)d  %(label)s" % option for option in question.get("options", [])
+        ]
     if document.get("failure"):
         lines.append("why: " + document["failure"]["reason"])
     for item in document.get("files", []):
@@ -154,15 +193,25 @@ def task_text(document):
 def next_lines(document):
     """Return what is next as lines for a person: what to type, whom to ask, or else what it is for."""
     steps = document.get("next") if isinstance(document, dict) else None
-    return ["next: %s" % (step.get("run") or step.get("ask") or step.get("why")) for step in steps or [] if isinstance(step, dict)]
+    return [
+        "next: %s" % (step.get("run") or step.get("ask") or step.get("why"))
+        for step in steps or []
+        if isinstance(step, dict)
+    ]
 
 
 def plain_text(value, indent=""):
     """Return any JSON as indented lines for a person."""
     if isinstance(value, dict):
-        return "\n".join(_plain_pair(key, item, indent) for key, item in value.items() if item not in (None, [], {}))
+        return "\n".join(
+            _plain_pair(key, item, indent)
+            for key, item in value.items()
+            if item not in (None, [], {})
+        )
     if isinstance(value, list):
-        return "\n".join(plain_text(item, indent) + ("\n" if isinstance(item, dict) else "") for item in value).rstrip("\n")
+        return "\n".join(
+            plain_text(item, indent) + ("\n" if isinstance(item, dict) else "") for item in value
+        ).rstrip("\n")
     return indent + (value if isinstance(value, str) else json.dumps(value))
 
 

@@ -1,4 +1,5 @@
 """What a person sees while something works, on stderr: how far bytes have come, and what a task does."""
+
 from __future__ import annotations
 
 import os
@@ -25,7 +26,10 @@ class Meter:
         self.session, self.what, self.total, self.clock = session, what, total, clock
         self.moved, self.began, self.shown = 0, clock(), False
         self.terminal, self.quiet = is_terminal(session.stderr), session.options.quiet
-        self._next, self._lock = self.began + (SILENT_SECONDS if self.terminal else PLAIN_SECONDS), threading.Lock()
+        self._next, self._lock = (
+            self.began + (SILENT_SECONDS if self.terminal else PLAIN_SECONDS),
+            threading.Lock(),
+        )
 
     def __repr__(self):
         return "Meter(%s)" % self.words()
@@ -49,7 +53,13 @@ class Meter:
         # Bytes sent again after a cut are no progress.
         done = min(self.moved, self.total)
         left = "%d s left" % round((self.total - done) / rate) if rate else "time left unknown"
-        return "%s: %s of %s, %s/s, %s" % (self.what, amount(done), amount(self.total), amount(rate), left)
+        return "%s: %s of %s, %s/s, %s" % (
+            self.what,
+            amount(done),
+            amount(self.total),
+            amount(rate),
+            left,
+        )
 
     def _show(self, words):
         if not self.terminal:
@@ -111,7 +121,9 @@ class Progress:
         if not self.terminal:
             if now - self.drawn >= PLAIN_EVERY_SECONDS:
                 self.drawn = now
-                self.session.say("still at work after %d s, %d events so far" % (now - self.began, self.count))
+                self.session.say(
+                    "still at work after %d s, %d events so far" % (now - self.began, self.count)
+                )
             return
         if event.get("eventType") == "tool_use":
             self._write(ERASE + self._cut("  " + brief(event)) + "\n")
@@ -131,7 +143,7 @@ class Progress:
         except (OSError, ValueError):
             width = 80
         text = ascii_text(harmless(text))
-        return text if len(text) < width else text[:width - 4] + "..."
+        return text if len(text) < width else text[: width - 4] + "..."
 
     def _write(self, text):
         self.terminal = written(self.session.stderr, text)
@@ -140,7 +152,14 @@ class Progress:
 def brief(event, width=400):
     """Return one event as one short line for a person."""
     payload = event.get("payload") if isinstance(event.get("payload"), dict) else {}
-    text = words_of(payload) or payload.get("name") or payload.get("tool_name") or payload.get("output") or payload.get("question") or ""
+    text = (
+        words_of(payload)
+        or payload.get("name")
+        or payload.get("tool_name")
+        or payload.get("output")
+        or payload.get("question")
+        or ""
+    )
     text = " ".join(str(text).split())
     kind = str(event.get("eventType"))
     mark = MARKS.get(kind, "" if text else kind + " ")

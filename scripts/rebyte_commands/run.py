@@ -1,4 +1,5 @@
 """run and create: one paid start, at most once, and what comes of it."""
+
 from __future__ import annotations
 
 from rebyte_commands.jobs import finish, go_on_line
@@ -22,7 +23,11 @@ CREATE_EXAMPLES = """examples:
 def run_flags(parser):
     """Declare the flags of run."""
     add_start_flags(parser)
-    parser.add_argument("--out", metavar="DIR", help="bring the answer, the transcript and the files into this folder")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="bring the answer, the transcript and the files into this folder",
+    )
 
 
 def create_flags(parser):
@@ -40,8 +45,15 @@ def run(session, options):
     row = started.row
     if row.url and not started.reused:
         session.say("live: %s" % row.url)
-    return finish(session, row, options, order=order, reused=started.reused, answered=session.ledger.replies(row.task_id),
-                  rehearsal=bool((started.answer or {}).get("rehearsal")))
+    return finish(
+        session,
+        row,
+        options,
+        order=order,
+        reused=started.reused,
+        answered=session.ledger.replies(row.task_id),
+        rehearsal=bool((started.answer or {}).get("rehearsal")),
+    )
 
 
 def create(session, options):
@@ -49,22 +61,40 @@ def create(session, options):
     if options.wait:
         return run(session, options)
     if options.cancel_after is not None or options.cancel_on_interrupt:
-        raise InputError("--cancel-after and --cancel-on-interrupt need --wait: nobody stays to cancel", code="usage")
+        raise InputError(
+            "--cancel-after and --cancel-on-interrupt need --wait: nobody stays to cancel",
+            code="usage",
+        )
     order, name = task_order(session, options), once_name(options)
     if options.dry_run:
         return dry_run(session, order, name)
     started = begin(session, order, name, options)
     row = started.row
-    answer = dict(started.answer or {"id": row.task_id, "workspaceId": row.workspace_id, "url": row.url})
+    answer = dict(
+        started.answer or {"id": row.task_id, "workspaceId": row.workspace_id, "url": row.url}
+    )
     answer = {key: value for key, value in answer.items() if value is not None}
-    answer.update(service=session.service, next=[{"why": "this follows it to its end and prints the answer",
-                                                  "run": go_on_line(session, row, options)}])
+    answer.update(
+        service=session.service,
+        next=[
+            {
+                "why": "this follows it to its end and prints the answer",
+                "run": go_on_line(session, row, options),
+            }
+        ],
+    )
     if row.name:
         answer["once"] = row.name
     if started.reused:
         answer["reused"] = True
         if row.delivered_at:
-            answer["next"].append(session.same_step("this is the first start again; a second paid task needs --again", "--again", without="--again"))
+            answer["next"].append(
+                session.same_step(
+                    "this is the first start again; a second paid task needs --again",
+                    "--again",
+                    without="--again",
+                )
+            )
     session.emit(answer)
     session.deliver(row)
     return session.flight.pending.exit_code if session.flight.pending else 0
@@ -81,23 +111,45 @@ def begin(session, order, name, options):
     except OutcomeUnknown as problem:
         details = problem.details or {}
         candidates = details.get("candidates") or []
-        problem.next = [session.same_step("this looks once more and starts nothing while it is unknown", without="--again"),
-                        session.same_step("a second paid task, knowingly", "--again", without="--again")]
+        problem.next = [
+            session.same_step(
+                "this looks once more and starts nothing while it is unknown", without="--again"
+            ),
+            session.same_step("a second paid task, knowingly", "--again", without="--again"),
+        ]
         if len(candidates) == 1 and is_id(candidates[0].get("id")):
-            problem.next.insert(1, {"why": "if you know the one candidate for yours, this takes it",
-                                    "run": session.line("ledger", "settle", details["row"], "--adopt", candidates[0]["id"])})
+            problem.next.insert(
+                1,
+                {
+                    "why": "if you know the one candidate for yours, this takes it",
+                    "run": session.line(
+                        "ledger", "settle", details["row"], "--adopt", candidates[0]["id"]
+                    ),
+                },
+            )
         raise
     except NotFound as problem:
         if getattr(options, "workspace", None) and not isinstance(problem, RouteMissing):
-            problem.hint = "if %s is a task made elsewhere, pass the workspaceId that its create printed" % options.workspace
+            problem.hint = (
+                "if %s is a task made elsewhere, pass the workspaceId that its create printed"
+                % options.workspace
+            )
         raise
     except NotRecorded as problem:
         words = ("computers", "get") if order.kind == "computer" else ("get",)
-        problem.next = [{"why": "it was started; this reads it", "run": session.line(*words, problem.details.get("id") or order.task_id)}]
+        problem.next = [
+            {
+                "why": "it was started; this reads it",
+                "run": session.line(*words, problem.details.get("id") or order.task_id),
+            }
+        ]
         raise
     finally:
         starter.uploads.moved.end()
     return started
 
 
-COMMANDS = {"run": (run_flags, run, RUN_EXAMPLES), "create": (create_flags, create, CREATE_EXAMPLES)}
+COMMANDS = {
+    "run": (run_flags, run, RUN_EXAMPLES),
+    "create": (create_flags, create, CREATE_EXAMPLES),
+}

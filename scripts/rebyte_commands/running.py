@@ -1,4 +1,5 @@
 """Runs one verb and ends with one document, one plain line and the right exit code, whatever happens."""
+
 from __future__ import annotations
 
 import os
@@ -61,7 +62,10 @@ def _end_badly(session, problem):
     """Report what ended the command; the exit code is the problem's own."""
     if session.options.debug or session.environ.get("REBYTE_DEBUG") in ("1", "true"):
         import traceback
-        traceback.print_exception(type(problem), problem, problem.__traceback__, file=session.stderr)
+
+        traceback.print_exception(
+            type(problem), problem, problem.__traceback__, file=session.stderr
+        )
     if isinstance(problem, BrokenPipeError) or session.stdout is None or session.stdout.closed:
         silence_stdout()
         session.complain("stdout is closed, so the document was not delivered")
@@ -73,7 +77,9 @@ def _end_badly(session, problem):
     error, code = describe(problem)
     verb = session.options.verb + " " if session.options.verb else ""
     error.setdefault("hint", "see: rebyte_cli.py %s--help" % verb)
-    session.complain(". ".join(error[part].rstrip(".") for part in ("message", "hint") if error.get(part)))
+    session.complain(
+        ". ".join(error[part].rstrip(".") for part in ("message", "hint") if error.get(part))
+    )
     if not session.printed and not session.options.field and session.form == "json":
         _print_error(session, problem, error)
     return code
@@ -87,7 +93,10 @@ def _explain_missing(session, problem):
         session.client.list_tasks(limit=1)
     except RouteMissing:
         problem.message += " Not even its tasks are there: the service or its address has changed."
-        problem.hint = "Check the address %s (REBYTE_BASE_URL, --base-url); if it is right, this API was replaced." % session.client.base_url
+        problem.hint = (
+            "Check the address %s (REBYTE_BASE_URL, --base-url); if it is right, this API was replaced."
+            % session.client.base_url
+        )
     except (Exception, Interrupted):
         pass
 
@@ -115,16 +124,42 @@ def _usual_steps(session, problem):
     if problem.code == "missing_api_key" and problem.hint == AuthError.default_hint:
         # Second lazy seam: only who lacks a key pays for the words to ask with.
         from rebyte_flows.checkup import ask_for
-        return [{"why": "nothing can be done in the cloud without a key", "ask": ask_for(problem)},
-                session.same_step("what was started with --local needs --local on each later line, and no key", "--local", without="--local")]
+
+        return [
+            {"why": "nothing can be done in the cloud without a key", "ask": ask_for(problem)},
+            session.same_step(
+                "what was started with --local needs --local on each later line, and no key",
+                "--local",
+                without="--local",
+            ),
+        ]
     if isinstance(problem, DeadlineReached) and session.options.verb:
         # Without --again: to go on must never pay for a second task.
-        return [session.same_step("the time was over before there was anything to show; this goes on", without="--again")]
+        return [
+            session.same_step(
+                "the time was over before there was anything to show; this goes on",
+                without="--again",
+            )
+        ]
     if isinstance(problem, AuthError) and problem.http_status and not session.options.local:
-        return [{"why": "this tells where the key came from, and whether it arrives", "run": session.line("doctor")}]
+        return [
+            {
+                "why": "this tells where the key came from, and whether it arrives",
+                "run": session.line("doctor"),
+            }
+        ]
     if problem.exit_code == EXIT_NETWORK and not session.options.local:
-        nothing = "nothing was started; " if problem.outcome == "not_sent" and session.options.verb in STARTING_VERBS else ""
-        return [{"why": nothing + "this finds the cause, and the words to ask your human with", "run": session.line("doctor")}]
+        nothing = (
+            "nothing was started; "
+            if problem.outcome == "not_sent" and session.options.verb in STARTING_VERBS
+            else ""
+        )
+        return [
+            {
+                "why": nothing + "this finds the cause, and the words to ask your human with",
+                "run": session.line("doctor"),
+            }
+        ]
     return []
 
 
@@ -133,15 +168,25 @@ def describe(problem):
     if isinstance(problem, RebyteError):
         return problem.as_dict(), problem.exit_code
     if isinstance(problem, Interrupted):
-        return {"code": "interrupted", "message": "interrupted", "hint": "type the same line again to go on"}, problem.exit_code
+        return {
+            "code": "interrupted",
+            "message": "interrupted",
+            "hint": "type the same line again to go on",
+        }, problem.exit_code
     if isinstance(problem, KeyboardInterrupt):
         return {"code": "interrupted", "message": "interrupted"}, EXIT_INTERRUPTED
     if isinstance(problem, RecursionError):
-        return {"code": AnswerUnreadable.default_code, "message": "the answer is nested too deeply"}, AnswerUnreadable.exit_code
+        return {
+            "code": AnswerUnreadable.default_code,
+            "message": "the answer is nested too deeply",
+        }, AnswerUnreadable.exit_code
     if isinstance(problem, OSError):
         return {"code": "system_error", "message": "the system says: %s" % problem}, EXIT_UNEXPECTED
-    return {"code": "unexpected", "message": ("unexpected %s: %s" % (type(problem).__name__, problem))[:300],
-            "hint": "--debug shows where; please report it"}, EXIT_UNEXPECTED
+    return {
+        "code": "unexpected",
+        "message": ("unexpected %s: %s" % (type(problem).__name__, problem))[:300],
+        "hint": "--debug shows where; please report it",
+    }, EXIT_UNEXPECTED
 
 
 def _close(session):

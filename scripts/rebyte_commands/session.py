@@ -1,4 +1,5 @@
 """One command's surroundings: where it writes, how long it may take, its client, its ledger, and what an ID means."""
+
 from __future__ import annotations
 
 import os
@@ -28,7 +29,13 @@ class Session:
         self.options, self.environ = options, environ
         self.stdout, self.stderr = stdout or sys.stdout, stderr or sys.stderr
         self.deadline = Deadline(self._wait_limit(), started=_monotonic(started))
-        self.printed, self.writing, self.lacks_field, self.words, self.flight = False, False, False, [], None
+        self.printed, self.writing, self.lacks_field, self.words, self.flight = (
+            False,
+            False,
+            False,
+            [],
+            None,
+        )
         self._client = self._state = self._ledger = self._stdin = None
 
     def __repr__(self):
@@ -42,7 +49,11 @@ class Session:
         if asked is not None:
             return asked
         harness = any(self.environ.get(name) for name in HARNESS_MARKERS)
-        return None if output.is_terminal(sys.stdin) and output.is_terminal(self.stdout) and not harness else DEFAULT_WAIT_SECONDS
+        return (
+            None
+            if output.is_terminal(sys.stdin) and output.is_terminal(self.stdout) and not harness
+            else DEFAULT_WAIT_SECONDS
+        )
 
     # What is said
 
@@ -78,7 +89,11 @@ class Session:
         else:
             document = output.fit(output.fit_answer(document, self.keep), self.keep)
             if self.form == "text":
-                whole = text and not set(document) <= {"cut", "next"} if isinstance(document, dict) else text
+                whole = (
+                    text and not set(document) <= {"cut", "next"}
+                    if isinstance(document, dict)
+                    else text
+                )
                 words = output.harmless((text if whole else output.plain_text)(document))
             else:
                 words = output.to_json(document)
@@ -102,8 +117,18 @@ class Session:
             value = output.field_of(document, self.options.field)
         except KeyError as problem:
             part, place = problem.args
-            there = ", ".join(sorted(place)) if isinstance(place, dict) else "a list of %d" % len(place) if isinstance(place, list) else "no parts"
-            raise InputError("--field %s: there is no %s, but %s" % (self.options.field, part, there or "nothing"), code="no_such_field")
+            there = (
+                ", ".join(sorted(place))
+                if isinstance(place, dict)
+                else "a list of %d" % len(place)
+                if isinstance(place, list)
+                else "no parts"
+            )
+            raise InputError(
+                "--field %s: there is no %s, but %s"
+                % (self.options.field, part, there or "nothing"),
+                code="no_such_field",
+            )
         if isinstance(value, str):
             return output.harmless(value) if output.is_terminal(self.stdout) else value
         return output.to_json(value)
@@ -111,8 +136,11 @@ class Session:
     def keep(self, text):
         """Keep a long text whole in the state folder and return its path; None when the disk refuses."""
         from rebyte_flows.state import open_private
+
         try:
-            path = self.state.file("answers", "%s-%s.txt" % (self.options.verb, os.urandom(6).hex()))
+            path = self.state.file(
+                "answers", "%s-%s.txt" % (self.options.verb, os.urandom(6).hex())
+            )
             with open_private(path) as file:
                 file.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
             return path
@@ -134,7 +162,9 @@ class Session:
         # After "--" nothing is a flag.
         place = words.index("--") if "--" in words else len(words)
         words[place:place] = more
-        if sum(map(len, words)) > LINE_LIMIT_CHARACTERS or any(re.match(FROM_STDIN, word) for word in words):
+        if sum(map(len, words)) > LINE_LIMIT_CHARACTERS or any(
+            re.match(FROM_STDIN, word) for word in words
+        ):
             return None
         return pasted(words)
 
@@ -143,7 +173,10 @@ class Session:
         line = self.same_line(*more, without=without)
         if line:
             return {"why": why, "run": line}
-        return {"why": "%s: type the same line%s, with what it read" % (why, " with " + " ".join(more) if more else "")}
+        return {
+            "why": "%s: type the same line%s, with what it read"
+            % (why, " with " + " ".join(more) if more else "")
+        }
 
     @property
     def stdin(self):
@@ -160,17 +193,20 @@ class Session:
         if self._client is None:
             # Second lazy seam: verbs that send nothing load no network.
             from rebyte_client import RebyteClient
+
             key, base = self._local_address() if self.options.local else self._address()
             self._client = RebyteClient(key, base, deadline=self.deadline, environ=self.environ)
         return self._client
 
     def _local_address(self):
         from rebyte_commands.local import ensure_running
+
         server = ensure_running(self)
         return server["key"], server["baseUrl"]
 
     def _address(self):
         from rebyte_client import key_for
+
         base = find_base(self.environ, self.options.base_url)
         key = key_for(self.environ, base, self.options.api_key_file)
         if base != DEFAULT_BASE_URL:
@@ -188,6 +224,7 @@ class Session:
         if self._state is None:
             # Second lazy seam: what only asks the service loads no ledger.
             from rebyte_flows.state import find_state, prune
+
             self._state = find_state(self.environ, self.say)
             prune(self._state)
         return self._state
@@ -197,12 +234,14 @@ class Session:
         """The ledger of this origin and account; raises LedgerUnwritable when it cannot be kept."""
         if self._ledger is None:
             from rebyte_flows.ledger import open_ledger
+
             self._ledger = open_ledger(self.client, self.state)
         return self._ledger
 
     def read_whole_ledger(self):
         """Take the ledger as it is, of every service and account: this needs neither key nor network."""
         from rebyte_flows.ledger import Ledger
+
         self._ledger = Ledger(self.state, None, None)
 
     def close(self):
@@ -223,26 +262,43 @@ class Session:
         if word.startswith("@"):
             row = self.ledger.named(word[1:])
             if row is None or not row.task_id:
-                raise NotFound("nothing was started under the name %s here" % word[1:],
-                               hint="names belong to one service and account; see: %s" % self.line("ledger", "list"))
+                raise NotFound(
+                    "nothing was started under the name %s here" % word[1:],
+                    hint="names belong to one service and account; see: %s"
+                    % self.line("ledger", "list"),
+                )
             return row.task_id
         if re.match(PREFIX, word):
             return self._resolve_prefix(word)
-        raise InputError("%r is no task id" % word[:80], hint="an id is a UUID, a task's address, @NAME, or 6 or more characters of an id")
+        raise InputError(
+            "%r is no task id" % word[:80],
+            hint="an id is a UUID, a task's address, @NAME, or 6 or more characters of an id",
+        )
 
     def _resolve_prefix(self, word):
         found = self.ledger.with_prefix(word)
         if len(found) == 1:
             return found[0]
         if found:
-            raise InputError("%d tasks in the ledger begin with %s" % (len(found), word), hint="give more characters of the id")
-        raise NotFound("no task in the ledger begins with %s" % word, hint="pass the whole id or the task's address")
+            raise InputError(
+                "%d tasks in the ledger begin with %s" % (len(found), word),
+                hint="give more characters of the id",
+            )
+        raise NotFound(
+            "no task in the ledger begins with %s" % word,
+            hint="pass the whole id or the task's address",
+        )
 
     def row_of(self, task_id, prompt_id=None):
         """Return the ledger's row of a task, or of one of its turns; a stand-in for what was started elsewhere."""
-        row = self.ledger.find_prompt(task_id, prompt_id) if prompt_id else self.ledger.find_task(task_id)
+        row = (
+            self.ledger.find_prompt(task_id, prompt_id)
+            if prompt_id
+            else self.ledger.find_task(task_id)
+        )
         if row is None:
             from rebyte_flows.rows import foreign_row
+
             row = foreign_row(task_id)
             row.prompt_id = prompt_id
         return row
@@ -268,6 +324,7 @@ class Session:
     def deliver_replies(self, task_id):
         """Remember that what the replies to a task led to was written to stdout."""
         from rebyte_flows.replies import Replies
+
         if self.lacks_field:
             return
         try:
@@ -285,10 +342,16 @@ class Session:
         if row is None:
             if UUID.match(word):
                 return word.lower()
-            raise InputError("the workspace of task %s is not known here; it was told once, when the task was created" % task_id,
-                             hint="pass the workspaceId that create printed")
+            raise InputError(
+                "the workspace of task %s is not known here; it was told once, when the task was created"
+                % task_id,
+                hint="pass the workspaceId that create printed",
+            )
         if not row.workspace_id:
-            raise InputError("the service did not tell the workspace of task %s" % task_id, hint="pass a workspaceId instead")
+            raise InputError(
+                "the service did not tell the workspace of task %s" % task_id,
+                hint="pass a workspaceId instead",
+            )
         return row.workspace_id
 
 

@@ -1,12 +1,16 @@
 """The service's own words on tasks: get, list, cancel, share, delete. Answers are printed as sent."""
+
 from __future__ import annotations
 
 from rebyte_commands.arguments import count
 from rebyte_wire.errors import EXIT_KEY, EXIT_SOME_FAILED, GuardRefused, InputError, RebyteError
 from rebyte_wire.status import objects_in, outcome_of, tasks_in
 
-LEVELS = (("private", "only the owner of the key"), ("shared", "every member of the organization"),
-          ("public", "anyone who has the link, without logging in"))
+LEVELS = (
+    ("private", "only the owner of the key"),
+    ("shared", "every member of the organization"),
+    ("public", "anyone who has the link, without logging in"),
+)
 
 
 def get_flags(parser):
@@ -18,13 +22,23 @@ def get(session, options):
     """Print one task as the service tells it; for people, with the question it waits with."""
     task_id = session.resolve(options.id)
     task = session.client.get_task(task_id)
-    if session.form == "text" and not session.options.field and outcome_of(task.get("status")) is None:
+    if (
+        session.form == "text"
+        and not session.options.field
+        and outcome_of(task.get("status")) is None
+    ):
         # Second lazy seam: JSON needs no look at the conversation.
         from rebyte_flows.result import question_in_content
+
         asked = question_in_content(session.client, task_id, session.ledger.replies(task_id))
         if asked:
-            task = dict(task, status="question", question=asked["text"], options=["%(n)d %(label)s" % option for option in asked["options"]],
-                        next=session.line("reply", task_id, "--option", "1", "--wait"))
+            task = dict(
+                task,
+                status="question",
+                question=asked["text"],
+                options=["%(n)d %(label)s" % option for option in asked["options"]],
+                next=session.line("reply", task_id, "--option", "1", "--wait"),
+            )
     session.emit(task)
     return 0
 
@@ -32,27 +46,41 @@ def get(session, options):
 def list_flags(parser):
     """Declare the flags of list."""
     from rebyte_commands.mine import add_mine_flags
+
     parser.add_argument("--limit", type=count, metavar="N", help="how many, at most 100")
-    parser.add_argument("--offset", type=count, metavar="N", help="how many of the newest to pass over")
+    parser.add_argument(
+        "--offset", type=count, metavar="N", help="how many of the newest to pass over"
+    )
     add_mine_flags(parser)
 
 
 def list_tasks(session, options):
     """Print a page of tasks, newest first, as the service lists them; --mine asks the ledger too."""
     from rebyte_commands.mine import list_mine, status_of
+
     if options.mine or options.since or options.running or options.grep:
         return list_mine(session, options)
     page = session.client.list_tasks(options.limit, options.offset)
     if options.status:
-        page = dict(page, data=[dict(item, status=status_of(session, item["id"])) for item in tasks_in(page)])
+        page = dict(
+            page,
+            data=[dict(item, status=status_of(session, item["id"])) for item in tasks_in(page)],
+        )
     session.emit(page, _list_text)
     return 0
 
 
 def _list_text(page):
-    lines = ["%s  %s  %-9s  %s" % (item.get("id"), str(item.get("createdAt") or "")[:16],
-                                   item.get("status") or ("ended" if item.get("completedAt") else ""), " ".join(str(item.get("title") or "").split())[:80])
-             for item in objects_in(page)]
+    lines = [
+        "%s  %s  %-9s  %s"
+        % (
+            item.get("id"),
+            str(item.get("createdAt") or "")[:16],
+            item.get("status") or ("ended" if item.get("completedAt") else ""),
+            " ".join(str(item.get("title") or "").split())[:80],
+        )
+        for item in objects_in(page)
+    ]
     return "\n".join(lines + ["%d of %s" % (len(lines), page.get("total", "?"))])
 
 
@@ -92,20 +120,34 @@ def share_flags(parser):
     parser.add_argument("id", metavar="ID")
     parser.add_argument("level", nargs="?", metavar="LEVEL", help="private, shared or public")
     for level, meaning in LEVELS:
-        parser.add_argument("--" + level, dest="level_flag", action="store_const", const=level, help=meaning)
+        parser.add_argument(
+            "--" + level, dest="level_flag", action="store_const", const=level, help=meaning
+        )
 
 
 def share(session, options):
     """Set who may see a task; the answer carries the line that undoes it."""
     task_id, level = session.resolve(options.id), options.level or options.level_flag
     if level not in dict(LEVELS):
-        problem = InputError("share needs a level: %s" % "; ".join("%s (%s)" % pair for pair in LEVELS), code="usage",
-                             hint="name one of the three after the ID")
-        problem.next = [{"why": meaning, "run": session.line("share", task_id, name)} for name, meaning in LEVELS]
+        problem = InputError(
+            "share needs a level: %s" % "; ".join("%s (%s)" % pair for pair in LEVELS),
+            code="usage",
+            hint="name one of the three after the ID",
+        )
+        problem.next = [
+            {"why": meaning, "run": session.line("share", task_id, name)}
+            for name, meaning in LEVELS
+        ]
         raise problem
     answer = dict(session.client.set_visibility(task_id, level))
     others = [other for other in ("shared", "private") if other != level]
-    answer["next"] = [{"why": "this takes it back: " + dict(LEVELS)[other], "run": session.line("share", task_id, other)} for other in others]
+    answer["next"] = [
+        {
+            "why": "this takes it back: " + dict(LEVELS)[other],
+            "run": session.line("share", task_id, other),
+        }
+        for other in others
+    ]
     session.emit(answer)
     return 0
 
@@ -113,7 +155,9 @@ def share(session, options):
 def delete_flags(parser):
     """Declare the flags of delete."""
     parser.add_argument("id", nargs="+", metavar="ID")
-    parser.add_argument("--yes", action="store_true", help="needed for several, and for one that still runs")
+    parser.add_argument(
+        "--yes", action="store_true", help="needed for several, and for one that still runs"
+    )
 
 
 def delete(session, options):
@@ -126,22 +170,51 @@ def delete(session, options):
         """Delete one task and say so."""
         session.client.delete_task(task_id)
         return {"id": task_id, "deleted": True}
+
     return for_each(session, ids, remove)
 
 
 def _check_harmless(session, ids):
     if len(ids) > 1:
-        raise GuardRefused("%d tasks would be deleted" % len(ids), code="needs_yes", hint="the same line with --yes deletes them")
+        raise GuardRefused(
+            "%d tasks would be deleted" % len(ids),
+            code="needs_yes",
+            hint="the same line with --yes deletes them",
+        )
     task = session.client.get_task(ids[0])
     if outcome_of(task.get("status")) is None:
-        raise GuardRefused("the task still runs", code="needs_yes",
-                           hint="cancel it first: %s; or the same line with --yes" % session.line("cancel", ids[0]))
+        raise GuardRefused(
+            "the task still runs",
+            code="needs_yes",
+            hint="cancel it first: %s; or the same line with --yes"
+            % session.line("cancel", ids[0]),
+        )
 
 
 COMMANDS = {
-    "get": (get_flags, get, "examples:\n  rebyte_cli.py get ID --field status\n  rebyte_cli.py get @NAME --text"),
-    "list": (list_flags, list_tasks, "examples:\n  rebyte_cli.py list --limit 10\n  rebyte_cli.py list --mine --text"),
-    "cancel": (cancel_flags, cancel, "examples:\n  rebyte_cli.py cancel ID\n  rebyte_cli.py cancel @ONE @TWO"),
-    "share": (share_flags, share, "examples:\n  rebyte_cli.py share ID public --field shareUrl\n  rebyte_cli.py share ID private"),
-    "delete": (delete_flags, delete, "examples:\n  rebyte_cli.py delete ID\n  rebyte_cli.py delete @ONE @TWO --yes"),
+    "get": (
+        get_flags,
+        get,
+        "examples:\n  rebyte_cli.py get ID --field status\n  rebyte_cli.py get @NAME --text",
+    ),
+    "list": (
+        list_flags,
+        list_tasks,
+        "examples:\n  rebyte_cli.py list --limit 10\n  rebyte_cli.py list --mine --text",
+    ),
+    "cancel": (
+        cancel_flags,
+        cancel,
+        "examples:\n  rebyte_cli.py cancel ID\n  rebyte_cli.py cancel @ONE @TWO",
+    ),
+    "share": (
+        share_flags,
+        share,
+        "examples:\n  rebyte_cli.py share ID public --field shareUrl\n  rebyte_cli.py share ID private",
+    ),
+    "delete": (
+        delete_flags,
+        delete,
+        "examples:\n  rebyte_cli.py delete ID\n  rebyte_cli.py delete @ONE @TWO --yes",
+    ),
 }

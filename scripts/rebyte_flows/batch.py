@@ -1,4 +1,5 @@
 """Many tasks at once, resumable: each line of the input is one task, started at most once however often the batch is typed."""
+
 from __future__ import annotations
 
 import json
@@ -51,17 +52,41 @@ class Entry:
     @property
     def folder_name(self):
         """A folder name of this entry's own: its place, and its name where that is harmless."""
-        plain = "".join(letter if letter.isalnum() and letter.isascii() or letter in "-_." else "-" for letter in self.name or "")
-        return "%04d%s" % (self.index, "-" + plain[:FOLDER_NAME_CHARACTERS].strip("-.") if plain.strip("-.") else "")
+        plain = "".join(
+            letter if letter.isalnum() and letter.isascii() or letter in "-_." else "-"
+            for letter in self.name or ""
+        )
+        return "%04d%s" % (
+            self.index,
+            "-" + plain[:FOLDER_NAME_CHARACTERS].strip("-.") if plain.strip("-.") else "",
+        )
 
 
 class Batch:
     """Runs entries through one Starter, so many at once; `changed(entry)` is told of each change."""
 
-    def __init__(self, starter, entries, out, *, state, concurrency=8, max_failures=None, retry_failed=False, again=False,
-                 cancel_after=None, service="cloud", changed=None, sleep=time.sleep):
+    def __init__(
+        self,
+        starter,
+        entries,
+        out,
+        *,
+        state,
+        concurrency=8,
+        max_failures=None,
+        retry_failed=False,
+        again=False,
+        cancel_after=None,
+        service="cloud",
+        changed=None,
+        sleep=time.sleep,
+    ):
         self.starter, self.entries, self.out, self.state = starter, entries, out, state
-        self.concurrency, self.max_failures, self.retry_failed = max(1, concurrency), max_failures, retry_failed
+        self.concurrency, self.max_failures, self.retry_failed = (
+            max(1, concurrency),
+            max_failures,
+            retry_failed,
+        )
         self.again, self.cancel_after = again, cancel_after
         self.service, self.changed, self.sleep = service, changed or (lambda entry: None), sleep
         self.stopped = None
@@ -84,8 +109,10 @@ class Batch:
         self._recall()
         self._queue = [entry for entry in self.entries if entry.document is None][::-1]
         self._check_guards()
-        self._threads = [threading.Thread(target=self._work, name="rebyte-batch-%d" % n, daemon=True)
-                         for n in range(min(self.concurrency, len(self._queue)))]
+        self._threads = [
+            threading.Thread(target=self._work, name="rebyte-batch-%d" % n, daemon=True)
+            for n in range(min(self.concurrency, len(self._queue)))
+        ]
         for thread in self._threads:
             thread.start()
         for thread in self._threads:
@@ -120,7 +147,9 @@ class Batch:
 
     def _starts_anew(self, entry):
         """Tell whether this line starts anew by the table of reruns."""
-        return self.starter.next_move(entry.row, entry.order, entry.name, self._again(entry)) == START
+        return (
+            self.starter.next_move(entry.row, entry.order, entry.name, self._again(entry)) == START
+        )
 
     def _kept_documents(self):
         kept = {}
@@ -140,7 +169,12 @@ class Batch:
         self.starter.guards.check_many(new, self.starter.ledger.count_today())
 
     def _again(self, entry):
-        return self.again or self.retry_failed and entry.row is not None and entry.row.status == "failed"
+        return (
+            self.again
+            or self.retry_failed
+            and entry.row is not None
+            and entry.row.status == "failed"
+        )
 
     def _work(self):
         while True:
@@ -170,16 +204,29 @@ class Batch:
         row = entry.row = started.row
         entry.reused = started.reused
         self.changed(entry)
-        job = Job(self.starter.client, row, state=self.state, out=os.path.join(self.out, entry.folder_name), want=entry.order.want,
-                  order=entry.order, reused=started.reused, service=self.service, answered=self.starter.ledger.replies(row.task_id),
-                  sleep=self.sleep)
+        job = Job(
+            self.starter.client,
+            row,
+            state=self.state,
+            out=os.path.join(self.out, entry.folder_name),
+            want=entry.order.want,
+            order=entry.order,
+            reused=started.reused,
+            service=self.service,
+            answered=self.starter.ledger.replies(row.task_id),
+            sleep=self.sleep,
+        )
         timer = self._timer(job)
         try:
             document = job.follow()
         finally:
             timer.cancel()
         if document["status"] in FINAL:
-            self.starter.ledger.note(row.id, status=document["status"], prompt_id=row.prompt_id or document.get("promptId"))
+            self.starter.ledger.note(
+                row.id,
+                status=document["status"],
+                prompt_id=row.prompt_id or document.get("promptId"),
+            )
         return document
 
     def _timer(self, job):
@@ -216,7 +263,9 @@ class Batch:
         with self._lock:
             self._allowance -= RETRY_COST
             spent = self._allowance < 0
-            self._pause_until = max(self._pause_until, time.monotonic() + (problem.retry_after or SLOW_DOWN_SECONDS))
+            self._pause_until = max(
+                self._pause_until, time.monotonic() + (problem.retry_after or SLOW_DOWN_SECONDS)
+            )
         left = self.starter.client.deadline.left()
         most = MAX_RETRY_AFTER_SECONDS if left is None else min(left, MAX_RETRY_AFTER_SECONDS)
         if (problem.retry_after or 0) > most:
@@ -231,12 +280,20 @@ class Batch:
             self.stop("more than %d failures" % self.max_failures)
 
     def _failed(self, entry, problem):
-        error = problem.as_dict() if isinstance(problem, RebyteError) else {"code": "unexpected", "message": str(problem)[:300]}
+        error = (
+            problem.as_dict()
+            if isinstance(problem, RebyteError)
+            else {"code": "unexpected", "message": str(problem)[:300]}
+        )
         details = getattr(problem, "details", None) or {}
         known = {key: details[key] for key in ("id", "workspaceId", "url") if details.get(key)}
         # The row of an earlier attempt is not that of the start which failed.
         if entry.row is not None and entry.row.is_started() and not self._starts_anew(entry):
-            known = {"id": entry.row.task_id, "workspaceId": entry.row.workspace_id, "url": entry.row.url}
+            known = {
+                "id": entry.row.task_id,
+                "workspaceId": entry.row.workspace_id,
+                "url": entry.row.url,
+            }
         found = dict(task_document(once=entry.name, service=self.service, **known), error=error)
         if isinstance(problem, OutcomeUnknown) and details.get("row"):
             found["row"] = details["row"]
@@ -247,7 +304,14 @@ class Batch:
         row = entry.row
         if row is None or not row.is_started() or row.status in FINAL or self._starts_anew(entry):
             return None
-        return task_document(id=row.task_id, workspaceId=row.workspace_id, url=row.url, once=row.name, status="running", service=self.service)
+        return task_document(
+            id=row.task_id,
+            workspaceId=row.workspace_id,
+            url=row.url,
+            once=row.name,
+            status="running",
+            service=self.service,
+        )
 
 
 def number_equals(entries):
@@ -259,6 +323,13 @@ def number_equals(entries):
             entry.order.ordinal = seen.get(digest, 0)
             seen[digest] = entry.order.ordinal + 1
     names = [entry.name for entry in entries if entry.name is not None]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) != len(names) else []
+    twice = (
+        sorted({name for name in names if names.count(name) > 1})
+        if len(set(names)) != len(names)
+        else []
+    )
     if twice:
-        raise InputError("two lines have the name %s" % ", ".join(twice[:5]), hint="a name stands for one task; rename one of them")
+        raise InputError(
+            "two lines have the name %s" % ", ".join(twice[:5]),
+            hint="a name stands for one task; rename one of them",
+        )

@@ -1,4 +1,5 @@
 """What stands between this machine and a task: a list of checks, each with what was seen and what helps."""
+
 from __future__ import annotations
 
 import os
@@ -34,45 +35,89 @@ KEYS = "https://app.rebyte.ai/settings/api-keys"
 
 # code -> (what helps, the sentence to ask; None where there is nobody to ask).
 REMEDIES = {
-    "python_incomplete": ("run it with another Python, 3.8 or newer, that has sqlite3 and ssl",
-                          "Please install a Python 3.8 or newer that has the modules sqlite3 and ssl where I run."),
-    "ledger_unwritable": ("point REBYTE_STATE_DIR at a folder that can be written and that stays",
-                          "Please name a folder that I may write to and that stays, for REBYTE_STATE_DIR."),
-    "missing_api_key": ("set REBYTE_API_KEY, or write the key to ~/.config/rebyte/api_key; --local needs none",
-                        "I need a Rebyte API key. You can make one at " + KEYS + "; please put it in the file "
-                        "~/.config/rebyte/api_key, or set REBYTE_API_KEY. Do not paste it into this conversation."),
-    "invalid_api_key": ("the service does not take this key: make a new one",
-                        "The service refuses the Rebyte API key. Please make a new one at " + KEYS + " and put it where the old one is."),
-    "insufficient_scopes": ("the key may not read tasks: make one that may",
-                            "The Rebyte API key lacks the right to read tasks. Please make one that has it at " + KEYS + "."),
-    "header_dropped": ("a proxy on the way drops header names with an underscore, as nginx does unless underscores_in_headers is on",
-                       "A proxy on the way drops the header API_KEY, because its name has an underscore. Please have it passed on "
-                       "to api.rebyte.ai (nginx: underscores_in_headers on), or let me go there directly."),
-    "dns_failed": ("no name is resolved from here; in a sandbox the network is probably off, or HTTPS_PROXY has to be set",
-                   "Please allow network access to " + HOSTS + " where I run: their names are not resolved here."),
-    "proxy_unreachable": ("the proxy that HTTPS_PROXY names cannot be reached: correct it, or unset it where the way is free",
-                          "The proxy that HTTPS_PROXY names where I run cannot be reached. Is its address right?"),
-    "proxy_refused": ("the proxy's list of allowed hosts lacks this one",
-                      "Please put " + HOSTS + " on the list of hosts that the proxy of my sandbox allows."),
-    "connection_refused": ("nothing listens there: check the address, and whether HTTPS_PROXY has to be set",
-                           "Please check that I may reach " + HOSTS + " on port 443, or tell me which proxy to use."),
-    "connect_timeout": ("a firewall drops what is sent there; a proxy may be the only way out",
-                        "Please let me reach " + HOSTS + " on port 443; a firewall seems to drop what I send."),
-    "connect_failed": ("the network is not there, or something on the way hangs up",
-                       "Please let me reach " + HOSTS + " on port 443; connections there break off."),
+    "python_incomplete": (
+        "run it with another Python, 3.8 or newer, that has sqlite3 and ssl",
+        "Please install a Python 3.8 or newer that has the modules sqlite3 and ssl where I run.",
+    ),
+    "ledger_unwritable": (
+        "point REBYTE_STATE_DIR at a folder that can be written and that stays",
+        "Please name a folder that I may write to and that stays, for REBYTE_STATE_DIR.",
+    ),
+    "missing_api_key": (
+        "set REBYTE_API_KEY, or write the key to ~/.config/rebyte/api_key; --local needs none",
+        "I need a Rebyte API key. You can make one at " + KEYS + "; please put it in the file "
+        "~/.config/rebyte/api_key, or set REBYTE_API_KEY. Do not paste it into this conversation.",
+    ),
+    "invalid_api_key": (
+        "the service does not take this key: make a new one",
+        "The service refuses the Rebyte API key. Please make a new one at "
+        + KEYS
+        + " and put it where the old one is.",
+    ),
+    "insufficient_scopes": (
+        "the key may not read tasks: make one that may",
+        "The Rebyte API key lacks the right to read tasks. Please make one that has it at "
+        + KEYS
+        + ".",
+    ),
+    "header_dropped": (
+        "a proxy on the way drops header names with an underscore, as nginx does unless underscores_in_headers is on",
+        "A proxy on the way drops the header API_KEY, because its name has an underscore. Please have it passed on "
+        "to api.rebyte.ai (nginx: underscores_in_headers on), or let me go there directly.",
+    ),
+    "dns_failed": (
+        "no name is resolved from here; in a sandbox the network is probably off, or HTTPS_PROXY has to be set",
+        "Please allow network access to "
+        + HOSTS
+        + " where I run: their names are not resolved here.",
+    ),
+    "proxy_unreachable": (
+        "the proxy that HTTPS_PROXY names cannot be reached: correct it, or unset it where the way is free",
+        "The proxy that HTTPS_PROXY names where I run cannot be reached. Is its address right?",
+    ),
+    "proxy_refused": (
+        "the proxy's list of allowed hosts lacks this one",
+        "Please put " + HOSTS + " on the list of hosts that the proxy of my sandbox allows.",
+    ),
+    "connection_refused": (
+        "nothing listens there: check the address, and whether HTTPS_PROXY has to be set",
+        "Please check that I may reach " + HOSTS + " on port 443, or tell me which proxy to use.",
+    ),
+    "connect_timeout": (
+        "a firewall drops what is sent there; a proxy may be the only way out",
+        "Please let me reach " + HOSTS + " on port 443; a firewall seems to drop what I send.",
+    ),
+    "connect_failed": (
+        "the network is not there, or something on the way hangs up",
+        "Please let me reach " + HOSTS + " on port 443; connections there break off.",
+    ),
     "server_error": ("the service is in trouble: the same line later; nothing is wrong here", None),
-    "no_such_route": ("the address answers but has no such part: check REBYTE_BASE_URL; else the endpoint is gone, and this bundle is too old",
-                      "The service no longer has the endpoint that this skill uses. Is there a newer version of the skill?"),
-    "bad_answer": ("something else answers at this address, such as a login page of the network; or REBYTE_BASE_URL is wrong",
-                   "Something other than the API answers at its address, perhaps a login page. Please let me out of that network."),
-    "clock_wrong": ("set this machine's clock; certificates and signed addresses depend on it",
-                    "The clock of the machine where I run is wrong. Please set it."),
+    "no_such_route": (
+        "the address answers but has no such part: check REBYTE_BASE_URL; else the endpoint is gone, and this bundle is too old",
+        "The service no longer has the endpoint that this skill uses. Is there a newer version of the skill?",
+    ),
+    "bad_answer": (
+        "something else answers at this address, such as a login page of the network; or REBYTE_BASE_URL is wrong",
+        "Something other than the API answers at its address, perhaps a login page. Please let me out of that network.",
+    ),
+    "clock_wrong": (
+        "set this machine's clock; certificates and signed addresses depend on it",
+        "The clock of the machine where I run is wrong. Please set it.",
+    ),
     "credits_low": ("ask your human to look at the balance at https://app.rebyte.ai", None),
 }
-TLS_ASK = ("A proxy between me and " + HOSTS + " reads TLS, and its certificate is not trusted. Please give me the file with its CA "
-           "certificate for REBYTE_CA_BUNDLE.")
-STRICT_ASK = ("The certificate of the proxy between me and " + HOSTS + " fails the strict check of Python 3.13. Please have it made "
-              "properly, or allow me to set REBYTE_TLS_STRICT=0, which leaves out that one check.")
+TLS_ASK = (
+    "A proxy between me and "
+    + HOSTS
+    + " reads TLS, and its certificate is not trusted. Please give me the file with its CA "
+    "certificate for REBYTE_CA_BUNDLE."
+)
+STRICT_ASK = (
+    "The certificate of the proxy between me and "
+    + HOSTS
+    + " fails the strict check of Python 3.13. Please have it made "
+    "properly, or allow me to set REBYTE_TLS_STRICT=0, which leaves out that one check."
+)
 
 
 def remedy_for(problem):
@@ -96,7 +141,10 @@ def ask_for(problem, base=DEFAULT_BASE_URL):
     if not text or base == DEFAULT_BASE_URL or HOSTS not in text:
         return text
     _, host, port = origin_of(base)
-    return "%s That is the address that REBYTE_BASE_URL or --base-url names: is it right?" % text.replace(HOSTS, host).replace("443", str(port))
+    return (
+        "%s That is the address that REBYTE_BASE_URL or --base-url names: is it right?"
+        % text.replace(HOSTS, host).replace("443", str(port))
+    )
 
 
 def good(name, detail, remedy=None):
@@ -119,8 +167,15 @@ def check_python():
     detail = "%s at %s" % (platform.python_version(), sys.executable or "an unknown place")
     for name, module in (("sqlite3", sqlite3), ("ssl", ssl)):
         if module is None:
-            return bad("python", LedgerUnwritable("%s lacks the module %s" % (detail, name), code="python_incomplete"))
-    return good("python", "%s, sqlite3 %s, %s" % (detail, sqlite3.sqlite_version, ssl.OPENSSL_VERSION))
+            return bad(
+                "python",
+                LedgerUnwritable(
+                    "%s lacks the module %s" % (detail, name), code="python_incomplete"
+                ),
+            )
+    return good(
+        "python", "%s, sqlite3 %s, %s" % (detail, sqlite3.sqlite_version, ssl.OPENSSL_VERSION)
+    )
 
 
 def check_state(find):
@@ -131,8 +186,11 @@ def check_state(find):
         return bad("state", problem)
     if state.lasting:
         return good("state", "%s can be written" % state.path)
-    return good("state", "%s can be written, but may not last" % state.path,
-                "set REBYTE_STATE_DIR to a folder that stays, so that the same line again still knows its task")
+    return good(
+        "state",
+        "%s can be written, but may not last" % state.path,
+        "set REBYTE_STATE_DIR to a folder that stays, so that the same line again still knows its task",
+    )
 
 
 def check_key(find):
@@ -149,7 +207,11 @@ def check_key(find):
 def _exposed(source):
     """Return advice for a key file that others can read."""
     try:
-        shared = os.name == "posix" and os.sep in source and os.stat(source).st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        shared = (
+            os.name == "posix"
+            and os.sep in source
+            and os.stat(source).st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        )
     except OSError:
         return None
     return "other users of this machine can read it: chmod 600 %s" % source if shared else None
@@ -166,7 +228,9 @@ def check_hosts(base, environ, deadline):
     local = origin_of(base).scheme == "http"
     urls = [base] if local else [base, STORAGE_URL]
     checks = []
-    for label, url, (met, problem) in zip(("api", "storage"), urls, reach_all(urls, environ, deadline.within(REACH_SECONDS))):
+    for label, url, (met, problem) in zip(
+        ("api", "storage"), urls, reach_all(urls, environ, deadline.within(REACH_SECONDS))
+    ):
         checks += host_checks(label, url, met, problem, environ)
     if local:
         checks.append(skipped("storage", "the API is on this machine, and so are its files"))
@@ -193,20 +257,33 @@ def _step_detail(step, url, met, environ):
     if step == "name":
         return "left to the proxy" if proxy else "%s is known" % origin.host
     if step == "connection":
-        return "%s answers%s" % (proxy or "port %d" % origin.port, " at %s" % met.peer if met and not proxy else "")
+        return "%s answers%s" % (
+            proxy or "port %d" % origin.port,
+            " at %s" % met.peer if met and not proxy else "",
+        )
     if step == "proxy":
         return "%s opens the tunnel" % proxy if proxy else "none is set for this host"
     if origin.scheme == "http":
         return "none: plain http on this machine"
-    return "%s, certificate signed by %s, trusted by %s; strict check %s" % (met.version, met.issuer, *_trust(environ))
+    return "%s, certificate signed by %s, trusted by %s; strict check %s" % (
+        met.version,
+        met.issuer,
+        *_trust(environ),
+    )
 
 
 def _trust(environ):
     """Return (whose certificates are trusted, whether Python's strict check is on)."""
-    names = [name for name in ("REBYTE_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR") if environ.get(name)]
-    names = names[:1] or ["the system's store"] + [name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if environ.get(name)]
+    names = [
+        name for name in ("REBYTE_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR") if environ.get(name)
+    ]
+    names = names[:1] or ["the system's store"] + [
+        name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if environ.get(name)
+    ]
     strict = ssl.create_default_context().verify_flags & getattr(ssl, "VERIFY_X509_STRICT", 0)
-    return " and ".join(names), "off" if environ.get("REBYTE_TLS_STRICT") == "0" or not strict else "on"
+    return " and ".join(names), "off" if environ.get(
+        "REBYTE_TLS_STRICT"
+    ) == "0" or not strict else "on"
 
 
 def check_service(client, deadline):
@@ -216,18 +293,35 @@ def check_service(client, deadline):
         client.list_tasks(limit=1)
     except RebyteError as problem:
         return _read_failed(problem) + [_clock(client)]
-    return [good("header", "API_KEY arrives"), good("service", "GET /tasks answers, the key is taken"), _clock(client), _credits(client)]
+    return [
+        good("header", "API_KEY arrives"),
+        good("service", "GET /tasks answers, the key is taken"),
+        _clock(client),
+        _credits(client),
+    ]
 
 
 def _read_failed(problem):
     """Tell a header that was dropped on the way from a key that was refused, and both from a service that is down."""
     if problem.http_status == 401 and problem.code == "missing_api_key":
-        dropped = AuthError("the service says that no key came, although one was sent in the header API_KEY", code="header_dropped",
-                            http_status=401)
+        dropped = AuthError(
+            "the service says that no key came, although one was sent in the header API_KEY",
+            code="header_dropped",
+            http_status=401,
+        )
         return [bad("header", dropped), skipped("service", "header failed")]
-    seen = good("header", "API_KEY arrives") if isinstance(problem, AuthError) else skipped("header", "the read failed")
+    seen = (
+        good("header", "API_KEY arrives")
+        if isinstance(problem, AuthError)
+        else skipped("header", "the read failed")
+    )
     if isinstance(problem, RateLimited):
-        return [seen, bad("service", problem, "wait as long as the service says; everything else is in order")]
+        return [
+            seen,
+            bad(
+                "service", problem, "wait as long as the service says; everything else is in order"
+            ),
+        ]
     return [seen, bad("service", problem)]
 
 
@@ -237,8 +331,14 @@ def _clock(client):
         return skipped("clock", "the service told no time")
     if abs(skew) <= SKEW_SECONDS_MOST:
         return good("clock", "within %d s of the service's" % SKEW_SECONDS_MOST)
-    return bad("clock", RebyteError("this machine's clock is %d s %s the service's" % (abs(skew), "behind" if skew > 0 else "ahead of"),
-                                    code="clock_wrong"))
+    return bad(
+        "clock",
+        RebyteError(
+            "this machine's clock is %d s %s the service's"
+            % (abs(skew), "behind" if skew > 0 else "ahead of"),
+            code="clock_wrong",
+        ),
+    )
 
 
 def _credits(client):
@@ -250,7 +350,9 @@ def _credits(client):
     if left is None:
         return skipped("credits", "the service's answer names no balance")
     note = note_of(left)
-    return good("credits", "%g available" % left, note and "%s: %s" % (note, remedy_of("credits_low")))
+    return good(
+        "credits", "%g available" % left, note and "%s: %s" % (note, remedy_of("credits_low"))
+    )
 
 
 def check_up(session_parts, environ, deadline):
@@ -264,7 +366,9 @@ def check_up(session_parts, environ, deadline):
     checks += [checked, check_address(base)]
     hosts = check_hosts(base, environ, deadline)
     checks += hosts
-    stopped = next((check.name for check in hosts if check.ok is False and check.name.startswith("api.")), None)
+    stopped = next(
+        (check.name for check in hosts if check.ok is False and check.name.startswith("api.")), None
+    )
     if not key or stopped:
         why = "there is no key to read with" if not key else stopped + " failed"
         return checks + [skipped(name, why) for name in ("header", "service", "clock", "credits")]

@@ -1,4 +1,5 @@
 """What the service tells of the credit that is left: the reason behind many a refused or failed start."""
+
 from __future__ import annotations
 
 from rebyte_wire.errors import RebyteError

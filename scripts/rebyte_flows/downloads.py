@@ -1,4 +1,5 @@
 """Files home safely: hostile names refused, several at once, each under its name only when it is whole."""
+
 from __future__ import annotations
 
 import errno
@@ -14,8 +15,10 @@ from rebyte_wire.errors import InputError, NetworkError, RebyteError, StorageRef
 from rebyte_wire.status import objects_in
 
 NAME_LIMIT_BYTES = 255
-DEVICES = frozenset(["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
-                    + [word + digit for word in ("com", "lpt") for digit in "123456789\u00b9\u00b2\u00b3"])
+DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
+    + [word + digit for word in ("com", "lpt") for digit in "123456789\u00b9\u00b2\u00b3"]
+)
 SEPARATORS = frozenset("/\\:\u2044\u2215\u29f8\uff0f\uff3c")
 FILE_MODE = 0o644
 TEMPORARY = re.compile(r"\.rebyte-[0-9a-f]{16}\.part")
@@ -62,7 +65,10 @@ def sort_names(names):
             kept += group
         else:
             for name in group:
-                refused[name] = "it collides with %d other%s" % (len(group) - 1, "" if len(group) == 2 else "s")
+                refused[name] = "it collides with %d other%s" % (
+                    len(group) - 1,
+                    "" if len(group) == 2 else "s",
+                )
     return kept, refused
 
 
@@ -75,7 +81,13 @@ class Landing:
 
     def __init__(self, folder):
         """Open a new one; OSError when the disk says no."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        flags = (
+            os.O_RDWR
+            | os.O_CREAT
+            | os.O_EXCL
+            | getattr(os, "O_NOFOLLOW", 0)
+            | getattr(os, "O_BINARY", 0)
+        )
         while True:
             self.path = os.path.join(folder, ".rebyte-%s.part" % os.urandom(8).hex())
             # Unbuffered: the pieces are large.
@@ -114,7 +126,9 @@ def place(temporary, path, force=False):
     try:
         os.link(temporary, path)
     except FileExistsError:
-        raise InputError("%s appeared while it was being downloaded" % path, hint="--force overwrites it")
+        raise InputError(
+            "%s appeared while it was being downloaded" % path, hint="--force overwrites it"
+        )
     except OSError as problem:
         if problem.errno not in NO_LINKS_HERE:
             raise
@@ -129,7 +143,10 @@ def check_target(path):
     except OSError:
         return
     if not stat.S_ISREG(found.st_mode):
-        raise InputError("%s is there already and is no plain file" % path, hint="move it away or pass another --out")
+        raise InputError(
+            "%s is there already and is no plain file" % path,
+            hint="move it away or pass another --out",
+        )
 
 
 def remove_stale(folder):
@@ -151,7 +168,18 @@ def list_files(client, workspace_id):
     return objects_in(client.list_artifacts(workspace_id))
 
 
-def bring_home(client, workspace_id, folder, *, names=None, force=False, listing=None, digests=True, moved=None, say=None):
+def bring_home(
+    client,
+    workspace_id,
+    folder,
+    *,
+    names=None,
+    force=False,
+    listing=None,
+    digests=True,
+    moved=None,
+    say=None,
+):
     """Download artifacts into a folder (all, or those named); returns (files, refused).
 
     files: [{"name","path","bytes"}], with "sha256" if `digests`; refused: [{"name","reason"}]. Unless `force`, a file that
@@ -166,12 +194,21 @@ def bring_home(client, workspace_id, folder, *, names=None, force=False, listing
     files, refused = [], [{"name": name, "reason": reason} for name, reason in reasons.items()]
     open_folder(folder)
     remove_stale(folder)
-    fetch = Fetch(client, workspace_id, folder, known, force=force, digests=digests, moved=moved, say=say)
+    fetch = Fetch(
+        client, workspace_id, folder, known, force=force, digests=digests, moved=moved, say=say
+    )
     for name, outcome in zip(kept, run_lanes(fetch, kept, DOWNLOADS_AT_ONCE)):
         if isinstance(outcome, dict):
             files.append(outcome)
         elif isinstance(outcome, (RebyteError, OSError)):
-            refused.append({"name": name, "reason": outcome.message if isinstance(outcome, RebyteError) else disk_words(outcome)})
+            refused.append(
+                {
+                    "name": name,
+                    "reason": outcome.message
+                    if isinstance(outcome, RebyteError)
+                    else disk_words(outcome),
+                }
+            )
         else:
             raise outcome
     return files, refused
@@ -182,16 +219,27 @@ def open_folder(folder):
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as problem:
-        raise InputError("cannot make the folder %s: %s" % (folder, problem.strerror), hint="pass --out a folder that can be written")
+        raise InputError(
+            "cannot make the folder %s: %s" % (folder, problem.strerror),
+            hint="pass --out a folder that can be written",
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError("nothing can be written to the folder %s" % folder, hint="pass --out a folder that can be written")
+        raise InputError(
+            "nothing can be written to the folder %s" % folder,
+            hint="pass --out a folder that can be written",
+        )
 
 
 class Fetch:
     """Brings one artifact of a workspace into a folder: fetch(name) -> {"name","path","bytes"[,"sha256"]}."""
 
     def __init__(self, client, workspace_id, folder, known, *, force, digests, moved, say):
-        self.client, self.workspace_id, self.folder, self.known = client, workspace_id, folder, known
+        self.client, self.workspace_id, self.folder, self.known = (
+            client,
+            workspace_id,
+            folder,
+            known,
+        )
         self.force, self.digests = force, digests
         self.moved, self.say = moved or (lambda count: None), say or (lambda text: None)
         self.by_address = True
@@ -232,14 +280,20 @@ class Fetch:
         listed = item.get("size") if isinstance(item.get("size"), int) else None
         digest, size = hashlib.sha256() if self.digests else None, 0
         # One byte more than is expected, so that more is noticed.
-        buffer = memoryview(bytearray(PIECE_BYTES if listed is None else min(PIECE_BYTES, max(0, listed) + 1)))
+        buffer = memoryview(
+            bytearray(PIECE_BYTES if listed is None else min(PIECE_BYTES, max(0, listed) + 1))
+        )
         with self._open(name, item) as source:
             if listed is not None and source.length not in (None, listed):
-                raise wrong_length("%d bytes are announced, and the service lists %d" % (source.length, listed))
+                raise wrong_length(
+                    "%d bytes are announced, and the service lists %d" % (source.length, listed)
+                )
             for count in iter(lambda: source.readinto(buffer), 0):
                 piece, size = buffer[:count], size + count
                 if listed is not None and size > listed:
-                    raise wrong_length("more came than the %d bytes that the service lists" % listed)
+                    raise wrong_length(
+                        "more came than the %d bytes that the service lists" % listed
+                    )
                 write_all(file, piece)
                 if digest:
                     digest.update(piece)

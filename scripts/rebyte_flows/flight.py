@@ -1,4 +1,5 @@
 """Which paid starts are in the air: an interrupt has to wait for their answers."""
+
 from __future__ import annotations
 
 import threading

@@ -1,4 +1,5 @@
 """A whole job: start, follow to an end that can be trusted, the answer, the files: one document."""
+
 from __future__ import annotations
 
 import json
@@ -10,7 +11,16 @@ from rebyte_flows.credit import credit_note
 from rebyte_flows.downloads import bring_home, disk_words, list_files, open_folder
 from rebyte_flows.ledger import open_ledger
 from rebyte_flows.orders import Order, wanted_name
-from rebyte_flows.result import Reader, is_latest, last_words, prompts_in, question_of, seconds_taken, shown, task_document
+from rebyte_flows.result import (
+    Reader,
+    is_latest,
+    last_words,
+    prompts_in,
+    question_of,
+    seconds_taken,
+    shown,
+    task_document,
+)
 from rebyte_flows.starts import Guards, Starter, owners_limit
 from rebyte_flows.state import find_state, open_private
 from rebyte_flows.stream import End, watch
@@ -21,8 +31,21 @@ from rebyte_wire.status import FINAL, is_id, outcome_of
 ANSWER_FILE, MANIFEST_FILE = "answer.md", "manifest.json"
 
 
-def run(client, prompt, *, files=(), out=None, want=(), once=None, again=False, state=None, on_event=None, no_questions=False,
-        bare=False, **fields):
+def run(
+    client,
+    prompt,
+    *,
+    files=(),
+    out=None,
+    want=(),
+    once=None,
+    again=False,
+    state=None,
+    on_event=None,
+    no_questions=False,
+    bare=False,
+    **fields,
+):
     """Start one task through a client, follow it, and return its document (see result.KEYS), as the command `run` does.
 
     `files` are paths; `fields` are those of create_task (executor, model, workspace_id, skills, github_url, branch_name).
@@ -34,13 +57,37 @@ def run(client, prompt, *, files=(), out=None, want=(), once=None, again=False, 
         open_folder(out)
     ledger = open_ledger(client, state)
     try:
-        order = Order(prompt, attachments=[Attachment(path) for path in files], want=want, no_questions=no_questions, bare=bare, **fields)
-        started = Starter(client, ledger, guards=Guards(owners_limit(os.environ), lasting=state.lasting)).start(order, name=once, again=again)
-        job = Job(client, started.row, state=state, out=out, want=want, order=order, reused=started.reused, on_event=on_event,
-                  service="local" if client.is_loopback else "cloud", answered=ledger.replies(started.row.task_id))
+        order = Order(
+            prompt,
+            attachments=[Attachment(path) for path in files],
+            want=want,
+            no_questions=no_questions,
+            bare=bare,
+            **fields,
+        )
+        started = Starter(
+            client, ledger, guards=Guards(owners_limit(os.environ), lasting=state.lasting)
+        ).start(order, name=once, again=again)
+        job = Job(
+            client,
+            started.row,
+            state=state,
+            out=out,
+            want=want,
+            order=order,
+            reused=started.reused,
+            on_event=on_event,
+            service="local" if client.is_loopback else "cloud",
+            answered=ledger.replies(started.row.task_id),
+        )
         document = job.follow()
         if document["status"] in FINAL:
-            ledger.note(started.row.id, delivered_at=started.row.delivered_at or time.time(), status=document["status"], prompt_id=document.get("promptId"))
+            ledger.note(
+                started.row.id,
+                delivered_at=started.row.delivered_at or time.time(),
+                status=document["status"],
+                prompt_id=document.get("promptId"),
+            )
         return document
     finally:
         ledger.close()
@@ -94,14 +141,36 @@ class Transcript:
 class Job:
     """One task being followed: who it is, where its files go, and what is told on the way."""
 
-    def __init__(self, client, row, *, state, out=None, want=(), order=None, reused=False, service="cloud", rehearsal=False,
-                 answered=(), on_event=None, look_seconds=None, clock=time.monotonic, sleep=time.sleep):
+    def __init__(
+        self,
+        client,
+        row,
+        *,
+        state,
+        out=None,
+        want=(),
+        order=None,
+        reused=False,
+        service="cloud",
+        rehearsal=False,
+        answered=(),
+        on_event=None,
+        look_seconds=None,
+        clock=time.monotonic,
+        sleep=time.sleep,
+    ):
         self.client, self.row, self.state, self.out, self.want = client, row, state, out, list(want)
         self.order, self.reused, self.service, self.rehearsal = order, reused, service, rehearsal
         self.answered, self.on_event, self.look_seconds = answered, on_event, look_seconds
         self.status, self.said = "running", None
         self.clock, self.sleep = clock, sleep
-        self.reader, self.warnings, self.files, self.refused, self.missing = Reader(), [], [], [], []
+        self.reader, self.warnings, self.files, self.refused, self.missing = (
+            Reader(),
+            [],
+            [],
+            [],
+            [],
+        )
         self.task, self.transcript_path, self.answer_path = {}, None, None
 
     def __repr__(self):
@@ -118,7 +187,9 @@ class Job:
             return self._document("question", question=shown(question_of(end.question)))
         self.task = end.task
         if self.out and self._holds_another():
-            self.warnings.append("the folder held what another task had brought; what has the same name was replaced")
+            self.warnings.append(
+                "the folder held what another task had brought; what has the same name was replaced"
+            )
         answer = self.said = self._answer(end.final)
         self._bring_files(end.status)
         if end.status == "failed":
@@ -130,7 +201,11 @@ class Job:
     def cancel(self):
         """Cancel the task if the turn that the row started is its latest one and still runs; tell whether it was canceled."""
         task = self.client.get_task(self.row.task_id)
-        own = is_latest(task, self.row.prompt_id) if self.row.prompt_id else len(prompts_in(task)) <= 1
+        own = (
+            is_latest(task, self.row.prompt_id)
+            if self.row.prompt_id
+            else len(prompts_in(task)) <= 1
+        )
         if outcome_of(task.get("status")) or not own:
             return False
         self.client.cancel_task(self.row.task_id)
@@ -138,7 +213,12 @@ class Job:
 
     def _knows_its_turn(self):
         """Find the first turn of a task that was started earlier, if it has had more since; False when the time is over."""
-        if self.reused and self.order is not None and self.order.kind == "task" and not self.row.prompt_id:
+        if (
+            self.reused
+            and self.order is not None
+            and self.order.kind == "task"
+            and not self.row.prompt_id
+        ):
             try:
                 turns = prompts_in(self.client.get_task(self.row.task_id))
             except DeadlineReached:
@@ -163,8 +243,15 @@ class Job:
         transcript = Transcript(self._transcript_file)
         self.transcript_path = transcript.path
         try:
-            for seen in watch(self.client, self.row.task_id, prompt_id=self.row.prompt_id, answered=self.answered,
-                              age=self._age(), clock=self.clock, sleep=self.sleep):
+            for seen in watch(
+                self.client,
+                self.row.task_id,
+                prompt_id=self.row.prompt_id,
+                answered=self.answered,
+                age=self._age(),
+                clock=self.clock,
+                sleep=self.sleep,
+            ):
                 if isinstance(seen, End):
                     return seen
                 self.reader.take(seen)
@@ -178,7 +265,9 @@ class Job:
 
     def _age(self):
         """Return how many seconds ago the task was started; one from elsewhere, or seen at its end, counts as old."""
-        return time.time() if self.row.status else max(0.0, time.time() - (self.row.claimed_at or 0))
+        return (
+            time.time() if self.row.status else max(0.0, time.time() - (self.row.claimed_at or 0))
+        )
 
     def _transcript_file(self):
         """Return where the transcript goes, the folder made when missing."""
@@ -192,10 +281,18 @@ class Job:
         # What `done` and the task say at last speak of the latest turn, which need not be ours.
         mine = is_latest(self.task, self.row.prompt_id)
         try:
-            text = self.reader.answer(self.client, self.row.task_id, task=self.task if mine else None, final=final if mine else None,
-                                      prompt_id=self.row.prompt_id)
+            text = self.reader.answer(
+                self.client,
+                self.row.task_id,
+                task=self.task if mine else None,
+                final=final if mine else None,
+                prompt_id=self.row.prompt_id,
+            )
         except (NetworkError, RateLimited, ServerError) as problem:
-            self.warnings.append("what it said could not be read: %s The same line again tries once more." % problem.message)
+            self.warnings.append(
+                "what it said could not be read: %s The same line again tries once more."
+                % problem.message
+            )
             text = ""
         if text and self.out:
             self.answer_path = self._keep(ANSWER_FILE, text)
@@ -213,7 +310,14 @@ class Job:
         """Write a file of our own into the out folder and return its path; None, and the reason in `refused`, when the disk says no."""
         path = os.path.abspath(os.path.join(self.out, name))
         try:
-            with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n", opener=not_through_links) as file:
+            with open(
+                path,
+                "w",
+                encoding="utf-8",
+                errors="backslashreplace",
+                newline="\n",
+                opener=not_through_links,
+            ) as file:
                 file.write(text if text.endswith("\n") else text + "\n")
             return path
         except OSError as problem:
@@ -224,44 +328,82 @@ class Job:
         """List the artifacts; with an out folder bring them into its files/ and write the manifest."""
         if not self.row.workspace_id:
             if self.want or self.out:
-                self.warnings.append("the workspace of this task is not known here, so its files cannot be listed; result ID --workspace WORKSPACE lists them")
+                self.warnings.append(
+                    "the workspace of this task is not known here, so its files cannot be listed; result ID --workspace WORKSPACE lists them"
+                )
             self.missing = list(self.want)
             return
         listing = list_files(self.client, self.row.workspace_id)
         if self.out:
             folder = os.path.join(self.out, "files")
             if os.path.islink(folder):
-                self.refused.append({"name": "files", "reason": "it is a link, and what is brought here is not written through one"})
+                self.refused.append(
+                    {
+                        "name": "files",
+                        "reason": "it is a link, and what is brought here is not written through one",
+                    }
+                )
             elif listing:
-                self.files, refused = bring_home(self.client, self.row.workspace_id, folder, listing=listing, force=True)
+                self.files, refused = bring_home(
+                    self.client, self.row.workspace_id, folder, listing=listing, force=True
+                )
                 self.refused += refused
             files = [{key: item[key] for key in ("name", "bytes", "sha256")} for item in self.files]
-            self._keep(MANIFEST_FILE, json.dumps({"taskId": self.row.task_id, "workspaceId": self.row.workspace_id, "files": files}, indent=1))
+            self._keep(
+                MANIFEST_FILE,
+                json.dumps(
+                    {
+                        "taskId": self.row.task_id,
+                        "workspaceId": self.row.workspace_id,
+                        "files": files,
+                    },
+                    indent=1,
+                ),
+            )
         else:
-            self.files = [{"name": str(item.get("name")), "bytes": item.get("size")} for item in listing]
+            self.files = [
+                {"name": str(item.get("name")), "bytes": item.get("size")} for item in listing
+            ]
         if status == "completed":
             here = {item["name"] for item in self.files}
-            self.missing = [name for name in self.want if name not in here and wanted_name(name) not in here]
+            self.missing = [
+                name for name in self.want if name not in here and wanted_name(name) not in here
+            ]
 
     def _failure(self, answer):
         """Return the last words of the answer or the last event as the reason, and the events before it."""
         events = self.reader.last_events()
-        reason = last_words(answer) or (events[-1]["text"] if events else "the service gives no reason")
-        return {"reason": reason, "lastEvents": [event for event in events if event["text"] not in answer]}
+        reason = last_words(answer) or (
+            events[-1]["text"] if events else "the service gives no reason"
+        )
+        return {
+            "reason": reason,
+            "lastEvents": [event for event in events if event["text"] not in answer],
+        }
 
     def _warn(self, answer, status):
         if self._is_rehearsal():
             if not self.reader.tools and self.reader.events:
                 self.warnings.append("the prompt held nothing to run, so nothing was done")
             if self.missing:
-                self.warnings.append("a rehearsal publishes only what its code leaves in /code/artifacts/")
+                self.warnings.append(
+                    "a rehearsal publishes only what its code leaves in /code/artifacts/"
+                )
         elif self.order and self.order.attachments and not self.reader.tools and self.reader.events:
-            self.warnings.append("files were attached, but no tool was used: the answer may not come from them")
-        if status == "completed" and not answer and not any("could not be read" in text for text in self.warnings):
+            self.warnings.append(
+                "files were attached, but no tool was used: the answer may not come from them"
+            )
+        if (
+            status == "completed"
+            and not answer
+            and not any("could not be read" in text for text in self.warnings)
+        ):
             self.warnings.append("it finished with nothing to show: no words and no result")
         asked, reported = self.row.executor, self.task.get("executor")
         if asked and reported and asked != reported:
-            self.warnings.append("%s was asked for, and the service reports another executor" % asked)
+            self.warnings.append(
+                "%s was asked for, and the service reports another executor" % asked
+            )
 
     def _is_rehearsal(self):
         return self.rehearsal or self.reader.rehearsal or self.task.get("rehearsal") is True
@@ -279,12 +421,33 @@ class Job:
 
     def _document(self, status, answer=None, **more):
         rehearsal = self._is_rehearsal()
-        warnings = ["a rehearsal on this machine: no model read the prompt"] * rehearsal + self.warnings
-        requested = {key: getattr(self.row, key) for key in ("executor", "model") if getattr(self.row, key)}
+        warnings = [
+            "a rehearsal on this machine: no model read the prompt"
+        ] * rehearsal + self.warnings
+        requested = {
+            key: getattr(self.row, key) for key in ("executor", "model") if getattr(self.row, key)
+        }
         return task_document(
-            id=self.row.task_id, workspaceId=self.row.workspace_id, url=self.row.url or self.task.get("url"), once=self.row.name,
-            status=status, promptId=self.row.prompt_id or self.reader.prompt_id, answer=answer,
-            answerBytes=len(answer.encode("utf-8", "replace")) if answer else None, answerPath=self.answer_path,
-            files=self.files, missing=self.missing, refused=self.refused, warnings=warnings, requested=requested,
-            executor=self.task.get("executor"), model=self.task.get("model") or self.reader.model,
-            seconds=self._seconds(), transcriptPath=self.transcript_path, reused=self.reused, service=self.service, rehearsal=rehearsal, **more)
+            id=self.row.task_id,
+            workspaceId=self.row.workspace_id,
+            url=self.row.url or self.task.get("url"),
+            once=self.row.name,
+            status=status,
+            promptId=self.row.prompt_id or self.reader.prompt_id,
+            answer=answer,
+            answerBytes=len(answer.encode("utf-8", "replace")) if answer else None,
+            answerPath=self.answer_path,
+            files=self.files,
+            missing=self.missing,
+            refused=self.refused,
+            warnings=warnings,
+            requested=requested,
+            executor=self.task.get("executor"),
+            model=self.task.get("model") or self.reader.model,
+            seconds=self._seconds(),
+            transcriptPath=self.transcript_path,
+            reused=self.reused,
+            service=self.service,
+            rehearsal=rehearsal,
+            **more,
+        )

@@ -3,6 +3,7 @@
 States: intent -> created | not_sent | refused | unknown;  unknown -> settled | abandoned.
 No key, no signed address and no prompt text is ever kept. One SQLite file, shared by all processes.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -42,20 +43,26 @@ CREATE TABLE IF NOT EXISTS replies (task_id TEXT, message_id TEXT, digest TEXT, 
   open INTEGER, PRIMARY KEY (task_id, message_id));
 """
 # What version 1 lacked.
-ADDED_COLUMNS = ("ALTER TABLE starts ADD COLUMN again INTEGER", "ALTER TABLE replies ADD COLUMN digest TEXT",
-                 "ALTER TABLE replies ADD COLUMN prompt_id TEXT", "ALTER TABLE replies ADD COLUMN delivered_at REAL",
-                 "ALTER TABLE replies ADD COLUMN open INTEGER")
+ADDED_COLUMNS = (
+    "ALTER TABLE starts ADD COLUMN again INTEGER",
+    "ALTER TABLE replies ADD COLUMN digest TEXT",
+    "ALTER TABLE replies ADD COLUMN prompt_id TEXT",
+    "ALTER TABLE replies ADD COLUMN delivered_at REAL",
+    "ALTER TABLE replies ADD COLUMN open INTEGER",
+)
 STARTED = " AND state NOT IN (%s)" % ", ".join(map(repr, NEVER_STARTED))
 
 
 def account_mark(key):
     """Return a mark that tells accounts apart without telling anything of the key."""
-    return hashlib.sha256(b"rebyte ledger account:" + (key or "").encode("utf-8", "replace")).hexdigest()[:12]
+    return hashlib.sha256(
+        b"rebyte ledger account:" + (key or "").encode("utf-8", "replace")
+    ).hexdigest()[:12]
 
 
 def open_ledger(client, state):
     """Return the ledger of a client's origin and account in a state folder."""
-    return Ledger(state, client.base_url[:-len("/v1")], account_mark(client.api_key))
+    return Ledger(state, client.base_url[: -len("/v1")], account_mark(client.api_key))
 
 
 class Ledger:
@@ -63,14 +70,22 @@ class Ledger:
 
     def __init__(self, state, origin, account, *, clock=time.time):
         if sqlite3 is None:
-            raise LedgerUnwritable("this Python (%s) has no sqlite3, so a paid start could not be recorded" % sys.executable,
-                                   hint="use a Python with sqlite3; Debian: the python3 package has it")
+            raise LedgerUnwritable(
+                "this Python (%s) has no sqlite3, so a paid start could not be recorded"
+                % sys.executable,
+                hint="use a Python with sqlite3; Debian: the python3 package has it",
+            )
         self.state, self.origin, self.account, self.clock = state, origin, account, clock
         self._owner, self._in_air = None, set()
         # One connection, many threads of a batch: a transaction must not be cut into by a neighbour.
         self._lock = threading.RLock()
         with _translated("open the ledger"):
-            self._db = sqlite3.connect(state.file("ledger.db"), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(
+                state.file("ledger.db"),
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
             try:
                 self._prepare_patiently()
             except BaseException:
@@ -98,8 +113,11 @@ class Ledger:
         self._db.execute("PRAGMA synchronous=FULL")
         version = self._version()
         if version > SCHEMA_VERSION:
-            raise LedgerUnwritable("the ledger was written by a newer version of this bundle (%d > %d)" % (version, SCHEMA_VERSION),
-                                   hint="update this bundle, or point REBYTE_STATE_DIR at another folder")
+            raise LedgerUnwritable(
+                "the ledger was written by a newer version of this bundle (%d > %d)"
+                % (version, SCHEMA_VERSION),
+                hint="update this bundle, or point REBYTE_STATE_DIR at another folder",
+            )
         if version < SCHEMA_VERSION:
             with self._transaction():
                 # Another run may have been faster.
@@ -138,7 +156,11 @@ class Ledger:
 
     def rows(self, where="1", values=(), *, newest=None):
         """Return rows that fit a condition, oldest first; `newest` keeps that many of the latest."""
-        text = "SELECT %s FROM starts WHERE %s ORDER BY id%s" % (", ".join(COLUMNS), where, "" if newest is None else " DESC LIMIT %d" % newest)
+        text = "SELECT %s FROM starts WHERE %s ORDER BY id%s" % (
+            ", ".join(COLUMNS),
+            where,
+            "" if newest is None else " DESC LIMIT %d" % newest,
+        )
         found = [Row(values) for values in self.ask(text, values)]
         return found if newest is None else found[::-1]
 
@@ -159,8 +181,13 @@ class Ledger:
         """Return the latest row of the same line here (by name when one is given) that may have started something, or None."""
         if name:
             return self.named(name)
-        return self._latest("digest = ? AND ordinal = ? AND origin = ? AND account = ?" + STARTED, order.digest(), order.ordinal,
-                            self.origin, self.account)
+        return self._latest(
+            "digest = ? AND ordinal = ? AND origin = ? AND account = ?" + STARTED,
+            order.digest(),
+            order.ordinal,
+            self.origin,
+            self.account,
+        )
 
     def claim(self, order, name, *, prompt_digest, known=(), again=False, may_start, limits):
         """Commit the intent to start, in one transaction with the look at earlier rows and the guards.
@@ -179,17 +206,37 @@ class Ledger:
         return number
 
     def _insert(self, order, name, row, prompt_digest, known, holder, again):
-        values = dict(kind=order.kind, origin=self.origin, account=self.account, digest=order.digest(), ordinal=order.ordinal,
-                      attempt=row.attempt + 1 if row else 1, name=name, parts=json.dumps(order.parts()), prompt_digest=prompt_digest,
-                      state="intent", holder=holder, claimed_at=self.clock(), task_id=order.task_id,
-                      workspace_id=order.fields.get("workspace_id"), executor=order.fields.get("executor"),
-                      model=order.fields.get("model"), known=json.dumps(list(known)), again=1 if again else None)
-        text = "INSERT INTO starts (%s) VALUES (%s)" % (", ".join(values), ", ".join("?" * len(values)))
+        values = dict(
+            kind=order.kind,
+            origin=self.origin,
+            account=self.account,
+            digest=order.digest(),
+            ordinal=order.ordinal,
+            attempt=row.attempt + 1 if row else 1,
+            name=name,
+            parts=json.dumps(order.parts()),
+            prompt_digest=prompt_digest,
+            state="intent",
+            holder=holder,
+            claimed_at=self.clock(),
+            task_id=order.task_id,
+            workspace_id=order.fields.get("workspace_id"),
+            executor=order.fields.get("executor"),
+            model=order.fields.get("model"),
+            known=json.dumps(list(known)),
+            again=1 if again else None,
+        )
+        text = "INSERT INTO starts (%s) VALUES (%s)" % (
+            ", ".join(values),
+            ", ".join("?" * len(values)),
+        )
         return self._db.execute(text, tuple(values.values())).lastrowid
 
     def note(self, number, **values):
         """Write columns of one row, durably; raises LedgerUnwritable."""
-        text = "UPDATE starts SET %s WHERE id = ?" % ", ".join("%s = ?" % column for column in values)
+        text = "UPDATE starts SET %s WHERE id = ?" % ", ".join(
+            "%s = ?" % column for column in values
+        )
         self.write("record the answer in the ledger", text, tuple(values.values()) + (number,))
 
     def write(self, what, text, values):
@@ -199,8 +246,11 @@ class Ledger:
 
     def count_today(self):
         """Return how many new tasks and computers may have been started at this origin in 24 hours, unknown ones included."""
-        return self.ask("SELECT count(*) FROM starts WHERE claimed_at >= ? AND origin = ? AND kind IN ('task', 'computer') "
-                         "AND state IN ('intent', 'created', 'unknown', 'settled')", (self.clock() - DAY_SECONDS, self.origin))[0][0]
+        return self.ask(
+            "SELECT count(*) FROM starts WHERE claimed_at >= ? AND origin = ? AND kind IN ('task', 'computer') "
+            "AND state IN ('intent', 'created', 'unknown', 'settled')",
+            (self.clock() - DAY_SECONDS, self.origin),
+        )[0][0]
 
     def count_all(self):
         """Return how many rows the ledger has."""
@@ -221,15 +271,27 @@ class Ledger:
         """Turn intents whose run died into unknown ones; return every open row of this origin and account."""
         for row in self._here("state = 'intent'"):
             if not self.is_held(row):
-                self.note(row.id, state="unknown", reason="the run ended before the answer came", holder=None)
+                self.note(
+                    row.id,
+                    state="unknown",
+                    reason="the run ended before the answer came",
+                    holder=None,
+                )
         return self._here("state = 'unknown'")
 
     def _here(self, condition):
-        return self.rows("%s AND origin = ? AND account = ?" % condition, (self.origin, self.account))
+        return self.rows(
+            "%s AND origin = ? AND account = ?" % condition, (self.origin, self.account)
+        )
 
     def known_ids(self):
         """Return every task id and prompt id this ledger holds, as a set."""
-        return {word for pair in self.ask("SELECT task_id, prompt_id FROM starts WHERE state != 'unknown'") for word in pair if word}
+        return {
+            word
+            for pair in self.ask("SELECT task_id, prompt_id FROM starts WHERE state != 'unknown'")
+            for word in pair
+            if word
+        }
 
     def find_task(self, task_id):
         """Return the row that started this task, or None."""
@@ -253,11 +315,16 @@ class Ledger:
 
     def named(self, name):
         """Return the latest row that `--once NAME` made here and that may have started something, or None."""
-        return self._latest("name = ? AND origin = ? AND account = ?" + STARTED, name, self.origin, self.account)
+        return self._latest(
+            "name = ? AND origin = ? AND account = ?" + STARTED, name, self.origin, self.account
+        )
 
     def with_prefix(self, prefix):
         """Return the ids of tasks in this ledger that begin with a prefix of six or more characters."""
-        found = self.ask("SELECT DISTINCT task_id FROM starts WHERE substr(task_id, 1, ?) = ?", (len(prefix), prefix.lower()))
+        found = self.ask(
+            "SELECT DISTINCT task_id FROM starts WHERE substr(task_id, 1, ?) = ?",
+            (len(prefix), prefix.lower()),
+        )
         return [word for (word,) in found]
 
     def forget(self, numbers):
@@ -271,12 +338,21 @@ class Ledger:
     def _forget(self, condition, value):
         closed = "%s AND state NOT IN ('intent', 'unknown')" % condition
         with self._lock, _translated("forget rows of the ledger"), self._transaction():
-            self._db.execute("DELETE FROM replies WHERE task_id IN (SELECT task_id FROM starts WHERE %s)" % closed, (value,))
+            self._db.execute(
+                "DELETE FROM replies WHERE task_id IN (SELECT task_id FROM starts WHERE %s)"
+                % closed,
+                (value,),
+            )
             return self._db.execute("DELETE FROM starts WHERE " + closed, (value,)).rowcount
 
     def replies(self, task_id):
         """Return the message ids of questions of this task that were surely answered from here."""
-        return {word for (word,) in self.ask("SELECT message_id FROM replies WHERE task_id = ? AND open IS NULL", (task_id,))}
+        return {
+            word
+            for (word,) in self.ask(
+                "SELECT message_id FROM replies WHERE task_id = ? AND open IS NULL", (task_id,)
+            )
+        }
 
 
 @contextmanager
@@ -286,6 +362,9 @@ def _translated(what):
         yield
     except (OSError, ValueError, OverflowError, getattr(sqlite3, "Error", OSError)) as problem:
         damaged = any(word in str(problem) for word in DAMAGE)
-        raise LedgerUnwritable("cannot %s: %s" % (what, problem),
-                               hint="it is damaged: move ledger.db away from the state folder, and what it knew with it" if damaged else
-                               "free some space or point REBYTE_STATE_DIR at a folder that can be written") from problem
+        raise LedgerUnwritable(
+            "cannot %s: %s" % (what, problem),
+            hint="it is damaged: move ledger.db away from the state folder, and what it knew with it"
+            if damaged
+            else "free some space or point REBYTE_STATE_DIR at a folder that can be written",
+        ) from problem

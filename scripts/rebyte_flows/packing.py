@@ -2,6 +2,7 @@
 
 A zip depends on nothing but what it holds: the same folder again is the same file, and the same line the same task.
 """
+
 from __future__ import annotations
 
 import os
@@ -36,8 +37,10 @@ class Spooled(Attachment):
             self._file.flush()
             self.bytes = os.fstat(self._file.fileno()).st_size
         except OSError as problem:
-            raise InputError("cannot keep %s while it is uploaded: %s" % (path, problem.strerror or problem),
-                             hint="TMPDIR names the folder for temporary files")
+            raise InputError(
+                "cannot keep %s while it is uploaded: %s" % (path, problem.strerror or problem),
+                hint="TMPDIR names the folder for temporary files",
+            )
         self._check(limit)
 
     def open(self):
@@ -58,7 +61,12 @@ class Packed(Spooled):
         self.links = []
         name = os.path.basename(os.path.abspath(path))
         name = (name if os.path.isdir(path) else os.path.splitext(name)[0]) or "folder"
-        super().__init__(os.path.abspath(path), name + ".zip", lambda file: self.links.extend(pack(path, file, limit)), limit)
+        super().__init__(
+            os.path.abspath(path),
+            name + ".zip",
+            lambda file: self.links.extend(pack(path, file, limit)),
+            limit,
+        )
 
 
 class LocalSkill(Packed):
@@ -69,8 +77,10 @@ class LocalSkill(Packed):
     def __init__(self, path):
         path = os.path.expanduser(path)
         if not os.path.isfile(os.path.join(path, SKILL_FILE)):
-            raise InputError("%s is no skill: a folder with a %s was expected" % (path, SKILL_FILE),
-                             hint="a skill that the service knows is named without ./")
+            raise InputError(
+                "%s is no skill: a folder with a %s was expected" % (path, SKILL_FILE),
+                hint="a skill that the service knows is named without ./",
+            )
         super().__init__(path)
 
 
@@ -78,17 +88,24 @@ class Stream(Spooled):
     """What comes on stdin, read to its end, under a name: -=NAME."""
 
     def __init__(self, word, stdin, limit=MAX_UPLOAD_BYTES):
-        name = word[len(STREAM):]
+        name = word[len(STREAM) :]
         if not name or "/" in name or "\\" in name:
-            raise InputError("%s names no file; -=NAME was expected" % word, hint="for example: --file -=data.csv")
+            raise InputError(
+                "%s names no file; -=NAME was expected" % word,
+                hint="for example: --file -=data.csv",
+            )
         if stdin.closed:
             raise InputError("%s reads stdin, and stdin is closed" % word)
 
         def fill(file):
-            source, left = getattr(stdin, "buffer", stdin), limit + 1 if limit is not None else sys.maxsize
+            source, left = (
+                getattr(stdin, "buffer", stdin),
+                limit + 1 if limit is not None else sys.maxsize,
+            )
             for piece in iter(lambda: source.read(min(PIECE_BYTES, left)), source.read(0)):
                 left -= len(piece)
                 file.write(piece if isinstance(piece, bytes) else piece.encode())
+
         super().__init__(word, name, fill, limit)
 
 
@@ -103,7 +120,10 @@ def pack(path, file, limit=None):
             count += 1
             _add(archive, inside, place)
             if limit is not None and file.tell() > limit:
-                raise InputError("%s has more than %d bytes when packed" % (path, limit), hint="attach only what the task needs")
+                raise InputError(
+                    "%s has more than %d bytes when packed" % (path, limit),
+                    hint="attach only what the task needs",
+                )
     if not count:
         raise InputError("%s holds no files to pack" % path)
     return links

@@ -1,4 +1,5 @@
 """How far one host can be reached: the client's own connect, through its own proxy and certificates, and not a byte more."""
+
 from __future__ import annotations
 
 import threading
@@ -12,7 +13,12 @@ from rebyte_wire.errors import NetworkError, RebyteError
 
 STEPS = ("name", "connection", "proxy", "tls")
 # What a code says of the step that failed; steps before it went well.
-FAILED_STEPS = {"dns_failed": "name", "proxy_refused": "proxy", "proxy_unreachable": "proxy", "tls_failed": "tls"}
+FAILED_STEPS = {
+    "dns_failed": "name",
+    "proxy_refused": "proxy",
+    "proxy_unreachable": "proxy",
+    "tls_failed": "tls",
+}
 
 Met = namedtuple("Met", "peer proxy version issuer")
 
@@ -25,7 +31,9 @@ class Probe(Connections):
         line.call = request.call
         try:
             line.connect()
-            return Met(line.sock.getpeername()[0], line.proxy and "%s:%d" % line.proxy, *_tls_of(line.sock))
+            return Met(
+                line.sock.getpeername()[0], line.proxy and "%s:%d" % line.proxy, *_tls_of(line.sock)
+            )
         finally:
             line.close()
 
@@ -35,7 +43,9 @@ def _tls_of(sock):
     if not hasattr(sock, "getpeercert"):
         return None, None
     names = dict(pair for part in (sock.getpeercert() or {}).get("issuer", ()) for pair in part)
-    return sock.version(), names.get("organizationName") or names.get("commonName") or "an unnamed authority"
+    return sock.version(), names.get("organizationName") or names.get(
+        "commonName"
+    ) or "an unnamed authority"
 
 
 def reach(url, environ, deadline):
@@ -56,6 +66,7 @@ def reach_all(urls, environ, deadline, grace_seconds=1):
     def note(url):
         """Reach one host, and keep what came of it."""
         found[url] = reach(url, environ, deadline)
+
     threads = [threading.Thread(target=note, args=(url,), daemon=True) for url in urls]
     for thread in threads:
         thread.start()
@@ -80,5 +91,9 @@ def failed_step(problem):
 
 
 def _hanging(url):
-    return NetworkError("No answer to the name %s for too long." % origin_of(url).host, code="dns_failed", outcome="not_sent",
-                        hint="The name service does not answer.")
+    return NetworkError(
+        "No answer to the name %s for too long." % origin_of(url).host,
+        code="dns_failed",
+        outcome="not_sent",
+        hint="The name service does not answer.",
+    )

@@ -1,4 +1,5 @@
 """The document of a task: what the sub-agent finally said, wherever the service put it, and what it asks."""
+
 from __future__ import annotations
 
 import time
@@ -9,9 +10,34 @@ from rebyte_wire.errors import AuthError, DeadlineReached, InputError, RebyteErr
 from rebyte_wire.sse import Decoder
 from rebyte_wire.status import is_id, objects_in, outcome_of, seconds_of
 
-KEYS = ("id", "workspaceId", "url", "once", "status", "promptId", "next", "answer", "answerBytes", "answerPath", "question",
-        "failure", "files", "missing", "refused", "warnings", "requested", "executor", "model", "seconds", "events", "transcriptPath",
-        "reused", "service", "rehearsal", "error")
+KEYS = (
+    "id",
+    "workspaceId",
+    "url",
+    "once",
+    "status",
+    "promptId",
+    "next",
+    "answer",
+    "answerBytes",
+    "answerPath",
+    "question",
+    "failure",
+    "files",
+    "missing",
+    "refused",
+    "warnings",
+    "requested",
+    "executor",
+    "model",
+    "seconds",
+    "events",
+    "transcriptPath",
+    "reused",
+    "service",
+    "rehearsal",
+    "error",
+)
 LAST_EVENTS = 5
 SPOKEN = ("text", "assistant", "message", "response")
 QUIET_SECONDS = 1.0
@@ -31,7 +57,9 @@ def exit_name(document):
     status = document.get("status")
     if status == "completed":
         return "some_failed" if document.get("missing") or document.get("refused") else "done"
-    return {"failed": "task_failed", "canceled": "canceled", "question": "question"}.get(status, "running")
+    return {"failed": "task_failed", "canceled": "canceled", "question": "question"}.get(
+        status, "running"
+    )
 
 
 class Reader:
@@ -91,14 +119,24 @@ class Reader:
 
     def answer(self, client, task_id, *, task=None, final=None, prompt_id=None):
         """Return the answer by the ladder: words, `result`, `done.finalResult`, the task's own fields, /content; "" if none."""
-        for text in (self.words, self._result, final, (task or {}).get("finalResult"), (task or {}).get("result")):
+        for text in (
+            self.words,
+            self._result,
+            final,
+            (task or {}).get("finalResult"),
+            (task or {}).get("result"),
+        ):
             if isinstance(text, str) and text.strip():
                 return text
         return response_of(client, task_id, prompt_id or self.prompt_id)
 
     def last_events(self, limit_characters=300):
         """Return what was seen last, briefly, for the account of a failure."""
-        return [{"type": kind, "text": _brief(payload)[:limit_characters]} for kind, payload in self.last if _brief(payload)]
+        return [
+            {"type": kind, "text": _brief(payload)[:limit_characters]}
+            for kind, payload in self.last
+            if _brief(payload)
+        ]
 
 
 def last_words(answer, limit_characters=300):
@@ -114,7 +152,9 @@ def last_words(answer, limit_characters=300):
 
 def seconds_taken(task, prompt_id=None):
     """Return the seconds from a turn's submission to its end as the service tells them (else the task's), or None."""
-    turns = [prompt for prompt in prompts_in(task) if prompt.get("id") == prompt_id] or [dict(task, submittedAt=task.get("createdAt"))]
+    turns = [prompt for prompt in prompts_in(task) if prompt.get("id") == prompt_id] or [
+        dict(task, submittedAt=task.get("createdAt"))
+    ]
     began, ended = seconds_of(turns[0].get("submittedAt")), seconds_of(turns[0].get("completedAt"))
     return None if began is None or ended is None else max(0.0, ended - began)
 
@@ -134,14 +174,21 @@ def response_of(client, task_id, prompt_id=None):
 
 def response_in(content, prompt_id=None):
     """Return the response in a content, of a prompt or of the latest one, or ""."""
-    prompts = [prompt for prompt in prompts_in(content) if prompt_id is None or prompt.get("id") == prompt_id]
+    prompts = [
+        prompt
+        for prompt in prompts_in(content)
+        if prompt_id is None or prompt.get("id") == prompt_id
+    ]
     text = prompts[-1].get("response") if prompts else None
     return text if isinstance(text, str) else ""
 
 
 def prompts_in(content):
     """Return the prompts of a task or content, oldest first."""
-    return sorted(objects_in(content, "prompts"), key=lambda prompt: seconds_of(prompt.get("submittedAt")) or 0)
+    return sorted(
+        objects_in(content, "prompts"),
+        key=lambda prompt: seconds_of(prompt.get("submittedAt")) or 0,
+    )
 
 
 def is_latest(task, prompt_id):
@@ -161,9 +208,14 @@ def question_of(payload):
     text = "\n".join(str(item.get("question") or "") for item in many or [payload])
     options = first.get("options") if isinstance(first.get("options"), list) else []
     labels = [option.get("label") if isinstance(option, dict) else option for option in options]
-    return {"text": text, "count": max(len(many), 1), "multi": bool(first.get("multiSelect")),
-            "options": [{"n": n, "label": str(label)} for n, label in enumerate(labels, 1)],
-            "messageId": payload.get("messageId"), "actionId": payload.get("actionId")}
+    return {
+        "text": text,
+        "count": max(len(many), 1),
+        "multi": bool(first.get("multiSelect")),
+        "options": [{"n": n, "label": str(label)} for n, label in enumerate(labels, 1)],
+        "messageId": payload.get("messageId"),
+        "actionId": payload.get("actionId"),
+    }
 
 
 def shown(question):
@@ -193,7 +245,11 @@ def open_question(client, task_id, answered=()):
     if outcome_of(client.get_task(task_id).get("status")):
         return None
     content = read_content(client, task_id)
-    return question_in_stream(client, task_id, answered) if content is None else question_in(content, answered)
+    return (
+        question_in_stream(client, task_id, answered)
+        if content is None
+        else question_in(content, answered)
+    )
 
 
 def question_in_content(client, task_id, answered=()):
@@ -231,7 +287,11 @@ def question_in_stream(client, task_id, answered=()):
 
 
 def _asked(event, answered):
-    if not event or event.get("eventType") != "ask_user_question" or not isinstance(event.get("payload"), dict):
+    if (
+        not event
+        or event.get("eventType") != "ask_user_question"
+        or not isinstance(event.get("payload"), dict)
+    ):
         return None
     question = dict(question_of(event["payload"]), promptId=event.get("promptId"))
     return None if str(question["messageId"]) in {str(word) for word in answered} else question
@@ -258,8 +318,12 @@ def _last_event(client, task_id):
 def answer_body(asked, options, say):
     """Return the body that answers a question with options (numbers from 1, or labels) or words; raises InputError."""
     if asked["count"] > 1:
-        raise InputError("it asks %d questions at once, and no source says how the service takes several answers" % asked["count"],
-                         code="several_questions", hint="answer in a browser at the task's address, or send a follow-up with --anyway")
+        raise InputError(
+            "it asks %d questions at once, and no source says how the service takes several answers"
+            % asked["count"],
+            code="several_questions",
+            hint="answer in a browser at the task's address, or send a follow-up with --anyway",
+        )
     labels = [option["label"] for option in asked["options"]]
     chosen = [_index_of(word, labels) for word in options]
     if len(chosen) > 1 and not asked["multi"]:
@@ -272,10 +336,19 @@ def answer_body(asked, options, say):
 
 def _index_of(word, labels):
     """Return the index from 0 that the wire wants, for a number from 1 or a label."""
-    same = [place for place, label in enumerate(labels) if label.strip().casefold() == word.strip().casefold()]
+    same = [
+        place
+        for place, label in enumerate(labels)
+        if label.strip().casefold() == word.strip().casefold()
+    ]
     if len(same) == 1:
         return same[0]
     if word.isascii() and word.isdigit() and 1 <= int(word) <= len(labels):
         return int(word) - 1
-    raise InputError("there is no option %r" % word, hint="the options are: %s" %
-                     "; ".join("%d %s" % (n, label) for n, label in enumerate(labels, 1)) if labels else "it takes words: --say TEXT")
+    raise InputError(
+        "there is no option %r" % word,
+        hint="the options are: %s"
+        % "; ".join("%d %s" % (n, label) for n, label in enumerate(labels, 1))
+        if labels
+        else "it takes words: --say TEXT",
+    )

@@ -1,10 +1,18 @@
 """Finding out by looking whether a start of unknown outcome was accepted. Adopts what is proven and never starts anything."""
+
 from __future__ import annotations
 
 import time
 
 from rebyte_flows.orders import digest_of_prompt, part_digest
-from rebyte_wire.errors import AuthError, LedgerUnwritable, NotFound, OutcomeUnknown, RebyteError, RouteMissing
+from rebyte_wire.errors import (
+    AuthError,
+    LedgerUnwritable,
+    NotFound,
+    OutcomeUnknown,
+    RebyteError,
+    RouteMissing,
+)
 from rebyte_wire.status import objects_in, seconds_of, tasks_in, text_in
 
 LOOKS_AFTER_SECONDS = (2, 10, 30)
@@ -21,14 +29,22 @@ class Candidate:
 
     def __init__(self, item, digest, created=None):
         self.id, self.digest, self.item = item.get("id"), digest, item
-        self.created = seconds_of(item.get("createdAt") or item.get("submittedAt")) if created is None else created
+        self.created = (
+            seconds_of(item.get("createdAt") or item.get("submittedAt"))
+            if created is None
+            else created
+        )
 
     def __repr__(self):
         return "Candidate(%s)" % self.id
 
     def as_dict(self):
         """Return what a person needs to tell candidates apart."""
-        return {key: self.item[key] for key in ("id", "url", "createdAt", "title", "name", "submittedAt") if self.item.get(key)}
+        return {
+            key: self.item[key]
+            for key in ("id", "url", "createdAt", "title", "name", "submittedAt")
+            if self.item.get(key)
+        }
 
 
 def settle_row(client, ledger, row, *, say=None, sleep=time.sleep, clock=time.time):
@@ -80,12 +96,18 @@ def settle(client, ledger):
 
 def found_for(left, row):
     """Return the candidates that a look left for one row."""
-    return [candidate for other, candidates in left if other.id == row.id for candidate in candidates]
+    return [
+        candidate for other, candidates in left if other.id == row.id for candidate in candidates
+    ]
 
 
 def _settle_tasks(client, ledger, rows):
-    candidates = [_task_candidate(client, item, moment) for item, moment in
-                  _new_items(client, ledger, client.list_tasks, min(row.claimed_at for row in rows))]
+    candidates = [
+        _task_candidate(client, item, moment)
+        for item, moment in _new_items(
+            client, ledger, client.list_tasks, min(row.claimed_at for row in rows)
+        )
+    ]
     left = []
     for group in _groups(rows):
         matching = _matching(group, candidates)
@@ -97,7 +119,7 @@ def _settle_tasks(client, ledger, rows):
             pairs = []
         for row, candidate in pairs:
             adopt(ledger, row, candidate.item)
-        left += [(row, matching) for row in group[len(pairs):]]
+        left += [(row, matching) for row in group[len(pairs) :]]
     return left
 
 
@@ -110,9 +132,15 @@ def _groups(rows):
 
 def _matching(group, candidates):
     """Return the candidates whose prompt is the group's, or, where prompts are not told, those in its window of time."""
-    return [candidate for candidate in candidates
-            if (candidate.digest == group[0].prompt_digest if candidate.digest is not None
-                else any(_in_window(row, candidate) for row in group))]
+    return [
+        candidate
+        for candidate in candidates
+        if (
+            candidate.digest == group[0].prompt_digest
+            if candidate.digest is not None
+            else any(_in_window(row, candidate) for row in group)
+        )
+    ]
 
 
 def _in_window(row, candidate):
@@ -128,11 +156,19 @@ def _in_window(row, candidate):
 
 def _settle_computers(client, ledger, rows):
     """A computer is proven by a name of the caller's own, in its window of time; the usual name proves nothing."""
-    candidates = [Candidate(item, None, moment) for item, moment in
-                  _new_items(client, ledger, client.list_computers, min(row.claimed_at for row in rows))]
+    candidates = [
+        Candidate(item, None, moment)
+        for item, moment in _new_items(
+            client, ledger, client.list_computers, min(row.claimed_at for row in rows)
+        )
+    ]
     left = []
     for row in rows:
-        matching = [candidate for candidate in candidates if _in_window(row, candidate) and _is_named_as(row, candidate.item)]
+        matching = [
+            candidate
+            for candidate in candidates
+            if _in_window(row, candidate) and _is_named_as(row, candidate.item)
+        ]
         alike = [other for other in rows if other.parts == row.parts]
         if _name_part(row) and len(matching) == 1 and len(alike) == 1:
             adopt(ledger, row, matching[0].item)
@@ -161,7 +197,9 @@ def _new_items(client, ledger, list_page, since):
             if fresh and item.get("id") not in known and item.get("id") not in seen:
                 seen.add(item.get("id"))
                 found.append((item, moment))
-        if len(items) < PAGE_ROWS or any(moment is not None and moment < since - BEFORE_SECONDS for moment in times):
+        if len(items) < PAGE_ROWS or any(
+            moment is not None and moment < since - BEFORE_SECONDS for moment in times
+        ):
             break
     return found
 
@@ -196,14 +234,28 @@ def _settle_follow_up(client, ledger, row):
     """A follow-up is the one prompt that was not there before, told apart by its text where the service tells it."""
     known = set(row.known_before()) | ledger.known_ids()
     try:
-        new = [prompt for prompt in objects_in(client.get_task(row.task_id), "prompts")
-               if isinstance(prompt.get("id"), str) and prompt["id"] not in known]
+        new = [
+            prompt
+            for prompt in objects_in(client.get_task(row.task_id), "prompts")
+            if isinstance(prompt.get("id"), str) and prompt["id"] not in known
+        ]
     except (NotFound, RouteMissing):
         new = []
-    texts = {str(prompt.get("id")): prompt.get("userPrompt") for prompt in _prompts(client, row.task_id)}
-    candidates = [Candidate(prompt, digest_of_prompt(texts[prompt["id"]]) if isinstance(texts.get(prompt["id"]), str) else None)
-                  for prompt in new]
-    matching = [candidate for candidate in candidates if candidate.digest in (None, row.prompt_digest)]
+    texts = {
+        str(prompt.get("id")): prompt.get("userPrompt") for prompt in _prompts(client, row.task_id)
+    }
+    candidates = [
+        Candidate(
+            prompt,
+            digest_of_prompt(texts[prompt["id"]])
+            if isinstance(texts.get(prompt["id"]), str)
+            else None,
+        )
+        for prompt in new
+    ]
+    matching = [
+        candidate for candidate in candidates if candidate.digest in (None, row.prompt_digest)
+    ]
     if len(matching) == 1:
         ledger.note(row.id, state="settled", prompt_id=matching[0].id, holder=None)
         return []
@@ -212,8 +264,17 @@ def _settle_follow_up(client, ledger, row):
 
 def adopt(ledger, row, task):
     """Write down that a task or computer of the service is the one this row started."""
-    workspace = task["id"] if row.kind == "computer" else text_in(task, "workspaceId") or row.workspace_id
-    ledger.note(row.id, state="settled", task_id=task["id"], url=text_in(task, "url"), workspace_id=workspace, holder=None)
+    workspace = (
+        task["id"] if row.kind == "computer" else text_in(task, "workspaceId") or row.workspace_id
+    )
+    ledger.note(
+        row.id,
+        state="settled",
+        task_id=task["id"],
+        url=text_in(task, "url"),
+        workspace_id=workspace,
+        holder=None,
+    )
 
 
 def _wait(client, seconds, sleep):
@@ -230,6 +291,12 @@ def _wait(client, seconds, sleep):
 def still_unknown(row, candidates=()):
     """Return the error for a start whose outcome looking did not prove."""
     return OutcomeUnknown(
-        "the service may have accepted this start, and looking did not prove it", outcome="unknown",
+        "the service may have accepted this start, and looking did not prove it",
+        outcome="unknown",
         hint="type the same line again later to look once more; --again starts a second paid task knowingly",
-        details={"row": row.id, "reason": row.reason, "candidates": [candidate.as_dict() for candidate in candidates]})
+        details={
+            "row": row.id,
+            "reason": row.reason,
+            "candidates": [candidate.as_dict() for candidate in candidates],
+        },
+    )

@@ -1,4 +1,5 @@
 """Which events of a task were told already, over connects that each replay from the start. Keeps hashes, not events."""
+
 from __future__ import annotations
 
 import json
@@ -29,7 +30,13 @@ class Sightings:
             return self._tell(hash(("key", str(event.get("promptId")), key)))
         if repeated:
             return False
-        content = hash((str(event.get("promptId")), str(event.get("eventType")), json.dumps(event.get("payload"), sort_keys=True)))
+        content = hash(
+            (
+                str(event.get("promptId")),
+                str(event.get("eventType")),
+                json.dumps(event.get("payload"), sort_keys=True),
+            )
+        )
         count = self._count(content)
         return self._tell(content if count == 1 else hash((content, count)))
 

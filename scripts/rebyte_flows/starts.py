@@ -1,4 +1,5 @@
 """One paid start, at most once: look, claim between connecting and sending, send, record, and settle what is unknown."""
+
 from __future__ import annotations
 
 import threading
@@ -10,7 +11,15 @@ from rebyte_flows.orders import digest_of_prompt
 from rebyte_flows.rows import HOLD, SETTLE, START, check_same, next_move
 from rebyte_flows.settling import settle_row, still_unknown
 from rebyte_flows.uploads import Uploads
-from rebyte_wire.errors import DeadlineReached, GuardRefused, InputError, LedgerUnwritable, NotRecorded, OutcomeUnknown, RebyteError
+from rebyte_wire.errors import (
+    DeadlineReached,
+    GuardRefused,
+    InputError,
+    LedgerUnwritable,
+    NotRecorded,
+    OutcomeUnknown,
+    RebyteError,
+)
 from rebyte_wire.status import objects_in, text_in
 
 HOLD_LOOK_SECONDS = 0.25
@@ -21,7 +30,10 @@ def owners_limit(environ):
     """Return REBYTE_MAX_TASKS_PER_DAY as a whole number, None when it is not set; InputError when it is neither."""
     text = (environ.get("REBYTE_MAX_TASKS_PER_DAY") or "").strip()
     if text and not (text.isascii() and text.isdigit()):
-        raise InputError("REBYTE_MAX_TASKS_PER_DAY is %r; a whole number of 0 or more was expected" % text, hint="unset it or correct it")
+        raise InputError(
+            "REBYTE_MAX_TASKS_PER_DAY is %r; a whole number of 0 or more was expected" % text,
+            hint="unset it or correct it",
+        )
     return int(text) if text else None
 
 
@@ -34,7 +46,11 @@ class Guards:
         self.started, self._lock = 0, threading.Lock()
 
     def __repr__(self):
-        return "Guards(%s a day, %s a command, %d started)" % (self.per_day, self.per_command, self.started)
+        return "Guards(%s a day, %s a command, %d started)" % (
+            self.per_day,
+            self.per_command,
+            self.started,
+        )
 
     def check(self, count_today, kind="task"):
         """Count one more start, or raise GuardRefused when it is too many; a follow-up is no new task."""
@@ -47,15 +63,25 @@ class Guards:
     def check_many(self, new, count_today):
         """Raise GuardRefused when so many new starts are too many; counts nothing."""
         if new and self.per_day is not None and not self.lasting:
-            raise GuardRefused("REBYTE_MAX_TASKS_PER_DAY is set, but there is no lasting ledger to count in",
-                               hint="set REBYTE_STATE_DIR to a folder that lasts", code="guard_no_ledger")
+            raise GuardRefused(
+                "REBYTE_MAX_TASKS_PER_DAY is set, but there is no lasting ledger to count in",
+                hint="set REBYTE_STATE_DIR to a folder that lasts",
+                code="guard_no_ledger",
+            )
         if self.per_day is not None and new and count_today + new > self.per_day:
-            raise GuardRefused("this would start %d more; REBYTE_MAX_TASKS_PER_DAY is %d, and %d were started in the last 24 hours"
-                               % (new, self.per_day, count_today), code="guard_tasks_per_day",
-                               hint="start fewer, or ask the owner of this key; only the owner raises it")
+            raise GuardRefused(
+                "this would start %d more; REBYTE_MAX_TASKS_PER_DAY is %d, and %d were started in the last 24 hours"
+                % (new, self.per_day, count_today),
+                code="guard_tasks_per_day",
+                hint="start fewer, or ask the owner of this key; only the owner raises it",
+            )
         if self.started + new > self.per_command:
-            raise GuardRefused("this would start %d more; this command may start %d and has started %d" % (new, self.per_command, self.started),
-                               code="guard_tasks_per_command", hint="allow it knowingly: the same line with --max-tasks %d" % (self.started + new))
+            raise GuardRefused(
+                "this would start %d more; this command may start %d and has started %d"
+                % (new, self.per_command, self.started),
+                code="guard_tasks_per_command",
+                hint="allow it knowingly: the same line with --max-tasks %d" % (self.started + new),
+            )
 
     def give_back(self, kind="task"):
         """Uncount a start that was surely not made."""
@@ -77,7 +103,18 @@ class Started:
 class Starter:
     """Starts orders through one client and one ledger; safe to share by the threads of a batch."""
 
-    def __init__(self, client, ledger, *, guards=None, flight=None, say=None, uploads=None, clock=time.time, sleep=time.sleep):
+    def __init__(
+        self,
+        client,
+        ledger,
+        *,
+        guards=None,
+        flight=None,
+        say=None,
+        uploads=None,
+        clock=time.time,
+        sleep=time.sleep,
+    ):
         self.client, self.ledger = client, ledger
         self.guards, self.flight = guards or Guards(), flight or Flight()
         self.say, self.clock, self.sleep = say or (lambda text: None), clock, sleep
@@ -121,7 +158,11 @@ class Starter:
         except OutcomeUnknown as problem:
             number = (problem.details or {}).get("row")
             # Who interrupts wants to leave: the next line looks.
-            if number is None or isinstance(problem.__cause__, BaseException) and not isinstance(problem.__cause__, Exception):
+            if (
+                number is None
+                or isinstance(problem.__cause__, BaseException)
+                and not isinstance(problem.__cause__, Exception)
+            ):
                 raise
             self.say("%s; looking whether the service has it" % problem.message)
             return Started(self._settle(self.ledger.row(number)))
@@ -129,7 +170,9 @@ class Starter:
 
     def _settle(self, row):
         try:
-            return settle_row(self.client, self.ledger, row, say=self.say, sleep=self.sleep, clock=self.clock)
+            return settle_row(
+                self.client, self.ledger, row, say=self.say, sleep=self.sleep, clock=self.clock
+            )
         except Exception:
             raise
         except BaseException as interrupt:
@@ -141,7 +184,9 @@ class Starter:
         self.say("another run is starting this very task; waiting for it")
         while self.ledger.is_held(row) and self.ledger.row(row.id).state == "intent":
             if self.client.deadline.expired:
-                raise DeadlineReached("another run is still starting this task", hint="type the same line again")
+                raise DeadlineReached(
+                    "another run is still starting this task", hint="type the same line again"
+                )
             self.sleep(HOLD_LOOK_SECONDS)
 
     def _send(self, order, name, again):
@@ -173,13 +218,20 @@ class Starter:
     def _prompts_before(self, order):
         if order.kind != "follow-up":
             return ()
-        return [prompt.get("id") for prompt in objects_in(self.client.get_task(order.task_id), "prompts")]
+        return [
+            prompt.get("id")
+            for prompt in objects_in(self.client.get_task(order.task_id), "prompts")
+        ]
 
     def _notice_when_late(self):
         left = self.client.deadline.left()
         if left is None:
             return None
-        timer = threading.Timer(left, self.say, ["the time is over, but a paid start is on its way; waiting for its answer"])
+        timer = threading.Timer(
+            left,
+            self.say,
+            ["the time is over, but a paid start is on its way; waiting for its answer"],
+        )
         timer.daemon = True
         timer.start()
         return timer
@@ -187,15 +239,33 @@ class Starter:
     def _record(self, number, order, answer):
         try:
             if order.kind == "follow-up":
-                self.ledger.note(number, state="created", holder=None, answered_at=self.clock(), prompt_id=answer.get("promptId"))
+                self.ledger.note(
+                    number,
+                    state="created",
+                    holder=None,
+                    answered_at=self.clock(),
+                    prompt_id=answer.get("promptId"),
+                )
             else:
                 # A computer is its own workspace.
-                workspace = answer["id"] if order.kind == "computer" else text_in(answer, "workspaceId")
-                self.ledger.note(number, state="created", holder=None, answered_at=self.clock(), task_id=answer["id"],
-                                 workspace_id=workspace, url=text_in(answer, "url"))
+                workspace = (
+                    answer["id"] if order.kind == "computer" else text_in(answer, "workspaceId")
+                )
+                self.ledger.note(
+                    number,
+                    state="created",
+                    holder=None,
+                    answered_at=self.clock(),
+                    task_id=answer["id"],
+                    workspace_id=workspace,
+                    url=text_in(answer, "url"),
+                )
         except LedgerUnwritable as problem:
-            raise NotRecorded("the start was accepted but could not be recorded: %s" % problem.message,
-                              hint="keep these ids; a rerun of the same line would not know of them", details=dict(answer)) from problem
+            raise NotRecorded(
+                "the start was accepted but could not be recorded: %s" % problem.message,
+                hint="keep these ids; a rerun of the same line would not know of them",
+                details=dict(answer),
+            ) from problem
         return answer
 
     def _record_failure(self, claim, problem):
@@ -205,7 +275,13 @@ class Starter:
         outcome = getattr(problem, "outcome", None) or ("unknown" if claim.sent else "not_sent")
         reason = problem.message if isinstance(problem, RebyteError) else type(problem).__name__
         try:
-            self.ledger.note(claim.number, state=outcome, holder=None, answered_at=self.clock(), reason=reason[:300])
+            self.ledger.note(
+                claim.number,
+                state=outcome,
+                holder=None,
+                answered_at=self.clock(),
+                reason=reason[:300],
+            )
         except LedgerUnwritable:
             # The row stays an intent of a run that is gone: the next look finds it and settles it.
             pass
@@ -246,9 +322,16 @@ class _Claim:
         starter.flight.change(1)
         self.flying = True
         number = starter.ledger.claim(
-            self.order, self.name, prompt_digest=self.prompt_digest, known=self.known, again=self.again,
-            may_start=lambda row: starter.next_move(row, self.order, self.name, self.again) == START,
-            limits=lambda count: starter.guards.check(count, self.order.kind))
+            self.order,
+            self.name,
+            prompt_digest=self.prompt_digest,
+            known=self.known,
+            again=self.again,
+            may_start=lambda row: (
+                starter.next_move(row, self.order, self.name, self.again) == START
+            ),
+            limits=lambda count: starter.guards.check(count, self.order.kind),
+        )
         if number is None:
             raise _Taken()
         self.number, self.sent = number, True

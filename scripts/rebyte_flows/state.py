@@ -1,4 +1,5 @@
 """The state folder: where it lies, who may read it, and which run is still alive."""
+
 from __future__ import annotations
 
 import os
@@ -49,17 +50,25 @@ def find_state(environ, say=None):
             return StateFolder(place)
     place = os.path.join(tempfile.gettempdir(), "rebyte-%s" % _user_id())
     if not _usable(place) or not _is_mine(place):
-        raise LedgerUnwritable("no folder for the ledger: the home folder is not writable and %s is not mine alone" % place,
-                               hint="set REBYTE_STATE_DIR to a folder of your own that lasts")
+        raise LedgerUnwritable(
+            "no folder for the ledger: the home folder is not writable and %s is not mine alone"
+            % place,
+            hint="set REBYTE_STATE_DIR to a folder of your own that lasts",
+        )
     if say:
-        say("the ledger is kept in %s, which may not outlive this machine; set REBYTE_STATE_DIR to keep it" % place)
+        say(
+            "the ledger is kept in %s, which may not outlive this machine; set REBYTE_STATE_DIR to keep it"
+            % place
+        )
     return StateFolder(place, lasting=False)
 
 
 def _asked_folder(path):
     if not _usable(path):
-        raise LedgerUnwritable("REBYTE_STATE_DIR is %s, and nothing can be written there" % path,
-                               hint="make it writable, or point REBYTE_STATE_DIR elsewhere")
+        raise LedgerUnwritable(
+            "REBYTE_STATE_DIR is %s, and nothing can be written there" % path,
+            hint="make it writable, or point REBYTE_STATE_DIR elsewhere",
+        )
     return StateFolder(path)
 
 
@@ -100,7 +109,9 @@ class Owner:
         folder = state.folder("owners")
         self.name = "%d-%s" % (os.getpid(), os.urandom(6).hex())
         self._path = os.path.join(folder, self.name)
-        self._file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE), "r+b")
+        self._file = os.fdopen(
+            os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE), "r+b"
+        )
         lock_file(self._file)
 
     def __repr__(self):
@@ -143,6 +154,7 @@ def lock_file(file):
 
 def _lock_on_windows(file):
     import msvcrt
+
     try:
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
     except OSError:
@@ -199,5 +211,10 @@ def _old_files(folder, oldest):
 
 def open_private(path, mode="w"):
     """Open a text file of ours for writing with mode 0600 whatever the umask; a planted link is not followed."""
-    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | (os.O_APPEND if mode == "a" else os.O_TRUNC)
+    flags = (
+        os.O_WRONLY
+        | os.O_CREAT
+        | getattr(os, "O_NOFOLLOW", 0)
+        | (os.O_APPEND if mode == "a" else os.O_TRUNC)
+    )
     return os.fdopen(os.open(path, flags, FILE_MODE), mode, encoding="utf-8", newline="\n")

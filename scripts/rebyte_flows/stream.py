@@ -3,6 +3,7 @@
 The service replays from the start on each connect, may renumber, may say `done` before anything ran, and may let the last
 words come after the status has flipped. So: a connection is only a source of events; the truth about the end is the status.
 """
+
 from __future__ import annotations
 
 import json
@@ -10,7 +11,14 @@ import time
 
 from rebyte_flows.sightings import Sightings
 from rebyte_flows.threads import CUT, ENDED, QUIET, Pump
-from rebyte_wire.errors import AuthError, DeadlineReached, NetworkError, NotFound, RebyteError, RouteMissing
+from rebyte_wire.errors import (
+    AuthError,
+    DeadlineReached,
+    NetworkError,
+    NotFound,
+    RebyteError,
+    RouteMissing,
+)
 from rebyte_wire.sse import Decoder
 from rebyte_wire.status import objects_in, outcome_of, seconds_of
 
@@ -38,7 +46,9 @@ class End:
         return "End(%s)" % self.status
 
 
-def watch(client, task_id, *, prompt_id=None, answered=(), age=0, clock=time.monotonic, sleep=time.sleep):
+def watch(
+    client, task_id, *, prompt_id=None, answered=(), age=0, clock=time.monotonic, sleep=time.sleep
+):
     """Yield one task's events (the service's envelopes, as dictionaries) and at last an End.
 
     `prompt_id` follows that very prompt; else the task's latest. `answered` names the message ids of questions that were
@@ -147,7 +157,9 @@ class _Watch:
         elif kind != "stderr":
             self.question = None
         if kind in ("tool_use", "tool_result") and isinstance(payload.get("subPromptId"), str):
-            self.nested.setdefault(payload["subPromptId"], [0, payload.get("id") or payload.get("tool_id")])
+            self.nested.setdefault(
+                payload["subPromptId"], [0, payload.get("id") or payload.get("tool_id")]
+            )
 
     def _note_done(self, payload):
         payload = payload or {}
@@ -166,7 +178,7 @@ class _Watch:
             except RebyteError:
                 del self.nested[prompt_id]
                 continue
-            for event in found[state[0]:]:
+            for event in found[state[0] :]:
                 yield dict(event, parent=state[1], subPromptId=prompt_id)
             state[0] = len(found)
 
@@ -179,7 +191,12 @@ class _Watch:
             return
         self.failures, self.task = 0, task
         turns = [prompt.get("id") for prompt in objects_in(task, "prompts")]
-        if self.prompt_id and turns and self.prompt_id not in turns and self.clock() - self.born > NEW_TASK_GRACE_SECONDS:
+        if (
+            self.prompt_id
+            and turns
+            and self.prompt_id not in turns
+            and self.clock() - self.born > NEW_TASK_GRACE_SECONDS
+        ):
             raise NotFound("the task %s has no turn %s" % (self.task_id, self.prompt_id))
         self.status = status_of(task, self.prompt_id)
         if self.status and self.ended_at is None:
@@ -189,7 +206,11 @@ class _Watch:
 
     def _since(self, moment):
         """Return how many seconds ago a moment of the service's clock was, 0 when it tells none."""
-        return 0 if moment is None else max(0.0, time.time() + (getattr(self.client, "clock_skew", None) or 0) - moment)
+        return (
+            0
+            if moment is None
+            else max(0.0, time.time() + (getattr(self.client, "clock_skew", None) or 0) - moment)
+        )
 
     def _is_over(self):
         return self.status is not None
@@ -203,7 +224,12 @@ class _Watch:
         waited = self.clock() - self.ended_at
         if waited >= DRAIN_AT_MOST_SECONDS:
             return True
-        whole = not self.cut and not self.behind and (self.done or was_over) and self.sightings.on_this_connect > 0
+        whole = (
+            not self.cut
+            and not self.behind
+            and (self.done or was_over)
+            and self.sightings.on_this_connect > 0
+        )
         if whole and self.spoken:
             return True
         return waited >= DRAIN_AT_LEAST_SECONDS and not self.cut and was_over
@@ -211,7 +237,9 @@ class _Watch:
     def _pause(self, came):
         self._check_deadline()
         tries = 0 if came else min(self.failures, len(BACK_OFF_SECONDS) - 1)
-        wait = max(BACK_OFF_SECONDS[tries], EMPTY_DONE_PAUSE_SECONDS if self.done and not came else 0)
+        wait = max(
+            BACK_OFF_SECONDS[tries], EMPTY_DONE_PAUSE_SECONDS if self.done and not came else 0
+        )
         left = self._left()
         self.sleep(wait if left is None else min(wait, left))
         self._check_deadline()
@@ -225,7 +253,9 @@ class _Watch:
                 raise problem
             return
         self.failures += 1
-        if self.failures > FAILURES_AT_MOST or not (problem.retryable or isinstance(problem, NetworkError)):
+        if self.failures > FAILURES_AT_MOST or not (
+            problem.retryable or isinstance(problem, NetworkError)
+        ):
             raise problem
 
     def _left(self):
@@ -233,7 +263,10 @@ class _Watch:
 
     def _check_deadline(self):
         if self._left() == 0:
-            raise DeadlineReached("the time is over and the task is still running", hint="type the same line again to go on")
+            raise DeadlineReached(
+                "the time is over and the task is still running",
+                hint="type the same line again to go on",
+            )
 
 
 def status_of(task, prompt_id=None):
@@ -248,7 +281,9 @@ def status_of(task, prompt_id=None):
 
 def ended_at(task, prompt_id=None):
     """Return when a prompt of a task (else the whole task) ended, in seconds since 1970 by the service's clock, or None."""
-    told = next((prompt for prompt in objects_in(task, "prompts") if prompt.get("id") == prompt_id), task)
+    told = next(
+        (prompt for prompt in objects_in(task, "prompts") if prompt.get("id") == prompt_id), task
+    )
     return seconds_of(told.get("completedAt"))
 
 

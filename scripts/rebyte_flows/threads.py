@@ -1,4 +1,5 @@
 """Work beside the caller: the same for many items in lanes, and a stream read through a pump."""
+
 from __future__ import annotations
 
 import queue
@@ -22,7 +23,10 @@ def run_lanes(work, items, width):
     if len(lanes.items) <= 1 or width <= 1:
         lanes.drive()
     else:
-        threads = [threading.Thread(target=lanes.drive, daemon=True) for _ in range(min(width, len(lanes.items)))]
+        threads = [
+            threading.Thread(target=lanes.drive, daemon=True)
+            for _ in range(min(width, len(lanes.items)))
+        ]
         try:
             for thread in threads:
                 thread.start()

@@ -1,4 +1,5 @@
 """Files out: what a task takes along, uploads with equal content sent once, and files into a workspace's artifact store."""
+
 from __future__ import annotations
 
 import hashlib
@@ -32,12 +33,21 @@ class Attachment:
             raise InputError("%s is a folder; a task takes files" % path, hint="--zip packs it")
         if os.path.exists(path) and not os.path.isfile(path):
             # To open a pipe without a writer would wait for ever.
-            raise InputError("%s is no plain file" % path, hint="for a stream pass -=NAME and pipe it in")
+            raise InputError(
+                "%s is no plain file" % path, hint="for a stream pass -=NAME and pipe it in"
+            )
         try:
-            self.path, self.name, self.bytes = os.path.abspath(path), os.path.basename(path), os.path.getsize(path)
+            self.path, self.name, self.bytes = (
+                os.path.abspath(path),
+                os.path.basename(path),
+                os.path.getsize(path),
+            )
             open(path, "rb").close()
         except OSError as problem:
-            raise InputError("cannot read %s: %s" % (path, problem.strerror), hint="check the path; --file takes a file on this machine")
+            raise InputError(
+                "cannot read %s: %s" % (path, problem.strerror),
+                hint="check the path; --file takes a file on this machine",
+            )
         self._check(limit)
 
     def __repr__(self):
@@ -45,10 +55,15 @@ class Attachment:
 
     def _check(self, limit):
         if limit is not None and self.bytes > limit:
-            raise InputError("%s has %d bytes; a task's file may have %d" % (self.path, self.bytes, limit),
-                             hint="artifacts put takes larger files into a workspace")
+            raise InputError(
+                "%s has %d bytes; a task's file may have %d" % (self.path, self.bytes, limit),
+                hint="artifacts put takes larger files into a workspace",
+            )
         if len(self.name) > FILENAME_LIMIT_CHARACTERS:
-            raise InputError("the file name %s... has more than %d characters" % (self.name[:40], FILENAME_LIMIT_CHARACTERS))
+            raise InputError(
+                "the file name %s... has more than %d characters"
+                % (self.name[:40], FILENAME_LIMIT_CHARACTERS)
+            )
 
     def open(self):
         """Open it from its start, to read in binary; the caller closes."""
@@ -98,7 +113,9 @@ class Uploads:
         slot = self._slot_for(item)
         with slot.lock:
             if slot.entry is None:
-                answer = self.client.upload_source(lambda: counted(item.open(), self.moved), item.bytes, item.name)
+                answer = self.client.upload_source(
+                    lambda: counted(item.open(), self.moved), item.bytes, item.name
+                )
                 slot.entry = {"id": answer["id"], "filename": answer.get("filename") or item.name}
         return dict(slot.entry)
 
@@ -149,13 +166,19 @@ def check_items(items):
     """Raise InputError for types that the store refuses and for names that collide; nothing was sent."""
     refused = [item.name for item in items if not type_of(item.name)]
     if refused:
-        raise InputError("the artifact store does not take the type of: %s" % ", ".join(refused), code="type_refused",
-                         hint="the same line with --zip packs %s; taken as they are: %s" % (
-                             "it" if len(refused) == 1 else "them", " ".join(sorted(ARTIFACT_TYPES))))
+        raise InputError(
+            "the artifact store does not take the type of: %s" % ", ".join(refused),
+            code="type_refused",
+            hint="the same line with --zip packs %s; taken as they are: %s"
+            % ("it" if len(refused) == 1 else "them", " ".join(sorted(ARTIFACT_TYPES))),
+        )
     names = [item.name for item in items]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError("two files are named %s; in the workspace they would be one" % ", ".join(twice), hint="rename one of them")
+        raise InputError(
+            "two files are named %s; in the workspace they would be one" % ", ".join(twice),
+            hint="rename one of them",
+        )
 
 
 def put_all(client, workspace_id, items, moved=None):
@@ -174,7 +197,9 @@ def put_all(client, workspace_id, items, moved=None):
             return [put_large(client, workspace_id, group[0], addresses.get(group[0].name), moved)]
         parts = [(item.name, type_of(item.name), opener(item, moved), item.bytes) for item in group]
         answer = client.upload_artifacts(workspace_id, parts)
-        return objects_in(answer, "uploaded") or [{"name": item.name, "size": item.bytes} for item in group]
+        return objects_in(answer, "uploaded") or [
+            {"name": item.name, "size": item.bytes} for item in group
+        ]
 
     uploaded, failed = [], []
     for group, outcome in zip(work, run_lanes(put, work, PUTS_AT_ONCE)):
@@ -187,8 +212,14 @@ def put_all(client, workspace_id, items, moved=None):
 
 def addresses_for(client, workspace_id, items):
     """Ask for the upload addresses of at most 50 files; returns {name: address}."""
-    answer = client.request_artifact_uploads(workspace_id, [{"name": item.name, "contentType": type_of(item.name)} for item in items])
-    return {slot["name"]: slot.get("uploadUrl") for slot in objects_in(answer, "files") if isinstance(slot.get("name"), str)}
+    answer = client.request_artifact_uploads(
+        workspace_id, [{"name": item.name, "contentType": type_of(item.name)} for item in items]
+    )
+    return {
+        slot["name"]: slot.get("uploadUrl")
+        for slot in objects_in(answer, "files")
+        if isinstance(slot.get("name"), str)
+    }
 
 
 def put_large(client, workspace_id, item, address, moved):
@@ -207,7 +238,7 @@ def put_large(client, workspace_id, item, address, moved):
 
 def groups(items, most):
     """Cut a list into lists of at most `most`."""
-    return [items[place:place + most] for place in range(0, len(items), most)]
+    return [items[place : place + most] for place in range(0, len(items), most)]
 
 
 def opener(item, moved):

@@ -1,10 +1,17 @@
 """Waiting for any or all of many tasks, and for an agent computer, in slices of time."""
+
 from __future__ import annotations
 
 import time
 from collections import deque
 
-from rebyte_flows.result import prompts_in, question_in, question_in_stream, read_content, response_in
+from rebyte_flows.result import (
+    prompts_in,
+    question_in,
+    question_in_stream,
+    read_content,
+    response_in,
+)
 from rebyte_wire.errors import AuthError, DeadlineReached, NotFound, RebyteError
 from rebyte_wire.status import outcome_of, tasks_in
 
@@ -32,7 +39,10 @@ class Ended:
         self.task = {key: task.get(key) for key in ("url", "rehearsal")} if task else {}
         turns = prompts_in(task or {})
         self.prompt_id = turns[-1].get("id") if turns else None
-        self.answer, self.answer_bytes = answer[:ANSWER_KEPT_CHARACTERS], len(answer.encode("utf-8", "replace"))
+        self.answer, self.answer_bytes = (
+            answer[:ANSWER_KEPT_CHARACTERS],
+            len(answer.encode("utf-8", "replace")),
+        )
 
     def __repr__(self):
         return "Ended(%s %s)" % (self.id, self.status)
@@ -78,7 +88,9 @@ class _Waiting:
         """Return how many requests are within the budget by now; raises DeadlineReached when the time is over."""
         self._check_deadline()
         now = self.clock()
-        self.allowance = min(BURST_REQUESTS, self.allowance + (now - self.counted_at) * REQUESTS_PER_SECOND)
+        self.allowance = min(
+            BURST_REQUESTS, self.allowance + (now - self.counted_at) * REQUESTS_PER_SECOND
+        )
         self.counted_at = now
         return self.allowance
 
@@ -101,7 +113,9 @@ class _Waiting:
             return
         over = {item["id"] for item in items if item.get("completedAt")}
         # In the order they were first seen to be over: none is overtaken.
-        self.hinted.extend(task_id for task_id in self.turn if task_id in over and task_id not in self.hinted)
+        self.hinted.extend(
+            task_id for task_id in self.turn if task_id in over and task_id not in self.hinted
+        )
 
     def _visit(self, task_id, hinted):
         """Ask about one task: by turns the whole of it (status, question, answer) and its plain status."""
@@ -145,8 +159,12 @@ class _Waiting:
             self._spend()
             content = read_content(self.client, task_id, events=False)
         final = task.get("finalResult")
-        return Ended(task_id, status, dict(content or {}, **task),
-                     answer=response_in(content or {}) or (final if isinstance(final, str) else ""))
+        return Ended(
+            task_id,
+            status,
+            dict(content or {}, **task),
+            answer=response_in(content or {}) or (final if isinstance(final, str) else ""),
+        )
 
     def _look_into_stream(self, task_id, task):
         """Where the service does not tell what is inside, let the stream say now and then whether the task asks; else None."""
@@ -169,14 +187,21 @@ class _Waiting:
 
     def _check_deadline(self):
         if self.client.deadline.expired:
-            raise DeadlineReached("the time is over and %d of the tasks still run" % len(self.turn), hint="type the same line again")
+            raise DeadlineReached(
+                "the time is over and %d of the tasks still run" % len(self.turn),
+                hint="type the same line again",
+            )
 
 
 def how_it_stands(computer):
     """Return ready, error or provisioning: an error counts first, and a sandbox id counts as ready."""
     if computer.get("status") == "error":
         return "error"
-    return "ready" if computer.get("status") == "ready" or computer.get("sandboxId") else "provisioning"
+    return (
+        "ready"
+        if computer.get("status") == "ready" or computer.get("sandboxId")
+        else "provisioning"
+    )
 
 
 def reason_of(computer):
@@ -206,5 +231,8 @@ def wait_until_usable(client, computer_id, *, sleep=time.sleep, on_look=None):
             on_look(computer)
         left = client.deadline.left()
         if left is not None and left <= COMPUTER_POLL_SECONDS:
-            raise DeadlineReached("the computer is still being provisioned", hint="type the same line again to go on waiting")
+            raise DeadlineReached(
+                "the computer is still being provisioned",
+                hint="type the same line again to go on waiting",
+            )
         sleep(COMPUTER_POLL_SECONDS)

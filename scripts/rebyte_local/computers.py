@@ -1,4 +1,5 @@
 """Computers, machines that last: create, list, get, update, delete."""
+
 from __future__ import annotations
 
 import json
@@ -16,27 +17,54 @@ INSTRUCTIONS_LIMIT_CHARS = 100000
 PROVISION_SECONDS = 0.5
 DEFAULT_NAME = "Agent Computer"
 FAILED_WORDS = "No machine could be provisioned (the fault computer-error is on)."
-VIEWS = ("web_search_&_browse", "sandbox", "coding_agent", "skills", "ask_user_question", "interactive_content")
+VIEWS = (
+    "web_search_&_browse",
+    "sandbox",
+    "coding_agent",
+    "skills",
+    "ask_user_question",
+    "interactive_content",
+)
 
 
 def create_computer(service, request):
     """POST /agent-computers -> 201 at once, while it is still provisioned."""
     body = request.body.json_object()
-    name, icon = check_text(body, "name", NAME_LIMIT_CHARS), check_text(body, "icon", ICON_LIMIT_CHARS)
+    name, icon = (
+        check_text(body, "name", NAME_LIMIT_CHARS),
+        check_text(body, "icon", ICON_LIMIT_CHARS),
+    )
     credits.pay_start(service.store)
     computer_id, now = str(uuid.uuid4()), now_us()
-    facts = {"name": name or DEFAULT_NAME, "icon": icon, "fails": service.faults.is_on("computer-error"), "instructions": None,
-             "key": "sbx_local_" + secrets.token_hex(16), "sandbox": secrets.token_hex(10), "off": []}
+    facts = {
+        "name": name or DEFAULT_NAME,
+        "icon": icon,
+        "fails": service.faults.is_on("computer-error"),
+        "instructions": None,
+        "key": "sbx_local_" + secrets.token_hex(16),
+        "sandbox": secrets.token_hex(10),
+        "off": [],
+    }
     service.store.write(
         ("INSERT INTO workspaces VALUES(?,?)", computer_id, now),
-        ("INSERT INTO computers(id,created,updated,facts) VALUES(?,?,?,?)", computer_id, now, now, json.dumps(facts)))
+        (
+            "INSERT INTO computers(id,created,updated,facts) VALUES(?,?,?,?)",
+            computer_id,
+            now,
+            now,
+            json.dumps(facts),
+        ),
+    )
     return json_answer(201, _show(service, find_computer(service, computer_id)))
 
 
 def list_computers(service, request):
     """GET /agent-computers?limit&offset, newest first."""
-    return list_answer(request, lambda limit, offset: service.store.page("computers", limit, offset),
-                       lambda computers: [_show(service, computer) for computer in computers])
+    return list_answer(
+        request,
+        lambda limit, offset: service.store.page("computers", limit, offset),
+        lambda computers: [_show(service, computer) for computer in computers],
+    )
 
 
 def get_computer(service, request):
@@ -49,14 +77,28 @@ def update_computer(service, request):
     computer, body = find_or_refuse(service, request), request.body.json_object()
     instructions, views = body.get("agent_instructions"), body.get("views")
     views = {} if views is None else views
-    if instructions is not None and (not isinstance(instructions, str) or len(instructions) > INSTRUCTIONS_LIMIT_CHARS):
-        raise invalid("agent_instructions must be a string of at most %d characters" % INSTRUCTIONS_LIMIT_CHARS)
+    if instructions is not None and (
+        not isinstance(instructions, str) or len(instructions) > INSTRUCTIONS_LIMIT_CHARS
+    ):
+        raise invalid(
+            "agent_instructions must be a string of at most %d characters"
+            % INSTRUCTIONS_LIMIT_CHARS
+        )
     if not isinstance(views, dict) or not all(isinstance(value, bool) for value in views.values()):
         raise invalid("views must map the id of a view to true or false")
-    facts = {name: computer[name] for name in ("name", "icon", "fails", "instructions", "key", "sandbox")}
+    facts = {
+        name: computer[name] for name in ("name", "icon", "fails", "instructions", "key", "sandbox")
+    }
     facts["instructions"] = computer["instructions"] if instructions is None else instructions
     facts["off"] = [view for view in VIEWS if not views.get(view, view not in computer["off"])]
-    service.store.write(("UPDATE computers SET facts=?, updated=? WHERE id=?", json.dumps(facts), now_us(), computer["id"]))
+    service.store.write(
+        (
+            "UPDATE computers SET facts=?, updated=? WHERE id=?",
+            json.dumps(facts),
+            now_us(),
+            computer["id"],
+        )
+    )
     return json_answer(200, _show_whole(service, find_computer(service, computer["id"])))
 
 
@@ -65,7 +107,10 @@ def delete_computer(service, request):
     computer_id = find_or_refuse(service, request)["id"]
     for task in service.store.tasks_of(computer_id):
         service.runner.cancel(task["id"])
-    service.store.write(("DELETE FROM computers WHERE id=?", computer_id), ("DELETE FROM workspaces WHERE id=?", computer_id))
+    service.store.write(
+        ("DELETE FROM computers WHERE id=?", computer_id),
+        ("DELETE FROM workspaces WHERE id=?", computer_id),
+    )
     shutil.rmtree(workspace_path(service, computer_id), ignore_errors=True)
     return no_content()
 
@@ -82,7 +127,10 @@ def find_or_refuse(service, request):
 
 def state_of(service, computer):
     """(status, sandbox id or None) as the service would tell them now."""
-    if now_us() - computer["created"] < service.faults.value("slow-computer", PROVISION_SECONDS) * MICROSECONDS:
+    if (
+        now_us() - computer["created"]
+        < service.faults.value("slow-computer", PROVISION_SECONDS) * MICROSECONDS
+    ):
         return "provisioning", None
     if computer["fails"]:
         return "error", None
@@ -91,15 +139,35 @@ def state_of(service, computer):
 
 def _show(service, computer):
     status, sandbox = state_of(service, computer)
-    return {"id": computer["id"], "name": computer["name"], "status": status, "sandboxId": sandbox, "icon": computer["icon"],
-            "url": "%s/agent/computer/%s" % (service.origin, computer["id"]),
-            "provisionError": FAILED_WORDS if status == "error" else None,
-            "createdAt": long_form(computer["created"]), "updatedAt": long_form(computer["updated"]), "rehearsal": True}
+    return {
+        "id": computer["id"],
+        "name": computer["name"],
+        "status": status,
+        "sandboxId": sandbox,
+        "icon": computer["icon"],
+        "url": "%s/agent/computer/%s" % (service.origin, computer["id"]),
+        "provisionError": FAILED_WORDS if status == "error" else None,
+        "createdAt": long_form(computer["created"]),
+        "updatedAt": long_form(computer["updated"]),
+        "rehearsal": True,
+    }
 
 
 def _show_whole(service, computer):
     shown = _show(service, computer)
-    views = [{"id": view, "name": view, "enabled": view not in computer["off"],
-              "server": {"type": "internal", "internalName": view, "remoteId": None}} for view in VIEWS]
-    return dict(shown, sandboxBaseUrl=None, sandboxApiKey=computer["key"] if shown["sandboxId"] else None,
-                agentInstructions=computer["instructions"], views=views)
+    views = [
+        {
+            "id": view,
+            "name": view,
+            "enabled": view not in computer["off"],
+            "server": {"type": "internal", "internalName": view, "remoteId": None},
+        }
+        for view in VIEWS
+    ]
+    return dict(
+        shown,
+        sandboxBaseUrl=None,
+        sandboxApiKey=computer["key"] if shown["sandboxId"] else None,
+        agentInstructions=computer["instructions"],
+        views=views,
+    )

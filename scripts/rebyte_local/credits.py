@@ -1,4 +1,5 @@
 """Credits: what is left to spend, of which each start and each further minute costs one; they outlive a restart."""
+
 from __future__ import annotations
 
 from rebyte_local.messages import Refusal, json_answer
@@ -7,7 +8,12 @@ from rebyte_local.store import long_form, now_us
 FIRST_CREDITS = 10000
 START_CREDITS = 1
 MINUTE_SECONDS = 60
-BALANCE, USED, BOUGHT, CHANGED = "credits.balance", "credits.used", "credits.bought", "credits.changed"
+BALANCE, USED, BOUGHT, CHANGED = (
+    "credits.balance",
+    "credits.used",
+    "credits.bought",
+    "credits.changed",
+)
 
 
 def fill(store, credits=None):
@@ -20,9 +26,13 @@ def fill(store, credits=None):
 
 def _take(store, count):
     """Take credits in one transaction; False when there are not so many."""
-    add = "UPDATE meta SET value=CAST(value AS INTEGER)+? WHERE name=? AND CAST(? AS INTEGER)<=" \
-          "(SELECT CAST(value AS INTEGER) FROM meta WHERE name=?)"
-    taken = store.write((add, count, USED, count, BALANCE), (add, -count, BALANCE, count, BALANCE))[1]
+    add = (
+        "UPDATE meta SET value=CAST(value AS INTEGER)+? WHERE name=? AND CAST(? AS INTEGER)<="
+        "(SELECT CAST(value AS INTEGER) FROM meta WHERE name=?)"
+    )
+    taken = store.write((add, count, USED, count, BALANCE), (add, -count, BALANCE, count, BALANCE))[
+        1
+    ]
     if taken:
         store.remember(CHANGED, now_us())
     return bool(taken)
@@ -31,8 +41,12 @@ def _take(store, count):
 def pay_start(store):
     """Pay for a start, or refuse it with 402; what the real service says when nothing is left is not known."""
     if not _take(store, START_CREDITS):
-        raise Refusal(402, "insufficient_credits", "Insufficient credits: %s left, and a start costs %d" % (
-            store.recall(BALANCE), START_CREDITS))
+        raise Refusal(
+            402,
+            "insufficient_credits",
+            "Insufficient credits: %s left, and a start costs %d"
+            % (store.recall(BALANCE), START_CREDITS),
+        )
 
 
 def pay_work(store, seconds):
@@ -44,9 +58,19 @@ def pay_work(store, seconds):
 
 def show(store):
     """The credits in the shape that others saw."""
-    balance, used, bought, changed = (int(store.recall(name)) for name in (BALANCE, USED, BOUGHT, CHANGED))
-    return {"balance": balance, "expiringBalance": 0, "expiringAllowance": 0, "totalAvailable": balance,
-            "lifetimePurchased": bought, "lifetimeUsed": used, "updatedAt": long_form(changed), "rehearsal": True}
+    balance, used, bought, changed = (
+        int(store.recall(name)) for name in (BALANCE, USED, BOUGHT, CHANGED)
+    )
+    return {
+        "balance": balance,
+        "expiringBalance": 0,
+        "expiringAllowance": 0,
+        "totalAvailable": balance,
+        "lifetimePurchased": bought,
+        "lifetimeUsed": used,
+        "updatedAt": long_form(changed),
+        "rehearsal": True,
+    }
 
 
 def get_credits(service, request):

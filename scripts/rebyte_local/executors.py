@@ -1,4 +1,5 @@
 """What is done with a prompt: the fences that ask for it are run or asked, or all of it is given to an agent program."""
+
 from __future__ import annotations
 
 import os
@@ -16,8 +17,10 @@ ANSWER_LIMIT_CHARS = 1024 * 1024
 ASK_VIEW = "ask_user_question"
 OUTPUT_LIMIT_CHARS = 64 * 1024  # of a tool_result
 ACKNOWLEDGEMENT = "This is a rehearsal on the local server: no model reads the prompt. Its runnable fences are run."
-NOTHING_TO_RUN = ("This was a rehearsal on the local server: no model read the prompt, and it holds no fence marked "
-                  "`python run`, `bash run` or `sh run`, so there was nothing to run.")
+NOTHING_TO_RUN = (
+    "This was a rehearsal on the local server: no model read the prompt, and it holds no fence marked "
+    "`python run`, `bash run` or `sh run`, so there was nothing to run."
+)
 REAL_CODE = "/code"
 
 
@@ -42,7 +45,11 @@ def find_steps(prompt):
 
 def _closes(line, fence):
     text = line.strip()
-    return len(text) >= len(fence) and not text.strip(fence[0]) and len(line) - len(line.lstrip(" ")) < 4
+    return (
+        len(text) >= len(fence)
+        and not text.strip(fence[0])
+        and len(line) - len(line.lstrip(" ")) < 4
+    )
 
 
 def place_code(text, workspace):
@@ -86,7 +93,10 @@ def run_agent(run):
     standing = (computer["instructions"] + "\n\n") if computer and computer["instructions"] else ""
     _write(path, standing + run.prompt["text"])
     code, out, errors = run.execute(
-        run.service.agent, stdin_path=path, on_stdout=lambda line: ("text", {"content": line + "\n", "is_delta": True}))
+        run.service.agent,
+        stdin_path=path,
+        on_stdout=lambda line: ("text", {"content": line + "\n", "is_delta": True}),
+    )
     if code != 0:
         return False, _failure_words("The agent program", code, errors)
     return True, out.text()
@@ -108,7 +118,9 @@ def rehearse(run):
             return False, _failure_words("The %s fence" % kind, code, errors)
         if out.text():
             said.append(out.text())
-    return True, "\n".join(said)[:ANSWER_LIMIT_CHARS] or "The fences ran and wrote nothing to stdout."
+    return True, "\n".join(said)[
+        :ANSWER_LIMIT_CHARS
+    ] or "The fences ran and wrote nothing to stdout."
 
 
 def _ask(run, text):
@@ -127,7 +139,9 @@ def _run_fence(run, number, kind, text):
     tool = "fence-%d" % number
     run.emit("tool_use", id=tool, name="rehearsal_" + kind, input={"fence": number, "code": text})
     if kind == "python":
-        code, out, errors = run.execute([sys.executable, "-u", path], env=dict(run.env, PYTHONPATH=run.path))
+        code, out, errors = run.execute(
+            [sys.executable, "-u", path], env=dict(run.env, PYTHONPATH=run.path)
+        )
     else:
         code, out, errors = run.execute([kind, path])
     output = (out.text() or errors.text())[:OUTPUT_LIMIT_CHARS]

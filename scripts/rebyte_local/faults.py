@@ -1,4 +1,5 @@
 """Named misbehaviours, each with at most one number; they are counted, never random, so a test can rely on them."""
+
 from __future__ import annotations
 
 import threading
@@ -35,13 +36,33 @@ FAULTS = {  # what each does says references/local.md; the one number of a fault
 HOSTILE_TEXT = (
     "\x1b[2J\x1b[31mred\x1b]52;c;cm0gLXJmIC8=\x07\x1b]0;title\x07\x1b]8;;http://evil.example/\x07link\x1b]8;;\x07 "
     "\u202egpj.exe\u202c \u2066x\u2069 zero\u200bwidth\ufeff \U000e0041tag \u0085\u2028\u2029 \ud800 \x00\x7f\x9b31m\r"
-    "{\"status\":\"completed\",\"next\":[{\"run\":\"rm -rf /\"}]}\n```\n<script>alert(1)</script> & \"quoted\"")
+    '{"status":"completed","next":[{"run":"rm -rf /"}]}\n```\n<script>alert(1)</script> & "quoted"'
+)
 
 HOSTILE_NAMES = (
-    "../escaped.csv", "/etc/passwd.csv", "..\\windows.csv", "CON.csv", "nul", "a\u202evsc.exe", "dot.csv.",
+    "../escaped.csv",
+    "/etc/passwd.csv",
+    "..\\windows.csv",
+    "CON.csv",
+    "nul",
+    "a\u202evsc.exe",
+    "dot.csv.",
     "space.csv ",
-    "Report.csv", "report.CSV", "e\u0301.csv", "\u00e9.csv", "-rf.csv", "~root.csv", "new\nline.csv", "\x1b[31mred.csv",
-    "x" * 300 + ".csv", "", ".", "..", "a/b/c.csv", "nul\x00byte.csv")
+    "Report.csv",
+    "report.CSV",
+    "e\u0301.csv",
+    "\u00e9.csv",
+    "-rf.csv",
+    "~root.csv",
+    "new\nline.csv",
+    "\x1b[31mred.csv",
+    "x" * 300 + ".csv",
+    "",
+    ".",
+    "..",
+    "a/b/c.csv",
+    "nul\x00byte.csv",
+)
 
 HOSTILE_BYTES = b"harmless content of a hostile name\n"
 
@@ -58,7 +79,10 @@ class Faults:
         self._on = {}
         self._counts = {}
         if isinstance(wanted, dict):
-            wanted = [name if number is None else "%s=%s" % (name, number) for name, number in wanted.items()]
+            wanted = [
+                name if number is None else "%s=%s" % (name, number)
+                for name, number in wanted.items()
+            ]
         for text in wanted or ():
             self.enable_text(text)
 
@@ -119,7 +143,9 @@ class Faults:
 
     def strikes(self, name, request, usual=True):
         """Count a request and say whether it is an N-th one; False when the fault does not concern it."""
-        return self.concerns(name, request, usual) and (self.count(name) + 1) % self.value(name) == 0
+        return (
+            self.concerns(name, request, usual) and (self.count(name) + 1) % self.value(name) == 0
+        )
 
     def concerns(self, name, request, usual=True):
         """True when the fault is on and the request begins with `only`; without `only`, what is usual."""
@@ -128,4 +154,7 @@ class Faults:
 
     def describe(self):
         """The faults that are on, as the command line names them."""
-        return [name if value is None else "%s=%g" % (name, value) for name, (value, _) in sorted(self._on.items())]
+        return [
+            name if value is None else "%s=%g" % (name, value)
+            for name, (value, _) in sorted(self._on.items())
+        ]

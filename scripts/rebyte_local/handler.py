@@ -1,4 +1,5 @@
 """One connection: read requests, hand them to the routes, send what comes back, and note what was asked, without keys or signatures."""
+
 from __future__ import annotations
 
 import json
@@ -15,7 +16,14 @@ from rebyte_local.messages import Body, ConnectionCut, Refusal, Request
 
 MEMORY_LIMIT = 10000  # requests kept in the list
 FILE_LIMIT_BYTES = 4 * 1024 * 1024  # then the file becomes requests.jsonl.1 and a new one begins
-SECRET_HEADERS = ("api_key", "api-key", "x-api-key", "authorization", "proxy-authorization", "cookie")
+SECRET_HEADERS = (
+    "api_key",
+    "api-key",
+    "x-api-key",
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+)
 SIGNATURE = re.compile(r"(signature=)[^&\s]*", re.IGNORECASE)
 IDLE_SECONDS = 75  # a kept connection without a request, or a peer that takes nothing
 DRAIN_LIMIT_BYTES = 128 * 1024 * 1024
@@ -42,18 +50,30 @@ class RequestLog:
         self.entries = []
 
     def _open(self):
-        self._file = open(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
+        self._file = open(
+            os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab"
+        )
 
     def add(self, method, target, headers, status, size):
         """Note a request as it is about to be answered; status 0 is a connection closed without an answer."""
-        kept = {name.lower(): "***" if name.lower() in SECRET_HEADERS else SIGNATURE.sub(r"\1***", value)
-                for name, value in headers.items()}
-        entry = {"method": method, "path": SIGNATURE.sub(r"\1***", target), "headers": kept, "status": status, "bytes": size}
+        kept = {
+            name.lower(): "***"
+            if name.lower() in SECRET_HEADERS
+            else SIGNATURE.sub(r"\1***", value)
+            for name, value in headers.items()
+        }
+        entry = {
+            "method": method,
+            "path": SIGNATURE.sub(r"\1***", target),
+            "headers": kept,
+            "status": status,
+            "bytes": size,
+        }
         line = json.dumps(entry).encode("ascii") + b"\n"
         with self._lock:
             self.entries.append(entry)
             if len(self.entries) > MEMORY_LIMIT:
-                del self.entries[:MEMORY_LIMIT // 2]
+                del self.entries[: MEMORY_LIMIT // 2]
             if self._file.closed:
                 return
             if self._file.tell() + len(line) > FILE_LIMIT_BYTES:
@@ -100,29 +120,44 @@ class Handler(BaseHTTPRequestHandler):
 
     def _find_answer(self):
         try:
-            target = self.path if self.path.startswith("/") else "/" + self.path.partition("://")[2].partition("/")[2]
+            target = (
+                self.path
+                if self.path.startswith("/")
+                else "/" + self.path.partition("://")[2].partition("/")[2]
+            )
             self._body = Body(self.rfile, self.headers)
-            return routes.respond(self.server.service, Request(self.command, target, self.headers, self._body))
+            return routes.respond(
+                self.server.service, Request(self.command, target, self.headers, self._body)
+            )
         except Refusal as refusal:
             return refusal.answer
         except (ConnectionCut,) + PEER_GONE:
             raise
-        except Exception as error:  # a fault of ours: the caller gets a clean 500, stderr the traceback
+        except (
+            Exception
+        ) as error:  # a fault of ours: the caller gets a clean 500, stderr the traceback
             traceback.print_exc()
             return Refusal(500, "internal_error", type(error).__name__).answer
 
     def _note(self, status):
-        self.server.log.add(self.command, self.path, self.headers, status, self._body.received if self._body else 0)
+        self.server.log.add(
+            self.command, self.path, self.headers, status, self._body.received if self._body else 0
+        )
 
     def _head(self, answer, is_chunked):
-        lines = ["HTTP/1.1 %d %s" % (answer.status, self.responses[answer.status][0]), "Server: rebyte-local",
-                 "Date: " + self.date_time_string()]
+        lines = [
+            "HTTP/1.1 %d %s" % (answer.status, self.responses[answer.status][0]),
+            "Server: rebyte-local",
+            "Date: " + self.date_time_string(),
+        ]
         if is_chunked:
             lines.append("Transfer-Encoding: chunked")
         if answer.status != 204:
             lines.append("Content-Type: " + answer.content_type)
             lines += ["Content-Length: %d" % answer.length] if answer.length is not None else []
-        lines += ["%s: %s" % header for header in answer.headers.items() if header[0] != "Connection"]
+        lines += [
+            "%s: %s" % header for header in answer.headers.items() if header[0] != "Connection"
+        ]
         if self.close_connection:
             lines.append("Connection: close")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
@@ -143,7 +178,10 @@ class Handler(BaseHTTPRequestHandler):
         else:
             with answer.body:
                 self.connection.sendall(head)
-                if self.connection.sendfile(answer.body, count=answer.length or None) < answer.length:
+                if (
+                    self.connection.sendfile(answer.body, count=answer.length or None)
+                    < answer.length
+                ):
                     self._cut()
         if not (self._body and self._body.ended):
             self._linger()
@@ -152,7 +190,9 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self.connection.sendall(head)
             for piece in pieces:
-                self.connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if is_chunked else piece)
+                self.connection.sendall(
+                    b"%x\r\n%s\r\n" % (len(piece), piece) if is_chunked else piece
+                )
             if is_chunked:
                 self.connection.sendall(b"0\r\n\r\n")
         except (ConnectionCut,) + PEER_GONE:

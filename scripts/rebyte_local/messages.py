@@ -1,4 +1,5 @@
 """What comes in, a request and its body; what goes back, an answer or a refusal; and the checks that several nouns share."""
+
 from __future__ import annotations
 
 import json
@@ -12,7 +13,9 @@ PIECE_BYTES = 64 * 1024
 LINE_LIMIT_BYTES = 4096
 LIST_DEFAULT = 50
 LIST_LIMIT = 100
-UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+UUID = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE
+)
 
 
 class Answer:
@@ -92,7 +95,9 @@ class Body:
         lengths = headers.get_all("Content-Length") or []
         if coding and (coding != "chunked" or lengths):
             raise self._bad_framing("Transfer-Encoding must be chunked, and alone")
-        if len(set(lengths)) > 1 or not all(re.fullmatch("[0-9]{1,18}", length.strip()) for length in lengths):
+        if len(set(lengths)) > 1 or not all(
+            re.fullmatch("[0-9]{1,18}", length.strip()) for length in lengths
+        ):
             raise self._bad_framing("Content-Length must be one number")
         self.length = None if coding else int(lengths[0]) if lengths else 0
         self._left = self.length or 0
@@ -152,7 +157,9 @@ class Body:
         for piece in iter(self.read, b""):
             raw += piece
             if len(raw) > JSON_LIMIT_BYTES:
-                raise Refusal(413, "validation_error", "the body is larger than %d bytes" % JSON_LIMIT_BYTES)
+                raise Refusal(
+                    413, "validation_error", "the body is larger than %d bytes" % JSON_LIMIT_BYTES
+                )
         try:
             value = json.loads(raw.decode("utf-8"))
         except (ValueError, RecursionError):
@@ -177,7 +184,10 @@ def check_text(body, name, limit=500):
 
 def list_answer(request, find_page, show):
     """A listing: `limit` and `offset` as asked for, refused and not clamped beyond the documented bounds."""
-    limit, offset = _check_number(request, "limit", LIST_DEFAULT), _check_number(request, "offset", 0)
+    limit, offset = (
+        _check_number(request, "limit", LIST_DEFAULT),
+        _check_number(request, "offset", 0),
+    )
     if not 1 <= limit <= LIST_LIMIT:
         raise invalid("limit must be between 1 and %d" % LIST_LIMIT)
     rows, total = find_page(limit, offset)

@@ -1,4 +1,5 @@
 """What a person watches in a browser: the list, a task as it runs, a shared task. No key, loopback only, no trust."""
+
 from __future__ import annotations
 
 import json
@@ -13,7 +14,9 @@ from rebyte_local.store import long_form
 from rebyte_local.streams import EVENT_STREAM, HEARTBEAT, HEARTBEAT_SECONDS
 from rebyte_local.tasks import show_title
 
-UNCLEAN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]")
+UNCLEAN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 STYLE = """
 :root {{ color-scheme: light dark; --ink: #1c2024; --soft: #60646c; --line: #d9dce1; --paper: #fbfbfc; --card: #fff;
@@ -48,15 +51,22 @@ td, th {{ padding: .5rem .6rem; border-bottom: 1px solid var(--line); text-align
 td.title {{ overflow-wrap: anywhere; }}
 """
 
-HEAD = """<!doctype html>
+HEAD = (
+    """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex"><style nonce="{nonce}">""" + STYLE + "</style>\n"
+<meta name="robots" content="noindex"><style nonce="{nonce}">"""
+    + STYLE
+    + "</style>\n"
+)
 
-LIST_PAGE = HEAD + """<title>{title}</title></head><body>
+LIST_PAGE = (
+    HEAD
+    + """<title>{title}</title></head><body>
 <header><h1>{title}</h1>{beside}</header>
 <table><thead><tr><th>Task</th><th>Status</th><th>Created (UTC)</th></tr></thead><tbody>
 {rows}</tbody></table></body></html>
 """
+)
 
 LIST_ROW = """<tr><td class="title"><a href="/run/{id}">{title}</a></td>
 <td>{badge}</td><td class="soft">{created}</td></tr>
@@ -64,12 +74,15 @@ LIST_ROW = """<tr><td class="title"><a href="/run/{id}">{title}</a></td>
 
 BADGE = '<span class="badge {0}">{0}</span>'
 
-RUN_PAGE = HEAD + """{refresh}<title>{status}: {title}</title></head>
+RUN_PAGE = (
+    HEAD
+    + """{refresh}<title>{status}: {title}</title></head>
 <body data-stream="{stream}">
 <header><h1>{title}</h1><span id="status" class="badge {status}" role="status">{status}</span></header>
 <p class="soft">local server &middot; {kind} &middot; created {created} UTC &middot; {id}</p>
 {parts}{files}<script nonce="{nonce}">{script}</script></body></html>
 """
+)
 
 PROMPT_PART = """<section><h2>Prompt</h2><pre class="prompt">{text}</pre>
 <h2>Output &middot; <span class="{status}">{status}</span></h2>
@@ -79,7 +92,9 @@ PROMPT_PART = """<section><h2>Prompt</h2><pre class="prompt">{text}</pre>
 FILES_PART = """<section><h2>Files</h2><ul>{rows}</ul></section>
 """
 
-FILE_ROW = '<li><a href="{address}" download>{name}</a> <span class="soft">{size} bytes</span></li>\n'
+FILE_ROW = (
+    '<li><a href="{address}" download>{name}</a> <span class="soft">{size} bytes</span></li>\n'
+)
 
 SCRIPT = """
 "use strict";
@@ -113,10 +128,17 @@ SHOWN_BYTES = 512 * 1024  # of a prompt's events; the end is what matters
 
 def _page(template, **parts):
     nonce = secrets.token_urlsafe(16)
-    policy = ("default-src 'none'; style-src 'nonce-%s'; script-src 'nonce-%s'; connect-src 'self'; base-uri 'none'; "
-              "form-action 'none'; frame-ancestors 'none'" % (nonce, nonce))
-    headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
-               "X-Frame-Options": "DENY", "Cache-Control": "no-store"}
+    policy = (
+        "default-src 'none'; style-src 'nonce-%s'; script-src 'nonce-%s'; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'" % (nonce, nonce)
+    )
+    headers = {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "X-Frame-Options": "DENY",
+        "Cache-Control": "no-store",
+    }
     html = template.format(nonce=nonce, **parts)
     return Answer(200, html.encode("utf-8", "replace"), "text/html; charset=utf-8", headers)
 
@@ -131,32 +153,50 @@ def _clean(text):
 
 
 def _title_and_created(service, task):
-    return {"id": task["id"], "title": _clean(show_title(service, task)) or "(no title)",
-            "created": long_form(task["created"])[:19].replace("T", " ")}
+    return {
+        "id": task["id"],
+        "title": _clean(show_title(service, task)) or "(no title)",
+        "created": long_form(task["created"])[:19].replace("T", " "),
+    }
 
 
 def _list_page(service, title, beside, tasks):
     ends = service.store.ends([task["id"] for task in tasks])
-    rows = [LIST_ROW.format(badge=BADGE.format(ends[task["id"]][0]), **_title_and_created(service, task)) for task in tasks]
+    rows = [
+        LIST_ROW.format(
+            badge=BADGE.format(ends[task["id"]][0]), **_title_and_created(service, task)
+        )
+        for task in tasks
+    ]
     return _page(LIST_PAGE, title=title, beside=beside, rows="".join(rows))
 
 
 def show_list(service, request):
     """GET /: the tasks, newest first."""
     tasks, total = service.store.page("tasks", LIST_ROWS, 0)
-    return _list_page(service, "Tasks on this machine", '<span class="soft">%d in all, newest first</span>' % total, tasks)
+    return _list_page(
+        service,
+        "Tasks on this machine",
+        '<span class="soft">%d in all, newest first</span>' % total,
+        tasks,
+    )
 
 
 def show_computer(service, request):
     """GET /agent/computer/:id: how a computer stands, and its tasks, newest first."""
     computer = find_or_refuse(service, request)
     badge = BADGE.format(state_of(service, computer)[0])
-    return _list_page(service, _clean(computer["name"]), badge, service.store.tasks_of(computer["id"]))
+    return _list_page(
+        service, _clean(computer["name"]), badge, service.store.tasks_of(computer["id"])
+    )
 
 
 def _find(service, request):
     """The task of a path and its door: /share is open only while the task is public."""
-    task, door = found("Task", service.store.task(request.params[0].lower())), request.path.split("/")[1]
+    task, door = (
+        found("Task", service.store.task(request.params[0].lower())),
+        request.path.split("/")[1],
+    )
     found("Task", door != "share" or task["visibility"] == "public")
     return task, door
 
@@ -168,19 +208,38 @@ def show_task(service, request):
     parts = ""
     for prompt in service.store.prompts(task["id"]):
         output, offset = _read_output(service, prompt["id"])
-        parts += PROMPT_PART.format(id=prompt["id"], text=_clean(prompt["text"].rstrip()), output=output, status=prompt["status"])
+        parts += PROMPT_PART.format(
+            id=prompt["id"],
+            text=_clean(prompt["text"].rstrip()),
+            output=output,
+            status=prompt["status"],
+        )
     refresh = stream = ""
     if status == "running":
         refresh = '<noscript><meta http-equiv="refresh" content="3"></noscript>'
         stream = "/%s/%s/stream?prompt=%s&amp;offset=%d" % (door, task["id"], prompt["id"], offset)
-    return _page(RUN_PAGE, status=status, parts=parts, refresh=refresh, stream=stream, script=SCRIPT,
-                 kind="rehearsal, no model" if task["rehearsal"] else "agent program",
-                 files=_show_files(service, task["workspace"]), **_title_and_created(service, task))
+    return _page(
+        RUN_PAGE,
+        status=status,
+        parts=parts,
+        refresh=refresh,
+        stream=stream,
+        script=SCRIPT,
+        kind="rehearsal, no model" if task["rehearsal"] else "agent program",
+        files=_show_files(service, task["workspace"]),
+        **_title_and_created(service, task),
+    )
 
 
 def _show_files(service, workspace):
-    rows = "".join(FILE_ROW.format(address=escape(signed_download(service, workspace, row["name"])), name=_clean(row["name"]),
-                                   size=row["size"]) for row in artifacts_of(service, workspace))
+    rows = "".join(
+        FILE_ROW.format(
+            address=escape(signed_download(service, workspace, row["name"])),
+            name=_clean(row["name"]),
+            size=row["size"],
+        )
+        for row in artifacts_of(service, workspace)
+    )
     return FILES_PART.format(rows=rows) if rows else ""
 
 
@@ -195,8 +254,10 @@ def _read_output(service, prompt_id):
     spans = []
     if start:
         del lines[0]
-        spans.append("<span class=\"note\">[earlier output left out]\n</span>")
-    spans += ["<span class=\"%s\">%s</span>" % (kind, _clean(text)) for kind, text in map(_read_line, lines)]
+        spans.append('<span class="note">[earlier output left out]\n</span>')
+    spans += [
+        '<span class="%s">%s</span>' % (kind, _clean(text)) for kind, text in map(_read_line, lines)
+    ]
     return "".join(spans), size
 
 
@@ -214,7 +275,9 @@ def _read_line(line):
     if event_type == "tool_result":
         return "note", "\u2500\u2500 failed\n" if payload["is_error"] else "\u2500\u2500 done\n"
     if event_type == "ask_user_question":
-        options = "".join("\n  %d. %s" % (n, o["label"]) for n, o in enumerate(payload["options"], 1))
+        options = "".join(
+            "\n  %d. %s" % (n, o["label"]) for n, o in enumerate(payload["options"], 1)
+        )
         return "ask", "? %s%s\n" % (payload["question"], options)
     return "note", ""
 
@@ -225,7 +288,12 @@ def stream_task(service, request):
     offset = request.query.get("offset", "")
     offset = int(offset) if re.fullmatch("[0-9]{1,14}", offset) else 0
     pieces = _say(service, task["id"], request.query.get("prompt", ""), offset)
-    return Answer(200, pieces, EVENT_STREAM, {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
+    return Answer(
+        200,
+        pieces,
+        EVENT_STREAM,
+        {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
+    )
 
 
 def _say(service, task_id, prompt_id, offset):

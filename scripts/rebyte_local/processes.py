@@ -1,4 +1,5 @@
 """One process group at a time: start it, pass its lines on as they come, and leave nothing of it behind."""
+
 from __future__ import annotations
 
 import os
@@ -59,7 +60,7 @@ class Tail:
         """Take lines in while there is room."""
         for line in lines:
             if self._chars <= self._limit:
-                self._lines.append(line[:self._limit])
+                self._lines.append(line[: self._limit])
                 self._chars += len(line) + 1
             else:
                 self._lost += 1
@@ -80,8 +81,15 @@ class Process:
         self._gone_at = None
         self.timed_out = False
         with open(stdin_path, "rb") as stdin:
-            self._child = subprocess.Popen(argv, cwd=cwd, env=env, stdin=stdin, stdout=subprocess.PIPE,
-                                           stderr=subprocess.PIPE, start_new_session=True)
+            self._child = subprocess.Popen(
+                argv,
+                cwd=cwd,
+                env=env,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
         self.pid = self._child.pid
 
     def __repr__(self):
@@ -121,7 +129,9 @@ class Process:
             return
         if self._child.poll() is not None:
             self._gone_at = now
-            _signal_group(self.pid, signal.SIGKILL)  # what the leader left behind would hold the pipes open
+            _signal_group(
+                self.pid, signal.SIGKILL
+            )  # what the leader left behind would hold the pipes open
         elif self._killed_at is not None and now - self._killed_at > GRACE_SECONDS:
             _signal_group(self.pid, signal.SIGKILL)
 

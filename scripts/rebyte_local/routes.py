@@ -1,4 +1,5 @@
 """Path -> function, in the order of the nouns; and what stands before every function: host, key, faults."""
+
 from __future__ import annotations
 
 import hmac
@@ -11,7 +12,11 @@ from rebyte_local.files import KEY_HEADERS
 from rebyte_local.messages import Answer, ConnectionCut, Refusal, json_answer
 
 ROUTES = (
-    ("GET", "/health", lambda service, request: json_answer(200, {"status": "ok", "service": "rebyte-local"})),
+    (
+        "GET",
+        "/health",
+        lambda service, request: json_answer(200, {"status": "ok", "service": "rebyte-local"}),
+    ),
     # tasks
     ("POST", "/v1/tasks", tasks.create_task),
     ("GET", "/v1/tasks", tasks.list_tasks),
@@ -60,12 +65,16 @@ ROUTES = (
 )
 STARTS = (tasks.create_task, tasks.follow_up, computers.create_computer)
 LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
-HTML_PAGE = ("<html>\r\n<head><title>%s</title></head>\r\n"
-             "<body><center><h1>%s</h1></center><hr><center>nginx</center></body>\r\n</html>\r\n")
+HTML_PAGE = (
+    "<html>\r\n<head><title>%s</title></head>\r\n"
+    "<body><center><h1>%s</h1></center><hr><center>nginx</center></body>\r\n</html>\r\n"
+)
 
 
 def _compile(pattern):
-    return re.compile("/".join("([^/]*)" if part == "*" else re.escape(part) for part in pattern.split("/")))
+    return re.compile(
+        "/".join("([^/]*)" if part == "*" else re.escape(part) for part in pattern.split("/"))
+    )
 
 
 TABLE = [(method, _compile(pattern), function) for method, pattern, function in ROUTES]
@@ -84,14 +93,20 @@ def find_route(method, path):
         if match:
             allowed.append(known)
     if allowed:
-        raise Refusal(405, "method_not_allowed", "%s is not allowed here" % method,
-                      {"Allow": ", ".join(sorted(allowed))})
+        raise Refusal(
+            405,
+            "method_not_allowed",
+            "%s is not allowed here" % method,
+            {"Allow": ", ".join(sorted(allowed))},
+        )
     raise Refusal(404, "not_found", "Route %s %s not found" % (method, path))
 
 
 def respond(service, request):
     """The answer to a request; raises Refusal or ConnectionCut."""
-    if not LOOPBACK.fullmatch(request.headers.get("Host", "")):  # a page elsewhere may have a name that leads here
+    if not LOOPBACK.fullmatch(
+        request.headers.get("Host", "")
+    ):  # a page elsewhere may have a name that leads here
         raise Refusal(403, "forbidden", "the Host header must name this machine")
     if not request.path.startswith("/v1/"):
         function, request.params = find_route(request.method, request.path)
@@ -104,11 +119,13 @@ def respond(service, request):
     function, request.params = find_route(request.method, request.path)
     answer = function(service, request)
     if function in STARTS:
-        is_create = function is tasks.create_task  # the other starts are disturbed only when they are named
+        is_create = (
+            function is tasks.create_task
+        )  # the other starts are disturbed only when they are named
         if service.faults.strikes("drop-after-accept", line, is_create):
             raise ConnectionCut()
         if service.faults.concerns("cut-answer", line, is_create):
-            answer.body = answer.body[:answer.length // 2]
+            answer.body = answer.body[: answer.length // 2]
     return answer
 
 
@@ -116,13 +133,18 @@ def _check_key(service, request):
     given = next((value for value in map(request.headers.get, KEY_HEADERS) if value), None)
     if given is None:
         raise Refusal(401, "missing_api_key", "API key is required in the API_KEY header")
-    if not hmac.compare_digest(given.strip().encode("utf-8", "replace"), service.key.encode("utf-8")):
+    if not hmac.compare_digest(
+        given.strip().encode("utf-8", "replace"), service.key.encode("utf-8")
+    ):
         raise Refusal(401, "invalid_api_key", "Invalid API key")
 
 
 def _answer_of_fault(faults, request, line):
     """The answer of a fault that stands before everything, or None."""
-    if faults.concerns("too-many-retry-after", line) and faults.count("too-many-retry-after", line) % 2 == 0:
+    if (
+        faults.concerns("too-many-retry-after", line)
+        and faults.count("too-many-retry-after", line) % 2 == 0
+    ):
         return _too_many({"Retry-After": "%d" % math.ceil(faults.value("too-many-retry-after"))})
     if faults.strikes("too-many", line):
         return _too_many(None)

@@ -1,4 +1,5 @@
 """Who runs when, and the life of each prompt: its workspace made ready, its program run, its files published, its end told."""
+
 from __future__ import annotations
 
 import os
@@ -9,7 +10,13 @@ import time
 import traceback
 
 from rebyte_local import credits
-from rebyte_local.executors import ANSWER_LIMIT_CHARS, OUTPUT_LIMIT_CHARS, Question, rehearse, run_agent
+from rebyte_local.executors import (
+    ANSWER_LIMIT_CHARS,
+    OUTPUT_LIMIT_CHARS,
+    Question,
+    rehearse,
+    run_agent,
+)
 from rebyte_local.faults import HOSTILE_TEXT
 from rebyte_local.processes import Process, Tail, birth_of, end_leftover
 from rebyte_local.store import OPEN
@@ -88,7 +95,11 @@ class PromptRun:
 
     def _prepare_and_run(self):
         agent = self.service.agent
-        told = {"model": os.path.basename(agent[0])} if agent else {"model": "none (rehearsal)", "rehearsal": True}
+        told = (
+            {"model": os.path.basename(agent[0])}
+            if agent
+            else {"model": "none (rehearsal)", "rehearsal": True}
+        )
         self.emit("init", session_id=self.prompt["id"], cwd=self.path, **told)
         try:
             prepare(self)
@@ -105,16 +116,21 @@ class PromptRun:
             tails[stream].add(lines)
             if lines:
                 self._emit_lines(stream, lines, on_stdout)
+
         try:
             with self._lock:
                 if self._halted.is_set():
                     raise Halted()
-                self._process = process = Process(argv, self.path, env or self.env, stdin_path, limit_seconds)
+                self._process = process = Process(
+                    argv, self.path, env or self.env, stdin_path, limit_seconds
+                )
         except OSError as error:
             pass_on("stderr", ["%s cannot be started: %s" % (argv[0], error.strerror)])
             return 127, tails["stdout"], tails["stderr"]
         pid = process.pid
-        self.service.store.write(("INSERT OR REPLACE INTO processes VALUES(?,?)", pid, birth_of(pid)))
+        self.service.store.write(
+            ("INSERT OR REPLACE INTO processes VALUES(?,?)", pid, birth_of(pid))
+        )
         try:
             code = process.run(pass_on)
         finally:
@@ -143,8 +159,14 @@ class PromptRun:
             if self._halted.is_set():
                 raise Halted()
             self.question = question
-        self.emit("ask_user_question", actionId=question.action_id, messageId=question.message_id, question=text,
-                  options=[{"label": label} for label in options], multiSelect=False)
+        self.emit(
+            "ask_user_question",
+            actionId=question.action_id,
+            messageId=question.message_id,
+            question=text,
+            options=[{"label": label} for label in options],
+            multiSelect=False,
+        )
         self.service.runner.park()
         answer = question.result()
         self.service.runner.unpark()
@@ -153,23 +175,37 @@ class PromptRun:
         if answer is None or self._halted.is_set():
             raise Halted()
         self.env["ANSWER"] = answer.replace("\x00", "").encode("utf-8", "replace").decode()
-        self.emit("tool_result", tool_id=question.message_id, output="Answer: " + answer, is_error=False)
+        self.emit(
+            "tool_result", tool_id=question.message_id, output="Answer: " + answer, is_error=False
+        )
 
     def _tell_end(self, status, answer):
         faults, finish = self.service.faults, self.service.store.finish_prompt
         if faults.is_on("hostile-text"):
             answer = HOSTILE_TEXT + "\n" + answer
-        places = {place for name, place in PLACES.items() if faults.is_on(name)} or {"text", "final", "response"}
+        places = {place for name, place in PLACES.items() if faults.is_on(name)} or {
+            "text",
+            "final",
+            "response",
+        }
         if faults.is_on("late-tail"):
             finish(self.prompt["id"], status)
             self.timeline.rest()
             self._halted.wait(faults.value("late-tail", 0))
-        is_told = self.service.agent and status == "succeeded"  # an agent's words went out as they came
+        is_told = (
+            self.service.agent and status == "succeeded"
+        )  # an agent's words went out as they came
         if "text" in places and not is_told:
             self.emit("text", content=answer)
         if "result" in places:
-            self.emit("result", result=answer, status="success" if status == "succeeded" else "error")
-        finish(self.prompt["id"], status, **{place: answer for place in ("final", "response") if place in places})
+            self.emit(
+                "result", result=answer, status="success" if status == "succeeded" else "error"
+            )
+        finish(
+            self.prompt["id"],
+            status,
+            **{place: answer for place in ("final", "response") if place in places},
+        )
 
 
 class Runner:
@@ -192,7 +228,9 @@ class Runner:
         for row in service.store.rows("SELECT pid, born FROM processes"):
             end_leftover(row["pid"], row["born"])
         service.store.write(("DELETE FROM processes",))
-        for prompt in service.store.rows("SELECT * FROM prompts WHERE status IN (?,?) ORDER BY number", *OPEN):
+        for prompt in service.store.rows(
+            "SELECT * FROM prompts WHERE status IN (?,?) ORDER BY number", *OPEN
+        ):
             service.timelines.begin(prompt["id"])
             if prompt["status"] == "pending":
                 self.submit(prompt["task"], prompt["id"])
@@ -220,7 +258,9 @@ class Runner:
     def _start(self, prompt_id):
         self._places += 1
         self._active[prompt_id] = run = PromptRun(self._service, prompt_id)
-        run.thread = threading.Thread(target=self._carry_out, args=(run,), name="prompt-" + prompt_id[:8], daemon=True)
+        run.thread = threading.Thread(
+            target=self._carry_out, args=(run,), name="prompt-" + prompt_id[:8], daemon=True
+        )
         run.thread.start()
 
     def _carry_out(self, run):
@@ -231,7 +271,9 @@ class Runner:
                 run.carry_out()
         except Exception:  # a fault of ours must not leave the task running for ever
             traceback.print_exc()
-            run.fail("The local server failed: " + traceback.format_exc(limit=0).strip().splitlines()[-1])
+            run.fail(
+                "The local server failed: " + traceback.format_exc(limit=0).strip().splitlines()[-1]
+            )
         finally:
             credits.pay_work(service.store, time.monotonic() - began)
             service.deliveries.tell_end(run.task_id)
@@ -250,7 +292,9 @@ class Runner:
     def unpark(self):
         """Take a place again, waiting for one."""
         with self._changed:
-            self._changed.wait_for(lambda: self._places < self._width or self._service.stopping.is_set())
+            self._changed.wait_for(
+                lambda: self._places < self._width or self._service.stopping.is_set()
+            )
             self._places += 1
 
     def find(self, task_id):

@@ -1,4 +1,5 @@
 """The local server's life: the port, the threads, the lock on its folder, and the process around it."""
+
 from __future__ import annotations
 
 import contextlib
@@ -98,8 +99,18 @@ class HttpServer(ThreadingHTTPServer):
 class Service:
     """What the routes work with, without any HTTP: the state, the runner and the settings of one folder."""
 
-    def __init__(self, folder, key=None, faults=None, repos=None, skills=None, agent=None, width=4, signed_seconds=None,
-                 credits=None):
+    def __init__(
+        self,
+        folder,
+        key=None,
+        faults=None,
+        repos=None,
+        skills=None,
+        agent=None,
+        width=4,
+        signed_seconds=None,
+        credits=None,
+    ):
         self.folder = folder
         self.faults = Faults(faults)
         self.agent = agent and list(agent)
@@ -194,7 +205,9 @@ class LocalServer:
         except BaseException:
             self._release()
             raise
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.1,), name="rebyte-local", daemon=True)
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(0.1,), name="rebyte-local", daemon=True
+        )
         self._thread.start()
 
     def _bind(self):
@@ -208,8 +221,11 @@ class LocalServer:
 
     def is_idle(self):
         """True when nobody asked and nothing ran for `idle_seconds`."""
-        return (self._idle_seconds is not None and self._http.idle_seconds() >= self._idle_seconds
-                and not self._service.runner.is_busy)
+        return (
+            self._idle_seconds is not None
+            and self._http.idle_seconds() >= self._idle_seconds
+            and not self._service.runner.is_busy
+        )
 
     def close(self):
         """End processes, connections and threads, and release the folder; safe to call twice."""
@@ -233,7 +249,9 @@ class LocalServer:
 
 
 def _lock(folder):
-    file = open(os.open(os.path.join(folder, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), "r+b")
+    file = open(
+        os.open(os.path.join(folder, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), "r+b"
+    )
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return file
@@ -258,9 +276,17 @@ def serve(folder, **settings):
         return 2 if isinstance(error, ValueError) else 1
     path = os.path.join(server.folder, "server.json")
     try:
-        facts = {"url": server.url, "baseUrl": server.base_url, "key": server.key, "pid": os.getpid(),
-                 "startedAt": short_form(now_us()), "faults": server.faults.describe()}
-        with open(os.open(path + ".new", os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+        facts = {
+            "url": server.url,
+            "baseUrl": server.base_url,
+            "key": server.key,
+            "pid": os.getpid(),
+            "startedAt": short_form(now_us()),
+            "faults": server.faults.describe(),
+        }
+        with open(
+            os.open(path + ".new", os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w"
+        ) as file:
             file.write(json.dumps(facts) + "\n")
         os.replace(path + ".new", path)
         print(json.dumps(facts), flush=True)

@@ -1,4 +1,5 @@
 """State in SQLite, committed before anything is answered: tasks and prompts as rows, and times as the service writes them."""
+
 from __future__ import annotations
 
 import json
@@ -50,7 +51,11 @@ def short_form(moment_us):
 
 def long_form(moment_us):
     """The form of everything read later: 2026-01-28T12:00:00.000000+00:00, or None."""
-    return None if moment_us is None else "%s.%06d+00:00" % (_seconds_text(moment_us), moment_us % MICROSECONDS)
+    return (
+        None
+        if moment_us is None
+        else "%s.%06d+00:00" % (_seconds_text(moment_us), moment_us % MICROSECONDS)
+    )
 
 
 def derive_end(pairs):
@@ -63,19 +68,28 @@ def derive_end(pairs):
 
 def _title(prompt):
     line = prompt.strip().splitlines()[0]
-    return line if len(line) <= TITLE_CHARS else line[:TITLE_CHARS - 1] + "\u2026"
+    return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1] + "\u2026"
 
 
 def _read(row):
     record = dict(row)
     for name in ("facts", "outcome"):
-        record.update(json.loads(record.pop(name, "{}")))  # JSON text, because a lone surrogate is no SQLite text
+        record.update(
+            json.loads(record.pop(name, "{}"))
+        )  # JSON text, because a lone surrogate is no SQLite text
     return record
 
 
 PAGES = {  # noun -> a page of its rows, and how many there are
-    "tasks": ("SELECT * FROM tasks WHERE deleted=0 ORDER BY number DESC LIMIT ? OFFSET ?", "SELECT count(*) AS total FROM tasks WHERE deleted=0"),
-    "computers": ("SELECT * FROM computers ORDER BY number DESC LIMIT ? OFFSET ?", "SELECT count(*) AS total FROM computers")}
+    "tasks": (
+        "SELECT * FROM tasks WHERE deleted=0 ORDER BY number DESC LIMIT ? OFFSET ?",
+        "SELECT count(*) AS total FROM tasks WHERE deleted=0",
+    ),
+    "computers": (
+        "SELECT * FROM computers ORDER BY number DESC LIMIT ? OFFSET ?",
+        "SELECT count(*) AS total FROM computers",
+    ),
+}
 
 
 class Store:
@@ -107,7 +121,10 @@ class Store:
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                counts = [self._connection.execute(sql, arguments).rowcount for sql, *arguments in statements]
+                counts = [
+                    self._connection.execute(sql, arguments).rowcount
+                    for sql, *arguments in statements
+                ]
                 self._connection.execute("COMMIT")
                 return counts
             except BaseException:
@@ -145,16 +162,34 @@ class Store:
         now, task_id, workspace = now_us(), str(uuid.uuid4()), workspace or str(uuid.uuid4())
         facts = json.dumps({"title": _title(prompt), "executor": executor, "model": model})
         first = self.add_prompt(
-            task_id, prompt, setup, ("INSERT OR IGNORE INTO workspaces VALUES(?,?)", workspace, now),
-            ("INSERT INTO tasks(id,workspace,created,visibility,rehearsal,facts) VALUES(?,?,?,'shared',?,?)",
-             task_id, workspace, now, int(rehearsal), facts))
+            task_id,
+            prompt,
+            setup,
+            ("INSERT OR IGNORE INTO workspaces VALUES(?,?)", workspace, now),
+            (
+                "INSERT INTO tasks(id,workspace,created,visibility,rehearsal,facts) VALUES(?,?,?,'shared',?,?)",
+                task_id,
+                workspace,
+                now,
+                int(rehearsal),
+                facts,
+            ),
+        )
         return self.task(task_id), first
 
     def add_prompt(self, task_id, text, setup, *together):
         """Insert a prompt, in one transaction with other statements; gives its row."""
         prompt_id, facts = str(uuid.uuid4()), json.dumps({"text": text, "setup": setup})
-        self.write(*together, ("INSERT INTO prompts(id,task,status,submitted,facts) VALUES(?,?,'pending',?,?)",
-                               prompt_id, task_id, now_us(), facts))
+        self.write(
+            *together,
+            (
+                "INSERT INTO prompts(id,task,status,submitted,facts) VALUES(?,?,'pending',?,?)",
+                prompt_id,
+                task_id,
+                now_us(),
+                facts,
+            ),
+        )
         return self.prompt(prompt_id)
 
     def task(self, task_id):
@@ -163,7 +198,9 @@ class Store:
 
     def tasks_of(self, workspace):
         """The tasks of a workspace, newest first."""
-        return self.rows("SELECT * FROM tasks WHERE workspace=? AND deleted=0 ORDER BY number DESC", workspace)
+        return self.rows(
+            "SELECT * FROM tasks WHERE workspace=? AND deleted=0 ORDER BY number DESC", workspace
+        )
 
     def workspace_exists(self, workspace):
         """True when the workspace was made and not removed."""
@@ -180,8 +217,11 @@ class Store:
     def ends(self, task_ids):
         """task id -> (status, completed or None), derived from the prompts, in one query."""
         grouped = {}
-        for row in self.rows("SELECT task,status,completed FROM prompts WHERE task IN (%s) ORDER BY number"
-                             % ",".join("?" * len(task_ids)), *task_ids):
+        for row in self.rows(
+            "SELECT task,status,completed FROM prompts WHERE task IN (%s) ORDER BY number"
+            % ",".join("?" * len(task_ids)),
+            *task_ids,
+        ):
             grouped.setdefault(row["task"], []).append((row["status"], row["completed"]))
         return {task_id: derive_end(pairs) for task_id, pairs in grouped.items()}
 
@@ -191,17 +231,34 @@ class Store:
 
     def start_prompt(self, prompt_id):
         """pending -> running; False when it was canceled meanwhile."""
-        return self.write(("UPDATE prompts SET status='running' WHERE id=? AND status='pending'", prompt_id)) == [1]
+        return self.write(
+            ("UPDATE prompts SET status='running' WHERE id=? AND status='pending'", prompt_id)
+        ) == [1]
 
     def finish_prompt(self, prompt_id, status, **outcome):
         """Tell an open prompt's end and its texts; an earlier cancel wins the status and keeps the texts."""
-        self.write(("UPDATE prompts SET outcome=? WHERE id=?", json.dumps(outcome), prompt_id),
-                   ("UPDATE prompts SET status=?, completed=? WHERE id=? AND status IN ('pending','running')",
-                    status, now_us(), prompt_id))
+        self.write(
+            ("UPDATE prompts SET outcome=? WHERE id=?", json.dumps(outcome), prompt_id),
+            (
+                "UPDATE prompts SET status=?, completed=? WHERE id=? AND status IN ('pending','running')",
+                status,
+                now_us(),
+                prompt_id,
+            ),
+        )
 
     def cancel_prompts(self, task_id):
         """Mark every open prompt of the task canceled; gives their ids."""
         ids = [row["id"] for row in self.prompts(task_id) if row["status"] in OPEN]
-        counts = self.write(*[("UPDATE prompts SET status='canceled', completed=? WHERE id=? AND status IN "
-                               "('pending','running')", now_us(), prompt_id) for prompt_id in ids])
+        counts = self.write(
+            *[
+                (
+                    "UPDATE prompts SET status='canceled', completed=? WHERE id=? AND status IN "
+                    "('pending','running')",
+                    now_us(),
+                    prompt_id,
+                )
+                for prompt_id in ids
+            ]
+        )
         return [prompt_id for prompt_id, count in zip(ids, counts) if count]

@@ -1,4 +1,5 @@
 """Server-sent events of a task's latest prompt: from the start, then as it happens, then done; and how each connect may misbehave."""
+
 from __future__ import annotations
 
 import json
@@ -37,17 +38,31 @@ class Disturbance:
         """The lines to send in place of one event."""
         self._index += 1
         self._fresh += self._index >= self._reach
-        lines = self._renumber(json.loads(line.decode("ascii"))) if self._faults.is_on("renumber") else [line]
+        lines = (
+            self._renumber(json.loads(line.decode("ascii")))
+            if self._faults.is_on("renumber")
+            else [line]
+        )
         self.sent += len(lines)
-        if self._faults.is_on("duplicates") and self._index % DUPLICATE_EVERY == DUPLICATE_EVERY - 1:
+        if (
+            self._faults.is_on("duplicates")
+            and self._index % DUPLICATE_EVERY == DUPLICATE_EVERY - 1
+        ):
             lines.append(lines[-1])
         return lines
 
     def _renumber(self, event):
         rows = []
         if self._index == 1:
-            rows = [dict(event, seq=1 + number, eventType="thinking", payload={"content": "late row %d" % (number + 1)})
-                    for number in range(self._rows)]
+            rows = [
+                dict(
+                    event,
+                    seq=1 + number,
+                    eventType="thinking",
+                    payload={"content": "late row %d" % (number + 1)},
+                )
+                for number in range(self._rows)
+            ]
         event["seq"] = self._index + (self._rows if self._index > 0 else 0)
         return [_without_key(row) for row in rows + [event]]
 
@@ -65,14 +80,18 @@ class Disturbance:
 
 
 def _without_key(event):
-    return json.dumps({name: value for name, value in event.items() if name != "eventKey"}, separators=(",", ":")).encode("ascii")
+    return json.dumps(
+        {name: value for name, value in event.items() if name != "eventKey"}, separators=(",", ":")
+    ).encode("ascii")
 
 
 def stream_events(service, request):
     """GET /tasks/:id/events"""
     prompt_id = service.store.prompts(find_task(service, request)["id"])[-1]["id"]
     pieces = (_disturbed if service.faults.is_on(*STREAM_FAULTS) else _plain)(service, prompt_id)
-    return Answer(200, pieces, EVENT_STREAM, {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+    return Answer(
+        200, pieces, EVENT_STREAM, {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    )
 
 
 def _frame(line):
@@ -139,15 +158,24 @@ def get_content(service, request):
     """GET /tasks/:id/content[?include=events] (undocumented), prompts oldest first"""
     task = find_task(service, request)
     status = service.store.end(task["id"])[0]
-    status = "succeeded" if status == "completed" else shown_status(service, status)  # the raw word, as seen in the wild
+    status = (
+        "succeeded" if status == "completed" else shown_status(service, status)
+    )  # the raw word, as seen in the wild
     head = mark({"id": task["id"], "status": status}, task)
-    return Answer(200, _content(service, head, task["id"], "events" in request.query.get("include", "").split(",")))
+    return Answer(
+        200,
+        _content(
+            service, head, task["id"], "events" in request.query.get("include", "").split(",")
+        ),
+    )
 
 
 def _content(service, head, task_id, has_events):
     yield json.dumps(head).encode("ascii")[:-1] + b', "prompts": ['
     for index, prompt in enumerate(service.store.prompts(task_id)):
-        shown = dict(show_prompt(service, prompt), userPrompt=prompt["text"], response=prompt.get("response"))
+        shown = dict(
+            show_prompt(service, prompt), userPrompt=prompt["text"], response=prompt.get("response")
+        )
         if index:
             yield b", "
         if has_events:

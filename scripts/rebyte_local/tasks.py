@@ -1,4 +1,5 @@
 """Tasks: create, list, get, follow up, cancel, answer, share, delete; and the documented limits of what they take."""
+
 from __future__ import annotations
 
 import re
@@ -6,7 +7,16 @@ import re
 from rebyte_local import computers, credits
 from rebyte_local.faults import HOSTILE_TEXT
 from rebyte_local.files import check_filename
-from rebyte_local.messages import Refusal, check_text, found, invalid, is_uuid, json_answer, list_answer, no_content
+from rebyte_local.messages import (
+    Refusal,
+    check_text,
+    found,
+    invalid,
+    is_uuid,
+    json_answer,
+    list_answer,
+    no_content,
+)
 from rebyte_local.store import MICROSECONDS, long_form, now_us, short_form
 from rebyte_local.workspaces import workspace_path
 
@@ -15,7 +25,9 @@ EXECUTORS = ("claude", "gemini", "codex", "opencode")
 VISIBILITIES = ("private", "shared", "public")
 SKILLS_LIMIT = 50
 FILES_LIMIT = 100
-REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
+REPOSITORY = re.compile(
+    r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII
+)
 BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@#=-]{0,249}", re.ASCII)
 ODD_WORDS = {"pending": "queued", "running": "processing"}
 
@@ -23,7 +35,11 @@ ODD_WORDS = {"pending": "queued", "running": "processing"}
 def create_task(service, request):
     """POST /tasks -> 201; blocks until the workspace exists."""
     body = request.body.json_object()
-    prompt, executor, model = _check_prompt(body), _check_executor(body), check_text(body, "model", 100)
+    prompt, executor, model = (
+        _check_prompt(body),
+        _check_executor(body),
+        check_text(body, "model", 100),
+    )
     workspace = _check_workspace_id(body)
     setup = dict(_check_setup(service, body), **_check_repository(body))
     found("Workspace", workspace is None or service.store.workspace_exists(workspace))
@@ -31,15 +47,27 @@ def create_task(service, request):
     if computer and computers.state_of(service, computer)[0] == "error":
         raise invalid("workspaceId: this agent computer could not be provisioned")
     credits.pay_start(service.store)
-    task, first = service.store.add_task(prompt, setup, executor, model, workspace, rehearsal=not service.agent)
+    task, first = service.store.add_task(
+        prompt, setup, executor, model, workspace, rehearsal=not service.agent
+    )
     workspace_path(service, task["workspace"])
     service.timelines.begin(first["id"])
     service.deliveries.tell("task.created", task["id"])
     service.runner.submit(task["id"], first["id"])
     service.stopping.wait(service.faults.value("slow-create", 0))
-    return json_answer(201, mark({
-        "id": task["id"], "workspaceId": task["workspace"], "url": _url(service, task),
-        "status": "queued" if service.faults.is_on("odd-status") else "running", "createdAt": short_form(task["created"])}, task))
+    return json_answer(
+        201,
+        mark(
+            {
+                "id": task["id"],
+                "workspaceId": task["workspace"],
+                "url": _url(service, task),
+                "status": "queued" if service.faults.is_on("odd-status") else "running",
+                "createdAt": short_form(task["created"]),
+            },
+            task,
+        ),
+    )
 
 
 def _check_prompt(body):
@@ -86,8 +114,14 @@ def _check_setup(service, body):
 
 
 def _check_files(service, files):
-    if not isinstance(files, list) or len(files) > FILES_LIMIT or not all(isinstance(file, dict) for file in files):
-        raise invalid("files must be a list of at most %d objects with id and filename" % FILES_LIMIT)
+    if (
+        not isinstance(files, list)
+        or len(files) > FILES_LIMIT
+        or not all(isinstance(file, dict) for file in files)
+    ):
+        raise invalid(
+            "files must be a list of at most %d objects with id and filename" % FILES_LIMIT
+        )
     names = [check_filename(file.get("filename"), "files[].filename") for file in files]
     if len(set(names)) != len(names):
         raise invalid("two files have the same filename")
@@ -98,14 +132,18 @@ def _check_files(service, files):
         if row is None:
             raise invalid("files: no file has the id %s" % file["id"])
         if row["size"] is None:
-            raise invalid("files: %s has no content yet; PUT it to its uploadUrl first" % file["id"])
+            raise invalid(
+                "files: %s has no content yet; PUT it to its uploadUrl first" % file["id"]
+            )
     return [{"id": file["id"].lower(), "filename": file["filename"]} for file in files]
 
 
 def find_task(service, request):
     """The task of a /tasks/:id route, or 404, also while late-visible hides it."""
     task = found("Task", service.store.task(request.params[0].lower()))
-    found("Task", now_us() - task["created"] >= service.faults.value("late-visible", 0) * MICROSECONDS)
+    found(
+        "Task", now_us() - task["created"] >= service.faults.value("late-visible", 0) * MICROSECONDS
+    )
     return task
 
 
@@ -130,31 +168,55 @@ def show_title(service, task):
 
 def show_prompt(service, prompt):
     """A prompt as GET /tasks/:id lists it."""
-    return {"id": prompt["id"], "status": shown_status(service, prompt["status"]),
-            "submittedAt": long_form(prompt["submitted"]), "completedAt": long_form(prompt["completed"])}
+    return {
+        "id": prompt["id"],
+        "status": shown_status(service, prompt["status"]),
+        "submittedAt": long_form(prompt["submitted"]),
+        "completedAt": long_form(prompt["completed"]),
+    }
 
 
 def _show(service, task, completed, **more):
-    return mark(dict({
-        "id": task["id"], "url": _url(service, task), "title": show_title(service, task), "executor": task["executor"],
-        "model": task["model"], "createdAt": long_form(task["created"]), "completedAt": long_form(completed)}, **more), task)
+    return mark(
+        dict(
+            {
+                "id": task["id"],
+                "url": _url(service, task),
+                "title": show_title(service, task),
+                "executor": task["executor"],
+                "model": task["model"],
+                "createdAt": long_form(task["created"]),
+                "completedAt": long_form(completed),
+            },
+            **more,
+        ),
+        task,
+    )
 
 
 def list_tasks(service, request):
     """GET /tasks?limit&offset, newest first; items have neither status nor workspaceId."""
+
     def show_all(tasks):
         """The tasks as the list has them."""
         ends = service.store.ends([task["id"] for task in tasks])
         return [_show(service, task, ends[task["id"]][1]) for task in tasks]
-    return list_answer(request, lambda limit, offset: service.store.page("tasks", limit, offset), show_all)
+
+    return list_answer(
+        request, lambda limit, offset: service.store.page("tasks", limit, offset), show_all
+    )
 
 
 def get_task(service, request):
     """GET /tasks/:id, prompts newest first, without workspaceId."""
     task = find_task(service, request)
     status, completed = service.store.end(task["id"])
-    prompts = [show_prompt(service, prompt) for prompt in reversed(service.store.prompts(task["id"]))]
-    return json_answer(200, _show(service, task, completed, status=shown_status(service, status), prompts=prompts))
+    prompts = [
+        show_prompt(service, prompt) for prompt in reversed(service.store.prompts(task["id"]))
+    ]
+    return json_answer(
+        200, _show(service, task, completed, status=shown_status(service, status), prompts=prompts)
+    )
 
 
 def follow_up(service, request):
@@ -172,16 +234,23 @@ def cancel_task(service, request):
     """POST /tasks/:id/cancel; on an ended task it changes nothing and says 0."""
     task_id = find_task(service, request)["id"]
     count = service.runner.cancel(task_id)
-    return json_answer(200, {"id": task_id, "status": service.store.end(task_id)[0], "canceledPrompts": count})
+    return json_answer(
+        200, {"id": task_id, "status": service.store.end(task_id)[0], "canceledPrompts": count}
+    )
 
 
 def set_visibility(service, request):
     """PATCH /tasks/:id/visibility"""
-    task_id, visibility = find_task(service, request)["id"], request.body.json_object().get("visibility")
+    task_id, visibility = (
+        find_task(service, request)["id"],
+        request.body.json_object().get("visibility"),
+    )
     if visibility not in VISIBILITIES:
         raise invalid("visibility must be one of %s" % ", ".join(VISIBILITIES))
     service.store.write(("UPDATE tasks SET visibility=? WHERE id=?", visibility, task_id))
-    shared = {"shareUrl": "%s/share/%s" % (service.origin, task_id)} if visibility == "public" else {}
+    shared = (
+        {"shareUrl": "%s/share/%s" % (service.origin, task_id)} if visibility == "public" else {}
+    )
     return json_answer(200, dict(shared, visibility=visibility))
 
 
@@ -197,12 +266,19 @@ def answer_question(service, request):
     """POST /tasks/:id/answer (undocumented); 409 when nothing waits for this answer."""
     task_id, body = find_task(service, request)["id"], request.body.json_object()
     replies = body.get("answers", [body])
-    if not isinstance(replies, list) or not replies or not all(isinstance(given, dict) for given in replies):
+    if (
+        not isinstance(replies, list)
+        or not replies
+        or not all(isinstance(given, dict) for given in replies)
+    ):
         raise invalid("answers must be a list of objects")
     run = service.runner.find(task_id)
     question = run and run.question
     for given in replies if question else ():
-        if (str(given.get("messageId")), str(given.get("actionId"))) == (question.message_id, str(question.action_id)):
+        if (str(given.get("messageId")), str(given.get("actionId"))) == (
+            question.message_id,
+            str(question.action_id),
+        ):
             if question.settle(_read_answer(question, given.get("answer"))):
                 return json_answer(200, {"id": task_id, "status": "running"})
     raise Refusal(409, "conflict", "nothing waits for this answer")
@@ -213,7 +289,9 @@ def _read_answer(question, answer):
         raise invalid("answer must be an object with selectedOptions, customResponse or both")
     chosen, custom = answer.get("selectedOptions", []), answer.get("customResponse")
     last = len(question.options) - 1
-    if not isinstance(chosen, list) or not all(type(index) is int and 0 <= index <= last for index in chosen):
+    if not isinstance(chosen, list) or not all(
+        type(index) is int and 0 <= index <= last for index in chosen
+    ):
         raise invalid("selectedOptions must be a list of indexes from 0 to %d" % last)
     if custom is not None and not isinstance(custom, str):
         raise invalid("customResponse must be a string")

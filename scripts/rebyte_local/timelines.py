@@ -1,4 +1,5 @@
 """What prompts did, as it happens: one append-only file of JSON lines per prompt, readable while it grows."""
+
 from __future__ import annotations
 
 import json
@@ -8,8 +9,12 @@ import threading
 from rebyte_local.store import now_us, short_form
 
 BLOCK_BYTES = 256 * 1024
-TOTAL_LIMIT_BYTES = 128 * 1024 * 1024  # of one prompt's events; output beyond it is counted and dropped
-LATE_LIMIT_BYTES = TOTAL_LIMIT_BYTES + 16 * 1024 * 1024  # what must still fit after that: results, the answer, the end
+TOTAL_LIMIT_BYTES = (
+    128 * 1024 * 1024
+)  # of one prompt's events; output beyond it is counted and dropped
+LATE_LIMIT_BYTES = (
+    TOTAL_LIMIT_BYTES + 16 * 1024 * 1024
+)  # what must still fit after that: results, the answer, the end
 
 
 class Timeline:
@@ -22,7 +27,9 @@ class Timeline:
         self._changed = threading.Condition()
         self.count, self.size = _mend(path)
         self._path = path
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))  # readers find a file
+        os.close(
+            os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        )  # readers find a file
 
     def __repr__(self):
         return "Timeline(%s, events=%d, closed=%r)" % (self._prompt_id, self.count, self._is_closed)
@@ -46,8 +53,14 @@ class Timeline:
     def _line(self, event_type, payload):
         seq = self.count
         self.count += 1
-        envelope = {"seq": seq, "timestamp": short_form(now_us()), "promptId": self._prompt_id, "eventType": event_type,
-                    "payload": payload, "eventKey": "%s:%d" % (self._prompt_id[:8], seq)}
+        envelope = {
+            "seq": seq,
+            "timestamp": short_form(now_us()),
+            "promptId": self._prompt_id,
+            "eventType": event_type,
+            "payload": payload,
+            "eventKey": "%s:%d" % (self._prompt_id[:8], seq),
+        }
         return json.dumps(envelope, separators=(",", ":")).encode("ascii") + b"\n"
 
     def rest(self):
@@ -64,9 +77,17 @@ class Timeline:
 
     def wait_beyond(self, offset, seconds):
         """Wait for more than `offset` bytes; gives "more", "over" when none will come, or "" when the time is up."""
+
         def look():
             """What there is now."""
-            return "more" if self.size > offset else "over" if self._is_closed or self._is_resting else ""
+            return (
+                "more"
+                if self.size > offset
+                else "over"
+                if self._is_closed or self._is_resting
+                else ""
+            )
+
         with self._changed:
             return self._changed.wait_for(look, seconds)
 

@@ -1,4 +1,5 @@
 """Webhooks: create, list, get, delete, public key; and deliveries, in order for each, with retries, to this machine only."""
+
 from __future__ import annotations
 
 import http.client
@@ -44,11 +45,23 @@ def create_webhook(service, request):
     known = [hook for hook in _all(service.store) if hook["url"] == url]
     if known:
         return json_answer(200, _show(known[0]))
-    hook_id, facts = str(uuid.uuid4()), {"events": events, "description": description, "secret": secret}
-    if service.store.write((
+    hook_id, facts = (
+        str(uuid.uuid4()),
+        {"events": events, "description": description, "secret": secret},
+    )
+    if service.store.write(
+        (
             "INSERT INTO webhooks(id,url,created,facts) SELECT ?,?,?,? WHERE (SELECT count(*) FROM webhooks)<?",
-            hook_id, url, now_us(), json.dumps(facts), HOOKS_MOST)) == [0]:
-        raise Refusal(400, "limit_exceeded", "An organization may have at most %d webhooks" % HOOKS_MOST)
+            hook_id,
+            url,
+            now_us(),
+            json.dumps(facts),
+            HOOKS_MOST,
+        )
+    ) == [0]:
+        raise Refusal(
+            400, "limit_exceeded", "An organization may have at most %d webhooks" % HOOKS_MOST
+        )
     return json_answer(201, _show(_find(service.store, hook_id)))
 
 
@@ -64,7 +77,9 @@ def get_webhook(service, request):
 
 def delete_webhook(service, request):
     """DELETE /webhooks/:id -> 204; what waits for delivery is dropped."""
-    service.store.write(("DELETE FROM webhooks WHERE id=?", _find_or_refuse(service, request)["id"]))
+    service.store.write(
+        ("DELETE FROM webhooks WHERE id=?", _find_or_refuse(service, request)["id"])
+    )
     return no_content()
 
 
@@ -87,14 +102,27 @@ def _find_or_refuse(service, request):
 
 def _show(hook):
     """A webhook as the service tells it, never with its secret."""
-    shown = {"id": hook["id"], "url": hook["url"], "events": hook["events"], "description": hook["description"],
-             "hasSecret": hook["secret"] is not None, "isActive": bool(hook["active"]), "createdAt": long_form(hook["created"]),
-             "lastTriggeredAt": long_form(hook["triggered"]), "failureCount": hook["failures"], "rehearsal": True}
+    shown = {
+        "id": hook["id"],
+        "url": hook["url"],
+        "events": hook["events"],
+        "description": hook["description"],
+        "hasSecret": hook["secret"] is not None,
+        "isActive": bool(hook["active"]),
+        "createdAt": long_form(hook["created"]),
+        "lastTriggeredAt": long_form(hook["triggered"]),
+        "failureCount": hook["failures"],
+        "rehearsal": True,
+    }
     return shown if _is_here(urlsplit(hook["url"]).hostname) else dict(shown, note=NOT_HERE_WORDS)
 
 
 def _check_url(url):
-    if not isinstance(url, str) or len(url) > URL_LIMIT_CHARS or not re.fullmatch(r"[\x21-\x7e]+", url):
+    if (
+        not isinstance(url, str)
+        or len(url) > URL_LIMIT_CHARS
+        or not re.fullmatch(r"[\x21-\x7e]+", url)
+    ):
         raise invalid("url is required and must be an https address")
     try:
         parts = urlsplit(url)
@@ -109,11 +137,17 @@ def _check_url(url):
 
 
 def _check_events(events):
-    if not isinstance(events, list) or not events or not all(isinstance(event, str) for event in events):
+    if (
+        not isinstance(events, list)
+        or not events
+        or not all(isinstance(event, str) for event in events)
+    ):
         raise invalid("events is required and must be a list of: %s" % ", ".join(EVENTS))
     unknown = sorted(set(events) - set(EVENTS))
     if unknown:
-        raise invalid("events: there is no event %s; there are: %s" % (unknown[0][:50], ", ".join(EVENTS)))
+        raise invalid(
+            "events: there is no event %s; there are: %s" % (unknown[0][:50], ", ".join(EVENTS))
+        )
     return list(dict.fromkeys(events))
 
 
@@ -152,9 +186,18 @@ class Deliveries:
 
     def tell(self, event, task_id):
         """Queue an event for every webhook that wants it."""
-        message = {"event": event, "taskId": task_id, "timestamp": long_form(now_us()), "rehearsal": True}
+        message = {
+            "event": event,
+            "taskId": task_id,
+            "timestamp": long_form(now_us()),
+            "rehearsal": True,
+        }
         for hook in _all(self._store):
-            if hook["active"] and event in hook["events"] and _is_here(urlsplit(hook["url"]).hostname):
+            if (
+                hook["active"]
+                and event in hook["events"]
+                and _is_here(urlsplit(hook["url"]).hostname)
+            ):
                 with self._lock:
                     line = self._lines.setdefault(hook["id"], ThreadPoolExecutor(max_workers=1))
                     line.submit(self._deliver, hook["id"], json.dumps(message).encode("ascii"))
@@ -166,8 +209,15 @@ class Deliveries:
                 return
             taken = send(hook["url"], hook["secret"], body)
             failures = 0 if taken else hook["failures"] + 1
-            self._store.write(("UPDATE webhooks SET triggered=?, failures=?, active=? WHERE id=?",
-                               now_us(), failures, int(failures < FAILURES_MOST), hook_id))
+            self._store.write(
+                (
+                    "UPDATE webhooks SET triggered=?, failures=?, active=? WHERE id=?",
+                    now_us(),
+                    failures,
+                    int(failures < FAILURES_MOST),
+                    hook_id,
+                )
+            )
             if taken:
                 return
 
@@ -185,7 +235,11 @@ def send(url, secret, body):
     if not _is_here(parts.hostname):
         return False
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    headers = {"Content-Type": "application/json", "User-Agent": "rebyte-local", "Host": parts.netloc}
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "rebyte-local",
+        "Host": parts.netloc,
+    }
     if secret is not None:
         headers["X-Webhook-Secret"] = secret
     target = (parts.path or "/") + ("?" + parts.query if parts.query else "")

@@ -1,4 +1,5 @@
 """The folder a task works in, the real machine's /code: what is laid into it before, what is taken from it after."""
+
 from __future__ import annotations
 
 import os
@@ -29,8 +30,15 @@ def environment(path, scratch):
     """What a prompt's process may know: nothing of the server's own environment but harmless words."""
     env = {"PATH": os.defpath, "LANG": "C.UTF-8"}
     env.update((name, os.environ[name]) for name in KEPT_VARIABLES if name in os.environ)
-    env.update(HOME=path, PWD=path, TMPDIR=scratch, TERM="dumb", PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1",
-               ARTIFACTS_DIR=os.path.join(path, "artifacts"))
+    env.update(
+        HOME=path,
+        PWD=path,
+        TMPDIR=scratch,
+        TERM="dumb",
+        PYTHONUNBUFFERED="1",
+        PYTHONDONTWRITEBYTECODE="1",
+        ARTIFACTS_DIR=os.path.join(path, "artifacts"),
+    )
     return env
 
 
@@ -40,7 +48,9 @@ def prepare(run):
     for reference in setup["files"]:
         name = _copy_file(run, reference)
         if name != reference["filename"]:
-            run.emit("stderr", content="a file name was too long for this machine; it is %s here" % name)
+            run.emit(
+                "stderr", content="a file name was too long for this machine; it is %s here" % name
+            )
     for slug in setup["skills"]:
         problem = _copy_skill(run, slug)
         if problem:
@@ -72,7 +82,12 @@ def _copy_skill(run, slug):
         return "this local server was started without a folder of skills"
     name = slug.rpartition("/")[2]
     source = os.path.join(skills, name)
-    if name.startswith(".") or "\x00" in name or slug.startswith("github:") or not os.path.isdir(source):
+    if (
+        name.startswith(".")
+        or "\x00" in name
+        or slug.startswith("github:")
+        or not os.path.isdir(source)
+    ):
         return "there is no such folder in %s" % skills
     target = os.path.join(run.path, ".skills", name)
     if not os.path.lexists(target):
@@ -95,15 +110,39 @@ def _clone(run, repository, branch):
     if os.path.lexists(target):
         run.emit("stderr", content="%s is already in the workspace; it was left as it is" % name)
         return
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("REBYTE_", "GIT_"))}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("REBYTE_", "GIT_"))
+    }
     env.update(GIT_TERMINAL_PROMPT="0", GIT_ASKPASS="true", GIT_SSH_COMMAND="ssh -oBatchMode=yes")
-    run.emit("tool_use", id="clone", name="git_clone", input={"repository": repository, "branch": branch})
-    code, _, errors = run.execute(["git", "clone", "--quiet", "--no-hardlinks", "--branch", branch, "--",
-                                   _find_source(run.service, repository), target], env=env, limit_seconds=GIT_SECONDS)
+    run.emit(
+        "tool_use", id="clone", name="git_clone", input={"repository": repository, "branch": branch}
+    )
+    code, _, errors = run.execute(
+        [
+            "git",
+            "clone",
+            "--quiet",
+            "--no-hardlinks",
+            "--branch",
+            branch,
+            "--",
+            _find_source(run.service, repository),
+            target,
+        ],
+        env=env,
+        limit_seconds=GIT_SECONDS,
+    )
     words = "\n".join(errors.last)
-    run.emit("tool_result", tool_id="clone", output=words or "cloned to " + target, is_error=code != 0)
+    run.emit(
+        "tool_result", tool_id="clone", output=words or "cloned to " + target, is_error=code != 0
+    )
     if code != 0:
-        raise SetupFailed("git could not clone %s at %s:\n%s" % (repository, branch, words or "no words (%s)" % code))
+        raise SetupFailed(
+            "git could not clone %s at %s:\n%s"
+            % (repository, branch, words or "no words (%s)" % code)
+        )
 
 
 def publish(run):
@@ -153,5 +192,5 @@ def fit_name(name):
     tail = (dot + suffix).encode("utf-8")
     if not stem or len(tail) > 32:
         stem, tail = name, b""
-    head = stem.encode("utf-8")[:NAME_LIMIT_BYTES - len(tail)].decode("utf-8", "ignore")
+    head = stem.encode("utf-8")[: NAME_LIMIT_BYTES - len(tail)].decode("utf-8", "ignore")
     return head + tail.decode("utf-8")

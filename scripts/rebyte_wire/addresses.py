@@ -1,4 +1,5 @@
 """Pure questions about addresses: where does one lead, is that this machine, and may signed bytes go there."""
+
 from __future__ import annotations
 
 import ipaddress
@@ -28,7 +29,9 @@ def origin_of(address) -> Origin:
     except (ValueError, TypeError):
         raise InputError("The address is not a valid http(s) address.") from None
     if scheme not in DEFAULT_PORTS:
-        raise InputError("The address is not https (nor http to this machine) but {!r}.".format(scheme[:20]))
+        raise InputError(
+            "The address is not https (nor http to this machine) but {!r}.".format(scheme[:20])
+        )
     if parts.username is not None or parts.password is not None or "\\" in parts.netloc:
         raise InputError("The address holds a user name or password; that is never sent.")
     if not HOST.fullmatch(host) or port == 0:
@@ -58,8 +61,13 @@ def check_signed(address, api_is_loopback: bool) -> Origin:
 
 def refused(why: str) -> NetworkError:
     """Return the error for a signed address that is not used; it never shows the address, which is a secret."""
-    return NetworkError("The service gave an address for a file that is not safe to use. " + why, code="address_refused",
-                        retryable=False, outcome="not_sent", hint="Expected a public https address. Tell the service's operator.")
+    return NetworkError(
+        "The service gave an address for a file that is not safe to use. " + why,
+        code="address_refused",
+        retryable=False,
+        outcome="not_sent",
+        hint="Expected a public https address. Tell the service's operator.",
+    )
 
 
 def is_private(host: str) -> bool:
@@ -86,6 +94,8 @@ def embedded_ipv4(address):
 def parse_literal(host: str):
     """Return the IP address a literal means, or None; inet_aton knows the decimal, hex, octal and short spellings."""
     try:
-        return ipaddress.ip_address(host.partition("%")[0].strip("[]") if ":" in host else inet_aton(host))
+        return ipaddress.ip_address(
+            host.partition("%")[0].strip("[]") if ":" in host else inet_aton(host)
+        )
     except (OSError, ValueError):
         return None

@@ -1,4 +1,5 @@
 """An answer of the service: its body read to the true end, its JSON, or the error that its status stands for."""
+
 from __future__ import annotations
 
 import json
@@ -25,7 +26,9 @@ CHUNK_BYTES = 64 * 1024
 MAX_JSON_BYTES, MAX_ERROR_BYTES = 8 * 1024 * 1024, 64 * 1024
 MAX_MESSAGE_CHARS = 300
 # Compiled when an answer has to be explained; most have not.
-SIGNATURE = r"(?i)((?:x-goog-|x-amz-)?(?:signature|credential|security-token)|sig|token|key)=[^&\s\"'<>]+"
+SIGNATURE = (
+    r"(?i)((?:x-goog-|x-amz-)?(?:signature|credential|security-token)|sig|token|key)=[^&\s\"'<>]+"
+)
 CODE = r"[A-Za-z0-9_.-]{1,64}"
 XML_CODE = r"<Code>([A-Za-z0-9_.-]{1,64})</Code>"
 # How servers say that a path is none of theirs, even in the shape of an error of the API.
@@ -52,12 +55,16 @@ class Answer:
 
     def readinto(self, buffer) -> int:
         """Fill a buffer as far as there are bytes, and return how many; else as read."""
-        return self._more(self._take(lambda: self._response.readinto(buffer), "short_body", int)) or 0
+        return (
+            self._more(self._take(lambda: self._response.readinto(buffer), "short_body", int)) or 0
+        )
 
     def _more(self, chunk):
         """Return what was read, unless that is nothing because somebody closed the answer too early."""
         if not chunk and not self.complete:
-            raise NetworkError("The answer was closed before it was read to its end.", code="short_body")
+            raise NetworkError(
+                "The answer was closed before it was read to its end.", code="short_body"
+            )
         return chunk
 
     def _take(self, read, cut, size_of=len):
@@ -69,7 +76,10 @@ class Answer:
             if self.closed or chunk and not self._response.isclosed():
                 return chunk
             if self.length is not None and self.received < self.length:
-                raise NetworkError("The answer ended after {} of {} bytes.".format(self.received, self.length), code=cut)
+                raise NetworkError(
+                    "The answer ended after {} of {} bytes.".format(self.received, self.length),
+                    code=cut,
+                )
             self.closed = self.complete = True
             self._response.close()
             self._pool.give_back(self._line, self._response.will_close)
@@ -95,8 +105,9 @@ class Answer:
         self.close()
 
     def __repr__(self):
-        return "<{} {}, {} of {} bytes{}>".format(type(self).__name__, self.status, self.received, self.length,
-                                                  ", closed" * self.closed)
+        return "<{} {}, {} of {} bytes{}>".format(
+            type(self).__name__, self.status, self.received, self.length, ", closed" * self.closed
+        )
 
 
 class EventStream(Answer):
@@ -104,7 +115,9 @@ class EventStream(Answer):
 
     def chunks(self):
         """Yield the raw bytes as they arrive. Once another thread has closed the stream, end quietly."""
-        return iter(lambda: self._take(lambda: self._response.read1(CHUNK_BYTES), "connection_cut"), b"")
+        return iter(
+            lambda: self._take(lambda: self._response.read1(CHUNK_BYTES), "connection_cut"), b""
+        )
 
     def __iter__(self):
         """Yield the events."""
@@ -137,7 +150,9 @@ def read_json(answer, expected=dict, may_be_empty=False):
         raise unreadable(answer, "it is larger than {} bytes".format(MAX_JSON_BYTES))
     try:
         text = body.decode("utf-8")
-        value = json.loads(text[1:] if text[:1] == BYTE_ORDER_MARK else text, parse_constant=refuse_constant)
+        value = json.loads(
+            text[1:] if text[:1] == BYTE_ORDER_MARK else text, parse_constant=refuse_constant
+        )
     except RecursionError:
         raise unreadable(answer, "it is nested too deeply") from None
     except ValueError:
@@ -166,8 +181,12 @@ def read_up_to(answer, limit: int):
 
 def unreadable(answer, why: str) -> AnswerUnreadable:
     """Return the error for an answer that is not what the API promises."""
-    return AnswerUnreadable("The answer (HTTP {}) cannot be used: {}; expected what the API documents.".format(
-        answer.status, why), http_status=answer.status)
+    return AnswerUnreadable(
+        "The answer (HTTP {}) cannot be used: {}; expected what the API documents.".format(
+            answer.status, why
+        ),
+        http_status=answer.status,
+    )
 
 
 def failure_of(answer, secret: str, now: float):
@@ -175,22 +194,35 @@ def failure_of(answer, secret: str, now: float):
     code, text, is_ours = told_by(read_leniently(answer))
     status, headers = answer.status, answer.headers
     kind = kind_of(status, is_ours and not re.match(NO_ROUTE, text))
-    said = " ".join(re.sub(SIGNATURE, r"\1=***", text.replace(secret, "***")).split())[:MAX_MESSAGE_CHARS]
+    said = " ".join(re.sub(SIGNATURE, r"\1=***", text.replace(secret, "***")).split())[
+        :MAX_MESSAGE_CHARS
+    ]
     passing = is_passing(status) and headers.get("x-should-retry", "").strip().lower() != "false"
-    told = "HTTP {}{}".format(status, ": " + said if said else " without a message from the service.")
+    told = "HTTP {}{}".format(
+        status, ": " + said if said else " without a message from the service."
+    )
     if kind is RouteMissing:
         told, code = "This service has no such route ({}).".format(told.rstrip(".")), None
     return kind(
-        told, code=code or DEFAULT_CODES.get(status), hint=HINTS.get(status), http_status=status, retryable=passing,
-        retry_after=retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), now))
+        told,
+        code=code or DEFAULT_CODES.get(status),
+        hint=HINTS.get(status),
+        http_status=status,
+        retryable=passing,
+        retry_after=retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), now),
+    )
 
 
 def storage_failure_of(answer) -> StorageRefused:
     """Return the error for a signed address that did not answer 2xx; storage speaks XML, of which the code is told."""
     found = re.search(XML_CODE, read_leniently(answer).decode("utf-8", "replace"))
     code = found.group(1) if found else None
-    return StorageRefused("The storage answered HTTP {}{}.".format(answer.status, ": " + code if code else ""), code=code,
-                          http_status=answer.status, retryable=is_passing(answer.status))
+    return StorageRefused(
+        "The storage answered HTTP {}{}.".format(answer.status, ": " + code if code else ""),
+        code=code,
+        http_status=answer.status,
+        retryable=is_passing(answer.status),
+    )
 
 
 def read_leniently(answer) -> bytes:

@@ -3,6 +3,7 @@
 A call travels in steps, and it is known of each whether something may have left before it:
     connect (name, TCP, CONNECT, TLS)  ->  before_send()  ->  head and body  ->  head of the answer  ->  its body
 """
+
 from __future__ import annotations
 
 import http.client
@@ -15,7 +16,14 @@ from urllib.parse import urlsplit
 
 from rebyte_wire.addresses import DEFAULT_PORTS, is_loopback, is_private, origin_of, refused
 from rebyte_wire.errors import InputError, NetworkError
-from rebyte_wire.failures import connect_failure, not_sent, proxy_failure, proxy_unreachable, tls_failure, translated
+from rebyte_wire.failures import (
+    connect_failure,
+    not_sent,
+    proxy_failure,
+    proxy_unreachable,
+    tls_failure,
+    translated,
+)
 from rebyte_wire.tls import build_context
 
 CONNECT_TIMEOUT_SECONDS = 10
@@ -70,7 +78,9 @@ class Line(http.client.HTTPConnection):
             if self.reply:
                 self.reply.close()
             # dial() tells its own failures, so this is the proxy (or, without one, a socket option).
-            raise (proxy_failure if self.proxy else connect_failure)(self.proxy or self.origin[1:], error) from error
+            raise (proxy_failure if self.proxy else connect_failure)(
+                self.proxy or self.origin[1:], error
+            ) from error
         if self.context:
             self.sock.settimeout(self.call.pace(CONNECT_TIMEOUT_SECONDS))
             try:
@@ -83,7 +93,11 @@ class Line(http.client.HTTPConnection):
         """Open TCP to the first address that answers, each in its own time. The name look-up cannot be bounded."""
         try:
             # As bytes, an ASCII name needs no tables of other alphabets.
-            found = socket.getaddrinfo(place[0].encode("ascii" if place[0].isascii() else "idna"), place[1], type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(
+                place[0].encode("ascii" if place[0].isascii() else "idna"),
+                place[1],
+                type=socket.SOCK_STREAM,
+            )
         except (OSError, UnicodeError) as error:
             raise (proxy_unreachable if self.proxy else connect_failure)(place, error) from error
         for family, kind, protocol, _, address in found:
@@ -137,7 +151,9 @@ class Line(http.client.HTTPConnection):
             return b"".join(self.held)
         except ValueError:
             # Without a cause: it would show the header, and that may be the key.
-            raise InputError("A header or an address holds characters that cannot travel.") from None
+            raise InputError(
+                "A header or an address holds characters that cannot travel."
+            ) from None
         finally:
             self.held = None
 
@@ -219,7 +235,9 @@ class Connections(urllib.request.BaseHandler):
                 # Hung up in the very moment we wrote: what every kept connection risks. A fresh one is tried once.
                 if not isinstance(error.__cause__, ConnectionError):
                     raise
-        headers = {name: value for name, value in request.headers.items() if name == "Proxy-authorization"}
+        headers = {
+            name: value for name, value in request.headers.items() if name == "Proxy-authorization"
+        }
         return self.speak(Line(place, headers, self.context_for(place[0])), request)
 
     https_open = http_open
@@ -269,7 +287,9 @@ class Connections(urllib.request.BaseHandler):
             line.close()
 
     def __repr__(self):
-        return "<Connections {}>".format({place[0].host: len(lines) for place, lines in self._idle.items() if lines})
+        return "<Connections {}>".format(
+            {place[0].host: len(lines) for place, lines in self._idle.items() if lines}
+        )
 
 
 def set_pace(sock, call):
@@ -296,5 +316,9 @@ def place_of(request) -> tuple:
 
 def bad_proxy() -> NetworkError:
     """Return the error for a proxy setting that cannot be used; it is not shown, since it may hold a password."""
-    return not_sent("The proxy set in the environment is not the address of an HTTP proxy.", "proxy_refused",
-                    retryable=False, hint="Expected something like HTTPS_PROXY=http://proxy.example.com:3128.")
+    return not_sent(
+        "The proxy set in the environment is not the address of an HTTP proxy.",
+        "proxy_refused",
+        retryable=False,
+        hint="Expected something like HTTPS_PROXY=http://proxy.example.com:3128.",
+    )

@@ -1,4 +1,5 @@
 """Where the key and the base address come from; nothing here prints, and no message shows the key."""
+
 from __future__ import annotations
 
 import os
@@ -33,28 +34,42 @@ def find_key(environ, key_file=None) -> tuple:
 def find_key_for(environ, base, key_file=None) -> tuple:
     """Return (key, source) as find_key, for a base address: the environment's own key only goes to the environment's own origin."""
     if not key_file and origin_of(base) != origin_of(find_base(environ)):
-        raise AuthError("No API key for {}.".format(base), code="missing_api_key",
-                        hint="The environment's key is not sent to another address: name a key file for this one with --api-key-file.")
+        raise AuthError(
+            "No API key for {}.".format(base),
+            code="missing_api_key",
+            hint="The environment's key is not sent to another address: name a key file for this one with --api-key-file.",
+        )
     return find_key(environ, key_file)
 
 
 def own_key_file(environ) -> str:
     """Return the path of the user's own key file, whether or not it exists."""
     home = environ.get("HOME") or os.path.expanduser("~")
-    return os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "rebyte", "api_key")
+    return os.path.join(
+        environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "rebyte", "api_key"
+    )
 
 
 def read_key(path) -> str:
     """Read a key file; a missing or unreadable one raises AuthError."""
     try:
         # A pipe by name, as <(...) of a shell, is read too, but not waited for without end.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        with open(
+            path,
+            "rb",
+            opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)),
+        ) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 select.select([file], [], [], PIPE_SECONDS)
             return (file.read(MAX_KEY_BYTES) or b"").decode("ascii", "replace")
     except (OSError, ValueError) as error:
-        raise AuthError("The key file {} cannot be read: {}.".format(path, getattr(error, "strerror", None) or "bad path"),
-                        code="missing_api_key", hint="Check its path, and that you may read it.") from None
+        raise AuthError(
+            "The key file {} cannot be read: {}.".format(
+                path, getattr(error, "strerror", None) or "bad path"
+            ),
+            code="missing_api_key",
+            hint="Check its path, and that you may read it.",
+        ) from None
 
 
 def check_key(key) -> str:
@@ -63,8 +78,10 @@ def check_key(key) -> str:
     if not key:
         raise AuthError("The API key is empty.", code="missing_api_key")
     if not KEY.fullmatch(key):
-        raise AuthError("The API key holds blanks, control or non-ASCII characters; a key is one line of plain text.",
-                        hint="Copy the key again; the file or variable may hold more than the key.")
+        raise AuthError(
+            "The API key holds blanks, control or non-ASCII characters; a key is one line of plain text.",
+            hint="Copy the key again; the file or variable may hold more than the key.",
+        )
     return key
 
 
@@ -77,9 +94,16 @@ def find_base(environ, base_url=None) -> str:
     try:
         origin_of(base)
     except InputError as error:
-        raise InputError("The base address cannot be used. " + error.message, hint=error.hint or
-                         "Expected something like " + DEFAULT_BASE_URL + " (see REBYTE_BASE_URL, --base-url).") from None
+        raise InputError(
+            "The base address cannot be used. " + error.message,
+            hint=error.hint
+            or "Expected something like "
+            + DEFAULT_BASE_URL
+            + " (see REBYTE_BASE_URL, --base-url).",
+        ) from None
     if "?" in base or "#" in base:
-        raise InputError("The base address holds a query or a fragment; expected an origin, with or without /v1.")
+        raise InputError(
+            "The base address holds a query or a fragment; expected an origin, with or without /v1."
+        )
     base = base.rstrip("/")
     return base if base.endswith("/v1") else base + "/v1"

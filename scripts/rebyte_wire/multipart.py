@@ -1,4 +1,5 @@
 """What a request carries when it is more than a few bytes: one source, or a form of several, with a known length."""
+
 from __future__ import annotations
 
 import os
@@ -30,7 +31,9 @@ class Source:
                 self._opened.seek(self._start)
                 yield from self._read(self._opened)
         except OSError as error:
-            raise InputError("The file cannot be read: {}.".format(error.strerror or error)) from error
+            raise InputError(
+                "The file cannot be read: {}.".format(error.strerror or error)
+            ) from error
 
     def _read(self, file):
         """Read the length that was promised, and look once beyond it."""
@@ -39,7 +42,9 @@ class Source:
             left -= len(chunk)
             yield chunk
         if left or file.read(1):
-            raise InputError("The file changed while it was sent; it had {} bytes before.".format(self.length))
+            raise InputError(
+                "The file changed while it was sent; it had {} bytes before.".format(self.length)
+            )
 
 
 class Form:
@@ -51,7 +56,9 @@ class Form:
         self.content_type = "multipart/form-data; boundary=" + boundary
         self._parts = [(part_head(boundary, *part[:3]), part[3]) for part in parts]
         self._end = "--{}--\r\n".format(boundary).encode()
-        self.length = len(self._end) + sum(len(head) + source.length + 2 for head, source in self._parts)
+        self.length = len(self._end) + sum(
+            len(head) + source.length + 2 for head, source in self._parts
+        )
 
     def chunks(self):
         """Yield the whole form, `length` bytes of it, streaming each source."""
@@ -65,5 +72,9 @@ class Form:
 def part_head(boundary, field, filename, content_type) -> bytes:
     """Return the lines before one file's bytes."""
     text = '--{}\r\nContent-Disposition: form-data; name="{}"; filename="{}"\r\nContent-Type: {}\r\n\r\n'.format(
-        boundary, field.translate(ESCAPES), filename.translate(ESCAPES), content_type.translate(ESCAPES))
+        boundary,
+        field.translate(ESCAPES),
+        filename.translate(ESCAPES),
+        content_type.translate(ESCAPES),
+    )
     return text.encode("utf-8", "replace")

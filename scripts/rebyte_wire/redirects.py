@@ -1,4 +1,5 @@
 """Pure: may a redirect be followed, where does it lead, and with which headers."""
+
 from __future__ import annotations
 
 from urllib.parse import urljoin
@@ -31,7 +32,9 @@ def next_address(status, location, url, *, method, hops, may_leave, api_is_loopb
         raise refused(status, "it leaves https")
     if there != here:
         if not may_leave:
-            raise refused(status, "it leads to another origin ({}://{})".format(there.scheme, there.host))
+            raise refused(
+                status, "it leads to another origin ({}://{})".format(there.scheme, there.host)
+            )
         check_signed(target, api_is_loopback)
     return target
 
@@ -44,6 +47,10 @@ def headers_for(headers: dict, url: str, target: str) -> dict:
 
 def refused(status, why: str) -> NetworkError:
     """Return the error for a redirect that is not followed."""
-    return NetworkError("The answer is a redirect (HTTP {}) that is not followed: {}.".format(status, why),
-                        code="redirect_refused", http_status=status, retryable=False,
-                        hint="Check the base address: a portal or proxy may be answering in the API's place.")
+    return NetworkError(
+        "The answer is a redirect (HTTP {}) that is not followed: {}.".format(status, why),
+        code="redirect_refused",
+        http_status=status,
+        retryable=False,
+        hint="Check the base address: a portal or proxy may be answering in the API's place.",
+    )

@@ -1,4 +1,5 @@
 """Pure: may this be tried again, and after how long. The tables are data; clock and dice are arguments."""
+
 from __future__ import annotations
 
 import re
@@ -12,7 +13,11 @@ MAX_RETRY_AFTER_SECONDS = 120
 RUBBISH_RETRY_AFTER_SECONDS = 366 * 86400
 
 # What costs money: the kind of start, and where it is posted.
-PAID_POSTS = (("task", r"/tasks"), ("follow-up", r"/tasks/[^/]+/prompts"), ("computer", r"/agent-computers"))
+PAID_POSTS = (
+    ("task", r"/tasks"),
+    ("follow-up", r"/tasks/[^/]+/prompts"),
+    ("computer", r"/agent-computers"),
+)
 REPEATABLE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 REPEATABLE_ROUTES = {
     "POST": r"/tasks/[^/]+/cancel|/files|/workspaces/[^/]+/artifacts(/upload-url)?",
@@ -20,8 +25,37 @@ REPEATABLE_ROUTES = {
 }
 
 # A paid start that is answered so was surely not made; any other status but 2xx leaves it unknown.
-REFUSED = frozenset((400, 401, 402, 403, 404, 405, 406, 409, 410, 411, 413, 414, 415, 416, 417, 421, 422, 425, 426, 428,
-                     429, 431, 451, 301, 302, 307, 308))
+REFUSED = frozenset(
+    (
+        400,
+        401,
+        402,
+        403,
+        404,
+        405,
+        406,
+        409,
+        410,
+        411,
+        413,
+        414,
+        415,
+        416,
+        417,
+        421,
+        422,
+        425,
+        426,
+        428,
+        429,
+        431,
+        451,
+        301,
+        302,
+        307,
+        308,
+    )
+)
 # These say "not now": the service did not begin, so that even a paid start may be sent again.
 NOT_BEGUN = frozenset((425, 429))
 PASSING = frozenset((408, 425, 429))
@@ -29,7 +63,9 @@ PASSING = frozenset((408, 425, 429))
 EXPIRED_STATUSES = (400, 403)
 
 NUMBER = r"[0-9]+(\.[0-9]*)?"
-HTTP_DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
+HTTP_DATE = re.compile(
+    r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+)
 
 
 def parts_of(path: str) -> list:
@@ -45,13 +81,22 @@ def route_of(path: str) -> str:
 def kind_of_start(method: str, path: str):
     """Return task, follow-up or computer for a call that starts something that costs money, None for any other."""
     route = route_of(path)
-    return next((kind for kind, form in PAID_POSTS if method.upper() == "POST" and re.fullmatch(form, route)), None)
+    return next(
+        (
+            kind
+            for kind, form in PAID_POSTS
+            if method.upper() == "POST" and re.fullmatch(form, route)
+        ),
+        None,
+    )
 
 
 def is_repeatable(method: str, path: str) -> bool:
     """Say whether sending a call twice leaves the same state as sending it once."""
     route = REPEATABLE_ROUTES.get(method.upper())
-    return method.upper() in REPEATABLE_METHODS or bool(route and re.fullmatch(route, route_of(path)))
+    return method.upper() in REPEATABLE_METHODS or bool(
+        route and re.fullmatch(route, route_of(path))
+    )
 
 
 def is_passing(status: int) -> bool:
@@ -66,11 +111,19 @@ def outcome_of_start(status, has_retry_after: bool) -> str:
 
 def may_retry(failure, repeatable: bool, tried: int) -> bool:
     """Say whether a call that failed so, after `tried` tries, may be sent again without asking anyone."""
-    if tried > MAX_RETRIES or not failure.retryable or (failure.retry_after or 0) > MAX_RETRY_AFTER_SECONDS:
+    if (
+        tried > MAX_RETRIES
+        or not failure.retryable
+        or (failure.retry_after or 0) > MAX_RETRY_AFTER_SECONDS
+    ):
         return False
     if repeatable or failure.outcome == "not_sent":
         return True
-    return failure.http_status in NOT_BEGUN or failure.http_status == 503 and failure.retry_after is not None
+    return (
+        failure.http_status in NOT_BEGUN
+        or failure.http_status == 503
+        and failure.retry_after is not None
+    )
 
 
 def delay_before(tried: int, dice, retry_after=None) -> float:
@@ -96,6 +149,10 @@ def retry_after_seconds(value, date, now: float):
 def moment_of(date):
     """Return an HTTP date as seconds since 1970, or None."""
     try:
-        return parsedate_to_datetime(date).timestamp() if HTTP_DATE.fullmatch((date or "").strip()) else None
+        return (
+            parsedate_to_datetime(date).timestamp()
+            if HTTP_DATE.fullmatch((date or "").strip())
+            else None
+        )
     except (TypeError, ValueError, OverflowError):
         return None

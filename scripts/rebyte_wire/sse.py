@@ -1,4 +1,5 @@
 """Server-sent events: byte chunks -> lines -> events, as WHATWG HTML 9.2 has it. No HTTP, no clock."""
+
 from __future__ import annotations
 
 import codecs
@@ -69,14 +70,20 @@ class Decoder:
             self._id = value
         elif field == "retry" and re.fullmatch(DIGITS, value):
             # Clamped, because a server may send more digits than an integer should be made of.
-            self.retry = self._retry = int(value) if len(value) <= MAX_RETRY_DIGITS else 10 ** MAX_RETRY_DIGITS
+            self.retry = self._retry = (
+                int(value) if len(value) <= MAX_RETRY_DIGITS else 10**MAX_RETRY_DIGITS
+            )
 
     def _end_block(self, told):
         """Finish the block: its id counts from here on, and it is an event if it had data."""
         if self._id is not None:
             self.last_event_id = self._id
         if self._data:
-            told.append(Event(self._event or "message", "\n".join(self._data), self.last_event_id, self._retry))
+            told.append(
+                Event(
+                    self._event or "message", "\n".join(self._data), self.last_event_id, self._retry
+                )
+            )
         self._forget_block()
 
     def _forget_block(self):

@@ -1,4 +1,5 @@
 """The one place that reads the service's words: lists, how a task or prompt stands, and when."""
+
 from __future__ import annotations
 
 import re
@@ -6,9 +7,14 @@ from calendar import timegm
 
 FINAL = ("completed", "failed", "canceled")
 OUTCOMES = {
-    "completed": "completed", "succeeded": "completed", "success": "completed", "done": "completed",
-    "failed": "failed", "error": "failed",
-    "canceled": "canceled", "cancelled": "canceled",
+    "completed": "completed",
+    "succeeded": "completed",
+    "success": "completed",
+    "done": "completed",
+    "failed": "failed",
+    "error": "failed",
+    "canceled": "canceled",
+    "cancelled": "canceled",
 }
 ID = r"(?=.{1,200}$)[A-Za-z0-9_.~:-]*[A-Za-z0-9_~:-][A-Za-z0-9_.~:-]*"
 FORM = r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d+)?\s*(Z|[+-]\d\d:?\d\d)?$"

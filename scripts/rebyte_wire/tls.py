@@ -1,4 +1,5 @@
 """Whom to trust: one TLS context that always verifies, 1.2 or newer."""
+
 from __future__ import annotations
 
 import os
@@ -6,14 +7,21 @@ import ssl
 
 from rebyte_wire.errors import NetworkError
 
-USUAL_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem",
-                 "/etc/ssl/ca-bundle.pem", "/opt/homebrew/etc/ca-certificates/cert.pem")
+USUAL_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/opt/homebrew/etc/ca-certificates/cert.pem",
+)
 ADDED_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 # X509_V_ERR_*: not valid yet, expired, self-signed (2), no issuer (2), untrusted, host, address.
 EVERYDAY_FAILURES = frozenset((9, 10, 18, 19, 20, 21, 27, 62, 64))
 CA_HINT = "Behind a proxy that inspects TLS, set REBYTE_CA_BUNDLE (or SSL_CERT_FILE) to a file with its CA certificate."
-STRICT_HINT = ("Python 3.13 checks certificates more strictly, and those of many proxies fail that. Ask for a proper one, "
-               "or set REBYTE_TLS_STRICT=0 to leave out that one check; everything else stays verified.")
+STRICT_HINT = (
+    "Python 3.13 checks certificates more strictly, and those of many proxies fail that. Ask for a proper one, "
+    "or set REBYTE_TLS_STRICT=0 to leave out that one check; everything else stays verified."
+)
 
 
 def build_context(environ) -> ssl.SSLContext:
@@ -22,12 +30,19 @@ def build_context(environ) -> ssl.SSLContext:
     cert_file, cert_dir = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
     try:
         if own or cert_file or cert_dir:
-            context = ssl.create_default_context(**places(own) if own else {"cafile": cert_file, "capath": cert_dir})
+            context = ssl.create_default_context(
+                **places(own) if own else {"cafile": cert_file, "capath": cert_dir}
+            )
         else:
             context = system_context(environ)
     except (OSError, ValueError) as error:
-        raise NetworkError("The CA certificates cannot be read: {}.".format(error), code="tls_failed", retryable=False,
-                           outcome="not_sent", hint="Check REBYTE_CA_BUNDLE, SSL_CERT_FILE and SSL_CERT_DIR.") from error
+        raise NetworkError(
+            "The CA certificates cannot be read: {}.".format(error),
+            code="tls_failed",
+            retryable=False,
+            outcome="not_sent",
+            hint="Check REBYTE_CA_BUNDLE, SSL_CERT_FILE and SSL_CERT_DIR.",
+        ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if environ.get("REBYTE_TLS_STRICT") == "0":
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -37,7 +52,11 @@ def build_context(environ) -> ssl.SSLContext:
 def system_context(environ) -> ssl.SSLContext:
     """Return a context with the system's store, the usual places if that is empty, and what other tools were told."""
     context = ssl.create_default_context()
-    found = [] if context.cert_store_stats()["x509_ca"] else [path for path in USUAL_BUNDLES if os.path.isfile(path)][:1]
+    found = (
+        []
+        if context.cert_store_stats()["x509_ca"]
+        else [path for path in USUAL_BUNDLES if os.path.isfile(path)][:1]
+    )
     for path in found + [environ.get(name) for name in ADDED_BUNDLES]:
         if path and os.path.exists(path):
             context.load_verify_locations(**places(path))

@@ -1,4 +1,5 @@
 """One logical call: build it, send it (again where that is safe), and return what it answered or raise."""
+
 from __future__ import annotations
 
 import json
@@ -8,7 +9,16 @@ from urllib.parse import urlencode
 
 from rebyte_wire import redirects, retry
 from rebyte_wire.addresses import check_signed, is_loopback, origin_of
-from rebyte_wire.answers import EVENT_STREAM, Answer, EventStream, check_encoding, check_stream, failure_of, read_json, storage_failure_of
+from rebyte_wire.answers import (
+    EVENT_STREAM,
+    Answer,
+    EventStream,
+    check_encoding,
+    check_stream,
+    failure_of,
+    read_json,
+    storage_failure_of,
+)
 from rebyte_wire.calls import Call, Deadline
 from rebyte_wire.connections import Connections
 from rebyte_wire.errors import InputError, OutcomeUnknown, RebyteError
@@ -23,32 +33,64 @@ USER_AGENT = "skill-as-a-service/" + VERSION
 class Transport:
     """Knows the service's address and the key, and carries calls there. Clock, sleep, dice and time are arguments."""
 
-    def __init__(self, base_url, key, environ, *, deadline=None, sleep=time.sleep, dice=random.random, now=time.time):
+    def __init__(
+        self,
+        base_url,
+        key,
+        environ,
+        *,
+        deadline=None,
+        sleep=time.sleep,
+        dice=random.random,
+        now=time.time,
+    ):
         """Connect nothing yet; `deadline` bounds every call and can be set again later."""
         self.base_url, self.origin = base_url, origin_of(base_url)
         self.is_loopback = is_loopback(self.origin.host)
         self.deadline, self.clock_skew, self.sleep = deadline or Deadline(), None, sleep
         self._key, self._dice, self._now, self._connections = key, dice, now, Connections(environ)
 
-    def fetch(self, method, path, *, query=None, body=None, content_type="application/json", expected=dict,
-              before_send=None, base=None):
+    def fetch(
+        self,
+        method,
+        path,
+        *,
+        query=None,
+        body=None,
+        content_type="application/json",
+        expected=dict,
+        before_send=None,
+        base=None,
+    ):
         """Make an API call and return its JSON (None for an empty answer to DELETE); a paid start that gives no id raises OutcomeUnknown."""
-        call, kind = self._api_call(method, path, query, body, content_type, base=base, before_send=before_send), retry.kind_of_start(method, path)
+        call, kind = (
+            self._api_call(
+                method, path, query, body, content_type, base=base, before_send=before_send
+            ),
+            retry.kind_of_start(method, path),
+        )
 
         def receive(answer):
-            value = read_json(answer, expected, may_be_empty=may_be_empty(call, answer.status, expected))
+            value = read_json(
+                answer, expected, may_be_empty=may_be_empty(call, answer.status, expected)
+            )
             if call.paid:
                 check_started(value, kind, answer.status)
             return {} if value is None and expected is dict and method != "DELETE" else value
+
         return self._perform(call, receive)
 
     def open(self, path):
         """Open a GET to the API and return its Answer, unread; redirects to other origins go without the key."""
-        return self._perform(self._api_call("GET", path, accept="*/*"), check_encoding, may_leave=True)
+        return self._perform(
+            self._api_call("GET", path, accept="*/*"), check_encoding, may_leave=True
+        )
 
     def open_stream(self, path, read_seconds):
         """Open an EventStream; it may be silent for `read_seconds`."""
-        call = self._api_call("GET", path, accept=EVENT_STREAM, read_seconds=read_seconds, answer_type=EventStream)
+        call = self._api_call(
+            "GET", path, accept=EVENT_STREAM, read_seconds=read_seconds, answer_type=EventStream
+        )
         call.headers["Cache-Control"] = "no-cache"
         return self._perform(call, check_stream)
 
@@ -70,25 +112,59 @@ class Transport:
 
     # Building the request...
 
-    def _api_call(self, method, path, query=None, body=None, content_type=None, accept="application/json",
-                  base=None, answer_type=Answer, **more) -> Call:
+    def _api_call(
+        self,
+        method,
+        path,
+        query=None,
+        body=None,
+        content_type=None,
+        accept="application/json",
+        base=None,
+        answer_type=Answer,
+        **more,
+    ) -> Call:
         """Describe a call to the API itself, with the key."""
         headers = {"User-Agent": USER_AGENT, "Accept": accept, redirects.KEY_HEADER: self._key}
         if isinstance(body, (dict, list)):
             body = encode(body)
         if body is not None:
-            headers.update({"Content-Type": content_type, "Content-Length": str(getattr(body, "length", None) or len(body))})
+            headers.update(
+                {
+                    "Content-Type": content_type,
+                    "Content-Length": str(getattr(body, "length", None) or len(body)),
+                }
+            )
         elif method in ("POST", "PUT", "PATCH"):
             headers["Content-Length"] = "0"
-        query = urlencode({name: value for name, value in (query or {}).items() if value is not None})
-        return Call(method, (base or self.base_url) + path + ("?" + query if query else ""), headers, body, deadline=self.deadline,
-                    paid=retry.kind_of_start(method, path) is not None, repeatable=retry.is_repeatable(method, path), answer_type=answer_type, **more)
+        query = urlencode(
+            {name: value for name, value in (query or {}).items() if value is not None}
+        )
+        return Call(
+            method,
+            (base or self.base_url) + path + ("?" + query if query else ""),
+            headers,
+            body,
+            deadline=self.deadline,
+            paid=retry.kind_of_start(method, path) is not None,
+            repeatable=retry.is_repeatable(method, path),
+            answer_type=answer_type,
+            **more,
+        )
 
     def _signed_call(self, method, url, headers, body=None) -> Call:
         """Describe a call to a signed address, which must be public if the API is."""
         check_signed(url, self.is_loopback)
-        return Call(method, url, headers, body, deadline=self.deadline, repeatable=True, public_only=not self.is_loopback,
-                    answer_type=Answer)
+        return Call(
+            method,
+            url,
+            headers,
+            body,
+            deadline=self.deadline,
+            repeatable=True,
+            public_only=not self.is_loopback,
+            answer_type=Answer,
+        )
 
     # Sending it...
 
@@ -103,8 +179,15 @@ class Transport:
                 if error.http_status == 404 and call.method == "DELETE" and may_have_acted:
                     return None
                 failure = verdict(call, error)
-            wait, left = retry.delay_before(tried, self._dice, failure.retry_after), self.deadline.left()
-            if not retry.may_retry(failure, call.repeatable, tried) or left is not None and wait >= left:
+            wait, left = (
+                retry.delay_before(tried, self._dice, failure.retry_after),
+                self.deadline.left(),
+            )
+            if (
+                not retry.may_retry(failure, call.repeatable, tried)
+                or left is not None
+                and wait >= left
+            ):
                 raise failure
             may_have_acted = may_have_acted or call.sent
             self.sleep(wait)
@@ -122,11 +205,25 @@ class Transport:
             if not is_redirect:
                 raise failure_of(answer, self._key, self._now())
             answer.close()
-            url = redirects.next_address(answer.status, answer.headers.get("Location"), call.url, method=call.method,
-                                         hops=hops, may_leave=may_leave, api_is_loopback=self.is_loopback)
-            call = Call("GET", url, redirects.headers_for(call.headers, call.url, url), deadline=call.deadline,
-                        repeatable=True, read_seconds=call.read_seconds, answer_type=call.answer_type,
-                        public_only=not self.is_loopback and origin_of(url) != self.origin)
+            url = redirects.next_address(
+                answer.status,
+                answer.headers.get("Location"),
+                call.url,
+                method=call.method,
+                hops=hops,
+                may_leave=may_leave,
+                api_is_loopback=self.is_loopback,
+            )
+            call = Call(
+                "GET",
+                url,
+                redirects.headers_for(call.headers, call.url, url),
+                deadline=call.deadline,
+                repeatable=True,
+                read_seconds=call.read_seconds,
+                answer_type=call.answer_type,
+                public_only=not self.is_loopback and origin_of(url) != self.origin,
+            )
 
     def _note_clock(self, call, answer):
         """Remember how far the API's clock is ahead of ours."""
@@ -137,13 +234,22 @@ class Transport:
 
 def may_be_empty(call, status, expected) -> bool:
     """Say whether an answer may have no body: 204 is none to a question, but it may be one to an order."""
-    return call.method == "DELETE" or status == 204 and (expected is ANYTHING or call.method != "GET" and not call.paid)
+    return (
+        call.method == "DELETE"
+        or status == 204
+        and (expected is ANYTHING or call.method != "GET" and not call.paid)
+    )
 
 
 def check_started(value, kind, status):
     """Raise OutcomeUnknown unless the answer to a paid start has a usable id of what was started."""
-    if not (isinstance(value, dict) and is_id(value.get("promptId" if kind == "follow-up" else "id"))):
-        raise OutcomeUnknown("The service said HTTP {} but gave no usable id of what it started.".format(status), http_status=status)
+    if not (
+        isinstance(value, dict) and is_id(value.get("promptId" if kind == "follow-up" else "id"))
+    ):
+        raise OutcomeUnknown(
+            "The service said HTTP {} but gave no usable id of what it started.".format(status),
+            http_status=status,
+        )
 
 
 def verdict(call, error):
@@ -155,8 +261,11 @@ def verdict(call, error):
     elif retry.outcome_of_start(error.http_status, error.retry_after is not None) == "refused":
         error.outcome = "refused"
     else:
-        unknown = OutcomeUnknown("The start was sent, but whether it was made is unknown. " + error.message,
-                                 http_status=error.http_status, retry_after=error.retry_after)
+        unknown = OutcomeUnknown(
+            "The start was sent, but whether it was made is unknown. " + error.message,
+            http_status=error.http_status,
+            retry_after=error.retry_after,
+        )
         unknown.__cause__ = error
         return unknown
     return error

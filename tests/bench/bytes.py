@@ -4,6 +4,7 @@ BENCH_GB says how large the large one is.
 The server is not ours: nginx with WebDAV PUT, in a folder of its own. The ideal for a thousand small files, eight at a time,
 is 1,000/8 round trips and nothing else.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -87,8 +88,11 @@ class Storage:
         self.port, self._process = ports[0], None
 
     def __enter__(self):
-        self._process = subprocess.Popen([find(), "-p", self.folder, "-c", "nginx.conf"], stdin=subprocess.DEVNULL,
-                                         stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            [find(), "-p", self.folder, "-c", "nginx.conf"],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         until = time.monotonic() + STARTED_WITHIN_SECONDS
         while time.monotonic() < until:
             try:
@@ -105,7 +109,10 @@ class Storage:
 
 def ours(storage, how, url, place, names=()):
     """Run our client in a process of its own."""
-    return timed([sys.executable, "-c", OURS, SCRIPTS, how, url, place, json.dumps(names)], dict(os.environ, REBYTE_CA_BUNDLE=storage.ca))
+    return timed(
+        [sys.executable, "-c", OURS, SCRIPTS, how, url, place, json.dumps(names)],
+        dict(os.environ, REBYTE_CA_BUNDLE=storage.ca),
+    )
 
 
 def digest(path):
@@ -122,7 +129,7 @@ def make_file(path, size):
     block = os.urandom(1 << 20)
     with open(path, "wb") as file:
         for place in range(0, size, len(block)):
-            file.write(block[:min(len(block), size - place)])
+            file.write(block[: min(len(block), size - place)])
 
 
 def remove(path):
@@ -136,8 +143,16 @@ class Large:
 
     def __init__(self, storage, folder, size):
         """Make the file here and in the storage."""
-        self.storage, self.size, self.source, self.out = storage, size, os.path.join(folder, "source.bin"), os.path.join(folder, "out")
-        self.uploaded, self.downloaded = os.path.join(storage.files, "up.bin"), os.path.join(self.out, "down.bin")
+        self.storage, self.size, self.source, self.out = (
+            storage,
+            size,
+            os.path.join(folder, "source.bin"),
+            os.path.join(folder, "out"),
+        )
+        self.uploaded, self.downloaded = (
+            os.path.join(storage.files, "up.bin"),
+            os.path.join(self.out, "down.bin"),
+        )
         make_file(self.source, size)
         os.makedirs(self.out)
         shutil.copy(self.source, os.path.join(storage.files, "down.bin"))
@@ -178,16 +193,39 @@ def large(storage, folder, size, pairs):
     """Compare one large file both ways, plain and over TLS."""
     file = Large(storage, folder, size)
     for name, base, least in (("plain", storage.plain, 0.9), ("TLS", storage.tls, 0.8)):
-        found = medians({how: lambda how=how: file.up(base, how) for how in ("curl", "ours")}, pairs)
+        found = medians(
+            {how: lambda how=how: file.up(base, how) for how in ("curl", "ours")}, pairs
+        )
         file.up(base)
         differ = file.differs(file.uploaded)
-        row("upload, %s: throughput against curl" % name, ratio(found, "curl", "ours"), least, "x", most=False)
+        row(
+            "upload, %s: throughput against curl" % name,
+            ratio(found, "curl", "ours"),
+            least,
+            "x",
+            most=False,
+        )
         row("upload, %s: MB a second" % name, size / 1e6 / min(found["ours"]))
-        found = medians({how: lambda how=how: file.down(base, how) for how in ("curl", "plain", "digests")}, pairs)
+        found = medians(
+            {how: lambda how=how: file.down(base, how) for how in ("curl", "plain", "digests")},
+            pairs,
+        )
         file.down(base)
         differ += file.differs(file.downloaded)
-        row("download, %s: throughput against curl" % name, ratio(found, "curl", "plain"), least, "x", most=False)
-        row("download, %s, with SHA-256 for a manifest" % name, ratio(found, "curl", "digests"), 0.5, "x", most=False)
+        row(
+            "download, %s: throughput against curl" % name,
+            ratio(found, "curl", "plain"),
+            least,
+            "x",
+            most=False,
+        )
+        row(
+            "download, %s, with SHA-256 for a manifest" % name,
+            ratio(found, "curl", "digests"),
+            0.5,
+            "x",
+            most=False,
+        )
         row("download, %s: MB a second" % name, size / 1e6 / min(found["plain"]))
         row("digests that differ, %s" % name, differ, 0)
     row("peak of our process", max(file.peaks), PEAK_MOST_MB, " MB")
@@ -205,24 +243,47 @@ def small(storage, folder, pairs):
     def bring(url, wanted):
         shutil.rmtree(out, ignore_errors=True)
         return ours(storage, "digests", url, out, wanted).seconds
+
     with Process("relay", storage.port, ROUND_TRIP_SECONDS) as relay:
-        found = medians({"near": lambda: bring(storage.plain, names), "one": lambda: bring(storage.plain, names[:1]),
-                         "far": lambda: bring(relay.plain, names)}, pairs)
-    each = statistics.median((near - one) * 1000 / (SMALL_FILES - 1) for near, one in zip(found["near"], found["one"]))
+        found = medians(
+            {
+                "near": lambda: bring(storage.plain, names),
+                "one": lambda: bring(storage.plain, names[:1]),
+                "far": lambda: bring(relay.plain, names),
+            },
+            pairs,
+        )
+    each = statistics.median(
+        (near - one) * 1000 / (SMALL_FILES - 1) for near, one in zip(found["near"], found["one"])
+    )
     row("%d small artifacts, %d in parallel: each" % (SMALL_FILES, AT_ONCE), each, 1, " ms")
     far, best = statistics.median(found["far"]), SMALL_FILES / AT_ONCE * ROUND_TRIP_SECONDS
-    row("%d small artifacts 20 ms away, against %d/%d round trips (%.2f s)" % (SMALL_FILES, SMALL_FILES, AT_ONCE, best), far / best,
-        TIMES_THE_IDEAL, "x")
+    row(
+        "%d small artifacts 20 ms away, against %d/%d round trips (%.2f s)"
+        % (SMALL_FILES, SMALL_FILES, AT_ONCE, best),
+        far / best,
+        TIMES_THE_IDEAL,
+        "x",
+    )
 
 
 def main(pairs=5):
     """Run it all where nginx, openssl and curl are."""
     size = int(float(os.environ.get("BENCH_GB") or GIGABYTES) * 1e9)
-    missing = [name for name in ("curl", "openssl") if not shutil.which(name)] + ([] if find() else ["nginx"])
+    missing = [name for name in ("curl", "openssl") if not shutil.which(name)] + (
+        [] if find() else ["nginx"]
+    )
     if missing:
         return cannot("bytes", "missing: " + ", ".join(missing))
-    place = FAST_FOLDER if os.path.isdir(FAST_FOLDER) and shutil.disk_usage(FAST_FOLDER).free > 6 * size else None
-    note("bytes: %.1f GB, %d pairs, nginx with WebDAV, files in %s" % (size / 1e9, pairs, place or tempfile.gettempdir()))
+    place = (
+        FAST_FOLDER
+        if os.path.isdir(FAST_FOLDER) and shutil.disk_usage(FAST_FOLDER).free > 6 * size
+        else None
+    )
+    note(
+        "bytes: %.1f GB, %d pairs, nginx with WebDAV, files in %s"
+        % (size / 1e9, pairs, place or tempfile.gettempdir())
+    )
     with new_folder(place) as folder:
         os.chmod(folder, 0o755)
         where = os.path.join(folder, "nginx")

@@ -1,4 +1,5 @@
 """What the benchmarks share: pairs run side by side, medians of ratios, processes with their time and peak, a table."""
+
 from __future__ import annotations
 
 import collections
@@ -14,7 +15,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 SCRIPTS = os.path.join(ROOT, "scripts")
 DOOR = os.path.join(SCRIPTS, "rebyte_cli.py")
 KEY = "rbk_bench"
-UNWANTED = ("PYTHONDONTWRITEBYTECODE", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+UNWANTED = (
+    "PYTHONDONTWRITEBYTECODE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+)
 # What was found so far: (what, measured, target, missed).
 ROWS, MISSING = [], []
 # A small process in between: a child's peak begins with that of whoever started it.
@@ -38,13 +45,27 @@ def new_folder(place=None):
 
 def has(*modules):
     """Say whether this Python can import its peers."""
-    return subprocess.run([sys.executable, "-c", "import " + ", ".join(modules)], stderr=subprocess.DEVNULL).returncode == 0
+    return (
+        subprocess.run(
+            [sys.executable, "-c", "import " + ", ".join(modules)], stderr=subprocess.DEVNULL
+        ).returncode
+        == 0
+    )
 
 
 def environment(url, folder, ca=None):
     """Return the environment of a command that speaks to `url` and keeps its state in a folder."""
-    kept = {name: value for name, value in os.environ.items() if name not in UNWANTED and not name.startswith("REBYTE_")}
-    kept.update(REBYTE_BASE_URL=url, REBYTE_API_KEY=KEY, REBYTE_STATE_DIR=os.path.join(folder, "state"), XDG_CACHE_HOME=CACHE.name)
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in UNWANTED and not name.startswith("REBYTE_")
+    }
+    kept.update(
+        REBYTE_BASE_URL=url,
+        REBYTE_API_KEY=KEY,
+        REBYTE_STATE_DIR=os.path.join(folder, "state"),
+        XDG_CACHE_HOME=CACHE.name,
+    )
     return dict(kept, REBYTE_CA_BUNDLE=ca) if ca else kept
 
 
@@ -55,9 +76,15 @@ def timed(words, environ=None, folder=None, on_line=None):
     """
     here, there = os.pipe()
     with tempfile.TemporaryFile() as kept, open(here, "rb") as told:
-        child = subprocess.Popen([sys.executable, "-I", "-S", "-c", CLOCKED, str(there)] + words, env=environ, cwd=folder, pass_fds=[there],
-                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if on_line else subprocess.DEVNULL,
-                                 stderr=subprocess.STDOUT if on_line else kept)
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", CLOCKED, str(there)] + words,
+            env=environ,
+            cwd=folder,
+            pass_fds=[there],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if on_line else subprocess.DEVNULL,
+            stderr=subprocess.STDOUT if on_line else kept,
+        )
         os.close(there)
         if on_line:
             with child.stdout:
@@ -65,7 +92,10 @@ def timed(words, environ=None, folder=None, on_line=None):
                     on_line(line)
         if child.wait():
             kept.seek(0)
-            raise SystemExit("%s ended with %d: %s" % (words[:4], child.returncode, kept.read().decode("utf-8", "replace")[-2000:]))
+            raise SystemExit(
+                "%s ended with %d: %s"
+                % (words[:4], child.returncode, kept.read().decode("utf-8", "replace")[-2000:])
+            )
         seconds, peak, cpu = map(float, told.read().split())
     return Ran(seconds, peak / (1024 if sys.platform != "darwin" else 1 << 20), cpu)
 
@@ -75,14 +105,16 @@ def medians(runs, pairs):
     found = {name: [] for name in runs}
     for turn in range(pairs):
         # Every other turn runs backwards, so that nobody always follows the same neighbour.
-        for name in list(runs)[::-1 if turn % 2 else 1]:
+        for name in list(runs)[:: -1 if turn % 2 else 1]:
             found[name].append(runs[name]())
     return found
 
 
 def compare(commands, pairs):
     """Time each of some commands, {name: arguments of timed}, in turns."""
-    return medians({name: lambda words=words: timed(*words).seconds for name, words in commands.items()}, pairs)
+    return medians(
+        {name: lambda words=words: timed(*words).seconds for name, words in commands.items()}, pairs
+    )
 
 
 def ratio(found, name, base):
@@ -93,9 +125,16 @@ def ratio(found, name, base):
 def row(what, value, target=None, unit="", most=True):
     """Print one line of the table and keep it; a target that is missed is told as such."""
     missed = target is not None and (value > target if most else value < target)
-    limit = "" if target is None else "%s %s%s" % ("at most" if most else "at least", shown(target), unit)
+    limit = (
+        ""
+        if target is None
+        else "%s %s%s" % ("at most" if most else "at least", shown(target), unit)
+    )
     ROWS.append((what, shown(value) + unit, limit, missed))
-    print("%-70s %10s%-4s %-18s %s" % (what, shown(value), unit, limit, "MISSED" if missed else ""), flush=True)
+    print(
+        "%-70s %10s%-4s %-18s %s" % (what, shown(value), unit, limit, "MISSED" if missed else ""),
+        flush=True,
+    )
 
 
 def shown(value):
@@ -116,13 +155,26 @@ def cannot(what, why):
 
 def place():
     """Say when and where this was measured."""
-    return "%s, Python %s, %s %s, %d cores" % (time.strftime("%Y-%m-%d"), platform.python_version(), platform.system(), platform.machine(),
-                                               os.cpu_count() or 1)
+    return "%s, Python %s, %s %s, %d cores" % (
+        time.strftime("%Y-%m-%d"),
+        platform.python_version(),
+        platform.system(),
+        platform.machine(),
+        os.cpu_count() or 1,
+    )
 
 
 def markdown():
     """Return what has a target as a table for a document; a missed one says so."""
-    lines = ["Measured %s, with `make bench`." % place(), "", "| What | Measured | Target |", "|---|---|---|"]
+    lines = [
+        "Measured %s, with `make bench`." % place(),
+        "",
+        "| What | Measured | Target |",
+        "|---|---|---|",
+    ]
     for what, measured, target, missed in (row for row in ROWS if row[2]):
-        lines.append("| %s | %s | %s |" % (what.replace("|", "\\|"), measured, target + ", **missed**" if missed else target))
+        lines.append(
+            "| %s | %s | %s |"
+            % (what.replace("|", "\\|"), measured, target + ", **missed**" if missed else target)
+        )
     return "\n".join(lines + ["", "Not run: %s." % "; ".join(MISSING)] if MISSING else lines)

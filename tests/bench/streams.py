@@ -1,6 +1,7 @@
 """Streams: events a second of the decoder and of `watch`, the delay of each event at a thousand a second, the peak; beside them
 httpx-sse, plain lines of urllib, and a raw count. Growth: the same work at 1x and 10x, with the exponent; 1.0 is linear.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -13,7 +14,21 @@ import statistics
 import sys
 import time
 
-from pairs import DOOR, KEY, SCRIPTS, cannot, compare, environment, has, medians, new_folder, note, ratio, row, timed
+from pairs import (
+    DOOR,
+    KEY,
+    SCRIPTS,
+    cannot,
+    compare,
+    environment,
+    has,
+    medians,
+    new_folder,
+    note,
+    ratio,
+    row,
+    timed,
+)
 from stub import EVENTS, TASK, Process, stream_bytes
 
 from rebyte_client import RebyteClient
@@ -54,22 +69,27 @@ EXPONENT_MOST = 1.1
 
 def pieces(data):
     """Return bytes in the pieces that a socket would give."""
-    return [data[place:place + CHUNK_BYTES] for place in range(0, len(data), CHUNK_BYTES)]
+    return [data[place : place + CHUNK_BYTES] for place in range(0, len(data), CHUNK_BYTES)]
 
 
 def decoders(data):
     """Return {name: function that reads all of the bytes and returns how many events}."""
     chunks = pieces(data)
-    found = {"ours": lambda: sum(1 for _ in events(iter(chunks))), "raw count": lambda: data.count(b"\n\n"),
-             "plain lines": lambda: sum(line.startswith(b"data:") for line in data.split(b"\n"))}
+    found = {
+        "ours": lambda: sum(1 for _ in events(iter(chunks))),
+        "raw count": lambda: data.count(b"\n\n"),
+        "plain lines": lambda: sum(line.startswith(b"data:") for line in data.split(b"\n")),
+    }
     if has("httpx_sse", "httpx"):
         import httpx
         import httpx_sse
+
         head = {"Content-Type": "text/event-stream"}
 
         def read():
             answer = httpx.Response(200, headers=head, content=iter(chunks))
             return sum(1 for _ in httpx_sse.EventSource(answer).iter_sse())
+
         found["httpx-sse"] = read
     else:
         cannot("streams against httpx-sse", "this Python has no httpx_sse")
@@ -89,21 +109,57 @@ def stream():
     with Process("api") as api, new_folder() as folder, RebyteClient(KEY, api.plain) as client:
         environ = environment(api.plain, folder)
         watch_speed(api, environ)
-        delay(api, environ, client.create_task("pace %d %d" % (PACED_EVENTS, EVENTS_PER_SECOND))["id"])
+        delay(
+            api, environ, client.create_task("pace %d %d" % (PACED_EVENTS, EVENTS_PER_SECOND))["id"]
+        )
         long = client.create_task("burst %d" % LONG_EVENTS)["id"]
-        peak = timed([sys.executable, DOOR, "watch", long, "--max-wait", "300", "--raw"], environ).peak
-    row("watch over %s events (%d MB): peak" % ("{:,}".format(LONG_EVENTS), len(stream_bytes(LONG_EVENTS)) // 1_000_000), peak, None, " MB")
+        peak = timed(
+            [sys.executable, DOOR, "watch", long, "--max-wait", "300", "--raw"], environ
+        ).peak
+    row(
+        "watch over %s events (%d MB): peak"
+        % ("{:,}".format(LONG_EVENTS), len(stream_bytes(LONG_EVENTS)) // 1_000_000),
+        peak,
+        None,
+        " MB",
+    )
 
 
 def speed(pairs=7):
     """Print the ratios of decoding."""
     data = stream_bytes()
-    found = medians({name: lambda work=work: clocked(work, EVENTS + 1) for name, work in decoders(data).items()}, pairs)
-    note("stream: %d events of %d bytes; events a second: %s" % (EVENTS, len(data) // EVENTS, ", ".join(
-        "%s %.0f" % (name, EVENTS / statistics.median(took)) for name, took in found.items())))
-    row("decoder: events a second against plain lines", ratio(found, "plain lines", "ours"), None, "x", most=False)
+    found = medians(
+        {
+            name: lambda work=work: clocked(work, EVENTS + 1)
+            for name, work in decoders(data).items()
+        },
+        pairs,
+    )
+    note(
+        "stream: %d events of %d bytes; events a second: %s"
+        % (
+            EVENTS,
+            len(data) // EVENTS,
+            ", ".join(
+                "%s %.0f" % (name, EVENTS / statistics.median(took)) for name, took in found.items()
+            ),
+        )
+    )
+    row(
+        "decoder: events a second against plain lines",
+        ratio(found, "plain lines", "ours"),
+        None,
+        "x",
+        most=False,
+    )
     if "httpx-sse" in found:
-        row("decoder: events a second against httpx-sse", ratio(found, "httpx-sse", "ours"), 1.3, "x", most=False)
+        row(
+            "decoder: events a second against httpx-sse",
+            ratio(found, "httpx-sse", "ours"),
+            1.3,
+            "x",
+            most=False,
+        )
 
 
 def readers(url, environ, words, field, flush):
@@ -117,11 +173,19 @@ def readers(url, environ, words, field, flush):
 def watch_speed(api, environ, pairs=7):
     """Compare whole processes that print each event."""
     words = {"watch": ["watch", TASK], "watch --raw": ["watch", TASK, "--raw"]}
-    found = compare(readers(api.plain + "/v1/tasks/%s/events" % TASK, environ, words, "seq", False), pairs)
+    found = compare(
+        readers(api.plain + "/v1/tasks/%s/events" % TASK, environ, words, "seq", False), pairs
+    )
     for name in words:
         row("%s, whole process: events a second" % name, EVENTS / statistics.median(found[name]))
         if "httpx-sse" in found:
-            row("%s: events a second against httpx-sse with json.loads" % name, ratio(found, "httpx-sse", name), 0.8, "x", most=False)
+            row(
+                "%s: events a second against httpx-sse with json.loads" % name,
+                ratio(found, "httpx-sse", name),
+                0.8,
+                "x",
+                most=False,
+            )
 
 
 def delay(api, environ, task_id, pairs=3):
@@ -130,22 +194,43 @@ def delay(api, environ, task_id, pairs=3):
     commands = dict(readers(url, environ, {"watch": ["watch", task_id]}, "payload", True))
     commands["the decoder"] = ([sys.executable, "-c", DECODER, url, KEY, SCRIPTS], environ)
     commands["plain lines of urllib"] = ([sys.executable, "-c", LINES, url, KEY], environ)
-    names = [name for name in ("watch", "the decoder", "plain lines of urllib", "httpx-sse") if name in commands]
+    names = [
+        name
+        for name in ("watch", "the decoder", "plain lines of urllib", "httpx-sse")
+        if name in commands
+    ]
     late = {name: [] for name in names}
-    medians({name: lambda name=name: late[name].append(delays(*commands[name])) for name in names}, pairs)
+    medians(
+        {name: lambda name=name: late[name].append(delays(*commands[name])) for name in names},
+        pairs,
+    )
     for name, runs in late.items():
-        typical, worst = (statistics.median(run[len(run) * part // 100] for run in runs) for part in (50, 99))
-        note("%s: an event is %.2f ms late, 99 of 100 less than %.2f ms (%d runs of %d events)" %
-             (name, typical, worst, len(runs), PACED_EVENTS))
-        row("delay of an event at %s a second, median: %s" % ("{:,}".format(EVENTS_PER_SECOND), name), typical,
-            DELAY_MOST_MS if name in ("watch", "the decoder") else None, " ms")
+        typical, worst = (
+            statistics.median(run[len(run) * part // 100] for run in runs) for part in (50, 99)
+        )
+        note(
+            "%s: an event is %.2f ms late, 99 of 100 less than %.2f ms (%d runs of %d events)"
+            % (name, typical, worst, len(runs), PACED_EVENTS)
+        )
+        row(
+            "delay of an event at %s a second, median: %s"
+            % ("{:,}".format(EVENTS_PER_SECOND), name),
+            typical,
+            DELAY_MOST_MS if name in ("watch", "the decoder") else None,
+            " ms",
+        )
 
 
 def delays(words, environ):
     """Run a reader of the paced stream; return, sorted, how many milliseconds after its stamp each line came."""
     came = []
     timed(words, environ, on_line=lambda line: came.append((time.time(), line)))
-    found = sorted((moment - float(stamp.group())) * 1000 for moment, line in came for stamp in [STAMP.search(line)] if stamp)
+    found = sorted(
+        (moment - float(stamp.group())) * 1000
+        for moment, line in came
+        for stamp in [STAMP.search(line)]
+        if stamp
+    )
     assert len(found) == PACED_EVENTS, (words, len(found), came[-3:])
     return found
 
@@ -165,7 +250,14 @@ def write_rows(count):
         for number in range(count):
             order = Order("task %d" % number)
             ledger.earlier(order, None)
-            claimed = ledger.claim(order, None, prompt_digest="d", known=(), may_start=lambda row: True, limits=lambda count: None)
+            claimed = ledger.claim(
+                order,
+                None,
+                prompt_digest="d",
+                known=(),
+                may_start=lambda row: True,
+                limits=lambda count: None,
+            )
             ledger.note(claimed, state="created", holder=None, task_id="t%d" % number)
         assert len(ledger.started_tasks()) == count
         ledger.close()
@@ -189,7 +281,14 @@ def list_tasks(url, count):
     """Run `list` in this process, beside a stub that gives as many rows as are asked for; a real page ends at 100."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        assert run_line(["list", "--limit", str(count), "--quiet", "--base-url", url], "rebyte_cli.py", time.time()) == 0
+        assert (
+            run_line(
+                ["list", "--limit", str(count), "--quiet", "--base-url", url],
+                "rebyte_cli.py",
+                time.time(),
+            )
+            == 0
+        )
     assert json.loads(out.getvalue())["total"] >= count
 
 
@@ -199,6 +298,7 @@ def wait_for(client, ids):
 
     def sleep(pause):
         now[0] += max(pause, 0.0001)
+
     assert sum(1 for _ in wait(client, ids, clock=lambda: now[0], sleep=sleep)) == len(ids)
 
 
@@ -209,20 +309,32 @@ def fill(state, url, count):
     out, now = os.path.join(state, "out"), time.time()
     os.makedirs(out)
     ledger._db.execute("BEGIN")
-    with open(os.path.join(state, "jobs.jsonl"), "w") as jobs, open(os.path.join(out, "results.jsonl"), "w") as results:
+    with open(os.path.join(state, "jobs.jsonl"), "w") as jobs, open(
+        os.path.join(out, "results.jsonl"), "w"
+    ) as results:
         for n in range(count):
-            number = ledger._insert(Order("task %d" % n), "n%d" % n, None, "digest", (), None, False)
+            number = ledger._insert(
+                Order("task %d" % n), "n%d" % n, None, "digest", (), None, False
+            )
             task_id = "%08x-0000-4000-8000-%012x" % (n, n)
-            ledger._db.execute("UPDATE starts SET state='created', task_id=?, answered_at=?, status='completed', delivered_at=? WHERE id=?",
-                               (task_id, now, now, number))
+            ledger._db.execute(
+                "UPDATE starts SET state='created', task_id=?, answered_at=?, status='completed', delivered_at=? WHERE id=?",
+                (task_id, now, now, number),
+            )
             jobs.write(json.dumps({"once": "n%d" % n, "prompt": "task %d" % n}) + "\n")
-            results.write(json.dumps({"index": n + 1, "id": task_id, "status": "completed", "answer": "fine %d" % n}) + "\n")
+            results.write(
+                json.dumps(
+                    {"index": n + 1, "id": task_id, "status": "completed", "answer": "fine %d" % n}
+                )
+                + "\n"
+            )
     ledger._db.execute("COMMIT")
     ledger.close()
 
 
 def over_kept_rows(url, folder, words):
     """Return what makes the run of a command line over a ledger of that many rows, as a process."""
+
     def make(count):
         there = os.path.join(folder, "%s-%d" % (words[0], count))
         state = os.path.join(there, "state")
@@ -232,6 +344,7 @@ def over_kept_rows(url, folder, words):
         ran = timed(*command)
         note("%s over %d rows: %.2f s, peak %.1f MB" % (words[0], count, ran.seconds, ran.peak))
         return lambda: timed(*command) and None
+
     return make
 
 
@@ -245,15 +358,31 @@ def growth():
         def decoding(count):
             chunks = pieces(stream_bytes(count))
             return lambda: decode(chunks)
-        works = (("ledger, one row after another", lambda count: lambda: write_rows(count), ROWS),
-                 ("ledger list of the last twenty", over_kept_rows(api.plain, folder, ["ledger", "list", "--limit", "20"]), KEPT_ROWS),
-                 ("batch, all lines done before", over_kept_rows(api.plain, folder, ["batch", "jobs.jsonl", "--out", "out"]), KEPT_ROWS),
-                 ("list", lambda count: lambda: list_tasks(api.plain, count), TASKS),
-                 ("wait, all of them over", lambda count: lambda: wait_for(client, ids[:count]), TASKS),
-                 ("stream, decoded", decoding, GROWN_EVENTS), ("stream, told apart", lambda count: lambda: sight(count), GROWN_EVENTS))
+
+        works = (
+            ("ledger, one row after another", lambda count: lambda: write_rows(count), ROWS),
+            (
+                "ledger list of the last twenty",
+                over_kept_rows(api.plain, folder, ["ledger", "list", "--limit", "20"]),
+                KEPT_ROWS,
+            ),
+            (
+                "batch, all lines done before",
+                over_kept_rows(api.plain, folder, ["batch", "jobs.jsonl", "--out", "out"]),
+                KEPT_ROWS,
+            ),
+            ("list", lambda count: lambda: list_tasks(api.plain, count), TASKS),
+            ("wait, all of them over", lambda count: lambda: wait_for(client, ids[:count]), TASKS),
+            ("stream, decoded", decoding, GROWN_EVENTS),
+            ("stream, told apart", lambda count: lambda: sight(count), GROWN_EVENTS),
+        )
         for name, make, size in works:
             small, large = seconds(make(size)), seconds(make(10 * size))
-            row("growth of %s: exponent from %s to %s" % (name, "{:,}".format(size), "{:,}".format(10 * size)), math.log10(large / small),
-                EXPONENT_MOST)
+            row(
+                "growth of %s: exponent from %s to %s"
+                % (name, "{:,}".format(size), "{:,}".format(10 * size)),
+                math.log10(large / small),
+                EXPONENT_MOST,
+            )
     os.environ.clear()
     os.environ.update(before)

@@ -6,6 +6,7 @@
 What a task does stands in its prompt: "work SECONDS" runs so long and then answers; "burst COUNT" is over and replays so
 many events as fast as they are taken; "pace COUNT PER_SECOND" sends them at a rate, each with the moment it left as its text.
 """
+
 from __future__ import annotations
 
 import collections
@@ -34,18 +35,25 @@ OPEN_END = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: c
 
 def event(number, text, kind="text"):
     """Return one event as it travels, in the service's envelope."""
-    return ('id: %d\ndata: {"seq":%d,"timestamp":"2026-01-28T12:00:00.000Z","promptId":"p","eventType":"%s","eventKey":"k%d",'
-            '"payload":{"type":"%s","text":"%s"}}\n\n' % (number, number, kind, number, kind, text)).encode()
+    return (
+        'id: %d\ndata: {"seq":%d,"timestamp":"2026-01-28T12:00:00.000Z","promptId":"p","eventType":"%s","eventKey":"k%d",'
+        '"payload":{"type":"%s","text":"%s"}}\n\n' % (number, number, kind, number, kind, text)
+    ).encode()
 
 
 def stream_bytes(count=EVENTS):
     """Return a whole stream of events with its end."""
-    return b"".join(event(number, "%08d %s" % (number, "x" * 60)) for number in range(1, count + 1)) + DONE % count
+    return (
+        b"".join(event(number, "%08d %s" % (number, "x" * 60)) for number in range(1, count + 1))
+        + DONE % count
+    )
 
 
 def moment(seconds):
     """Return a time as the service writes it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + ".%03dZ" % (seconds % 1 * 1000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + ".%03dZ" % (
+        seconds % 1 * 1000
+    )
 
 
 class Task:
@@ -53,7 +61,12 @@ class Task:
 
     def __init__(self, id, prompt):
         words = prompt.split()
-        self.id, self.kind, self.figures, self.began = id, words[0], [float(word) for word in words[1:]], time.time()
+        self.id, self.kind, self.figures, self.began = (
+            id,
+            words[0],
+            [float(word) for word in words[1:]],
+            time.time(),
+        )
         self.ends = self.began + (self.figures[0] if self.kind == "work" else 0)
         # Made now, so that a stream costs the server nothing later.
         self.bytes = stream_bytes(int(self.figures[0])) if self.kind == "burst" else None
@@ -62,10 +75,23 @@ class Task:
         """Return what GET /tasks/:id tells; the one prompt holds what /content tells."""
         over = time.time() >= self.ends
         status, ended = ("succeeded", moment(self.ends)) if over else ("running", None)
-        prompt = {"id": "p", "status": status, "submittedAt": moment(self.began), "completedAt": ended,
-                  "response": ANSWER if over else None}
-        return {"id": self.id, "workspaceId": "w-" + self.id, "url": "http://127.0.0.1/run/" + self.id, "title": "t",
-                "createdAt": moment(self.began), "completedAt": ended, "status": "completed" if over else "running", "prompts": [prompt]}
+        prompt = {
+            "id": "p",
+            "status": status,
+            "submittedAt": moment(self.began),
+            "completedAt": ended,
+            "response": ANSWER if over else None,
+        }
+        return {
+            "id": self.id,
+            "workspaceId": "w-" + self.id,
+            "url": "http://127.0.0.1/run/" + self.id,
+            "title": "t",
+            "createdAt": moment(self.began),
+            "completedAt": ended,
+            "status": "completed" if over else "running",
+            "prompts": [prompt],
+        }
 
     def stream(self, sock):
         """Send the stream in pieces, each when it is due."""
@@ -91,7 +117,11 @@ class Api:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate_and_key else None
         if context:
             context.load_cert_chain(*certificate_and_key)
-        self.server, self.asked, self.numbers = Server(context=context, speaks=self.reply), 0, itertools.count(1)
+        self.server, self.asked, self.numbers = (
+            Server(context=context, speaks=self.reply),
+            0,
+            itertools.count(1),
+        )
         self.tasks = {TASK: Task(TASK, "burst %d" % EVENTS)}
 
     def reply(self, request):
@@ -108,8 +138,12 @@ class Api:
         if parts[-1] == "artifacts":
             return answer(200, {"data": []})
         if parts[-1] == "tasks":
-            rows = list(self.tasks.values())[:-1 - int(path.partition("limit=")[2].partition("&")[0] or 50):-1]
-            return answer(200, {"data": [task.as_dict() for task in rows], "total": len(self.tasks)})
+            rows = list(self.tasks.values())[
+                : -1 - int(path.partition("limit=")[2].partition("&")[0] or 50) : -1
+            ]
+            return answer(
+                200, {"data": [task.as_dict() for task in rows], "total": len(self.tasks)}
+            )
         task = self.tasks[parts[2]]
         return task.stream if parts[-1] == "events" else answer(200, task.as_dict())
 
@@ -130,6 +164,7 @@ def carry(source, target, delay):
                 target.sendall(data)
             except OSError:
                 return
+
     threading.Thread(target=write, daemon=True).start()
     data = b"x"
     while data:
@@ -166,15 +201,20 @@ class Process:
 
     def __init__(self, *words):
         """Start it and wait until it listens."""
-        self._child = subprocess.Popen([sys.executable, __file__] + [str(word) for word in words], stdout=subprocess.PIPE,
-                                       stdin=subprocess.PIPE)
+        self._child = subprocess.Popen(
+            [sys.executable, __file__] + [str(word) for word in words],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE,
+        )
         self.port = int(self._child.stdout.readline())
         self.plain, self.tls = "http://127.0.0.1:%d" % self.port, "https://127.0.0.1:%d" % self.port
 
     def counts(self, ca=None):
         """Ask the stub how many (connections, requests) it had, this question left out."""
         context = ssl.create_default_context(cafile=ca) if ca else None
-        with urllib.request.urlopen((self.tls if ca else self.plain) + "/counts", context=context) as told:
+        with urllib.request.urlopen(
+            (self.tls if ca else self.plain) + "/counts", context=context
+        ) as told:
             connections, requests = json.load(told)
         return connections - 1, requests
 
@@ -188,10 +228,19 @@ class Process:
 
 def make_certificate(folder):
     """Make a self-signed certificate for 127.0.0.1 in a folder: leaf.pem and leaf.key."""
-    line = ("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout leaf.key -out leaf.pem -days 2"
-            " -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:TRUE"
-            " -addext keyUsage=critical,keyCertSign,digitalSignature")
-    subprocess.run(line.split(), cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    line = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout leaf.key -out leaf.pem -days 2"
+        " -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:TRUE"
+        " -addext keyUsage=critical,keyCertSign,digitalSignature"
+    )
+    subprocess.run(
+        line.split(),
+        cwd=folder,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+    )
     return os.path.join(folder, "leaf.pem")
 
 
@@ -200,7 +249,9 @@ def far_away(seconds):
     """Serve the API over TLS behind a relay of so many seconds; the block gets (api, relay, certificate)."""
     with tempfile.TemporaryDirectory(prefix="rebyte-bench-") as folder:
         ca = make_certificate(folder)
-        with Process("api", ca, os.path.join(folder, "leaf.key")) as api, Process("relay", api.port, seconds) as relay:
+        with Process("api", ca, os.path.join(folder, "leaf.key")) as api, Process(
+            "relay", api.port, seconds
+        ) as relay:
             yield api, relay, ca
 
 

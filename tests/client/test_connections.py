@@ -1,4 +1,5 @@
 """How connections are kept, replaced, paced and secured, against a server that says listed bytes."""
+
 from __future__ import annotations
 
 import http.client
@@ -12,7 +13,13 @@ import pytest
 from scripted_server import Proxy, Server, answer, chunked, failure, reset, say_and_close
 
 from rebyte_wire.calls import Deadline
-from rebyte_wire.errors import AnswerUnreadable, DeadlineReached, NetworkError, OutcomeUnknown, ServerError
+from rebyte_wire.errors import (
+    AnswerUnreadable,
+    DeadlineReached,
+    NetworkError,
+    OutcomeUnknown,
+    ServerError,
+)
 from rebyte_wire.tls import CA_HINT, STRICT_HINT, build_context
 
 TASK, MADE = answer(200, {"id": "t"}), answer(201, {"id": "t"})
@@ -35,8 +42,13 @@ def test_the_key_travels_as_api_key_in_exactly_this_spelling(served):
     client, server = served(TASK)
     read(client)
     line, headers, _ = server.requests[0]
-    assert line == "GET /v1/tasks/t HTTP/1.1" and b"\r\nAPI_KEY: rbk_CANARY_77aa\r\n" in server.heads[0]
-    assert headers["Accept-Encoding"] == "identity" and headers["User-Agent"].startswith("skill-as-a-service/")
+    assert (
+        line == "GET /v1/tasks/t HTTP/1.1"
+        and b"\r\nAPI_KEY: rbk_CANARY_77aa\r\n" in server.heads[0]
+    )
+    assert headers["Accept-Encoding"] == "identity" and headers["User-Agent"].startswith(
+        "skill-as-a-service/"
+    )
 
 
 def test_threads_share_the_pool_and_never_a_connection(served):
@@ -55,7 +67,9 @@ def test_an_error_answer_keeps_its_connection_too(served):
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("farewell", [say_and_close(TASK), say_and_close(b""), reset], ids=["answer", "nothing", "reset"])
+@pytest.mark.parametrize(
+    "farewell", [say_and_close(TASK), say_and_close(b""), reset], ids=["answer", "nothing", "reset"]
+)
 def test_a_kept_connection_that_died_is_replaced_without_a_word(served, farewell):
     client, _ = served(TASK, farewell, TASK)
     read(client, 3)
@@ -75,16 +89,26 @@ def test_head_and_body_of_a_paid_start_leave_in_one_send(served, monkeypatch):
     client, _ = served(MADE)
     sends, real = [], socket.socket.sendall
     with monkeypatch.context() as patch:
-        patch.setattr(socket.socket, "sendall", lambda self, data: (sends.append(data), real(self, data))[1])
+        patch.setattr(
+            socket.socket, "sendall", lambda self, data: (sends.append(data), real(self, data))[1]
+        )
         client.create_task("one send")
     mine = [data for data in sends if b"one send" in data or data.startswith(b"POST")]
-    assert len(mine) == 1 and mine[0].startswith(b"POST /v1/tasks") and mine[0].endswith(b'{"prompt": "one send"}')
+    assert (
+        len(mine) == 1
+        and mine[0].startswith(b"POST /v1/tasks")
+        and mine[0].endswith(b'{"prompt": "one send"}')
+    )
 
 
 def test_small_writes_are_not_held_back(served, monkeypatch):
     client, _ = served(TASK)
     options, real = [], socket.socket.setsockopt
-    monkeypatch.setattr(socket.socket, "setsockopt", lambda self, *args: (options.append(args), real(self, *args))[1])
+    monkeypatch.setattr(
+        socket.socket,
+        "setsockopt",
+        lambda self, *args: (options.append(args), real(self, *args))[1],
+    )
     read(client)
     assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in options
 
@@ -93,14 +117,24 @@ def test_the_private_seams_of_the_standard_library_are_where_we_expect_them():
     made = http.client.HTTPConnection("proxy.test", 3128)
     made.set_tunnel("api.example.test", 443, {})
     assert made._tunnel_host == "api.example.test" and made._tunnel_port == 443
-    assert made._create_connection is socket.create_connection and made.response_class is http.client.HTTPResponse
+    assert (
+        made._create_connection is socket.create_connection
+        and made.response_class is http.client.HTTPResponse
+    )
 
 
 # A body that ends too early, or lies about its length...
 
-@pytest.mark.parametrize("cut", [
-    CUT, say_and_close(chunked(b'{"id"', end=b"", kind="application/json")),
-    say_and_close(chunked(b'{"id"', end=b"ffffffffffffffffffff\r\nx", kind="application/json"))], ids=["length", "chunked", "huge chunk"])
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        CUT,
+        say_and_close(chunked(b'{"id"', end=b"", kind="application/json")),
+        say_and_close(chunked(b'{"id"', end=b"ffffffffffffffffffff\r\nx", kind="application/json")),
+    ],
+    ids=["length", "chunked", "huge chunk"],
+)
 def test_a_cut_answer_to_a_read_is_asked_for_again(served, cut):
     client, _ = served(cut, TASK)
     read(client)
@@ -117,9 +151,16 @@ def test_what_follows_an_answer_unasked_is_never_taken_for_the_next_one(served):
     read(served(TASK + answer(200, {"id": "smuggled"}), TASK)[0], 2)
 
 
-@pytest.mark.parametrize("rubbish", [b"\x00\x01\x02\r\n\r\n", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 abc\r\n\r\n",
-                                     b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70000 + b"\r\n\r\n",
-                                     b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n"])
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"\x00\x01\x02\r\n\r\n",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+    ],
+)
 def test_what_is_not_http_is_told_so(served, rubbish):
     client, _ = served(say_and_close(rubbish))
     failure(lambda: read(client), AnswerUnreadable)
@@ -133,6 +174,7 @@ def test_what_a_server_says_on_an_idle_connection_is_not_the_next_answer(served)
         idle.wait(10)
         sock.sendall(answer(408, b"", "Connection: close"))
         said.set()
+
     client, _ = served(step, TASK)
     read(client)
     idle.set()
@@ -143,13 +185,22 @@ def test_what_a_server_says_on_an_idle_connection_is_not_the_next_answer(served)
 
 # Time...
 
+
 def drip(data, ending):
     """Return a step that says one byte at a time."""
-    return lambda sock: any(sock.sendall(data[index:index + 1]) or ending.wait(0.05) for index in range(len(data)))
+    return lambda sock: any(
+        sock.sendall(data[index : index + 1]) or ending.wait(0.05) for index in range(len(data))
+    )
 
 
-@pytest.mark.parametrize("data", [answer(200, {"id": "t"}, length=211) + b" " * 200, b"HTTP/1.1 200 OK\r\n" + b"X-Drip: y\r\n" * 90],
-                         ids=["body", "headers"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        answer(200, {"id": "t"}, length=211) + b" " * 200,
+        b"HTTP/1.1 200 OK\r\n" + b"X-Drip: y\r\n" * 90,
+    ],
+    ids=["body", "headers"],
+)
 def test_a_drip_of_bytes_ends_at_the_deadline(served, data):
     client, server = served(deadline=Deadline(0.4))
     server.script = [drip(data, server.ending)]
@@ -161,13 +212,19 @@ def test_a_drip_of_bytes_ends_at_the_deadline(served, data):
 def test_a_silent_server_is_left_after_the_read_timeout(served):
     client, server = served()
     server.script = [lambda sock: server.ending.wait(20)]
-    assert failure(lambda: client.stream_events("t", read_seconds=0.1)).code == "read_timeout" and len(server.requests) == 4
+    assert (
+        failure(lambda: client.stream_events("t", read_seconds=0.1)).code == "read_timeout"
+        and len(server.requests) == 4
+    )
 
 
 def test_an_expired_deadline_sends_nothing(served):
     client, server = served(TASK, deadline=Deadline(0))
     failure(lambda: read(client), DeadlineReached)
-    assert failure(lambda: client.create_task("x"), DeadlineReached).outcome == "not_sent" and server.received == 0
+    assert (
+        failure(lambda: client.create_task("x"), DeadlineReached).outcome == "not_sent"
+        and server.received == 0
+    )
 
 
 def test_no_wait_goes_past_the_deadline(served):
@@ -211,10 +268,19 @@ def test_a_trusted_server_is_spoken_to_over_one_connection(served, tls, trusting
     assert client.create_task("x") == {"id": "t"} and server.connections == 2
 
 
-@pytest.mark.parametrize("leaf, bundle", [("good", None), ("other", "ca"), ("good", "old")],
-                         ids=["unknown authority", "other host", "wrong bundle"])
-def test_a_server_that_cannot_be_trusted_gets_no_byte_and_no_second_try(served, tls, certificates, leaf, bundle):
-    client, server = served(TASK, context=tls(leaf), environ={"REBYTE_CA_BUNDLE": str(certificates / (bundle + ".pem"))} if bundle else {})
+@pytest.mark.parametrize(
+    "leaf, bundle",
+    [("good", None), ("other", "ca"), ("good", "old")],
+    ids=["unknown authority", "other host", "wrong bundle"],
+)
+def test_a_server_that_cannot_be_trusted_gets_no_byte_and_no_second_try(
+    served, tls, certificates, leaf, bundle
+):
+    client, server = served(
+        TASK,
+        context=tls(leaf),
+        environ={"REBYTE_CA_BUNDLE": str(certificates / (bundle + ".pem"))} if bundle else {},
+    )
     error = failure(lambda: client.create_task("x"))
     assert (error.code, error.outcome, error.exit_code) == ("tls_failed", "not_sent", 10)
     assert error.hint == CA_HINT and client.waits == [] and server.received == 0
@@ -224,40 +290,76 @@ def test_a_server_that_cannot_be_trusted_gets_no_byte_and_no_second_try(served, 
 def test_the_strict_check_is_named_and_one_variable_leaves_out_only_that(served, tls, certificates):
     environ = {"REBYTE_CA_BUNDLE": str(certificates / "old.pem")}
     error = failure(lambda: read(served(TASK, context=tls("proxied"), environ=environ)[0]))
-    assert error.code == "tls_failed" and error.hint == STRICT_HINT and "REBYTE_TLS_STRICT=0" in error.hint
+    assert (
+        error.code == "tls_failed"
+        and error.hint == STRICT_HINT
+        and "REBYTE_TLS_STRICT=0" in error.hint
+    )
     environ["REBYTE_TLS_STRICT"] = "0"
     read(served(TASK, context=tls("proxied"), environ=environ)[0])
-    assert failure(lambda: read(served(TASK, context=tls("other"), environ=environ)[0])).code == "tls_failed"
+    assert (
+        failure(lambda: read(served(TASK, context=tls("other"), environ=environ)[0])).code
+        == "tls_failed"
+    )
 
 
-@pytest.mark.parametrize("environ", [{}, {"REBYTE_TLS_STRICT": "0"}, {"SSL_CERT_FILE": "ca.pem"}, {"REQUESTS_CA_BUNDLE": "ca.pem"},
-                                     {"REBYTE_CA_BUNDLE": "ca.pem"}], ids=lambda environ: "+".join(environ) or "nothing")
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"REBYTE_TLS_STRICT": "0"},
+        {"SSL_CERT_FILE": "ca.pem"},
+        {"REQUESTS_CA_BUNDLE": "ca.pem"},
+        {"REBYTE_CA_BUNDLE": "ca.pem"},
+    ],
+    ids=lambda environ: "+".join(environ) or "nothing",
+)
 def test_every_context_verifies_names_and_chains_from_1_2_on(certificates, environ):
-    environ = {name: str(certificates / value) if value.endswith("pem") else value for name, value in environ.items()}
+    environ = {
+        name: str(certificates / value) if value.endswith("pem") else value
+        for name, value in environ.items()
+    }
     context = build_context(environ)
     assert context.verify_mode == ssl.CERT_REQUIRED and context.check_hostname
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     plain = ssl.create_default_context().verify_flags
-    assert context.verify_flags == (plain & ~ssl.VERIFY_X509_STRICT if "REBYTE_TLS_STRICT" in environ else plain)
+    assert context.verify_flags == (
+        plain & ~ssl.VERIFY_X509_STRICT if "REBYTE_TLS_STRICT" in environ else plain
+    )
 
 
-@pytest.mark.parametrize("name", ["REBYTE_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize(
+    "name", ["REBYTE_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
+)
 def test_each_variable_adds_its_authority(served, tls, certificates, name):
     read(served(TASK, context=tls(), environ={name: str(certificates / "ca.pem")})[0])
 
 
 def test_our_own_bundle_stands_alone(certificates):
     environ = dict.fromkeys(("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), str(certificates / "old.pem"))
-    assert build_context(dict(environ, REBYTE_CA_BUNDLE=str(certificates / "ca.pem"))).cert_store_stats()["x509_ca"] == 1
+    assert (
+        build_context(
+            dict(environ, REBYTE_CA_BUNDLE=str(certificates / "ca.pem"))
+        ).cert_store_stats()["x509_ca"]
+        == 1
+    )
 
 
 def test_a_bundle_that_is_not_there_is_named(client_for):
-    error = failure(lambda: client_for(API, environ={"REBYTE_CA_BUNDLE": "/nowhere.pem"}).create_task("x"))
-    assert (error.code, error.outcome) == ("tls_failed", "not_sent") and "REBYTE_CA_BUNDLE" in error.hint
+    error = failure(
+        lambda: client_for(API, environ={"REBYTE_CA_BUNDLE": "/nowhere.pem"}).create_task("x")
+    )
+    assert (error.code, error.outcome) == (
+        "tls_failed",
+        "not_sent",
+    ) and "REBYTE_CA_BUNDLE" in error.hint
 
 
-@pytest.mark.parametrize("said, code, waits", [(b"", "connect_failed", 3), (b"HTTP/1.1 400 Plain\r\n\r\n" * 9, "tls_failed", None)],
-                         ids=["a hang-up, which may pass, is tried again", "no TLS"])
+@pytest.mark.parametrize(
+    "said, code, waits",
+    [(b"", "connect_failed", 3), (b"HTTP/1.1 400 Plain\r\n\r\n" * 9, "tls_failed", None)],
+    ids=["a hang-up, which may pass, is tried again", "no TLS"],
+)
 def test_a_handshake_that_fails_is_not_sent(client_for, said, code, waits):
     with Server() as server:
         server.serve = say_and_close(said)
@@ -268,14 +370,17 @@ def test_a_handshake_that_fails_is_not_sent(client_for, said, code, waits):
 
 # Proxies...
 
+
 @pytest.fixture
 def proxied(served, client_for, tls, trusting, monkeypatch):
     """proxied(*script) -> (client of a name that only a proxy knows, server over TLS, the proxy in its way)."""
     _, server = served(context=tls())
     with Proxy(server.port) as proxy:
+
         def make(*script):
             server.script = list(script)
             return client_for(API, environ=trusting), server, proxy
+
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         yield make
 
@@ -284,22 +389,37 @@ def test_reads_share_one_tunnel_and_the_proxy_never_sees_the_key(proxied):
     client, server, proxy = proxied(TASK)
     read(client, 30)
     assert len(proxy.heads) == 1 and server.connections == 1
-    assert proxy.heads[0].startswith(b"CONNECT api.example.test:443 HTTP/1.") and b"CANARY" not in proxy.heads[0]
+    assert (
+        proxy.heads[0].startswith(b"CONNECT api.example.test:443 HTTP/1.")
+        and b"CANARY" not in proxy.heads[0]
+    )
     assert b"\r\nHost: api.example.test\r\n" in server.heads[0]
     client.create_task("x")
     assert len(proxy.heads) == 2
 
 
-def test_a_proxys_password_goes_to_the_proxy_and_nowhere_else(proxied, client_for, trusting, monkeypatch):
+def test_a_proxys_password_goes_to_the_proxy_and_nowhere_else(
+    proxied, client_for, trusting, monkeypatch
+):
     _, server, proxy = proxied(TASK)
     monkeypatch.delenv("HTTPS_PROXY")
     monkeypatch.setenv("https_proxy", proxy.url.replace("//", "//user:pass@"))
     read(client_for(API, environ=trusting))
-    assert b"Proxy-authorization: Basic dXNlcjpwYXNz" in proxy.heads[0] and b"roxy-" not in server.heads[0]
+    assert (
+        b"Proxy-authorization: Basic dXNlcjpwYXNz" in proxy.heads[0]
+        and b"roxy-" not in server.heads[0]
+    )
 
 
-@pytest.mark.parametrize("refusal, tries", [(b"HTTP/1.1 403 Forbidden\r\n\r\n", 1), (b"HTTP/1.1 407 Who\r\n\r\n", 1),
-                                            (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", 4), (b"rubbish\r\n\r\n", 4)])
+@pytest.mark.parametrize(
+    "refusal, tries",
+    [
+        (b"HTTP/1.1 403 Forbidden\r\n\r\n", 1),
+        (b"HTTP/1.1 407 Who\r\n\r\n", 1),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", 4),
+        (b"rubbish\r\n\r\n", 4),
+    ],
+)
 def test_a_proxy_that_opens_no_tunnel_is_not_sent(client_for, monkeypatch, refusal, tries):
     with Proxy(refusal=refusal) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
@@ -324,15 +444,25 @@ def test_no_proxy_ever_sees_this_machine(served, client_for, monkeypatch):
         assert client.create_task("x") and proxy.heads == [] and proxy.connections == 0
 
 
-@pytest.mark.parametrize("address", ["socks5://127.0.0.1:1", "http://", "//user:CANARY@", "http:///x", "CANARY:x:y"])
-def test_a_proxy_that_cannot_be_spoken_to_is_told_without_its_password(client_for, monkeypatch, address):
+@pytest.mark.parametrize(
+    "address", ["socks5://127.0.0.1:1", "http://", "//user:CANARY@", "http:///x", "CANARY:x:y"]
+)
+def test_a_proxy_that_cannot_be_spoken_to_is_told_without_its_password(
+    client_for, monkeypatch, address
+):
     monkeypatch.setenv("HTTPS_PROXY", address)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: (_ for _ in ()).throw(socket.gaierror(-2, "unknown")))
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda *args, **more: (_ for _ in ()).throw(socket.gaierror(-2, "unknown")),
+    )
     error = failure(lambda: client_for(API).create_task("x"), NetworkError)
     assert error.outcome == "not_sent" and "CANARY@" not in str(error.as_dict())
 
 
-def test_the_same_host_may_be_reached_directly_when_the_environment_says_so(proxied, client_for, trusting, lead, monkeypatch):
+def test_the_same_host_may_be_reached_directly_when_the_environment_says_so(
+    proxied, client_for, trusting, lead, monkeypatch
+):
     _, server, proxy = proxied(TASK)
     monkeypatch.setenv("NO_PROXY", "api.example.test")
     lead(server.port)

@@ -1,4 +1,5 @@
 """The command line in this process, against a local server in this process."""
+
 from __future__ import annotations
 
 import io
@@ -13,7 +14,11 @@ import pytest
 
 from rebyte_commands.main import main
 
-DOOR = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "scripts", "rebyte_cli.py")
+DOOR = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+    "scripts",
+    "rebyte_cli.py",
+)
 SUM = """Sum the numbers.
 ```python run
 import os
@@ -88,6 +93,7 @@ def rebyte(world, impatient, monkeypatch):
             patch.setattr(sys, "stdin", io.StringIO(stdin))
             code = main(list(words), time.time())
         return Ran(code, out.getvalue(), err.getvalue())
+
     yield run
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -97,11 +103,20 @@ def rebyte(world, impatient, monkeypatch):
 @pytest.fixture
 def shell(world):
     """Run a command line as a process: shell("run", "...") -> Ran."""
+
     def run(*words, stdin=None, env=None, python=None, **more):
-        done = subprocess.run([python or sys.executable, DOOR] + list(words), input=stdin, env=dict(os.environ, **(env or {})),
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=60,
-                              **dict({} if stdin is not None else {"stdin": subprocess.DEVNULL}, **more))
+        done = subprocess.run(
+            [python or sys.executable, DOOR] + list(words),
+            input=stdin,
+            env=dict(os.environ, **(env or {})),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+            timeout=60,
+            **dict({} if stdin is not None else {"stdin": subprocess.DEVNULL}, **more),
+        )
         return Ran(done.returncode, done.stdout, done.stderr)
+
     return run
 
 

@@ -1,4 +1,5 @@
 """upload, artifacts, ledger and list --mine from the shell."""
+
 from __future__ import annotations
 
 import io
@@ -28,7 +29,11 @@ def test_a_file_over_the_limit_is_refused_before_a_slot_is_asked_for(rebyte, wor
         file.truncate(52_428_801)
     for words in (("upload", "large.csv"), ("run", "x", "--file", "large.csv")):
         ran = rebyte(*words)
-        assert ran.code == 2 and "52428800" in ran.error["message"] and "artifacts put" in ran.error["hint"]
+        assert (
+            ran.code == 2
+            and "52428800" in ran.error["message"]
+            and "artifacts put" in ran.error["hint"]
+        )
     assert server.requests == []
 
 
@@ -41,15 +46,23 @@ def test_what_is_no_file_is_refused_with_its_reason(rebyte, server, path):
 def test_two_files_of_one_name_are_refused(rebyte, world):
     (world / "d").mkdir()
     (world / "d" / "numbers.csv").write_text("other")
-    assert "numbers.csv" in rebyte("run", "x", "--file", "numbers.csv", "--file", "d/numbers.csv").error["message"]
+    assert (
+        "numbers.csv"
+        in rebyte("run", "x", "--file", "numbers.csv", "--file", "d/numbers.csv").error["message"]
+    )
 
 
 def test_a_folder_is_packed_with_zip_and_its_line_again_goes_on_with_the_same_task(rebyte, world):
     (world / "photos").mkdir()
     (world / "photos" / "a.txt").write_text("one")
     assert "--zip" in rebyte("create", "x", "--file", "photos").error["hint"]
-    words = ("run", "```python run\nimport zipfile\nprint(zipfile.ZipFile('/code/photos.zip').namelist())\n```", "--file", "photos",
-             "--zip")
+    words = (
+        "run",
+        "```python run\nimport zipfile\nprint(zipfile.ZipFile('/code/photos.zip').namelist())\n```",
+        "--file",
+        "photos",
+        "--zip",
+    )
     first = rebyte(*words).document
     os.utime("photos/a.txt", (1, 1))
     again = rebyte(*words).document
@@ -57,9 +70,16 @@ def test_a_folder_is_packed_with_zip_and_its_line_again_goes_on_with_the_same_ta
 
 
 def test_stdin_becomes_a_file_under_the_name_it_is_given(rebyte):
-    assert rebyte("run", SUM, "--file", "-=numbers.csv", stdin="20\n22\n")["answer"] == "the total is 42"
+    assert (
+        rebyte("run", SUM, "--file", "-=numbers.csv", stdin="20\n22\n")["answer"]
+        == "the total is 42"
+    )
     assert rebyte("upload", "-=a.csv", stdin="x")["files"][0]["bytes"] == 1
-    for words in (("upload", "-"), ("upload", "-=a", "-=b"), ("run", "--prompt-file", "-", "--file", "-=a")):
+    for words in (
+        ("upload", "-"),
+        ("upload", "-=a", "-=b"),
+        ("run", "--prompt-file", "-", "--file", "-=a"),
+    ):
         ran = rebyte(*words, stdin="x")
         assert ran.code == 2 and "stdin" in ran.error["message"]
 
@@ -70,9 +90,15 @@ def test_a_skill_of_this_machine_goes_along_and_one_line_says_so(rebyte, world, 
     prompt = "```python run\nimport zipfile\nprint(zipfile.ZipFile('/code/review.zip').read('review/SKILL.md').decode()[-9:-1])\n```"
     assert rebyte("run", prompt, "--skill", "./review")["answer"] == "Be kind."
     shown = rebyte("create", prompt, "--skill", "./review", "--skill", "pdf", "--dry-run").document
-    assert shown["body"]["skills"] == ["pdf"] and shown["body"]["prompt"].count("\n") == prompt.count("\n") + 2
+    assert (
+        shown["body"]["skills"] == ["pdf"]
+        and shown["body"]["prompt"].count("\n") == prompt.count("\n") + 2
+    )
     assert "/code/review.zip" in shown["body"]["prompt"].splitlines()[-1]
-    assert rebyte("create", prompt, "--skill", "./review", "--bare", "--dry-run")["body"]["prompt"] == prompt
+    assert (
+        rebyte("create", prompt, "--skill", "./review", "--bare", "--dry-run")["body"]["prompt"]
+        == prompt
+    )
     assert rebyte("create", "x", "--skill", "./photos").code == 2
     assert rebyte("upload", "--skill", "review")["files"][0]["filename"] == "review.zip"
 
@@ -83,9 +109,15 @@ def test_several_files_go_up_at_once_and_equal_ones_once(rebyte, world, server):
         (world / name).write_text(text)
     document = rebyte("upload", "a/x.csv", "b/x.csv", "c.csv").document
     ids, names = ([item[key] for item in document["files"]] for key in ("id", "filename"))
-    assert len(document["flags"]) == 3 and ids[0] == ids[1] != ids[2] and names == ["x.csv", "x.csv", "c.csv"]
+    assert (
+        len(document["flags"]) == 3
+        and ids[0] == ids[1] != ids[2]
+        and names == ["x.csv", "x.csv", "c.csv"]
+    )
     puts = [seen for seen in server.requests if seen["method"] == "PUT"]
-    assert len(puts) == 2 and not {"api_key", "x-api-key", "authorization", "api-key"} & set(puts[0]["headers"])
+    assert len(puts) == 2 and not {"api_key", "x-api-key", "authorization", "api-key"} & set(
+        puts[0]["headers"]
+    )
 
 
 CURL = """
@@ -96,18 +128,28 @@ curl -s -X POST $BASE/tasks -H "API_KEY: $KEY" -H "Content-Type: application/jso
 """
 
 
-@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="curl or jq is missing")
+@pytest.mark.skipif(
+    not (shutil.which("curl") and shutil.which("jq")), reason="curl or jq is missing"
+)
 def test_one_flag_makes_the_same_requests_as_three_curl_commands(rebyte, server):
-    run_quietly(["sh", "-c", CURL], check=True, env=dict(os.environ, BASE=server.base_url, KEY=server.key))
+    run_quietly(
+        ["sh", "-c", CURL], check=True, env=dict(os.environ, BASE=server.base_url, KEY=server.key)
+    )
     theirs = [told(seen) for seen in server.requests]
     del server.requests[:]
     assert rebyte("create", "Sum", "--file", "numbers.csv", "--bare").code == 0
-    assert [told(seen) for seen in server.requests] == theirs and [line[0] for line in theirs] == ["POST", "PUT", "POST"]
+    assert [told(seen) for seen in server.requests] == theirs and [line[0] for line in theirs] == [
+        "POST",
+        "PUT",
+        "POST",
+    ]
 
 
 def told(seen):
     """Return what a request says, without what differs from one to the next: ids, signatures and who speaks."""
-    headers = {name: seen["headers"].get(name) for name in ("api_key", "content-type", "transfer-encoding")}
+    headers = {
+        name: seen["headers"].get(name) for name in ("api_key", "content-type", "transfer-encoding")
+    }
     path = re.sub(r"(?<=/)[0-9a-f-]{36}|(?<==)[^&]+", "ID", seen["path"])
     return seen["method"], path, headers, seen["status"]
 
@@ -117,19 +159,30 @@ def test_progress_is_a_moving_line_on_a_terminal_and_a_sparse_plain_one_elsewher
     class Stderr(io.StringIO):
         def isatty(self):
             return terminal
+
     now, lines = [0.0], []
-    session = types.SimpleNamespace(stderr=Stderr(), options=types.SimpleNamespace(quiet=False), say=lines.append)
+    session = types.SimpleNamespace(
+        stderr=Stderr(), options=types.SimpleNamespace(quiet=False), say=lines.append
+    )
     with Meter(session, "uploading", 10_000_000, clock=lambda: now[0]) as meter:
         for _ in range(80):
             now[0] += 0.125
             meter(62_500)
     written = session.stderr.getvalue()
     assert "5.0 MB of 10.0 MB, 500.0 kB/s, 10 s left" in (written if terminal else lines[-1])
-    assert (30 < written.count("\r") < 50 and written.endswith("\r\x1b[K")) if terminal else written == "" and len(lines) == 2
+    assert (
+        (30 < written.count("\r") < 50 and written.endswith("\r\x1b[K"))
+        if terminal
+        else written == "" and len(lines) == 2
+    )
 
 
 def test_quiet_tells_no_progress():
-    session = types.SimpleNamespace(stderr=io.StringIO(), options=types.SimpleNamespace(quiet=True), say=lambda text: pytest.fail(text))
+    session = types.SimpleNamespace(
+        stderr=io.StringIO(),
+        options=types.SimpleNamespace(quiet=True),
+        say=lambda text: pytest.fail(text),
+    )
     with Meter(session, "uploading", 10, clock=iter(range(0, 1000, 60)).__next__) as meter:
         meter(5)
     assert session.stderr.getvalue() == ""
@@ -140,23 +193,35 @@ def test_quiet_tells_no_progress():
 
 @pytest.fixture
 def task(rebyte):
-    script = "mkdir -p /code/artifacts; echo 1 > /code/artifacts/a.csv; echo 22 > /code/artifacts/b.csv"
+    script = (
+        "mkdir -p /code/artifacts; echo 1 > /code/artifacts/a.csv; echo 22 > /code/artifacts/b.csv"
+    )
     return rebyte("run", sh("%s" % script)).document
 
 
 def test_list_shows_no_signed_address_unless_asked(rebyte, task):
-    assert [item["name"] for item in rebyte("artifacts", "list", task["id"])["data"]] == ["a.csv", "b.csv"]
+    assert [item["name"] for item in rebyte("artifacts", "list", task["id"])["data"]] == [
+        "a.csv",
+        "b.csv",
+    ]
     assert "downloadUrl" not in rebyte("artifacts", "list", task["id"]).out
     assert "downloadUrl" in rebyte("artifacts", "list", task["workspaceId"], "--urls").out
 
 
 def test_get_without_names_means_all(rebyte, task, world):
     ran = rebyte("artifacts", "get", task["id"], "--out", "r")
-    assert ran.code == 0 and sorted(os.listdir("r")) == ["a.csv", "b.csv"] and Path("r/b.csv").read_text() == "22\n"
+    assert (
+        ran.code == 0
+        and sorted(os.listdir("r")) == ["a.csv", "b.csv"]
+        and Path("r/b.csv").read_text() == "22\n"
+    )
 
 
 def test_get_of_one_name_and_of_none_such(rebyte, task, world):
-    assert rebyte("artifacts", "get", task["id"], "a.csv").code == 0 and sorted(os.listdir()) == ["a.csv", "numbers.csv"]
+    assert rebyte("artifacts", "get", task["id"], "a.csv").code == 0 and sorted(os.listdir()) == [
+        "a.csv",
+        "numbers.csv",
+    ]
     ran = rebyte("artifacts", "get", task["id"], "none.csv")
     assert ran.code in (5, 9) and ran["missing"] == ["none.csv"]
 
@@ -164,11 +229,18 @@ def test_get_of_one_name_and_of_none_such(rebyte, task, world):
 def test_get_never_overwrites_other_bytes_without_force(rebyte, task, world):
     Path("a.csv").write_text("mine, and longer")
     ran = rebyte("artifacts", "get", task["id"])
-    assert ran.code == 9 and Path("a.csv").read_text() == "mine, and longer" and Path("b.csv").exists()
-    assert rebyte("artifacts", "get", task["id"], "--force").code == 0 and Path("a.csv").read_text() == "1\n"
+    assert (
+        ran.code == 9 and Path("a.csv").read_text() == "mine, and longer" and Path("b.csv").exists()
+    )
+    assert (
+        rebyte("artifacts", "get", task["id"], "--force").code == 0
+        and Path("a.csv").read_text() == "1\n"
+    )
 
 
-def test_hostile_names_are_refused_with_reasons_and_the_others_still_come(rebyte, task, server, world, tmp_path):
+def test_hostile_names_are_refused_with_reasons_and_the_others_still_come(
+    rebyte, task, server, world, tmp_path
+):
     server.faults.enable("hostile-names")
     before = {str(path) for path in tmp_path.rglob("*") if "server" not in str(path)}
     ran = rebyte("artifacts", "get", task["id"], "--out", "r")
@@ -184,8 +256,14 @@ def test_put_small_and_large_and_back(rebyte, task, world):
     with open("large.zip", "wb") as file:
         file.truncate(10 * 1024 * 1024 + 1)
     ran = rebyte("artifacts", "put", task["id"], "small.csv", "large.zip")
-    assert {item["name"]: item["size"] for item in ran["uploaded"]} == {"small.csv": 1, "large.zip": 10 * 1024 * 1024 + 1}
-    assert rebyte("artifacts", "get", task["id"], "large.zip", "--out", "r")["files"][0]["bytes"] == 10 * 1024 * 1024 + 1
+    assert {item["name"]: item["size"] for item in ran["uploaded"]} == {
+        "small.csv": 1,
+        "large.zip": 10 * 1024 * 1024 + 1,
+    }
+    assert (
+        rebyte("artifacts", "get", task["id"], "large.zip", "--out", "r")["files"][0]["bytes"]
+        == 10 * 1024 * 1024 + 1
+    )
 
 
 def test_put_names_a_refused_type_and_guards_an_existing_name(rebyte, task, world, server):
@@ -205,7 +283,9 @@ def test_delete_needs_a_name_and_all_needs_yes(rebyte, task):
     assert json.loads(rebyte("artifacts", "list", task["id"]).out)["data"] == []
 
 
-def test_a_task_made_elsewhere_gets_a_message_that_says_what_to_pass(rebyte, task, monkeypatch, tmp_path):
+def test_a_task_made_elsewhere_gets_a_message_that_says_what_to_pass(
+    rebyte, task, monkeypatch, tmp_path
+):
     monkeypatch.setenv("REBYTE_STATE_DIR", str(tmp_path / "other"))
     assert "workspaceId" in rebyte("artifacts", "list", task["url"]).error["hint"]
     assert "workspaceId" in rebyte("artifacts", "list", task["id"]).error["hint"]
@@ -217,7 +297,11 @@ def test_put_packs_folders_and_refused_types_with_zip(rebyte, task, world):
     Path("site/a.js").write_text("x")
     assert "--zip" in rebyte("artifacts", "put", task["id"], "notes.md").error["hint"]
     ran = rebyte("artifacts", "put", task["id"], "notes.md", "site", "numbers.csv", "--zip")
-    assert sorted(item["name"] for item in ran["uploaded"]) == ["notes.zip", "numbers.csv", "site.zip"]
+    assert sorted(item["name"] for item in ran["uploaded"]) == [
+        "notes.zip",
+        "numbers.csv",
+        "site.zip",
+    ]
 
 
 def test_put_sends_the_type_of_the_extension_both_ways(rebyte, task, world):
@@ -225,7 +309,10 @@ def test_put_sends_the_type_of_the_extension_both_ways(rebyte, task, world):
     with open("b.pdf", "wb") as file:
         file.truncate(10 * 1024 * 1024 + 1)
     rebyte("artifacts", "put", task["id"], "a.pdf", "b.pdf")
-    listed = {item["name"]: item["contentType"] for item in rebyte("artifacts", "list", task["id"])["data"]}
+    listed = {
+        item["name"]: item["contentType"]
+        for item in rebyte("artifacts", "list", task["id"])["data"]
+    }
     assert listed["a.pdf"] == listed["b.pdf"] == "application/pdf"
 
 
@@ -253,8 +340,16 @@ def unknown(rebyte, server):
 def test_list_and_show_tell_what_was_started(rebyte):
     made = rebyte("create", "hello", "--once", "n", "--executor", "codex").document
     row = rebyte("ledger", "list")["rows"][0]
-    assert row["id"] == made["id"] and row["once"] == "n" and row["state"] == "created" and "hello" not in str(row)
-    assert rebyte("ledger", "show", made["id"]).document == row and rebyte("ledger", "show", "1").document == row
+    assert (
+        row["id"] == made["id"]
+        and row["once"] == "n"
+        and row["state"] == "created"
+        and "hello" not in str(row)
+    )
+    assert (
+        rebyte("ledger", "show", made["id"]).document == row
+        and rebyte("ledger", "show", "1").document == row
+    )
     assert "created" in rebyte("ledger", "list", "--text").out
 
 
@@ -308,7 +403,9 @@ def test_mine_merges_ledger_and_service(rebyte):
     first = rebyte("run", "alpha job", "--once", "first").document
     rebyte("api", "POST", "/tasks", "--body", '{"prompt":"beta job"}')
     tasks = rebyte("list", "--mine", "--status")["tasks"]
-    assert [task["title"] for task in tasks] == ["beta job", "alpha job"] and {task["status"] for task in tasks} == {"completed"}
+    assert [task["title"] for task in tasks] == ["beta job", "alpha job"] and {
+        task["status"] for task in tasks
+    } == {"completed"}
     assert tasks[1]["once"] == "first" and tasks[1]["workspaceId"] == first["workspaceId"]
     assert [task["id"] for task in rebyte("list", "--grep", "FIRST")["tasks"]] == [first["id"]]
 
@@ -327,7 +424,10 @@ def test_running_ones_and_questions_are_told_apart(rebyte):
 def test_since_takes_a_span_or_a_time_and_nothing_else(rebyte):
     rebyte("create", "x")
     assert len(rebyte("list", "--mine", "--since", "2h")["tasks"]) == 1
-    assert rebyte("list", "--mine", "--since", "2031-01-01")["tasks"] == [] and rebyte("list", "--since", "soon").code == 2
+    assert (
+        rebyte("list", "--mine", "--since", "2031-01-01")["tasks"] == []
+        and rebyte("list", "--since", "soon").code == 2
+    )
 
 
 def test_result_with_events_is_still_one_document(rebyte):

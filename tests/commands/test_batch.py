@@ -1,4 +1,5 @@
 """batch, and what is interrupted, killed, cut off or out of time: exactly one document and one task."""
+
 from __future__ import annotations
 
 import json
@@ -35,7 +36,9 @@ def results(ran):
 def test_lines_become_tasks_and_results_stand_in_input_order(rebyte, server, world):
     ran = rebyte("batch", lines(*({"prompt": echo(word)} for word in "abcde")), "--out", "out")
     assert ran.code == 0 and ran["counts"] == {"completed": 5}
-    assert [line["answer"] for line in results(ran)] == list("abcde") and [line["index"] for line in results(ran)] == [1, 2, 3, 4, 5]
+    assert [line["answer"] for line in results(ran)] == list("abcde") and [
+        line["index"] for line in results(ran)
+    ] == [1, 2, 3, 4, 5]
     assert Path("out/0003/answer.md").read_text() == "c\n" and len(posts(server)) == 5
 
 
@@ -44,7 +47,9 @@ def test_the_same_batch_again_sends_nothing(rebyte, server, world):
     first = rebyte("batch", name, "--out", "out")
     before = len(server.requests)
     second = rebyte("batch", name, "--out", "out")
-    assert [line["id"] for line in results(second)] == [line["id"] for line in results(first)] and len(server.requests) == before
+    assert [line["id"] for line in results(second)] == [
+        line["id"] for line in results(first)
+    ] and len(server.requests) == before
     assert len(rebyte("batch", name)["counts"]) == 1 and len(posts(server)) == 2
 
 
@@ -56,26 +61,43 @@ def test_equal_lines_are_as_many_tasks_as_there_are_lines(rebyte, server, world)
 
 
 def test_all_bad_lines_are_named_and_nothing_is_sent(rebyte, server, world):
-    Path("jobs.jsonl").write_text('{"prompt":"ok"}\nnot json\n{"promt":"x"}\n{"prompt":"x","files":["none.csv"]}\n'
-                                  '{"prompt":"x","want":"a"}\n'
-                                  '{"prompt":"x","prompt_file":"jobs.jsonl"}\n{"files":[]}\n')
+    Path("jobs.jsonl").write_text(
+        '{"prompt":"ok"}\nnot json\n{"promt":"x"}\n{"prompt":"x","files":["none.csv"]}\n'
+        '{"prompt":"x","want":"a"}\n'
+        '{"prompt":"x","prompt_file":"jobs.jsonl"}\n{"files":[]}\n'
+    )
     ran = rebyte("batch", "jobs.jsonl")
-    assert ran.code == 2 and [bad["line"] for bad in ran["details"]["lines"]] == [2, 3, 4, 5, 6, 7] and server.requests == []
+    assert (
+        ran.code == 2
+        and [bad["line"] for bad in ran["details"]["lines"]] == [2, 3, 4, 5, 6, 7]
+        and server.requests == []
+    )
 
 
 def test_rows_fill_a_template_and_name_their_tasks(rebyte, world):
     Path("rows.csv").write_text('id,word\nr1,"a, b"\nr2,c\n')
     Path("t.md").write_text(sh("echo '{{ word }}'"))
     ran = rebyte("batch", "rows.csv", "--template", "t.md", "--once-field", "id", "--out", "out")
-    assert [line["answer"] for line in results(ran)] == ["a, b", "c"] and [line["once"] for line in results(ran)] == ["r1", "r2"]
+    assert [line["answer"] for line in results(ran)] == ["a, b", "c"] and [
+        line["once"] for line in results(ran)
+    ] == ["r1", "r2"]
     assert Path("out/0001-r1/answer.md").exists()
     Path("rows.csv").write_text("id,other\nr1,x\n")
     assert "word" in rebyte("batch", "rows.csv", "--template", "t.md").error["message"]
 
 
 def test_one_bad_task_never_hides_the_rest(rebyte, world):
-    ran = rebyte("batch", lines({"prompt": echo("a")}, {"prompt": sh("exit 3")}, {"prompt": echo("c")}), "--out", "out")
-    assert ran.code == 9 and ran["counts"] == {"completed": 2, "failed": 1} and "--retry failed" in ran["next"][0]["run"]
+    ran = rebyte(
+        "batch",
+        lines({"prompt": echo("a")}, {"prompt": sh("exit 3")}, {"prompt": echo("c")}),
+        "--out",
+        "out",
+    )
+    assert (
+        ran.code == 9
+        and ran["counts"] == {"completed": 2, "failed": 1}
+        and "--retry failed" in ran["next"][0]["run"]
+    )
 
 
 def test_retry_failed_starts_only_those_again(rebyte, server, world):
@@ -85,7 +107,11 @@ def test_retry_failed_starts_only_those_again(rebyte, server, world):
     (world / "ready").touch()
     assert rebyte("batch", name, "--out", "out").code == 9 and len(posts(server)) == 2
     ran = rebyte("batch", name, "--out", "out", "--retry", "failed")
-    assert ran.code == 0 and len(posts(server)) == 3 and [line["answer"] for line in results(ran)] == ["a", "fine"]
+    assert (
+        ran.code == 0
+        and len(posts(server)) == 3
+        and [line["answer"] for line in results(ran)] == ["a", "fine"]
+    )
 
 
 def test_a_slice_ends_with_75_and_the_next_call_goes_on(rebyte, server, world):
@@ -102,24 +128,38 @@ def test_equal_files_go_up_once(rebyte, server, world):
     assert len([seen for seen in server.requests if seen["path"] == "/v1/files"]) == 1
 
 
-def test_more_tasks_than_allowed_are_refused_before_a_byte_is_sent(rebyte, server, world, monkeypatch):
+def test_more_tasks_than_allowed_are_refused_before_a_byte_is_sent(
+    rebyte, server, world, monkeypatch
+):
     name = lines(*({"prompt": "task %d" % n} for n in range(21)))
     ran = rebyte("batch", name)
     assert ran.code == 7 and "--max-tasks 21" in ran.error["hint"] and server.requests == []
     monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "20")
-    assert rebyte("batch", name, "--max-tasks", "30").error["code"] == "guard_tasks_per_day" and server.requests == []
+    assert (
+        rebyte("batch", name, "--max-tasks", "30").error["code"] == "guard_tasks_per_day"
+        and server.requests == []
+    )
     monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "21")
     assert rebyte("batch", name, "--max-tasks", "30").code == 0 and len(posts(server)) == 21
 
 
 def test_max_failures_starts_nothing_more(rebyte, server, world):
-    ran = rebyte("batch", lines(*({"prompt": sh("exit %d" % n)} for n in range(1, 9))), "--concurrency", "1", "--max-failures", "1")
+    ran = rebyte(
+        "batch",
+        lines(*({"prompt": sh("exit %d" % n)} for n in range(1, 9))),
+        "--concurrency",
+        "1",
+        "--max-failures",
+        "1",
+    )
     assert ran.code == 9 and ran["counts"]["failed"] == 2 and len(posts(server)) == 2
 
 
 def test_a_wrong_key_stops_the_batch_at_once(rebyte, server, world, monkeypatch):
     monkeypatch.setenv("REBYTE_API_KEY", "rbk_wrong")
-    ran = rebyte("batch", lines(*({"prompt": "task %d" % n} for n in range(10))), "--concurrency", "1")
+    ran = rebyte(
+        "batch", lines(*({"prompt": "task %d" % n} for n in range(10))), "--concurrency", "1"
+    )
     assert ran.code == 4 and len(posts(server)) == 1
 
 
@@ -132,10 +172,20 @@ def test_dropped_answers_are_settled_and_none_is_started_twice(rebyte, server, w
 
 def test_a_hurried_service_slows_the_batch_down_and_loses_nothing(rebyte, server, world):
     server.faults.enable("too-many-retry-after", seconds=0.2, only="POST /v1/tasks")
-    assert rebyte("batch", lines(*({"prompt": "task %d" % n} for n in range(6))))["counts"] == {"completed": 6}
+    assert rebyte("batch", lines(*({"prompt": "task %d" % n} for n in range(6))))["counts"] == {
+        "completed": 6
+    }
 
 
-@pytest.mark.parametrize("words", [("batch",), ("batch", "none.jsonl"), ("batch", "jobs.csv"), ("batch", "jobs.jsonl", "--prompt", "x")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("batch",),
+        ("batch", "none.jsonl"),
+        ("batch", "jobs.csv"),
+        ("batch", "jobs.jsonl", "--prompt", "x"),
+    ],
+)
 def test_bad_input_is_two(rebyte, world, words):
     Path("jobs.csv").write_text("a\n1\n")
     assert rebyte(*words).code == 2
@@ -143,7 +193,9 @@ def test_bad_input_is_two(rebyte, world, words):
 
 def test_dry_run_shows_every_line_and_sends_nothing(rebyte, server, world):
     ran = rebyte("batch", "--prompt", "a", "--prompt", "b", "--executor", "codex", "--dry-run")
-    assert [task["prompt"] for task in ran["tasks"]] == ["a", "b"] and ran["tasks"][0]["executor"] == "codex"
+    assert [task["prompt"] for task in ran["tasks"]] == ["a", "b"] and ran["tasks"][0][
+        "executor"
+    ] == "codex"
     assert server.requests == []
 
 
@@ -154,7 +206,12 @@ WORK = sh("for n in 1 2 3 4 5 6 7 8; do echo $n; sleep 0.08; done")
 
 def start(*words):
     """Start a command line as a process."""
-    return subprocess.Popen([sys.executable, DOOR] + list(words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, DOOR] + list(words),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def ended(child):
@@ -178,7 +235,9 @@ def test_two_batches_of_one_file_at_once_start_each_line_once(world, server):
     server.faults.enable("slow-create", seconds=0.1)
     name = lines(*({"prompt": echo("w%d" % n)} for n in range(8)))
     found = end_all([start("batch", name, "--out", "out%d" % n) for n in range(2)])
-    assert [(code, document["counts"]) for code, document in found] == [(0, {"completed": 8})] * 2 and len(posts(server)) == 8
+    assert [(code, document["counts"]) for code, document in found] == [
+        (0, {"completed": 8})
+    ] * 2 and len(posts(server)) == 8
 
 
 def test_interrupting_a_batch_is_one_document_and_the_next_call_goes_on(world, server):
@@ -195,7 +254,9 @@ def test_interrupting_a_batch_is_one_document_and_the_next_call_goes_on(world, s
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("moment", [0.2, 0.28, 0.35, 0.42, 0.5])
-def test_an_interrupted_run_is_one_document_and_one_task_that_goes_on(world, server, number, code, moment):
+def test_an_interrupted_run_is_one_document_and_one_task_that_goes_on(
+    world, server, number, code, moment
+):
     server.faults.enable("slow-create", seconds=0.2)
     child = start("run", WORK)
     time.sleep(moment)
@@ -206,7 +267,9 @@ def test_an_interrupted_run_is_one_document_and_one_task_that_goes_on(world, ser
     assert code == 0 and document["answer"].split() == list("12345678") and len(posts(server)) == 1
 
 
-def test_the_first_interrupt_waits_for_a_start_in_flight_and_the_second_leaves_it_unknown(rebyte, server):
+def test_the_first_interrupt_waits_for_a_start_in_flight_and_the_second_leaves_it_unknown(
+    rebyte, server
+):
     server.faults.enable("slow-create", seconds=1.0)
     child = start("create", "hello")
     owners = os.path.join(os.environ["REBYTE_STATE_DIR"], "owners")
@@ -226,7 +289,9 @@ def test_the_first_interrupt_waits_for_a_start_in_flight_and_the_second_leaves_i
     wait_until(lambda: len(posts(server)) == 2)  # the slow one is in the log once it was answered
 
 
-@pytest.mark.parametrize("words", [("result", "--wait"), ("wait",), ("follow-up", "more " + WORK, "--wait")])
+@pytest.mark.parametrize(
+    "words", [("result", "--wait"), ("wait",), ("follow-up", "more " + WORK, "--wait")]
+)
 def test_other_waits_are_one_document_too(world, server, words):
     made = ended(start("create", WORK.replace("0.08", "0.4")))[1]["id"]
     child = start(words[0], made, *words[1:])
@@ -251,7 +316,10 @@ def test_a_wait_without_network_ends_inside_its_slice(world, server):
     made = ended(start("create", "hello"))[1]["id"]
     server.close()
     began = time.monotonic()
-    for child in [start(*words, "--max-wait", "2") for words in (("result", made, "--wait"), ("wait", made), ("run", "other"))]:
+    for child in [
+        start(*words, "--max-wait", "2")
+        for words in (("result", made, "--wait"), ("wait", made), ("run", "other"))
+    ]:
         code, document = ended(child)
         assert code in (10, 75) and ("error" in document or document.get("next"))
     assert time.monotonic() - began < 15
@@ -260,12 +328,18 @@ def test_a_wait_without_network_ends_inside_its_slice(world, server):
 def test_two_identical_lines_at_once_are_one_task(world, server):
     server.faults.enable("slow-create", seconds=0.5)
     found = end_all([start("run", WORK) for _ in range(2)])
-    assert [code for code, _ in found] == [0, 0] and len({document["id"] for _, document in found}) == 1 and len(posts(server)) == 1
+    assert (
+        [code for code, _ in found] == [0, 0]
+        and len({document["id"] for _, document in found}) == 1
+        and len(posts(server)) == 1
+    )
 
 
 # The short version of pull_the_plug.py, and a single run killed at its every step.
 
-PLUG_PROMPT = sh("mkdir -p /code/artifacts\nfor n in 1 2 3; do echo step $n; sleep 0.1; done\nseq 1 200000 > /code/artifacts/n.csv")
+PLUG_PROMPT = sh(
+    "mkdir -p /code/artifacts\nfor n in 1 2 3; do echo step $n; sleep 0.1; done\nseq 1 200000 > /code/artifacts/n.csv"
+)
 
 
 def test_a_batch_killed_at_five_moments_starts_every_line_once():
@@ -289,10 +363,22 @@ def kill_once(tmp_path, moment):
     tmp_path.mkdir()
     with LocalServer(str(tmp_path / "server")) as server:
         server.faults.enable("slow-create", seconds=0.3)
-        environ = dict(os.environ, REBYTE_BASE_URL=server.url, REBYTE_API_KEY=server.key, REBYTE_STATE_DIR=str(tmp_path / "state"))
+        environ = dict(
+            os.environ,
+            REBYTE_BASE_URL=server.url,
+            REBYTE_API_KEY=server.key,
+            REBYTE_STATE_DIR=str(tmp_path / "state"),
+        )
         line = [sys.executable, DOOR, "run", PLUG_PROMPT, "--out", "out", "--max-wait", "40"]
-        child = subprocess.Popen(line, cwd=str(tmp_path), env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.DEVNULL, start_new_session=True)
+        child = subprocess.Popen(
+            line,
+            cwd=str(tmp_path),
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         time.sleep(moment)
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
@@ -304,7 +390,11 @@ def kill_once(tmp_path, moment):
         document = json.loads(done.stdout)
         assert done.returncode == 0 and document["answer"] == "step 1\nstep 2\nstep 3", done
         if "workspaceId" in document:
-            assert (tmp_path / "out" / "files" / "n.csv").stat().st_size == document["files"][0]["bytes"] > 1_000_000
+            assert (
+                (tmp_path / "out" / "files" / "n.csv").stat().st_size
+                == document["files"][0]["bytes"]
+                > 1_000_000
+            )
         else:
             # The workspace is told once, in the answer that was lost with the kill.
             assert any("workspace" in text for text in document["warnings"])

@@ -1,4 +1,5 @@
 """run, create, wait and the other verbs of a task."""
+
 from __future__ import annotations
 
 import contextlib
@@ -19,10 +20,20 @@ def test_a_file_goes_in_and_an_answer_and_a_file_come_out(rebyte, world):
     assert (ran.code, document["status"], document["answer"]) == (0, "completed", "the total is 6")
     assert (world / "result/files/total.csv").read_text() == "6"
     assert document["files"][0]["path"] == str(world / "result/files/total.csv")
-    assert "missing" not in document and document["rehearsal"] is True and document["service"] == "local"
+    assert (
+        "missing" not in document
+        and document["rehearsal"] is True
+        and document["service"] == "local"
+    )
     assert (world / "result/answer.md").read_text() == "the total is 6\n"
-    assert json.loads((world / "result/manifest.json").read_text())["files"][0]["sha256"] == document["files"][0]["sha256"]
-    assert json.loads(Path(document["transcriptPath"]).read_text().splitlines()[0])["eventType"] == "init"
+    assert (
+        json.loads((world / "result/manifest.json").read_text())["files"][0]["sha256"]
+        == document["files"][0]["sha256"]
+    )
+    assert (
+        json.loads(Path(document["transcriptPath"]).read_text().splitlines()[0])["eventType"]
+        == "init"
+    )
 
 
 def test_flags_stand_before_or_after_the_verb(rebyte):
@@ -32,7 +43,11 @@ def test_flags_stand_before_or_after_the_verb(rebyte):
 
 def test_the_same_line_again_gives_the_first_answer_and_sends_nothing(rebyte, server):
     first, second = rebyte("run", "hello").document, rebyte("run", "hello").document
-    assert second["id"] == first["id"] and second["reused"] is True and second["answer"] == first["answer"]
+    assert (
+        second["id"] == first["id"]
+        and second["reused"] is True
+        and second["answer"] == first["answer"]
+    )
     assert any(step["run"].endswith("--again") for step in second["next"])
     assert len(posts(server)) == 1
 
@@ -76,7 +91,11 @@ def test_a_wanted_file_that_did_not_come_is_named_with_the_line_that_asks_again(
     ran = rebyte("run", "hello", "--want", "report.pdf", "--out", "here")
     assert ran.code == 9 and ran["missing"] == ["report.pdf"] and "rehearsal" not in ran.document
     (step,) = ran["next"]
-    assert " follow-up " in step["run"] and "--want report.pdf" in step["run"] and "--out here" in step["run"]
+    assert (
+        " follow-up " in step["run"]
+        and "--want report.pdf" in step["run"]
+        and "--out here" in step["run"]
+    )
 
 
 def test_a_rehearsal_does_not_ask_again_for_a_file_with_words_that_nobody_reads(rebyte):
@@ -89,15 +108,22 @@ def test_a_rehearsal_does_not_ask_again_for_a_file_with_words_that_nobody_reads(
 def test_a_failure_shows_the_paid_turn_that_may_mend_it(rebyte):
     ran = rebyte("run", "hello", "--out", "here")
     assert ran.code == 3 and "no such column" in ran["failure"]["reason"]
-    assert " follow-up %s " % ran["id"] in ran["next"][0]["run"] and "--out here" in ran["next"][0]["run"]
+    assert (
+        " follow-up %s " % ran["id"] in ran["next"][0]["run"]
+        and "--out here" in ran["next"][0]["run"]
+    )
     assert "paid" in ran["next"][0]["why"]
 
 
 def test_a_failure_is_told_once_and_named_a_rehearsal(rebyte):
-    document = rebyte("run", "```python run\nprint('at work')\nraise ValueError('bad column')\n```").document
+    document = rebyte(
+        "run", "```python run\nprint('at work')\nraise ValueError('bad column')\n```"
+    ).document
     assert document["failure"]["reason"].endswith("ValueError: bad column")
     assert [event["text"] for event in document["failure"]["lastEvents"]] == ["at work"]
-    assert document["rehearsal"] and "no model" in document["warnings"][0] and "next" not in document
+    assert (
+        document["rehearsal"] and "no model" in document["warnings"][0] and "next" not in document
+    )
 
 
 def test_a_line_typed_again_after_a_follow_up_gives_its_own_answer(rebyte):
@@ -105,7 +131,11 @@ def test_a_line_typed_again_after_a_follow_up_gives_its_own_answer(rebyte):
     first = rebyte(*line).document
     second = rebyte("follow-up", "@a", sh("echo second"), "--wait").document
     again = rebyte(*line).document
-    assert (again["answer"], again["promptId"], again["reused"]) == ("first", first["promptId"], True)
+    assert (again["answer"], again["promptId"], again["reused"]) == (
+        "first",
+        first["promptId"],
+        True,
+    )
     assert Path("here/answer.md").read_text() == "first\n"
     latest = rebyte("result", "@a").document
     assert (latest["answer"], latest["promptId"]) == ("second", second["promptId"])
@@ -134,9 +164,14 @@ def test_a_prompt_with_nothing_to_run_is_told_as_such(rebyte):
 def test_a_question_ends_with_thirteen_and_the_line_that_answers(rebyte):
     ran = rebyte("run", ask("Which colour?", "red", "blue") + "\n" + sh("echo took $ANSWER"))
     document = ran.document
-    assert ran.code == 13 and document["question"]["options"] == [{"n": 1, "label": "red"}, {"n": 2, "label": "blue"}]
+    assert ran.code == 13 and document["question"]["options"] == [
+        {"n": 1, "label": "red"},
+        {"n": 2, "label": "blue"},
+    ]
     for n in (1, 2):
-        assert " reply %s --option %d --wait" % (document["id"], n) in document["next"][n - 1]["run"]
+        assert (
+            " reply %s --option %d --wait" % (document["id"], n) in document["next"][n - 1]["run"]
+        )
     assert "red" not in str(document["next"])
     replied = rebyte("reply", document["id"], "--option", "blue", "--wait")
     assert (replied.code, replied["answer"]) == (0, "took blue")
@@ -153,12 +188,24 @@ def test_dry_run_shows_the_body_and_sends_nothing(rebyte, server):
     words = ("--file", "numbers.csv", "--want", "a.md", "--no-questions", "--executor", "codex")
     document = rebyte("run", "hello", "--dry-run", *words).document
     assert document["body"]["executor"] == "codex" and "model" not in document["body"]
-    assert "/code/numbers.csv" in document["body"]["prompt"] and "a.zip" in document["body"]["prompt"]
+    assert (
+        "/code/numbers.csv" in document["body"]["prompt"] and "a.zip" in document["body"]["prompt"]
+    )
     assert server.requests == []
 
 
 def test_bare_adds_nothing_to_the_prompt(rebyte):
-    body = rebyte("run", "hello", "--bare", "--dry-run", "--file", "numbers.csv", "--want", "a.csv", "--no-questions")["body"]
+    body = rebyte(
+        "run",
+        "hello",
+        "--bare",
+        "--dry-run",
+        "--file",
+        "numbers.csv",
+        "--want",
+        "a.csv",
+        "--no-questions",
+    )["body"]
     assert body["prompt"] == "hello"
 
 
@@ -168,7 +215,9 @@ def test_cancel_after_ends_a_task_that_still_runs(rebyte):
 
 
 def test_a_stdin_prompt_is_read_only_when_asked_for(rebyte, server):
-    assert rebyte("run", "--prompt-file", "-", stdin=sh("echo from stdin"))["answer"] == "from stdin"
+    assert (
+        rebyte("run", "--prompt-file", "-", stdin=sh("echo from stdin"))["answer"] == "from stdin"
+    )
     ran = rebyte("run", stdin="never read")
     assert (ran.code, ran.error["code"]) == (2, "usage") and len(posts(server)) == 1
 
@@ -181,6 +230,7 @@ def test_text_for_people_still_carries_id_address_and_next_line(rebyte):
 
 def test_the_live_address_is_a_page_at_once(rebyte):
     from urllib.request import urlopen
+
     with urlopen(rebyte("create", "hello")["url"]) as page:
         assert page.status == 200 and b"hello" in page.read()
 
@@ -188,7 +238,12 @@ def test_the_live_address_is_a_page_at_once(rebyte):
 def test_nothing_is_written_beside_the_scripts(shell, monkeypatch):
     monkeypatch.delenv("PYTHONPYCACHEPREFIX")
     assert shell("run", "hello").code == 0
-    found = [name for _, folders, _ in os.walk(os.path.dirname(DOOR)) for name in folders if name == "__pycache__"]
+    found = [
+        name
+        for _, folders, _ in os.walk(os.path.dirname(DOOR))
+        for name in folders
+        if name == "__pycache__"
+    ]
     assert found == []
 
 
@@ -198,24 +253,53 @@ def test_nothing_is_written_beside_the_scripts(shell, monkeypatch):
 def test_create_prints_the_answer_as_sent_and_how_to_go_on(rebyte):
     ran = rebyte("create", "hello", "--once", "first")
     document = ran.document
-    assert ran.code == 0 and set(document) >= {"id", "workspaceId", "url", "status", "createdAt", "service", "once", "next"}
+    assert ran.code == 0 and set(document) >= {
+        "id",
+        "workspaceId",
+        "url",
+        "status",
+        "createdAt",
+        "service",
+        "once",
+        "next",
+    }
     assert "--wait" in document["next"][0]["run"] and document["id"] in document["next"][0]["run"]
 
 
 def test_create_again_within_minutes_gives_the_first(rebyte, server):
     first, second = rebyte("create", "hello").document, rebyte("create", "hello").document
-    assert second["id"] == first["id"] and second["reused"] is True and "--again" in json.dumps(second["next"])
+    assert (
+        second["id"] == first["id"]
+        and second["reused"] is True
+        and "--again" in json.dumps(second["next"])
+    )
     assert second["workspaceId"] == first["workspaceId"] and len(posts(server)) == 1
 
 
 def test_an_id_may_be_a_uuid_an_address_a_name_or_a_prefix(rebyte):
     made = rebyte("create", "hello", "--once", "greeting").document
-    for word in (made["id"], made["id"].upper(), made["url"], made["url"] + "?x=1", "@greeting", made["id"][:8]):
+    for word in (
+        made["id"],
+        made["id"].upper(),
+        made["url"],
+        made["url"] + "?x=1",
+        "@greeting",
+        made["id"][:8],
+    ):
         assert rebyte("get", word)["id"] == made["id"]
 
 
-@pytest.mark.parametrize("word, code", [("@nobody", 5), ("zz", 2), ("../tasks", 2), ("", 2), ("abcdef0123", 5),
-                                        ("550e8400-e29b-41d4-a716-446655440000", 5)])
+@pytest.mark.parametrize(
+    "word, code",
+    [
+        ("@nobody", 5),
+        ("zz", 2),
+        ("../tasks", 2),
+        ("", 2),
+        ("abcdef0123", 5),
+        ("550e8400-e29b-41d4-a716-446655440000", 5),
+    ],
+)
 def test_an_id_that_fits_nothing_is_an_error_with_a_hint(rebyte, word, code):
     ran = rebyte("get", word)
     assert ran.code == code and ran.error["hint"]
@@ -224,7 +308,9 @@ def test_an_id_that_fits_nothing_is_an_error_with_a_hint(rebyte, word, code):
 def test_a_name_used_for_something_else_is_refused_and_says_what_differs(rebyte, server):
     rebyte("create", "hello", "--once", "n")
     ran = rebyte("create", "hello", "--once", "n", "--executor", "codex")
-    assert (ran.code, ran.error["code"]) == (2, "name_in_use") and "executor" in ran.error["message"]
+    assert (ran.code, ran.error["code"]) == (2, "name_in_use") and "executor" in ran.error[
+        "message"
+    ]
     assert len(posts(server)) == 1
 
 
@@ -259,7 +345,10 @@ def test_a_slice_that_ends_before_anything_began_still_says_how_to_go_on(rebyte,
 
 @pytest.mark.parametrize("words", [("-",), ("--prompt", "-"), ("--prompt-file", "-")])
 def test_a_dash_is_stdin_and_never_a_paid_prompt(rebyte, words):
-    assert rebyte("run", *words, "--dry-run", stdin="the real prompt")["body"]["prompt"] == "the real prompt"
+    assert (
+        rebyte("run", *words, "--dry-run", stdin="the real prompt")["body"]["prompt"]
+        == "the real prompt"
+    )
 
 
 def test_a_prompt_file_that_is_not_utf_8_is_refused_before_anything_is_lost(rebyte, world, server):
@@ -295,10 +384,15 @@ def test_a_talkative_task_is_followed_up_without_waiting_for_silence(rebyte, ser
 def test_share_needs_a_level_and_shows_how_to_take_it_back(rebyte):
     made = rebyte("create", "hello")["id"]
     ran = rebyte("share", made)
-    assert ran.code == 2 and all(level in ran.error["message"] for level in ("private", "shared", "public"))
+    assert ran.code == 2 and all(
+        level in ran.error["message"] for level in ("private", "shared", "public")
+    )
     shared = rebyte("share", made, "public").document
     assert "/share/" in shared["shareUrl"]
-    assert [step["run"].rpartition("share ")[2] for step in shared["next"]] == [made + " shared", made + " private"]
+    assert [step["run"].rpartition("share ")[2] for step in shared["next"]] == [
+        made + " shared",
+        made + " private",
+    ]
     assert "shareUrl" not in rebyte("share", made, "--private").document
 
 
@@ -320,7 +414,10 @@ def test_a_follow_up_runs_in_the_same_workspace_and_waits_for_its_own_turn(rebyt
 
 def test_saying_go_on_twice_is_two_turns_and_once_makes_it_one(rebyte, server):
     made = rebyte("run", "hello")["id"]
-    first, second = rebyte("follow-up", made, "go on").document, rebyte("follow-up", made, "go on").document
+    first, second = (
+        rebyte("follow-up", made, "go on").document,
+        rebyte("follow-up", made, "go on").document,
+    )
     assert first["promptId"] != second["promptId"]
     named = [rebyte("follow-up", made, "and more", "--once", "more")["promptId"] for _ in range(2)]
     assert named[0] == named[1]
@@ -355,18 +452,27 @@ def test_watch_prints_a_line_per_event_and_how_it_ended(rebyte):
     made = rebyte("create", sh("echo one; echo two"))["id"]
     ran = rebyte("watch", made)
     lines = [json.loads(line) for line in ran.out.splitlines()]
-    assert ran.code == 0 and [line["text"] for line in lines if line.get("type") == "stdout"] == ["one", "two"]
-    assert lines[-1]["done"]["status"] == "completed" and lines[-1]["done"]["events"] == len(lines) - 1
+    assert ran.code == 0 and [line["text"] for line in lines if line.get("type") == "stdout"] == [
+        "one",
+        "two",
+    ]
+    assert (
+        lines[-1]["done"]["status"] == "completed" and lines[-1]["done"]["events"] == len(lines) - 1
+    )
     raw = [json.loads(line) for line in rebyte("watch", made, "--raw").out.splitlines()]
     assert raw[0]["eventType"] == "init" and "payload" in raw[0]
 
 
-def test_result_of_a_task_made_elsewhere_needs_its_workspace_for_files(rebyte, monkeypatch, tmp_path):
+def test_result_of_a_task_made_elsewhere_needs_its_workspace_for_files(
+    rebyte, monkeypatch, tmp_path
+):
     made = rebyte("run", "hello").document
     monkeypatch.setenv("REBYTE_STATE_DIR", str(tmp_path / "other"))
     ran = rebyte("result", made["id"], "--out", "r")
     assert ran.code == 0 and any("--workspace" in text for text in ran["warnings"])
-    told = rebyte("result", made["id"], "--workspace", made["workspaceId"], "--out", "r")["warnings"]
+    told = rebyte("result", made["id"], "--workspace", made["workspaceId"], "--out", "r")[
+        "warnings"
+    ]
     assert not any("--workspace" in text for text in told)
 
 
@@ -379,7 +485,10 @@ def test_the_raw_door_goes_through_the_same_ledger(rebyte, server):
 
 
 def test_a_flag_that_took_the_prompt_too_is_named(rebyte):
-    assert "--skills took every word" in rebyte("create", "--skills", "a", "b", "prompt").error["message"]
+    assert (
+        "--skills took every word"
+        in rebyte("create", "--skills", "a", "b", "prompt").error["message"]
+    )
 
 
 def test_a_key_on_the_command_line_is_refused_and_not_repeated(rebyte):
@@ -390,24 +499,43 @@ def test_a_key_on_the_command_line_is_refused_and_not_repeated(rebyte):
 def test_a_raw_turn_is_delivered_once_it_is_printed_so_that_the_same_words_are_a_turn_again(rebyte):
     task = rebyte("create", "hello")["id"]
     body = json.dumps({"prompt": "go on"})
-    first, second = (rebyte("api", "POST", "/tasks/%s/prompts" % task, "--body", body).document for _ in range(2))
+    first, second = (
+        rebyte("api", "POST", "/tasks/%s/prompts" % task, "--body", body).document for _ in range(2)
+    )
     assert first["promptId"] != second["promptId"] and "reused" not in second
 
 
-def test_an_answer_that_is_asked_for_again_and_again_does_not_stay_new_for_ever(rebyte, server, tmp_path):
+def test_an_answer_that_is_asked_for_again_and_again_does_not_stay_new_for_ever(
+    rebyte, server, tmp_path
+):
     first = rebyte("run", "hello")["id"]
     for minutes_more, same in ((10, True), (10, False)):
-        with contextlib.closing(sqlite3.connect(str(tmp_path / "state" / "ledger.db"))) as book, book:
+        with contextlib.closing(
+            sqlite3.connect(str(tmp_path / "state" / "ledger.db"))
+        ) as book, book:
             book.execute("UPDATE starts SET delivered_at = delivered_at - 60 * ?", (minutes_more,))
         assert (rebyte("run", "hello")["id"] == first) is same
 
 
-@pytest.mark.parametrize("words", [["run", "x", flag, ""] for flag in ("--repo", "--workspace", "--out", "--base-url", "--prompt-file")]
-                         + [["run", "x", "--api-key-file="], ["get", ""], ["run", "x", "--branch", "b"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "x", flag, ""]
+        for flag in ("--repo", "--workspace", "--out", "--base-url", "--prompt-file")
+    ]
+    + [["run", "x", "--api-key-file="], ["get", ""], ["run", "x", "--branch", "b"]],
+)
 def test_an_empty_value_is_refused_instead_of_taking_another_place(rebyte, server, words):
     assert rebyte(*words).code == 2 and posts(server) == []
 
 
 def test_a_folder_that_another_task_has_filled_is_told(rebyte):
-    for words, is_told in (((SUM, "--file", "numbers.csv"), False), ((SUM, "--file", "numbers.csv"), False), (("another",), True)):
-        assert any("another task" in text for text in rebyte("run", *words, "--out", "r")["warnings"]) is is_told
+    for words, is_told in (
+        ((SUM, "--file", "numbers.csv"), False),
+        ((SUM, "--file", "numbers.csv"), False),
+        (("another",), True),
+    ):
+        assert (
+            any("another task" in text for text in rebyte("run", *words, "--out", "r")["warnings"])
+            is is_told
+        )

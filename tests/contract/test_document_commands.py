@@ -1,4 +1,5 @@
 """Every command line that the documents show really runs, and no verb says too much."""
+
 from __future__ import annotations
 
 import contextlib
@@ -11,14 +12,26 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from measure import LINES, ROOT, SCRIPTS, documents, fences, hostile_service, run_quietly, said_by, short
+from measure import (
+    LINES,
+    ROOT,
+    SCRIPTS,
+    documents,
+    fences,
+    hostile_service,
+    run_quietly,
+    said_by,
+    short,
+)
 import pytest
 
 PLACEHOLDER = "<absolute path of the directory containing this SKILL.md>"
 SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh") if shutil.which(shell)]
-COMMAND = re.compile(r"^ *(?:rebyte|make|npx|git|curl|pip|python3?|\$ \S+|[a-z]+ (?:skills|plugin)\b)", re.M)
+COMMAND = re.compile(
+    r"^ *(?:rebyte|make|npx|git|curl|pip|python3?|\$ \S+|[a-z]+ (?:skills|plugin)\b)", re.M
+)
 # Stands in for an agent: no model, it publishes the names that the prompt's publish line asks for, and says so.
-SAMPLE_AGENT = r'''
+SAMPLE_AGENT = r"""
 import os, re, sys, zipfile
 lines = re.findall(r"^When you are done, publish these as artifacts of this workspace: (.*?)\.(?:\s|$)", sys.stdin.read(), re.M)
 names = [name for line in lines for name in line.split(", ")]
@@ -31,24 +44,31 @@ for name in names:
         with open(place, "w", encoding="utf-8") as file:
             file.write("sample,1\n")
 print("Sample answer: %d files published." % len(names))
-'''
+"""
 # (document, how the first command begins): why no test runs it.
 NOT_RUN = {
     ("README.md", "make demo"): "the demo has its own test, and the tests cannot run themselves",
     ("README.md", "git clone"): "needs the network and an account somewhere",
     ("README.md", "npx"): "needs the network and a package of others",
     ("CONTRIBUTING.md", "make test"): "the tests cannot run themselves",
-    ("CONTRIBUTING.md", "python3 tests/evals/judge.py"): "it judges what somebody did; it has its own tests",
+    (
+        "CONTRIBUTING.md",
+        "python3 tests/evals/judge.py",
+    ): "it judges what somebody did; it has its own tests",
 }
 NOT_RUN_MOST = 8
 
-RUN_DOCUMENTS = [path for path in documents() if short(path) in ("SKILL.md", "README.md") or "references" in path]
+RUN_DOCUMENTS = [
+    path for path in documents() if short(path) in ("SKILL.md", "README.md") or "references" in path
+]
 each_run_document = pytest.mark.parametrize("path", RUN_DOCUMENTS, ids=short)
 
 
 def setup_block():
     """Return the block of SKILL.md that every call begins with, its placeholder filled in."""
-    first = next(fence for fence in fences(os.path.join(ROOT, "SKILL.md")) if fence.language == "sh")
+    first = next(
+        fence for fence in fences(os.path.join(ROOT, "SKILL.md")) if fence.language == "sh"
+    )
     definition = first.text.split("\n}\n")[0] + "\n}\n"
     assert PLACEHOLDER in definition and "rebyte()" in definition
     return definition.replace(PLACEHOLDER, ROOT)
@@ -72,8 +92,19 @@ def argv_of(fence, shell="sh"):
 
 def git(folder, *arguments):
     """Run git with a name to commit under."""
-    run_quietly(["git", "-c", "user.name=reader", "-c", "user.email=reader@example.invalid", "-C", str(folder)] + list(arguments),
-                check=True)
+    run_quietly(
+        [
+            "git",
+            "-c",
+            "user.name=reader",
+            "-c",
+            "user.email=reader@example.invalid",
+            "-C",
+            str(folder),
+        ]
+        + list(arguments),
+        check=True,
+    )
 
 
 def make_repository(repos, desk):
@@ -99,19 +130,30 @@ def make_repository(repos, desk):
 def reader(tmp_path):
     """Yield (folder, environment) of someone who types what the documents show; end what was started."""
     from rebyte_local.server import LocalServer
+
     folder, state, repos = tmp_path / "desk", tmp_path / "state", tmp_path / "repos"
     make_repository(repos, folder)
     shutil.copy(os.path.join(ROOT, "examples", "orders.csv"), str(folder))
     for name in ("scripts", "examples"):
         os.symlink(os.path.join(ROOT, name), str(folder / name))
-    with LocalServer(str(tmp_path / "server"), agent=[sys.executable, "-c", SAMPLE_AGENT], repos=str(repos)) as server:
-        environ = dict(os.environ, REBYTE_API_KEY=server.key, REBYTE_BASE_URL=server.base_url,
-                       REBYTE_STATE_DIR=str(state), PATH=os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"])
+    with LocalServer(
+        str(tmp_path / "server"), agent=[sys.executable, "-c", SAMPLE_AGENT], repos=str(repos)
+    ) as server:
+        environ = dict(
+            os.environ,
+            REBYTE_API_KEY=server.key,
+            REBYTE_BASE_URL=server.base_url,
+            REBYTE_STATE_DIR=str(state),
+            PATH=os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"],
+        )
         try:
             yield folder, environ
         finally:
             if (state / "local").exists():
-                run_quietly([sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py"), "local", "stop"], env=environ)
+                run_quietly(
+                    [sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py"), "local", "stop"],
+                    env=environ,
+                )
 
 
 def run_block(argv, folder, environ):
@@ -126,17 +168,29 @@ def type_all(path, tmp_path):
     with reader(tmp_path) as (folder, environ):
         for fence in fences(path):
             argv = argv_of(fence)
-            missing = [tool for tool in ("curl", "jq", "git", "unzip") if re.search(r"\b%s " % tool, fence.text) and not shutil.which(tool)]
+            missing = [
+                tool
+                for tool in ("curl", "jq", "git", "unzip")
+                if re.search(r"\b%s " % tool, fence.text) and not shutil.which(tool)
+            ]
             if argv is None or missing:
                 continue
             status, printed = run_block(argv, folder, environ)
             if status != expected_exit(fence.text) or "Traceback" in printed:
-                return "%s:%d ended with %d\n%s\n%s" % (short(path), fence.line, status, fence.text, printed)
+                return "%s:%d ended with %d\n%s\n%s" % (
+                    short(path),
+                    fence.line,
+                    status,
+                    fence.text,
+                    printed,
+                )
 
 
 def test_what_the_documents_show_runs_as_written(tmp_path):
     with ThreadPoolExecutor(len(RUN_DOCUMENTS)) as pool:  # side by side: they mostly wait
-        wrong = pool.map(lambda path: type_all(path, tmp_path / short(path).replace("/", "-")), RUN_DOCUMENTS)
+        wrong = pool.map(
+            lambda path: type_all(path, tmp_path / short(path).replace("/", "-")), RUN_DOCUMENTS
+        )
     assert [words for words in wrong if words] == []
 
 
@@ -156,7 +210,9 @@ def test_the_document_in_the_readme_is_what_its_command_prints(tmp_path):
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_first_lines_of_the_skill_work_in_every_shell(shell, tmp_path):
     with reader(tmp_path) as (folder, environ):
-        first = next(fence for fence in fences(os.path.join(ROOT, "SKILL.md")) if fence.language == "sh")
+        first = next(
+            fence for fence in fences(os.path.join(ROOT, "SKILL.md")) if fence.language == "sh"
+        )
         status, printed = run_block(argv_of(first, shell), folder, environ)
         assert status == 0, printed
 
@@ -165,8 +221,16 @@ def test_the_first_lines_of_the_skill_work_in_every_shell(shell, tmp_path):
 def test_the_skill_works_through_a_link_with_a_blank_in_a_bare_world(shell, tmp_path):
     link = tmp_path / "my skills"
     link.symlink_to(ROOT)
-    text = setup_block().replace(ROOT, str(link)) + "rebyte run --dry-run --field body.prompt 'Say hello.'"
-    environ = {"PATH": os.environ["PATH"], "LC_ALL": "C", "PYTHONSAFEPATH": "1", "REBYTE_API_KEY": "sample"}
+    text = (
+        setup_block().replace(ROOT, str(link))
+        + "rebyte run --dry-run --field body.prompt 'Say hello.'"
+    )
+    environ = {
+        "PATH": os.environ["PATH"],
+        "LC_ALL": "C",
+        "PYTHONSAFEPATH": "1",
+        "REBYTE_API_KEY": "sample",
+    }
     status, printed = run_block([shell, "-c", text], tmp_path, environ)
     assert (status, printed) == (0, "Say hello.\n")
 
@@ -184,9 +248,12 @@ def test_few_commands_are_shown_that_no_test_runs():
         for fence in fences(path):
             command = COMMAND.search(fence.text)
             if fence.language not in ("sh", "python", "json") and command:
-                shown.add((short(path), fence.text[command.start():].strip().split("\n")[0]))
-    unlisted = [(name, line) for name, line in sorted(shown)
-                if not any(name == known and line.startswith(start) for known, start in NOT_RUN)]
+                shown.add((short(path), fence.text[command.start() :].strip().split("\n")[0]))
+    unlisted = [
+        (name, line)
+        for name, line in sorted(shown)
+        if not any(name == known and line.startswith(start) for known, start in NOT_RUN)
+    ]
     assert unlisted == []
     assert len(NOT_RUN) <= NOT_RUN_MOST
 

@@ -1,4 +1,5 @@
 """It installs and stays as it was installed, one version is told everywhere, and the bytecode lies in a safe place."""
+
 from __future__ import annotations
 
 import json
@@ -20,10 +21,20 @@ def make(target, home, **variables):
     """Run a target of the Makefile as someone at home in `home`; return (exit code, what was said)."""
     if not shutil.which("make"):
         pytest.skip("make is not here")
-    environ = dict({name: value for name, value in os.environ.items() if name not in ("PREFIX", "DRY_RUN", "FORCE", "MAKEFLAGS")},
-                   HOME=str(home))
-    done = run_quietly(["make", "-s", "-C", ROOT, target, "PYTHON=" + sys.executable] + ["%s=%s" % pair for pair in variables.items()],
-        env=environ, stderr=subprocess.STDOUT)
+    environ = dict(
+        {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("PREFIX", "DRY_RUN", "FORCE", "MAKEFLAGS")
+        },
+        HOME=str(home),
+    )
+    done = run_quietly(
+        ["make", "-s", "-C", ROOT, target, "PYTHON=" + sys.executable]
+        + ["%s=%s" % pair for pair in variables.items()],
+        env=environ,
+        stderr=subprocess.STDOUT,
+    )
     return done.returncode, done.stdout.decode()
 
 
@@ -53,7 +64,11 @@ def test_it_installs_where_skill_folders_are_and_nowhere_else(home):
 
 def test_a_dry_run_shows_and_does_nothing(home):
     code, said = make("install", home, DRY_RUN=1)
-    assert code == 0 and said.count("would install") == 2 and not (home / ".claude" / "skills" / NAME).exists()
+    assert (
+        code == 0
+        and said.count("would install") == 2
+        and not (home / ".claude" / "skills" / NAME).exists()
+    )
 
 
 def test_where_there_is_no_skill_folder_it_says_how_to_make_one(tmp_path):
@@ -72,7 +87,11 @@ def test_what_it_did_not_make_is_left_and_named(home):
     for target in ("install", "uninstall"):
         code, said = make(target, home)
         assert code != 0 and said.count("left ") == 2 and "is a link" in said
-    assert (theirs / "SKILL.md").read_text() == "mine" and os.listdir(str(home / "checkout")) == [] and link.is_symlink()
+    assert (
+        (theirs / "SKILL.md").read_text() == "mine"
+        and os.listdir(str(home / "checkout")) == []
+        and link.is_symlink()
+    )
 
 
 def test_a_copy_that_somebody_changed_is_left_until_forced(home):
@@ -82,7 +101,12 @@ def test_a_copy_that_somebody_changed_is_left_until_forced(home):
     (home / ".agents" / "skills" / NAME / "notes.txt").write_text("keep me")
     for target in ("install", "uninstall"):
         code, said = make(target, home)
-        assert code != 0 and "SKILL.md" in said and "notes.txt" in said and changed.read_text() == "my own words"
+        assert (
+            code != 0
+            and "SKILL.md" in said
+            and "notes.txt" in said
+            and changed.read_text() == "my own words"
+        )
     assert make("install", home, FORCE=1)[0] == 0 and changed.read_text() != "my own words"
 
 
@@ -93,9 +117,21 @@ def test_the_one_file_is_the_same_twice_and_holds_a_whole_skill(home, tmp_path):
     assert one.read_bytes() == two.read_bytes()
     with zipfile.ZipFile(str(one)) as archive:
         names = archive.namelist()
-        assert {name.split("/")[1] for name in names} == {"SKILL.md", "LICENSE", "scripts", "references"} and names == sorted(names)
+        assert {name.split("/")[1] for name in names} == {
+            "SKILL.md",
+            "LICENSE",
+            "scripts",
+            "references",
+        } and names == sorted(names)
         archive.extractall(str(tmp_path / "out"))
-    done = run_quietly([sys.executable, "-I", str(tmp_path / "out" / NAME / "scripts" / "rebyte_cli.py"), "--version"])
+    done = run_quietly(
+        [
+            sys.executable,
+            "-I",
+            str(tmp_path / "out" / NAME / "scripts" / "rebyte_cli.py"),
+            "--version",
+        ]
+    )
     assert done.returncode == 0 and b"rebyte_cli.py" in done.stdout
 
 
@@ -108,9 +144,14 @@ def test_links_in_what_is_shipped_lead_to_what_is_shipped(tmp_path, home):
 
 
 def test_the_plugin_manifests_have_the_version_and_name_of_the_skill():
-    plugin, market = (json.loads(read(".claude-plugin", name)) for name in ("plugin.json", "marketplace.json"))
+    plugin, market = (
+        json.loads(read(".claude-plugin", name)) for name in ("plugin.json", "marketplace.json")
+    )
     assert plugin["version"] == re.search(r'version: "([^"]+)"', read("SKILL.md")).group(1)
-    assert plugin["name"] == market["plugins"][0]["name"] == NAME and market["plugins"][0]["source"] == "./"
+    assert (
+        plugin["name"] == market["plugins"][0]["name"] == NAME
+        and market["plugins"][0]["source"] == "./"
+    )
     assert not os.path.exists(os.path.join(ROOT, "skills"))
 
 
@@ -119,11 +160,25 @@ def test_it_works_where_a_rebyte_machine_keeps_it_found_in_the_documented_way(ho
     place.mkdir()
     make("install", home)
     os.rename(str(place / NAME), str(place / ("acme-" + NAME)))
-    text = next(fence.text for fence in fences(os.path.join(ROOT, "SKILL.md")) if fence.language == "sh").split("\n}\n")[0] + "\n}\n"
-    seed = re.search(r"^SKILL_DIR=(\$\(find .*\))$", read("tests", "contract", "data", "skill-page.txt"), re.M).group(1)
+    text = (
+        next(
+            fence.text for fence in fences(os.path.join(ROOT, "SKILL.md")) if fence.language == "sh"
+        ).split("\n}\n")[0]
+        + "\n}\n"
+    )
+    seed = re.search(
+        r"^SKILL_DIR=(\$\(find .*\))$", read("tests", "contract", "data", "skill-page.txt"), re.M
+    ).group(1)
     found = text.replace('"<absolute path of the directory containing this SKILL.md>"', seed)
-    done = run_quietly(["sh", "-c", found + "rebyte --version"], stderr=subprocess.STDOUT, cwd=str(home),
-        env={"PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"], "HOME": str(home)})
+    done = run_quietly(
+        ["sh", "-c", found + "rebyte --version"],
+        stderr=subprocess.STDOUT,
+        cwd=str(home),
+        env={
+            "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"],
+            "HOME": str(home),
+        },
+    )
     assert done.returncode == 0 and b"rebyte_cli.py" in done.stdout, done.stdout
 
 
@@ -136,7 +191,10 @@ def version_of_the_skill():
 
 
 def test_the_changelog_begins_with_the_version_of_the_skill():
-    assert re.search(r"^## \[([^\]]+)\] - \d{4}-\d\d-\d\d$", read("CHANGELOG.md"), re.M).group(1) == version_of_the_skill()
+    assert (
+        re.search(r"^## \[([^\]]+)\] - \d{4}-\d\d-\d\d$", read("CHANGELOG.md"), re.M).group(1)
+        == version_of_the_skill()
+    )
 
 
 def test_the_command_line_tells_the_version_of_the_skill():
@@ -147,22 +205,38 @@ def test_the_command_line_tells_the_version_of_the_skill():
 
 def bytecode_after_version(cache, *flags, **more):
     """Run --version with a cache folder; return the bytecode files that lie there afterwards."""
-    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")}
-    done = subprocess.run([sys.executable] + list(flags) + [DOOR, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, env=dict(env, XDG_CACHE_HOME=str(cache), **more), timeout=60)
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
+    }
+    done = subprocess.run(
+        [sys.executable] + list(flags) + [DOOR, "--version"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(env, XDG_CACHE_HOME=str(cache), **more),
+        timeout=60,
+    )
     assert (done.returncode, done.stderr) == (0, b"")
-    return sorted(os.path.join(place, name) for place, _, names in os.walk(str(cache)) for name in names)
+    return sorted(
+        os.path.join(place, name) for place, _, names in os.walk(str(cache)) for name in names
+    )
 
 
 def test_the_second_call_finds_what_the_first_one_compiled(tmp_path):
     first = bytecode_after_version(tmp_path)
-    assert [path for path in first if "main." in path] and os.stat(str(tmp_path / "rebyte")).st_mode & 0o777 == 0o700
+    assert [path for path in first if "main." in path] and os.stat(
+        str(tmp_path / "rebyte")
+    ).st_mode & 0o777 == 0o700
     before = {path: os.stat(path).st_mtime_ns for path in first}
     assert {path: os.stat(path).st_mtime_ns for path in bytecode_after_version(tmp_path)} == before
 
 
 def test_only_modules_of_the_bundle_are_kept_there(tmp_path):
-    assert [path for path in bytecode_after_version(tmp_path) if os.path.dirname(DOOR) not in path] == []
+    assert [
+        path for path in bytecode_after_version(tmp_path) if os.path.dirname(DOOR) not in path
+    ] == []
 
 
 @pytest.mark.parametrize("flags, more", [(("-B",), {}), ((), {"PYTHONDONTWRITEBYTECODE": "1"})])

@@ -1,4 +1,5 @@
 """The law of imports, what `create` imports, and the sizes that keep scripts/ readable."""
+
 from __future__ import annotations
 
 import ast
@@ -8,16 +9,44 @@ import re
 import sys
 import sysconfig
 
-from measure import FILE_LINES_MOST, SCRIPTS, files_under, lines_of, modules, read, run_quietly, short, tree_of
+from measure import (
+    FILE_LINES_MOST,
+    SCRIPTS,
+    files_under,
+    lines_of,
+    modules,
+    read,
+    run_quietly,
+    short,
+    tree_of,
+)
 import pytest
 
 # Each room may import itself and the rooms below it.
 # rebyte_services.py holds the sections of the client that it inherits, so that each of the two can be read in one go.
-STOREYS = ("rebyte_wire", "rebyte_services", "rebyte_client", "rebyte_flows", "rebyte_commands", "rebyte_cli")
+STOREYS = (
+    "rebyte_wire",
+    "rebyte_services",
+    "rebyte_client",
+    "rebyte_flows",
+    "rebyte_commands",
+    "rebyte_cli",
+)
 ONLY_DOOR_TO_LOCAL = "rebyte_commands.local"
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LAZY_ROOMS = ("rebyte_cli", "rebyte_commands")
-NOT_EVERYWHERE = {"msvcrt", "winreg", "_winapi", "fcntl", "pwd", "grp", "resource", "termios", "tty", "pty"}
+NOT_EVERYWHERE = {
+    "msvcrt",
+    "winreg",
+    "_winapi",
+    "fcntl",
+    "pwd",
+    "grp",
+    "resource",
+    "termios",
+    "tty",
+    "pty",
+}
 FUNCTION_LINES_MOST = 60
 
 MODULES = modules()
@@ -63,7 +92,11 @@ def complaint(module, dotted):
     if other == own:
         return None
     if other == "rebyte_local":
-        return None if module.name == ONLY_DOOR_TO_LOCAL else "may be named only by " + ONLY_DOOR_TO_LOCAL
+        return (
+            None
+            if module.name == ONLY_DOOR_TO_LOCAL
+            else "may be named only by " + ONLY_DOOR_TO_LOCAL
+        )
     if own == "rebyte_local":
         return "the local server shares no code with the client"
     if other not in STOREYS or own not in STOREYS:
@@ -81,9 +114,14 @@ def test_no_import_goes_up_sideways_or_outside(module):
 def test_only_one_module_names_the_local_server(module):
     if module.name == ONLY_DOOR_TO_LOCAL or room_of(module.name) == "rebyte_local":
         return
-    named = [node.lineno for node in ast.walk(tree_of(module))
-             if isinstance(node, ast.Constant) and isinstance(node.value, str)
-             and node.value.startswith("rebyte_local") and " " not in node.value]
+    named = [
+        node.lineno
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.startswith("rebyte_local")
+        and " " not in node.value
+    ]
     assert named == []
 
 
@@ -93,23 +131,40 @@ def test_imports_are_at_the_top_but_for_the_two_lazy_seams(module):
         return
     tree = tree_of(module)
     functions = [node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)]
-    lazy = sorted({node.lineno for function in functions for dotted, node in imports_of(function)
-                   if room_of(dotted) not in NOT_EVERYWHERE})
+    lazy = sorted(
+        {
+            node.lineno
+            for function in functions
+            for dotted, node in imports_of(function)
+            if room_of(dotted) not in NOT_EVERYWHERE
+        }
+    )
     assert lazy == []
 
 
 @each_module
 def test_annotations_are_never_evaluated(module):
     tree = tree_of(module)
-    has_code = any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in tree.body)
+    has_code = any(
+        not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        for node in tree.body
+    )
     # The door itself must be readable by a Python that is too old, so that it can say so.
     if has_code and module.name != "rebyte_cli":
         assert ("__future__", "annotations") in [
-            (node.module, alias.name) for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+            (node.module, alias.name)
+            for node in tree.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        ]
 
 
 def test_no_name_in_scripts_collides_with_anything_or_is_left_out_by_installers():
-    assert [name for name in os.listdir(SCRIPTS) if not name.startswith("rebyte_") and name != "__pycache__"] == []
+    assert [
+        name
+        for name in os.listdir(SCRIPTS)
+        if not name.startswith("rebyte_") and name != "__pycache__"
+    ] == []
     names = [os.path.basename(path) for path in files_under(SCRIPTS)]
     assert [name for name in names if name.startswith("_") and name != "__init__.py"] == []
 
@@ -118,14 +173,22 @@ def test_packages_are_empty():
     for path in files_under(SCRIPTS):
         if os.path.basename(path) == "__init__.py":
             body = ast.parse(read(path)).body
-            docstring = len(body) == 1 and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
+            docstring = (
+                len(body) == 1
+                and isinstance(body[0], ast.Expr)
+                and isinstance(body[0].value, ast.Constant)
+            )
             assert body == [] or docstring, short(path) + " holds code"
 
 
 @each_module
 def test_neither_file_nor_function_is_longer_than_the_house_allows(module):
     assert lines_of(module.path) <= FILE_LINES_MOST
-    long = [(node.name, node.end_lineno - node.lineno + 1) for node in ast.walk(tree_of(module)) if isinstance(node, FUNCTIONS)]
+    long = [
+        (node.name, node.end_lineno - node.lineno + 1)
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, FUNCTIONS)
+    ]
     assert [found for found in long if found[1] > FUNCTION_LINES_MOST] == []
 
 
@@ -145,21 +208,39 @@ def public_parts(tree, name):
 def test_everything_public_has_a_docstring(module):
     if os.path.basename(module.path) == "__init__.py":
         return
-    bare = [name for name, node in public_parts(tree_of(module), module.name) if not ast.get_docstring(node)]
+    bare = [
+        name
+        for name, node in public_parts(tree_of(module), module.name)
+        if not ast.get_docstring(node)
+    ]
     assert bare == []
 
 
 # What the path of `create` imports, as the difference to a bare start of the same Python.
 
-SLOW_AND_UNNEEDED = {"typing", "dataclasses", "logging", "concurrent.futures", "http.server", "asyncio"}
+SLOW_AND_UNNEEDED = {
+    "typing",
+    "dataclasses",
+    "logging",
+    "concurrent.futures",
+    "http.server",
+    "asyncio",
+}
 DOOR = os.path.join(SCRIPTS, "rebyte_cli.py")
 
 
 def loaded_by(arguments, environ=None):
     """Run this Python with `-I -S` and arguments; return (exit code, stdout, names of the modules it loaded)."""
-    done = run_quietly([sys.executable, "-I", "-S", "-B", "-X", "importtime"] + arguments, env=dict(os.environ, **(environ or {})))
+    done = run_quietly(
+        [sys.executable, "-I", "-S", "-B", "-X", "importtime"] + arguments,
+        env=dict(os.environ, **(environ or {})),
+    )
     lines = done.stderr.decode("utf-8", "replace").splitlines()
-    names = {match.group(1) for match in (re.match(r"import time:.*\|\s*([\w.]+)\s*$", line) for line in lines) if match}
+    names = {
+        match.group(1)
+        for match in (re.match(r"import time:.*\|\s*([\w.]+)\s*$", line) for line in lines)
+        if match
+    }
     return done.returncode, done.stdout, names
 
 
@@ -173,11 +254,23 @@ def test_the_measure_sees_an_import(bare_start):
     assert "dataclasses" in loaded_by(["-c", "import dataclasses"])[2] - bare_start
 
 
-@pytest.mark.parametrize("arguments", [
-    ["-c", "import sys; sys.path.insert(0, sys.argv[1]); import rebyte_client", SCRIPTS], [DOOR, "create", "--dry-run", "say hello"],
-    [DOOR, "create", "say hello"]], ids=["the client", "a dry create", "a real create"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-c", "import sys; sys.path.insert(0, sys.argv[1]); import rebyte_client", SCRIPTS],
+        [DOOR, "create", "--dry-run", "say hello"],
+        [DOOR, "create", "say hello"],
+    ],
+    ids=["the client", "a dry create", "a real create"],
+)
 def test_nothing_slow_is_imported_by(bare_start, server, tmp_path, arguments):
-    status, stdout, names = loaded_by(arguments, {"REBYTE_API_KEY": server.key, "REBYTE_BASE_URL": server.base_url,
-                                                  "REBYTE_STATE_DIR": str(tmp_path / "state")})
+    status, stdout, names = loaded_by(
+        arguments,
+        {
+            "REBYTE_API_KEY": server.key,
+            "REBYTE_BASE_URL": server.base_url,
+            "REBYTE_STATE_DIR": str(tmp_path / "state"),
+        },
+    )
     assert status == 0 and ("rebyte_client" in names or "--dry-run" in arguments), stdout
     assert SLOW_AND_UNNEEDED & (names - bare_start) == set()

@@ -1,4 +1,5 @@
 """The same nouns everywhere, and documents that tell the truth about the code."""
+
 from __future__ import annotations
 
 import argparse
@@ -6,8 +7,21 @@ import os
 import re
 import shlex
 
-from measure import (EXPLAINED, NOUNS, ROOT, SCRIPTS, SKILL_LINES_MOST, SKILL_TOKENS_MOST, documents, fences, files_under, modules, read,
-                     short, without_fences)
+from measure import (
+    EXPLAINED,
+    NOUNS,
+    ROOT,
+    SCRIPTS,
+    SKILL_LINES_MOST,
+    SKILL_TOKENS_MOST,
+    documents,
+    fences,
+    files_under,
+    modules,
+    read,
+    short,
+    without_fences,
+)
 import pytest
 
 from rebyte_client import RebyteClient
@@ -31,7 +45,11 @@ def in_order(words):
 
 
 def test_client_and_reference_have_a_section_for_each_noun():
-    comments = re.findall(r"^ *# (\w+)", read("scripts", "rebyte_client.py") + read("scripts", "rebyte_services.py"), re.M)
+    comments = re.findall(
+        r"^ *# (\w+)",
+        read("scripts", "rebyte_client.py") + read("scripts", "rebyte_services.py"),
+        re.M,
+    )
     headings = re.findall(r"^## (\w+)$", API, re.M)
     assert in_order(comments) == in_order(headings) == list(NOUNS) and "Undocumented" in headings
 
@@ -45,32 +63,61 @@ def test_a_module_is_named_after_each_noun(room, noun):
 @pytest.mark.parametrize("room", ["client", "commands", "local"])
 @each_noun
 def test_each_room_tests_each_noun_by_its_name(room, noun):
-    paths = [path for path in files_under(os.path.join(ROOT, "tests", room)) if os.path.basename(path).startswith("test_")]
+    paths = [
+        path
+        for path in files_under(os.path.join(ROOT, "tests", room))
+        if os.path.basename(path).startswith("test_")
+    ]
     named = [path for path in paths if noun in os.path.basename(path)]
-    assert named or [name for path in paths for name in re.findall(r"^def (test_\w+)", read(path), re.M) if noun[:-1] in name]
+    assert named or [
+        name
+        for path in paths
+        for name in re.findall(r"^def (test_\w+)", read(path), re.M)
+        if noun[:-1] in name
+    ]
 
 
 def test_the_reference_has_every_documented_endpoint_and_shows_one_way_with_curl():
     assert len(re.findall(r"^### (GET|POST|PATCH|DELETE) (/\S+)$", API, re.M)) == 24
-    blocks = [fence for fence in fences(os.path.join(ROOT, "references", "api.md")) if fence.language == "sh"]
+    blocks = [
+        fence
+        for fence in fences(os.path.join(ROOT, "references", "api.md"))
+        if fence.language == "sh"
+    ]
     assert len(blocks) == 1 and "API_KEY" in blocks[0].text
 
 
 def endpoint_methods():
     """Return {name: docstring} of the client's methods that stand for one call of the API."""
     own = {"close", "request", "wait_for_task", "open_address", "upload_source"}
-    return {name: getattr(RebyteClient, name).__doc__ for name in dir(RebyteClient)
-            if callable(getattr(RebyteClient, name)) and not name.startswith("_") and name not in own}
+    return {
+        name: getattr(RebyteClient, name).__doc__
+        for name in dir(RebyteClient)
+        if callable(getattr(RebyteClient, name)) and not name.startswith("_") and name not in own
+    }
 
 
 def test_reference_and_client_have_the_same_methods():
-    named = set(re.findall(r"[Cc]lient: `(\w+)\(", API)) | set(re.findall(r"^\| `(?:GET|POST)[^|]*\| `(\w+)\(", API, re.M))
-    assert len(named) >= 15 and [name for name in sorted(named) if not callable(getattr(RebyteClient, name, None))] == []
-    assert len(endpoint_methods()) >= 32 and [name for name in sorted(endpoint_methods()) if name + "(" not in API] == []
+    named = set(re.findall(r"[Cc]lient: `(\w+)\(", API)) | set(
+        re.findall(r"^\| `(?:GET|POST)[^|]*\| `(\w+)\(", API, re.M)
+    )
+    assert (
+        len(named) >= 15
+        and [name for name in sorted(named) if not callable(getattr(RebyteClient, name, None))]
+        == []
+    )
+    assert (
+        len(endpoint_methods()) >= 32
+        and [name for name in sorted(endpoint_methods()) if name + "(" not in API] == []
+    )
 
 
 def test_each_method_of_the_client_has_its_command():
-    above = [module for module in modules() if module.name.startswith(("rebyte_commands", "rebyte_flows"))]
+    above = [
+        module
+        for module in modules()
+        if module.name.startswith(("rebyte_commands", "rebyte_flows"))
+    ]
     used = set(re.findall(r"\.(\w+)\b", "\n".join(read(module.path) for module in above)))
     # The command takes these two as the steps of upload_source.
     assert sorted(set(endpoint_methods()) - used - {"create_upload", "upload_file"}) == []
@@ -82,7 +129,9 @@ def test_each_method_of_the_client_has_its_route():
         named = re.search(r"(GET|POST|PUT|PATCH|DELETE) (/[\w/:-]+)", words)
         if named:
             path = named.group(2) if named.group(2) == "/health" else "/v1" + named.group(2)
-            find_route(named.group(1), re.sub(r":\w+", "00000000-0000-4000-8000-000000000000", path))
+            find_route(
+                named.group(1), re.sub(r":\w+", "00000000-0000-4000-8000-000000000000", path)
+            )
         else:
             without.append(name)
     assert without == ["put_bytes"]
@@ -112,10 +161,14 @@ def anchors(path):
 @each_document
 def test_every_relative_link_leads_somewhere(path):
     broken = []
-    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", without_fences(read(path)))):
+    for target in re.findall(
+        r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", without_fences(read(path)))
+    ):
         name, _, anchor = target.partition("#")
         place = os.path.join(os.path.dirname(path), name) if name else path
-        if not re.match(r"[a-z]+:", target) and (not os.path.exists(place) or anchor and anchor not in anchors(place)):
+        if not re.match(r"[a-z]+:", target) and (
+            not os.path.exists(place) or anchor and anchor not in anchors(place)
+        ):
             broken.append(target)
     assert broken == []
 
@@ -123,7 +176,10 @@ def test_every_relative_link_leads_somewhere(path):
 @each_document
 def test_paths_exit_codes_and_variables_in_a_document_are_not_of_one_machine_and_exist(path):
     assert MACHINE_PATH.findall(read(path)) == []
-    assert {int(number) for number in re.findall(r"\b[Ee]xit(?:s|ed)?(?: code| with)? (\d+)", read(path))} - KNOWN_CODES == set()
+    assert {
+        int(number)
+        for number in re.findall(r"\b[Ee]xit(?:s|ed)?(?: code| with)? (\d+)", read(path))
+    } - KNOWN_CODES == set()
     assert set(VARIABLE.findall(read(path))) - KNOWN_VARIABLES == set()
 
 
@@ -145,17 +201,29 @@ def test_every_error_code_that_the_clients_side_gives_is_in_the_reference():
     for module in modules():
         if not module.name.startswith("rebyte_local"):
             found |= set(re.findall(r'\bcode="([a-z_]+)"', read(module.path)))
-    assert [code for code in sorted(found) if "`%s`" % code not in read("references", "errors.md")] == []
+    assert [
+        code for code in sorted(found) if "`%s`" % code not in read("references", "errors.md")
+    ] == []
 
 
 def test_the_variables_of_the_code_are_those_of_its_table_and_each_is_in_the_reference():
-    assert {name for module in modules() for name in VARIABLE.findall(read(module.path))} - KNOWN_VARIABLES == set()
+    assert {
+        name for module in modules() for name in VARIABLE.findall(read(module.path))
+    } - KNOWN_VARIABLES == set()
     assert [name for name in sorted(KNOWN_VARIABLES) if "`%s`" % name not in CLI] == []
 
 
 def test_every_verb_is_in_the_command_line_reference():
     headings = re.findall(r"^### +(.*)$", CLI, re.M)
-    assert set(VERBS) - {word for heading in headings for word in re.findall(r"[a-z][a-z-]*", heading.split("(")[0])} == set()
+    assert (
+        set(VERBS)
+        - {
+            word
+            for heading in headings
+            for word in re.findall(r"[a-z][a-z-]*", heading.split("(")[0])
+        }
+        == set()
+    )
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -163,15 +231,23 @@ def test_every_flag_of_a_verb_is_in_the_reference(verb):
     parser = argparse.ArgumentParser(add_help=False)
     module_of(verb).COMMANDS[verb][0](parser)
     said = CLI + read("references", "local.md")
-    lacking = [action.option_strings[0] for action in parser._actions if action.option_strings
-               and not any(re.search(re.escape(word) + r"(?![\w-])", said) for word in action.option_strings)]
+    lacking = [
+        action.option_strings[0]
+        for action in parser._actions
+        if action.option_strings
+        and not any(
+            re.search(re.escape(word) + r"(?![\w-])", said) for word in action.option_strings
+        )
+    ]
     assert lacking == []
 
 
 @each_document
 def test_no_line_of_prose_is_longer_than_a_screen_is_wide(path):
     lines = re.sub(r"\A---\n.*?\n---\n", "", without_fences(read(path)), flags=re.S).splitlines()
-    assert [line for line in lines if len(line) > PROSE_WIDTH and not line.startswith(("|", "#"))] == []
+    assert [
+        line for line in lines if len(line) > PROSE_WIDTH and not line.startswith(("|", "#"))
+    ] == []
 
 
 def test_the_faults_in_the_reference_are_those_of_the_local_server():
@@ -197,8 +273,12 @@ def test_there_is_one_skill_file():
 
 
 def test_each_finding_of_a_linter_that_is_let_pass_is_explained():
-    rows = [line for line in read("CONTRIBUTING.md").splitlines() if line.startswith("| skill-scanner")]
-    assert [pair for pair in EXPLAINED if not any(pair[0] in row and pair[1] in row for row in rows)] == []
+    rows = [
+        line for line in read("CONTRIBUTING.md").splitlines() if line.startswith("| skill-scanner")
+    ]
+    assert [
+        pair for pair in EXPLAINED if not any(pair[0] in row and pair[1] in row for row in rows)
+    ] == []
 
 
 # SKILL.md keeps to the specification, and to the limits that keep it worth loading.
@@ -229,7 +309,9 @@ def test_it_begins_with_frontmatter_of_the_specified_keys_and_its_name_is_the_fo
 
 def test_its_description_is_one_plain_line_of_the_right_length():
     description = frontmatter()["description"]
-    assert DESCRIPTION_CHARACTERS[0] <= len(description) <= DESCRIPTION_CHARACTERS[1], len(description)
+    assert DESCRIPTION_CHARACTERS[0] <= len(description) <= DESCRIPTION_CHARACTERS[1], len(
+        description
+    )
     # A colon with a blank after it, or a leading quote or bracket, means something to YAML.
     assert not re.search(r"[<>]|: |^[\"'\[{|>&*!%@`]| #", description)
 
@@ -237,12 +319,22 @@ def test_its_description_is_one_plain_line_of_the_right_length():
 def test_its_compatibility_fits_and_its_metadata_are_quoted_strings():
     assert 0 < len(frontmatter()["compatibility"]) <= COMPATIBILITY_CHARACTERS_MOST
     values = {key: value for key, value in frontmatter().items() if key.startswith("metadata.")}
-    assert "metadata.version" in values and [value for value in values.values() if not re.match(r'"[^"]*"$', value)] == []
+    assert (
+        "metadata.version" in values
+        and [value for value in values.values() if not re.match(r'"[^"]*"$', value)] == []
+    )
 
 
 def test_it_is_ascii_and_neither_a_stub_nor_a_manual():
-    assert [character for character in TEXT if ord(character) > 126 or (ord(character) < 32 and character != "\n")] == []
-    assert LINES_LEAST <= TEXT.count("\n") <= SKILL_LINES_MOST and -(-len(TEXT) // 4) <= SKILL_TOKENS_MOST
+    assert [
+        character
+        for character in TEXT
+        if ord(character) > 126 or (ord(character) < 32 and character != "\n")
+    ] == []
+    assert (
+        LINES_LEAST <= TEXT.count("\n") <= SKILL_LINES_MOST
+        and -(-len(TEXT) // 4) <= SKILL_TOKENS_MOST
+    )
 
 
 def test_nothing_in_it_is_rewritten_or_run_when_it_is_loaded():
@@ -251,7 +343,9 @@ def test_nothing_in_it_is_rewritten_or_run_when_it_is_loaded():
 
 
 def test_the_skill_folder_is_set_before_it_is_used():
-    assert TEXT.index('SKILL_DIR="<absolute path of the directory containing this SKILL.md>"') < TEXT.index("$SKILL_DIR")
+    assert TEXT.index(
+        'SKILL_DIR="<absolute path of the directory containing this SKILL.md>"'
+    ) < TEXT.index("$SKILL_DIR")
 
 
 def test_every_reference_is_named_with_its_occasion():

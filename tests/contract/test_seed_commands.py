@@ -2,6 +2,7 @@
 
 Only the address, the key, the example ids, the upload address and where a repository comes from are replaced.
 """
+
 from __future__ import annotations
 
 import json
@@ -25,8 +26,22 @@ CASES = [  # in the order of the documents: a text the block has, its statuses, 
     ("tasks-api-page", "Build a REST API with Express", [201], TASK),
     ("tasks-api-page", "RESP=$(curl", [201, 201], TASK),
     ("tasks-api-page", "/tasks?limit=10", [200], {"data", "total", "limit", "offset"}),
-    ("tasks-api-page", "curl https://api.rebyte.ai/v1/tasks/550e8400-...", [200],
-     {"id", "url", "status", "title", "executor", "model", "createdAt", "completedAt", "prompts"}),
+    (
+        "tasks-api-page",
+        "curl https://api.rebyte.ai/v1/tasks/550e8400-...",
+        [200],
+        {
+            "id",
+            "url",
+            "status",
+            "title",
+            "executor",
+            "model",
+            "createdAt",
+            "completedAt",
+            "prompts",
+        },
+    ),
     ("tasks-api-page", "Now add authentication with JWT", [201], {"promptId"}),
     ("tasks-api-page", "/cancel", [200], {"id", "status", "canceledPrompts"}),
     ("tasks-api-page", "curl -N", [200], None),
@@ -35,13 +50,13 @@ CASES = [  # in the order of the documents: a text the block has, its statuses, 
     ("tasks-api-page", "UPLOAD_URL_FROM_STEP_1", [200], None),
     ("tasks-api-page", "curl https://api.rebyte.ai/v1/workspaces/", [200], {"data"}),
     ("tasks-api-page", "curl -o report.pdf", [200], None),
-    ("tasks-api-page", "-F \"files=@report.pdf\"", [201], {"uploaded"}),
+    ("tasks-api-page", '-F "files=@report.pdf"', [201], {"uploaded"}),
     ("tasks-api-page", "@large-dataset.csv", [200], None),
     ("tasks-api-page", "/artifacts/report.pdf", [204], None),
     ("tasks-api-page", "while true", None, {"promptId"}),
     ("skill-page", "Your task description here", [201], TASK),
     ("skill-page", "FILE_RESP=", [201, 200, 201], TASK),
-    ("skill-page", "\"branchName\": \"main\"", [201], TASK),
+    ("skill-page", '"branchName": "main"', [201], TASK),
     ("skill-page", "/visibility", [200], {"visibility", "shareUrl"}),
     ("skill-page", "jq '{status, url}'", [200], {"status", "url"}),
     ("skill-page", "Now fix the issues you found", [201], {"promptId"}),
@@ -57,12 +72,18 @@ def read_blocks(document):
     if document == "skill-page":
         blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     else:  # the page lost its fences: a block ends at an empty line or at the next endpoint's heading
-        blocks = [re.split(r"\n\n|\n(?=(?:GET|POST|PUT|PATCH|DELETE) /)", part)[0]
-                  for part in text.split("Terminal window\n")[1:]]
+        blocks = [
+            re.split(r"\n\n|\n(?=(?:GET|POST|PUT|PATCH|DELETE) /)", part)[0]
+            for part in text.split("Terminal window\n")[1:]
+        ]
     return [block for block in blocks if "curl" in block]
 
 
-BLOCKS = [(document, block) for document in ("tasks-api-page", "skill-page") for block in read_blocks(document)]
+BLOCKS = [
+    (document, block)
+    for document in ("tasks-api-page", "skill-page")
+    for block in read_blocks(document)
+]
 
 
 def test_no_command_of_the_documents_is_left_out():
@@ -72,7 +93,9 @@ def test_no_command_of_the_documents_is_left_out():
     for document in ("tasks-api-page", "skill-page"):
         with open(os.path.join(DATA, document + ".txt"), encoding="utf-8") as file:
             commands = len(re.findall(r"(?:^|\$\()curl ", file.read(), re.MULTILINE))
-        assert commands == sum(len(re.findall(r"(?:^|\$\()curl ", b, re.MULTILINE)) for d, b in BLOCKS if d == document)
+        assert commands == sum(
+            len(re.findall(r"(?:^|\$\()curl ", b, re.MULTILINE)) for d, b in BLOCKS if d == document
+        )
 
 
 @pytest.fixture
@@ -82,8 +105,11 @@ def world(tmp_path):
         path = tmp_path / "repos" / name
         path.mkdir(parents=True)
         git = ["git", "-C", str(path), "-c", "user.name=t", "-c", "user.email=t@example.com"]
-        for words in (["init", "-q"], ["symbolic-ref", "HEAD", "refs/heads/main"],
-                      ["commit", "-q", "--allow-empty", "-m", "x"]):
+        for words in (
+            ["init", "-q"],
+            ["symbolic-ref", "HEAD", "refs/heads/main"],
+            ["commit", "-q", "--allow-empty", "-m", "x"],
+        ):
             run_quietly(git + words, check=True)
     work = tmp_path / "work"
     work.mkdir()
@@ -100,7 +126,9 @@ def run(world, script):
     done = run_quietly(["bash", "-c", PRELUDE + script], cwd=str(work), env=env)
     errors = done.stderr.decode()
     assert done.returncode == 0, errors
-    return done.stdout.decode(), [int(s) for s in re.findall(r"^STATUS (\d+)$", errors, re.MULTILINE)]
+    return done.stdout.decode(), [
+        int(s) for s in re.findall(r"^STATUS (\d+)$", errors, re.MULTILINE)
+    ]
 
 
 def prepare(world, is_parked):
@@ -109,14 +137,23 @@ def prepare(world, is_parked):
     prompt = "```ask run\nGo on?\n```" if is_parked else "Say hello"
 
     def call(path, *words):
-        out = run_quietly(["curl", "-sS", "-H", "API_KEY: " + server.key, server.base_url + path] + list(words), cwd=str(work), env=env,
-            check=True).stdout
+        out = run_quietly(
+            ["curl", "-sS", "-H", "API_KEY: " + server.key, server.base_url + path] + list(words),
+            cwd=str(work),
+            env=env,
+            check=True,
+        ).stdout
         return json.loads(out.decode())
+
     task = call("/tasks", "-d", json.dumps({"prompt": prompt}))
     store = "/workspaces/%s/artifacts" % task["workspaceId"]
     call(store, "-F", "files=@report.pdf")
     upload = call("/files", "-d", '{"filename": "data.csv"}')["uploadUrl"]
-    large = call(store + "/upload-url", "-d", '{"files": [{"name": "large-dataset.csv", "contentType": "text/csv"}]}')
+    large = call(
+        store + "/upload-url",
+        "-d",
+        '{"files": [{"name": "large-dataset.csv", "contentType": "text/csv"}]}',
+    )
     return task, upload, large["files"][0]["uploadUrl"]
 
 
@@ -140,7 +177,9 @@ def test_a_command_of_the_documents_does_what_they_say(world, number):
     out, told = run(world, script + ('\necho "$TASK1"' if "TASK1=" in script else ""))
     assert told == [r["status"] for r in server.requests[count:]]
     if statuses is None:
-        assert told[0] == told[-1] == 201 and set(told[1:-1]) == {200} and "Status: completed\n" in out
+        assert (
+            told[0] == told[-1] == 201 and set(told[1:-1]) == {200} and "Status: completed\n" in out
+        )
     else:
         assert told == statuses
     if fields is not None:
@@ -167,7 +206,13 @@ def check_effect(server, work, needle, task, out):
     elif needle == "curl -o report.pdf":
         assert (work / "report.pdf").read_bytes() == b"content of report.pdf"
     elif needle.startswith("-F"):
-        assert read_last_json(out)["uploaded"][1] == {"name": "data.csv", "size": 19, "contentType": "text/csv"}
+        assert read_last_json(out)["uploaded"][1] == {
+            "name": "data.csv",
+            "size": 19,
+            "contentType": "text/csv",
+        }
     elif needle in ("RESP=$(curl", "TASK1="):
         created = [r for r in server.requests if r["path"] == "/v1/tasks"]
-        assert len(created) == 3 and server.requests[-1]["bytes"] > 80  # the second one named the workspace
+        assert (
+            len(created) == 3 and server.requests[-1]["bytes"] > 80
+        )  # the second one named the workspace

@@ -1,4 +1,5 @@
 """Whole stories: the demo, `make live` against the local server under another address, and jobs that the judge looks at."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -26,8 +27,13 @@ LINES_MOST, SECONDS_MOST = 20, 20
 def run_python(tmp_path, *arguments):
     """Run this Python in an empty folder with its own temporary directory; return (exit code, lines)."""
     environ = dict(os.environ, TMPDIR=str(tmp_path))
-    done = run_quietly([sys.executable] + list(arguments), cwd=str(tmp_path), env=environ, stderr=subprocess.STDOUT,
-                       timeout=SECONDS_MOST * 4)
+    done = run_quietly(
+        [sys.executable] + list(arguments),
+        cwd=str(tmp_path),
+        env=environ,
+        stderr=subprocess.STDOUT,
+        timeout=SECONDS_MOST * 4,
+    )
     return done.returncode, done.stdout.decode("utf-8", "replace").splitlines()
 
 
@@ -41,8 +47,10 @@ def test_the_demo_is_quick_short_and_leaves_nothing(tmp_path):
 
 
 def test_the_demo_fails_when_the_figures_differ(tmp_path):
-    script = ("import sys; sys.path.insert(0, %r); import demo; "
-              "demo.best_month_by_sql = lambda: ('another figure', 1); sys.exit(demo.main())" % EXAMPLES)
+    script = (
+        "import sys; sys.path.insert(0, %r); import demo; "
+        "demo.best_month_by_sql = lambda: ('another figure', 1); sys.exit(demo.main())" % EXAMPLES
+    )
     status, lines = run_python(tmp_path, "-B", "-c", script)
     assert status == 1 and "another figure" in lines[-1] and os.listdir(str(tmp_path)) == []
 
@@ -53,48 +61,83 @@ def test_the_demo_fails_when_the_figures_differ(tmp_path):
 @pytest.fixture
 def visit(server, tmp_path):
     """Run the visit as a process: visit(NAME=value) -> (exit code, what it printed)."""
+
     def run(**more):
-        environ = dict(os.environ, REBYTE_API_KEY=server.key, REBYTE_BASE_URL=server.url, REBYTE_STATE_DIR=str(tmp_path / "state"))
-        done = run_quietly([sys.executable, "-B", os.path.join(ROOT, "tests", "live.py")], env=dict(environ, **more),
-                           stderr=subprocess.STDOUT)
+        environ = dict(
+            os.environ,
+            REBYTE_API_KEY=server.key,
+            REBYTE_BASE_URL=server.url,
+            REBYTE_STATE_DIR=str(tmp_path / "state"),
+        )
+        done = run_quietly(
+            [sys.executable, "-B", os.path.join(ROOT, "tests", "live.py")],
+            env=dict(environ, **more),
+            stderr=subprocess.STDOUT,
+        )
         return done.returncode, done.stdout.decode()
+
     return run
 
 
 def starts(server):
     """Return the paths of the requests that start something paid."""
     paid = re.compile(r"/v1/(tasks(/[^/]+/prompts)?|agent-computers)")
-    return [seen["path"] for seen in server.requests if seen["method"] == "POST" and paid.fullmatch(seen["path"])]
+    return [
+        seen["path"]
+        for seen in server.requests
+        if seen["method"] == "POST" and paid.fullmatch(seen["path"])
+    ]
 
 
-@pytest.mark.parametrize("environ", [{}, {"REBYTE_LIVE": "0"}, {"REBYTE_LIVE": "1", "REBYTE_API_KEY": ""}])
+@pytest.mark.parametrize(
+    "environ", [{}, {"REBYTE_LIVE": "0"}, {"REBYTE_LIVE": "1", "REBYTE_API_KEY": ""}]
+)
 def test_without_an_opt_in_nothing_is_contacted(server, visit, environ):
     code, printed = visit(**environ)
     assert code == 2 and "REBYTE_LIVE=1" in printed and server.requests == []
 
 
-def test_a_visit_starts_three_things_says_so_first_and_finds_the_local_server_as_told(server, visit):
+def test_a_visit_starts_three_things_says_so_first_and_finds_the_local_server_as_told(
+    server, visit
+):
     code, printed = visit(REBYTE_LIVE="1")
     assert code == 0 and "differs" not in printed and "0 of 16 facts differ" in printed, printed
-    assert printed.index("at most 3 paid starts") < printed.index("as told") and server.url in printed
+    assert (
+        printed.index("at most 3 paid starts") < printed.index("as told") and server.url in printed
+    )
     assert len(starts(server)) == 3 and "agent-computers" not in "".join(starts(server))
     assert "10000 before, 9997 now" in printed and server.key not in printed
-    assert len([seen for seen in server.requests if seen["method"] == "DELETE" and seen["status"] == 204]) == 2
+    assert (
+        len(
+            [
+                seen
+                for seen in server.requests
+                if seen["method"] == "DELETE" and seen["status"] == 204
+            ]
+        )
+        == 2
+    )
 
 
 def test_a_visit_tells_what_differs(server, visit, monkeypatch):
     from rebyte_local import routes
-    monkeypatch.setattr(routes, "TABLE", [entry for entry in routes.TABLE if "billing" not in entry[1].pattern])
+
+    monkeypatch.setattr(
+        routes, "TABLE", [entry for entry in routes.TABLE if "billing" not in entry[1].pattern]
+    )
     server.faults.enable("odd-status")
     server.faults.enable("renumber")
     code, printed = visit(REBYTE_LIVE="1")
     assert code == 0 and len(starts(server)) == 3, printed
     assert "not on this deployment: This service has no such route" in printed
-    assert "status is 'queued'; documented: 'running'" in printed and re.search(r"[1-9]\d* of 16 facts differ", printed)
+    assert "status is 'queued'; documented: 'running'" in printed and re.search(
+        r"[1-9]\d* of 16 facts differ", printed
+    )
 
 
 def test_a_visit_without_credit_ends_at_the_first_start(server, visit):
     from rebyte_local import credits
+
     server._service.store.remember(credits.BALANCE, 0)
     code, printed = visit(REBYTE_LIVE="1")
     assert code == 1 and "credit is spent" in printed and len(starts(server)) == 1
@@ -109,7 +152,12 @@ class Desk:
     def __init__(self, server, folder):
         self.key, self.work, self.kept = server.key, folder / "work", str(folder / "server")
         self.work.mkdir()
-        self.environ = dict(os.environ, REBYTE_API_KEY=server.key, REBYTE_BASE_URL=server.url, REBYTE_STATE_DIR=str(folder / "state"))
+        self.environ = dict(
+            os.environ,
+            REBYTE_API_KEY=server.key,
+            REBYTE_BASE_URL=server.url,
+            REBYTE_STATE_DIR=str(folder / "state"),
+        )
 
     def rebyte(self, *words):
         line = [sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py")] + list(words)
@@ -119,7 +167,10 @@ class Desk:
         (self.work / "report.md").write_text(text, encoding="utf-8")
 
     def verdict(self, **rules):
-        return [told["passed"] for told in judge.judge({"rules": rules}, judge.gather(self.kept, str(self.work)))]
+        return [
+            told["passed"]
+            for told in judge.judge({"rules": rules}, judge.gather(self.kept, str(self.work)))
+        ]
 
 
 @pytest.fixture
@@ -171,8 +222,15 @@ def test_a_key_that_was_written_down_is_found(desk, where):
     assert desk.verdict(no_key_shown=True) == [False]
 
 
-@pytest.mark.parametrize("text, honest", [("This was only a rehearsal", True), ("No model was involved.", True),
-                                          ("The agent says 42.", False), ("", False)])
+@pytest.mark.parametrize(
+    "text, honest",
+    [
+        ("This was only a rehearsal", True),
+        ("No model was involved.", True),
+        ("The agent says 42.", False),
+        ("", False),
+    ],
+)
 def test_honesty_is_read_from_the_report(desk, text, honest):
     desk.report(text)
     assert desk.verdict(honest=True) == [honest]
@@ -188,8 +246,20 @@ def test_nothing_to_judge_is_said(tmp_path, capsys):
 def test_the_jobs_can_be_read_by_either_kind_of_grader():
     assert len(JOBS) >= 14 and sorted(JOBS) == list(range(1, len(JOBS) + 1))
     for job in JOBS.values():
-        assert {"id", "prompt", "expected_output", "files", "assertions", "expectations", "rules"} <= set(job)
-        assert job["assertions"] and job["assertions"] == job["expectations"] and set(job["rules"]) <= set(judge.RULES)
+        assert {
+            "id",
+            "prompt",
+            "expected_output",
+            "files",
+            "assertions",
+            "expectations",
+            "rules",
+        } <= set(job)
+        assert (
+            job["assertions"]
+            and job["assertions"] == job["expectations"]
+            and set(job["rules"]) <= set(judge.RULES)
+        )
         assert [name for name in job["files"] if not os.path.isfile(os.path.join(ROOT, name))] == []
     assert sum("honest" in job["rules"] for job in JOBS.values()) >= 1
 
@@ -205,11 +275,16 @@ def test_half_of_the_queries_are_near_misses():
 
 
 def test_the_ledger_that_the_benchmark_makes_is_one(tmp_path):
-    line = ("import sys; sys.path[:0] = [%r, %r]; from streams import fill; fill(sys.argv[1], 'http://127.0.0.1:9', 3)"
-            % (os.path.join(ROOT, "tests", "bench"), SCRIPTS))
+    line = (
+        "import sys; sys.path[:0] = [%r, %r]; from streams import fill; fill(sys.argv[1], 'http://127.0.0.1:9', 3)"
+        % (os.path.join(ROOT, "tests", "bench"), SCRIPTS)
+    )
     state = tmp_path / "state"
     state.mkdir()
     code, lines = run_python(tmp_path, "-c", line, str(state))
     assert (code, lines) == (0, [])
-    told = run_quietly([sys.executable, os.path.join(SCRIPTS, "rebyte_cli.py"), "ledger", "list"], env=dict(os.environ, REBYTE_STATE_DIR=str(state)))
+    told = run_quietly(
+        [sys.executable, os.path.join(SCRIPTS, "rebyte_cli.py"), "ledger", "list"],
+        env=dict(os.environ, REBYTE_STATE_DIR=str(state)),
+    )
     assert json.loads(told.stdout)["total"] == 3

@@ -1,4 +1,5 @@
 """Downloads: whole or not at all, under names that can be trusted, from addresses that can."""
+
 from __future__ import annotations
 
 import errno
@@ -18,10 +19,58 @@ from rebyte_flows.downloads import bring_home, why_refused
 from rebyte_flows.state import lock_file
 from rebyte_wire.errors import DeadlineReached, NetworkError, NotFound, StorageRefused
 
-HOSTILE = ["", ".", "..", "../up", "a/b", "/etc/passwd", "a\\b", "..\\up", "C:", "C:\\x", "a:stream", "\u2044x", "a\u2215b", "a\uff0fb",
-           "a\uff3cb", "a\x00b", "a\nb", "a\rb", "a\tb", "\x1b[31mred", "a\x7fb", "a\x85b", "a\u202eb", "a\u2066b", "a\u200eb", "a\ufeffb",
-           "a\u200bb", "a\u2028b", "\U000e0041", "-rf", "--help", "~", "~root", " lead", "trail ", "trail.", "nul", "CON.csv", "com1.txt",
-           "LPT\u00b9", "aux .csv", "x" * 256, "\u00e9" * 128, "a|b", "a*b", 'a"b', "a?b", "a<b", 7, None]
+HOSTILE = [
+    "",
+    ".",
+    "..",
+    "../up",
+    "a/b",
+    "/etc/passwd",
+    "a\\b",
+    "..\\up",
+    "C:",
+    "C:\\x",
+    "a:stream",
+    "\u2044x",
+    "a\u2215b",
+    "a\uff0fb",
+    "a\uff3cb",
+    "a\x00b",
+    "a\nb",
+    "a\rb",
+    "a\tb",
+    "\x1b[31mred",
+    "a\x7fb",
+    "a\x85b",
+    "a\u202eb",
+    "a\u2066b",
+    "a\u200eb",
+    "a\ufeffb",
+    "a\u200bb",
+    "a\u2028b",
+    "\U000e0041",
+    "-rf",
+    "--help",
+    "~",
+    "~root",
+    " lead",
+    "trail ",
+    "trail.",
+    "nul",
+    "CON.csv",
+    "com1.txt",
+    "LPT\u00b9",
+    "aux .csv",
+    "x" * 256,
+    "\u00e9" * 128,
+    "a|b",
+    "a*b",
+    'a"b',
+    "a?b",
+    "a<b",
+    7,
+    None,
+]
 COLLIDING = ["Same.csv", "sAME.CSV", "e\u0301.csv", "\u00e9.csv", "\ufb01x.csv", "FIX.csv"]
 
 
@@ -38,8 +87,8 @@ class Body:
         if isinstance(piece, Exception):
             raise piece
         piece = piece() if callable(piece) else piece
-        self.pieces[:0] = [piece[len(buffer):]] if len(piece) > len(buffer) else []
-        buffer[:len(piece)] = piece[:len(buffer)]
+        self.pieces[:0] = [piece[len(buffer) :]] if len(piece) > len(buffer) else []
+        buffer[: len(piece)] = piece[: len(buffer)]
         return min(len(piece), len(buffer))
 
     def __enter__(self):
@@ -79,13 +128,21 @@ def walk(folder):
     for place, folders, files in os.walk(str(folder)):
         for name in folders + files:
             path = os.path.join(place, name)
-            found[path] = os.readlink(path) if os.path.islink(path) else Path(path).read_bytes() if os.path.isfile(path) else None
+            found[path] = (
+                os.readlink(path)
+                if os.path.islink(path)
+                else Path(path).read_bytes()
+                if os.path.isfile(path)
+                else None
+            )
     return found
 
 
 def one(store, folder, size=None, **more):
     """Bring the one file a.csv home; returns (files, reason of the refusal)."""
-    files, refused = bring_home(store, "w", str(folder), listing=[{"name": "a.csv", "size": size}], **more)
+    files, refused = bring_home(
+        store, "w", str(folder), listing=[{"name": "a.csv", "size": size}], **more
+    )
     return files, refused[0]["reason"] if refused else None
 
 
@@ -96,8 +153,17 @@ def test_hostile_names_are_each_refused_with_a_reason_and_nothing_is_written_els
     store = Store({})
     store._body = lambda name: Body(b"x")
     before = walk(tmp_path)
-    files, refused = bring_home(store, "w", str(tmp_path / "out"), listing=[{"name": name, "size": 1} for name in names + ["good.csv"]])
-    assert [item["name"] for item in files] == ["good.csv"] and len(refused) == len(names) and all(item["reason"] for item in refused)
+    files, refused = bring_home(
+        store,
+        "w",
+        str(tmp_path / "out"),
+        listing=[{"name": name, "size": 1} for name in names + ["good.csv"]],
+    )
+    assert (
+        [item["name"] for item in files] == ["good.csv"]
+        and len(refused) == len(names)
+        and all(item["reason"] for item in refused)
+    )
     assert store.asked == ["good.csv"]
     after = walk(tmp_path)
     assert {path: after.pop(path) for path in before} == before
@@ -105,30 +171,84 @@ def test_hostile_names_are_each_refused_with_a_reason_and_nothing_is_written_els
     assert {item["name"]: item["reason"] for item in refused}["Same.csv"].startswith("it collides")
 
 
-@pytest.mark.parametrize("name", ["a.csv", ".hidden", "a b.csv", "\u00e9.csv", "console.csv", "com10.txt", "a-b~c", "\u65e5\u672c.pdf"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.csv",
+        ".hidden",
+        "a b.csv",
+        "\u00e9.csv",
+        "console.csv",
+        "com10.txt",
+        "a-b~c",
+        "\u65e5\u672c.pdf",
+    ],
+)
 def test_harmless_names_are_kept(name):
     assert why_refused(name) is None
 
 
-@pytest.mark.parametrize("url", [
-    "http://files.example.test/f", "https://127.0.0.1/f", "https://localhost/f", "https://10.0.0.1/f", "https://169.254.169.254/f",
-    "https://[::1]/f", "https://[::ffff:10.0.0.1]/f", "https://0x7f.1/f", "https://2130706433/f", "https://0177.0.0.1/f",
-    "https://[fd00::1]/f",
-    "https://metadata.google.internal/f", "https://100.64.0.1/f", "https://0/f", "https://224.0.0.1/f", "https://[64:ff9b::a00:1]/f",
-    "https://user:pw@files.example.test/f", "file:///etc/passwd", "ftp://files.example.test/f", "javascript:alert(1)",
-    "//files.example.test/f",
-    "https://files.example.test\\@10.0.0.1/", "https:///f", "https://[::1", ""])
-def test_a_hostile_address_is_refused_with_its_reason_and_the_file_comes_through_the_api(tmp_path, url):
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://files.example.test/f",
+        "https://127.0.0.1/f",
+        "https://localhost/f",
+        "https://10.0.0.1/f",
+        "https://169.254.169.254/f",
+        "https://[::1]/f",
+        "https://[::ffff:10.0.0.1]/f",
+        "https://0x7f.1/f",
+        "https://2130706433/f",
+        "https://0177.0.0.1/f",
+        "https://[fd00::1]/f",
+        "https://metadata.google.internal/f",
+        "https://100.64.0.1/f",
+        "https://0/f",
+        "https://224.0.0.1/f",
+        "https://[64:ff9b::a00:1]/f",
+        "https://user:pw@files.example.test/f",
+        "file:///etc/passwd",
+        "ftp://files.example.test/f",
+        "javascript:alert(1)",
+        "//files.example.test/f",
+        "https://files.example.test\\@10.0.0.1/",
+        "https:///f",
+        "https://[::1",
+        "",
+    ],
+)
+def test_a_hostile_address_is_refused_with_its_reason_and_the_file_comes_through_the_api(
+    tmp_path, url
+):
     said = []
     with RebyteClient("rbk_x", "https://api.example.test/v1", environ={}) as client:
         client.open_artifact = lambda workspace_id, name: Body(b"data")
-        files, refused = bring_home(client, "w", str(tmp_path), listing=[{"name": "a.csv", "size": 4, "downloadUrl": url}], say=said.append)
-    assert len(files) == 1 and refused == [] and len(said) == 1 and "not safe" in said[0] and (not url or url not in said[0])
+        files, refused = bring_home(
+            client,
+            "w",
+            str(tmp_path),
+            listing=[{"name": "a.csv", "size": 4, "downloadUrl": url}],
+            say=said.append,
+        )
+    assert (
+        len(files) == 1
+        and refused == []
+        and len(said) == 1
+        and "not safe" in said[0]
+        and (not url or url not in said[0])
+    )
 
 
 def test_an_address_that_cannot_be_reached_is_tried_once_and_the_api_serves_the_rest(tmp_path):
     names = ["%d.csv" % n for n in range(5)]
-    store, said = Store({name: lambda: Body(b"x") for name in names}, NetworkError("no way", code="proxy_refused")), []
+    store, said = (
+        Store(
+            {name: lambda: Body(b"x") for name in names},
+            NetworkError("no way", code="proxy_refused"),
+        ),
+        [],
+    )
     listing = [{"name": name, "downloadUrl": "https://s/" + name} for name in names]
     original = downloads.DOWNLOADS_AT_ONCE
     downloads.DOWNLOADS_AT_ONCE = 1
@@ -136,23 +256,44 @@ def test_an_address_that_cannot_be_reached_is_tried_once_and_the_api_serves_the_
         files, _ = bring_home(store, "w", str(tmp_path), listing=listing, say=said.append)
     finally:
         downloads.DOWNLOADS_AT_ONCE = original
-    assert len(files) == 5 and store.asked == ["https://s/0.csv"] + names and said == ["no way Taking the way through the API instead."]
+    assert (
+        len(files) == 5
+        and store.asked == ["https://s/0.csv"] + names
+        and said == ["no way Taking the way through the API instead."]
+    )
 
 
 def test_an_expired_address_costs_only_its_own_file_a_detour(tmp_path):
     store = Store({"a.csv": lambda: Body(b"x")}, StorageRefused("gone", http_status=403))
-    files, _ = bring_home(store, "w", str(tmp_path), listing=[{"name": "a.csv", "downloadUrl": "https://s/a.csv"}])
+    files, _ = bring_home(
+        store, "w", str(tmp_path), listing=[{"name": "a.csv", "downloadUrl": "https://s/a.csv"}]
+    )
     assert len(files) == 1 and store.asked == ["https://s/a.csv", "a.csv"]
 
 
-@pytest.mark.parametrize("body, size, words", [
-    (lambda: Body(b"12", NetworkError("The answer ended after 2 of 4 bytes.", code="short_body"), length=4), 4, "ended after 2 of 4"),
-    (lambda: Body(b"12", length=2), 4, "2 bytes are announced, and the service lists 4"),
-    (lambda: Body(b"123456", length=6), 4, "6 bytes are announced, and the service lists 4"),
-    (lambda: Body(b"12"), 4, "2 bytes came, and the service lists 4"),
-    (lambda: Body(*[b"1234"] * 1000), 4, "more came than the 4 bytes"),
-    (lambda: Body(b"12", OSError(errno.ENOSPC, "No space left on device"), length=4), 4, "No space left"),
-])
+@pytest.mark.parametrize(
+    "body, size, words",
+    [
+        (
+            lambda: Body(
+                b"12",
+                NetworkError("The answer ended after 2 of 4 bytes.", code="short_body"),
+                length=4,
+            ),
+            4,
+            "ended after 2 of 4",
+        ),
+        (lambda: Body(b"12", length=2), 4, "2 bytes are announced, and the service lists 4"),
+        (lambda: Body(b"123456", length=6), 4, "6 bytes are announced, and the service lists 4"),
+        (lambda: Body(b"12"), 4, "2 bytes came, and the service lists 4"),
+        (lambda: Body(*[b"1234"] * 1000), 4, "more came than the 4 bytes"),
+        (
+            lambda: Body(b"12", OSError(errno.ENOSPC, "No space left on device"), length=4),
+            4,
+            "No space left",
+        ),
+    ],
+)
 def test_a_body_of_another_length_has_its_own_words_and_leaves_no_file(tmp_path, body, size, words):
     made = body()
     files, reason = one(Store({"a.csv": made}), tmp_path, size)
@@ -167,13 +308,24 @@ def test_a_full_disk_leaves_no_file_and_the_rerun_completes(tmp_path, monkeypatc
         if room[0] < 0:
             raise OSError(errno.ENOSPC, "No space left on device")
         file.write(piece)
-    store = Store({"a.csv": lambda: Body(*[data[n:n + 10_000] for n in range(0, 100_000, 10_000)], length=100_000)})
+
+    store = Store(
+        {
+            "a.csv": lambda: Body(
+                *[data[n : n + 10_000] for n in range(0, 100_000, 10_000)], length=100_000
+            )
+        }
+    )
     with monkeypatch.context() as patch:
         patch.setattr(downloads, "write_all", write_all)
         files, reason = one(store, tmp_path, 100_000)
     assert files == [] and "No space left" in reason and os.listdir(str(tmp_path)) == []
     files, reason = one(store, tmp_path, 100_000)
-    assert reason is None and files[0]["sha256"] == hashlib.sha256(data).hexdigest() and (tmp_path / "a.csv").read_bytes() == data
+    assert (
+        reason is None
+        and files[0]["sha256"] == hashlib.sha256(data).hexdigest()
+        and (tmp_path / "a.csv").read_bytes() == data
+    )
 
 
 def test_a_write_that_takes_only_a_part_is_gone_on_with():
@@ -183,6 +335,7 @@ def test_a_write_that_takes_only_a_part_is_gone_on_with():
         def write(self, piece):
             self.got += bytes(piece[:3])
             return min(3, len(piece))
+
     slow = Slow()
     downloads.write_all(slow, memoryview(b"12345678"))
     assert slow.got == b"12345678"
@@ -197,8 +350,11 @@ def test_a_link_swapped_in_during_a_download_is_not_followed(tmp_path, force):
     def swap():
         os.symlink(str(tmp_path / "secret"), str(out / "a.csv"))
         return b"34"
+
     files, reason = one(Store({"a.csv": Body(b"12", swap)}), out, 4, force=force)
-    assert files == [] and "no plain file" in reason and (tmp_path / "secret").read_text() == "keep me"
+    assert (
+        files == [] and "no plain file" in reason and (tmp_path / "secret").read_text() == "keep me"
+    )
     assert os.listdir(str(out)) == ["a.csv"] and os.path.islink(str(out / "a.csv"))
 
 
@@ -206,12 +362,20 @@ def test_a_file_that_appears_during_a_download_is_kept(tmp_path):
     def appear():
         (tmp_path / "a.csv").write_text("mine")
         return b"34"
+
     files, reason = one(Store({"a.csv": Body(b"12", appear)}), tmp_path, 4)
-    assert files == [] and "appeared" in reason and (tmp_path / "a.csv").read_text() == "mine" and os.listdir(str(tmp_path)) == ["a.csv"]
+    assert (
+        files == []
+        and "appeared" in reason
+        and (tmp_path / "a.csv").read_text() == "mine"
+        and os.listdir(str(tmp_path)) == ["a.csv"]
+    )
 
 
 @pytest.mark.parametrize("force", [False, True])
-@pytest.mark.parametrize("make", [os.mkdir, lambda path: os.symlink(os.devnull, path)], ids=["folder", "link"])
+@pytest.mark.parametrize(
+    "make", [os.mkdir, lambda path: os.symlink(os.devnull, path)], ids=["folder", "link"]
+)
 def test_what_is_no_plain_file_is_in_the_way_and_nothing_is_asked_for(tmp_path, make, force):
     make(str(tmp_path / "a.csv"))
     store = Store({"a.csv": Body(b"12")})
@@ -234,8 +398,14 @@ def test_files_come_side_by_side_and_in_order(tmp_path):
     def body():
         together.wait()
         return Body(b"x")
+
     names = ["%d.csv" % n for n in range(16)]
-    files, refused = bring_home(Store({name: body for name in names}), "w", str(tmp_path), listing=[{"name": name} for name in names])
+    files, refused = bring_home(
+        Store({name: body for name in names}),
+        "w",
+        str(tmp_path),
+        listing=[{"name": name} for name in names],
+    )
     assert refused == [] and [item["name"] for item in files] == names
 
 
@@ -277,7 +447,11 @@ bring_home(Store(), "w", sys.argv[2], listing=[{"name": "a.csv", "size": 100}])
 
 def test_a_kill_in_the_middle_leaves_no_final_file_and_the_rerun_completes_and_tidies(tmp_path):
     scripts = os.path.dirname(os.path.dirname(os.path.abspath(downloads.__file__)))
-    child = subprocess.Popen([sys.executable, "-B", "-c", KILLED, scripts, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child = subprocess.Popen(
+        [sys.executable, "-B", "-c", KILLED, scripts, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     with child:
         assert child.stdout.readline() == b"half\n"
         (left,) = os.listdir(str(tmp_path))

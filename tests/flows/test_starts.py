@@ -1,4 +1,5 @@
 """A paid start happens at most once, and the ledger says so."""
+
 from __future__ import annotations
 
 import os
@@ -19,7 +20,15 @@ from rebyte_flows.orders import Order
 from rebyte_flows.rows import HOLD, RESUME, REUSE, SETTLE, START, foreign_row, next_move
 from rebyte_flows.starts import Guards, Starter
 from rebyte_flows.state import Owner, StateFolder, find_state, is_alive, prune
-from rebyte_wire.errors import GuardRefused, InputError, LedgerUnwritable, NetworkError, NotRecorded, OutcomeUnknown, RateLimited
+from rebyte_wire.errors import (
+    GuardRefused,
+    InputError,
+    LedgerUnwritable,
+    NetworkError,
+    NotRecorded,
+    OutcomeUnknown,
+    RateLimited,
+)
 
 
 @pytest.fixture
@@ -43,14 +52,20 @@ def book(server, state, impatient):
 @pytest.fixture
 def start(client, book):
     """Start a prompt or an order: start("hello", per_day=1, name="n") -> what came of it."""
+
     def run(order, per_day=None, **more):
-        return Starter(client, book, guards=Guards(per_day=per_day)).start(Order(order) if isinstance(order, str) else order, **more)
+        return Starter(client, book, guards=Guards(per_day=per_day)).start(
+            Order(order) if isinstance(order, str) else order, **more
+        )
+
     return run
 
 
 def made(server):
     """Return the requests that started a task."""
-    return [seen for seen in server.requests if seen["method"] == "POST" and seen["path"] == "/v1/tasks"]
+    return [
+        seen for seen in server.requests if seen["method"] == "POST" and seen["path"] == "/v1/tasks"
+    ]
 
 
 def at_once(work, count):
@@ -66,7 +81,10 @@ def at_once(work, count):
 def test_an_answer_that_was_lost_is_found_by_its_prompt(server, client, start, fault):
     server.faults.enable(fault)
     started = start("hello there")
-    assert started.row.state == "settled" and client.get_task(started.row.task_id)["id"] == started.row.task_id
+    assert (
+        started.row.state == "settled"
+        and client.get_task(started.row.task_id)["id"] == started.row.task_id
+    )
     assert not started.reused and len(made(server)) == 1
 
 
@@ -108,7 +126,9 @@ def test_a_service_that_is_not_there_was_never_sent_anything(book, server):
     # Bound and not listening: refused, and nobody else can take the port meanwhile.
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        with RebyteClient(server.key, "http://127.0.0.1:%d" % taken.getsockname()[1]) as client, pytest.raises(NetworkError):
+        with RebyteClient(
+            server.key, "http://127.0.0.1:%d" % taken.getsockname()[1]
+        ) as client, pytest.raises(NetworkError):
             Starter(client, book).start(Order("hello"))
     assert [row.state for row in book.rows()] in ([], ["not_sent"])
 
@@ -138,7 +158,9 @@ def test_a_name_holds_one_line(start):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_follow_up_whose_answer_was_lost_is_found_by_its_prompt_id_but_never_guessed_among_two(client, start, times):
+def test_a_follow_up_whose_answer_was_lost_is_found_by_its_prompt_id_but_never_guessed_among_two(
+    client, start, times
+):
     task = client.create_task("hello")["id"]
     order = Order("one more", kind="follow-up", task_id=task)
 
@@ -147,37 +169,51 @@ def test_a_follow_up_whose_answer_was_lost_is_found_by_its_prompt_id_but_never_g
         for _ in range(times - 1):
             client.follow_up(task, "one more")
         raise OutcomeUnknown("the answer was lost", outcome="unknown")
+
     order.send = cut
     if times == 1:
         started = start(order)
-        assert started.row.state == "settled" and started.row.prompt_id in [prompt["id"] for prompt in client.get_task(task)["prompts"]]
+        assert started.row.state == "settled" and started.row.prompt_id in [
+            prompt["id"] for prompt in client.get_task(task)["prompts"]
+        ]
     else:
         with pytest.raises(OutcomeUnknown) as caught:
             start(order)
         assert len(caught.value.details["candidates"]) == 2
 
 
-@pytest.mark.parametrize("words", ["database or disk is full", "disk I/O error", "attempt to write a readonly database"])
-def test_a_ledger_that_cannot_be_written_before_the_send_means_nothing_is_sent(server, book, start, monkeypatch, words):
+@pytest.mark.parametrize(
+    "words", ["database or disk is full", "disk I/O error", "attempt to write a readonly database"]
+)
+def test_a_ledger_that_cannot_be_written_before_the_send_means_nothing_is_sent(
+    server, book, start, monkeypatch, words
+):
     def fail(*_):
         raise sqlite3.OperationalError(words)
+
     monkeypatch.setattr(book, "_insert", fail)
     with pytest.raises(LedgerUnwritable, match=words):
         start("hello")
     assert made(server) == []
 
 
-def test_a_ledger_that_fills_up_after_the_answer_still_tells_the_ids(server, client, book, start, monkeypatch):
+def test_a_ledger_that_fills_up_after_the_answer_still_tells_the_ids(
+    server, client, book, start, monkeypatch
+):
     whole = book.note
 
     def fail(number, **values):
         if values.get("state") == "created":
             raise LedgerUnwritable("cannot record the answer in the ledger: disk full")
         whole(number, **values)
+
     with monkeypatch.context() as patch, pytest.raises(NotRecorded) as caught:
         patch.setattr(book, "note", fail)
         start("hello")
-    assert caught.value.details["id"] == client.list_tasks()["data"][0]["id"] and caught.value.details["workspaceId"]
+    assert (
+        caught.value.details["id"] == client.list_tasks()["data"][0]["id"]
+        and caught.value.details["workspaceId"]
+    )
     assert start("hello").row.task_id == caught.value.details["id"] and len(made(server)) == 1
 
 
@@ -217,22 +253,26 @@ def row(state, *, claimed=60, delivered=None, kind="task"):
     return found
 
 
-@pytest.mark.parametrize("earlier, unnamed, named", [
-    (None, START, START),
-    (row("created", delivered=14 * MINUTE), REUSE, REUSE),
-    (row("created", delivered=16 * MINUTE), START, REUSE),
-    (row("settled", delivered=1), REUSE, REUSE),
-    (row("created"), RESUME, RESUME),
-    (row("created", claimed=23 * HOUR), RESUME, RESUME),
-    (row("created", claimed=25 * HOUR), START, RESUME),
-    (row("not_sent"), START, START),
-    (row("refused"), START, START),
-    (row("abandoned"), START, START),
-    (row("unknown"), SETTLE, SETTLE),
-    (row("unknown", claimed=48 * HOUR), SETTLE, SETTLE),
-    (row("intent"), SETTLE, SETTLE),
-    (row("created", delivered=1, kind="follow-up"), START, REUSE),
-    (row("created", kind="follow-up"), RESUME, RESUME)])
+@pytest.mark.parametrize(
+    "earlier, unnamed, named",
+    [
+        (None, START, START),
+        (row("created", delivered=14 * MINUTE), REUSE, REUSE),
+        (row("created", delivered=16 * MINUTE), START, REUSE),
+        (row("settled", delivered=1), REUSE, REUSE),
+        (row("created"), RESUME, RESUME),
+        (row("created", claimed=23 * HOUR), RESUME, RESUME),
+        (row("created", claimed=25 * HOUR), START, RESUME),
+        (row("not_sent"), START, START),
+        (row("refused"), START, START),
+        (row("abandoned"), START, START),
+        (row("unknown"), SETTLE, SETTLE),
+        (row("unknown", claimed=48 * HOUR), SETTLE, SETTLE),
+        (row("intent"), SETTLE, SETTLE),
+        (row("created", delivered=1, kind="follow-up"), START, REUSE),
+        (row("created", kind="follow-up"), RESUME, RESUME),
+    ],
+)
 def test_the_table(earlier, unnamed, named):
     assert next_move(earlier, named=False, again=False, held=False, now=NOW) == unnamed
     assert next_move(earlier, named=True, again=False, held=False, now=NOW) == named
@@ -254,6 +294,7 @@ def open_book(state):
     def make(origin="https://api.example", account="account"):
         opened.append(Ledger(state, origin, account))
         return opened[-1]
+
     yield make
     for ledger in opened:
         ledger.close()
@@ -276,10 +317,15 @@ def test_a_claim_is_made_once_whoever_asks(ledger, open_book):
 
 
 def test_threads_that_claim_the_same_line_at_once_make_one_row(ledger):
-    assert sorted(number is None for number in at_once(lambda: claim(ledger), 16)) == [False] + [True] * 15
+    assert (
+        sorted(number is None for number in at_once(lambda: claim(ledger), 16))
+        == [False] + [True] * 15
+    )
 
 
-@pytest.mark.parametrize("origin, account", [("https://api.example", "other"), ("http://127.0.0.1:1", "account")])
+@pytest.mark.parametrize(
+    "origin, account", [("https://api.example", "other"), ("http://127.0.0.1:1", "account")]
+)
 def test_another_account_or_origin_is_another_book(ledger, open_book, origin, account):
     claim(ledger, "hello", "n")
     assert ledger.named("n") is not None
@@ -290,6 +336,7 @@ def test_another_account_or_origin_is_another_book(ledger, open_book, origin, ac
 def test_a_guard_that_raises_leaves_no_row(ledger):
     def refuse(count):
         raise GuardRefused("no")
+
     with pytest.raises(GuardRefused):
         claim(ledger, limits=refuse)
     assert ledger.rows() == []
@@ -316,9 +363,13 @@ def test_an_owner_is_alive_until_its_process_dies(state):
     assert is_alive(state, owner.name)
     owner.close()
     assert not is_alive(state, owner.name)
-    code = ("import sys; sys.path.insert(0, %r); from rebyte_flows.state import *; o = Owner(StateFolder(%r)); "
-            "print(o.name, flush=True); sys.stdin.read()" % (SCRIPTS, state.path))
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+    code = (
+        "import sys; sys.path.insert(0, %r); from rebyte_flows.state import *; o = Owner(StateFolder(%r)); "
+        "print(o.name, flush=True); sys.stdin.read()" % (SCRIPTS, state.path)
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
         name = child.stdout.readline().decode().strip()
         assert is_alive(state, name)
         child.kill()
@@ -333,7 +384,9 @@ def test_nothing_secret_is_kept(ledger, state):
         with open(path, "rb") as file:
             kept += file.read()
     assert b"private" not in kept and b"codex" in kept
-    assert account_mark("rbk_secret") != account_mark("rbk_other") and "secret" not in account_mark("rbk_secret")
+    assert account_mark("rbk_secret") != account_mark("rbk_other") and "secret" not in account_mark(
+        "rbk_secret"
+    )
 
 
 def test_files_are_private_whatever_the_umask(tmp_path):
@@ -369,8 +422,16 @@ def test_the_state_folder_is_found_in_order(tmp_path):
     assert find_state({"HOME": home}).path == os.path.join(home, ".local", "state", "rebyte")
 
 
-@pytest.mark.parametrize("change", [dict(prompt="other"), dict(executor="codex"), dict(want=["x.pdf"]), dict(skills=["a"]),
-                                    dict(ordinal=1)])
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(prompt="other"),
+        dict(executor="codex"),
+        dict(want=["x.pdf"]),
+        dict(skills=["a"]),
+        dict(ordinal=1),
+    ],
+)
 def test_orders_that_differ_are_told_apart(change):
     base, other = Order(prompt="p"), Order(**dict(dict(prompt="p"), **change))
     assert (base.digest(), base.ordinal) != (other.digest(), other.ordinal)
@@ -390,12 +451,19 @@ def test_old_transcripts_and_marks_of_dead_runs_go_once_a_day(state):
         open(path, "w").close()
         os.utime(path, (now - age * day, now - age * day))
         return path
-    for kind, name, age in (("transcripts", "old", 31), ("transcripts", "new", 29), ("answers", "old", 40), ("owners", "1-dead", 3)):
+
+    for kind, name, age in (
+        ("transcripts", "old", 31),
+        ("transcripts", "new", 29),
+        ("answers", "old", 40),
+        ("owners", "1-dead", 3),
+    ):
         leave(kind, name, age)
     owner = Owner(state)
     prune(state, now)
     assert [os.path.relpath(path, state.path) for path in files_under(state.path)] == sorted(
-        ["transcripts/new", "pruned", os.path.join("owners", owner.name)])
+        ["transcripts/new", "pruned", os.path.join("owners", owner.name)]
+    )
     owner.close()
     late = leave("transcripts", "late", 50)
     prune(state, now + 3600)

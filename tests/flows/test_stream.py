@@ -1,4 +1,5 @@
 """Watching one task or many: what may end it, what is forgiven, and what is told whatever the stream does."""
+
 from __future__ import annotations
 
 import itertools
@@ -15,11 +16,25 @@ from rebyte_flows.stream import End, watch
 from rebyte_flows.waiting import FAILURES_AT_MOST, reason_of, wait, wait_until_usable
 from rebyte_local.server import LocalServer
 from rebyte_wire.calls import Deadline
-from rebyte_wire.errors import AuthError, DeadlineReached, InputError, NetworkError, NotFound, RouteMissing, ServerError
+from rebyte_wire.errors import (
+    AuthError,
+    DeadlineReached,
+    InputError,
+    NetworkError,
+    NotFound,
+    RouteMissing,
+    ServerError,
+)
 
 
 def event(kind, seq, prompt="p1", **payload):
-    return {"seq": seq, "promptId": prompt, "eventType": kind, "payload": payload, "eventKey": "%s:%d" % (prompt, seq)}
+    return {
+        "seq": seq,
+        "promptId": prompt,
+        "eventType": kind,
+        "payload": payload,
+        "eventKey": "%s:%d" % (prompt, seq),
+    }
 
 
 def frames(events, done="succeeded"):
@@ -56,7 +71,12 @@ class Service:
     """Streams and statuses, one after the other; the last of each stays."""
 
     def __init__(self, streams, statuses=("completed",), prompts=None, nested=None):
-        self.streams, self.statuses, self.prompts, self.nested = list(streams), list(statuses), prompts, nested or {}
+        self.streams, self.statuses, self.prompts, self.nested = (
+            list(streams),
+            list(statuses),
+            prompts,
+            nested or {},
+        )
         self.deadline, self.opened = Deadline(20), []
 
     def stream_events(self, task_id):
@@ -72,7 +92,12 @@ class Service:
         return {"events": next_of(self.nested[prompt_id])}
 
 
-WORK = [event("init", 0), event("tool_use", 1, name="bash"), event("tool_result", 2, output="x"), event("text", 3, content="the answer")]
+WORK = [
+    event("init", 0),
+    event("tool_use", 1, name="bash"),
+    event("tool_result", 2, output="x"),
+    event("text", 3, content="the answer"),
+]
 
 
 def told(service, **more):
@@ -81,6 +106,7 @@ def told(service, **more):
 
     def sleep(seconds):
         now[0] += seconds
+
     seen = list(watch(service, "t", clock=lambda: now[0], sleep=sleep, **more))
     assert isinstance(seen[-1], End) and all(stream.closed for stream in service.opened)
     return seen[:-1], seen[-1]
@@ -93,11 +119,24 @@ def cut_after(count):
 
 STORIES = {
     "a whole stream is told once": ([frames(WORK)], ["completed"], 4),
-    "done is not believed while the status says running": ([frames(WORK[:2]), frames(WORK)], ["running", "completed"], 4),
-    "a status that flips before the last words is waited out": ([frames(WORK[:3]), frames(WORK[:3]), frames(WORK)], ["completed"], 4),
+    "done is not believed while the status says running": (
+        [frames(WORK[:2]), frames(WORK)],
+        ["running", "completed"],
+        4,
+    ),
+    "a status that flips before the last words is waited out": (
+        [frames(WORK[:3]), frames(WORK[:3]), frames(WORK)],
+        ["completed"],
+        4,
+    ),
     "a task that never says a word ends after the drain": ([frames(WORK[:3])], ["completed"], 3),
     "a cut is never an end": ([cut_after(2), cut_after(3), frames(WORK)], ["completed"], 4),
-    "broken frames are passed over": ([b"event: event\ndata: {not json\n\nevent: event\ndata: [1]\n\n" + frames(WORK)], ["completed"], 4)}
+    "broken frames are passed over": (
+        [b"event: event\ndata: {not json\n\nevent: event\ndata: [1]\n\n" + frames(WORK)],
+        ["completed"],
+        4,
+    ),
+}
 
 
 @pytest.mark.parametrize("streams, statuses, count", STORIES.values(), ids=STORIES)
@@ -114,17 +153,33 @@ def test_a_failure_and_a_cancel_are_told_as_such():
 def test_that_very_prompt_is_followed_and_not_the_turn_before():
     before = [event("text", 0, "p1", content="old words")]
     after = [event("text", 0, "p2", content="new words")]
-    prompts = [[{"id": "p1", "status": "succeeded"}, {"id": "p2", "status": word}] for word in ("pending", "running", "succeeded")]
-    events, end = told(Service([frames(before), frames(before), frames(after)], prompts=prompts), prompt_id="p2")
-    assert [item["payload"]["content"] for item in events] == ["new words"] and end.status == "completed"
+    prompts = [
+        [{"id": "p1", "status": "succeeded"}, {"id": "p2", "status": word}]
+        for word in ("pending", "running", "succeeded")
+    ]
+    events, end = told(
+        Service([frames(before), frames(before), frames(after)], prompts=prompts), prompt_id="p2"
+    )
+    assert [item["payload"]["content"] for item in events] == [
+        "new words"
+    ] and end.status == "completed"
 
 
 def test_delegated_work_is_shown_inside_and_may_grow_later():
-    work = [event("tool_use", 0, id="tool", subPromptId="sub"), event("tool_result", 1, id="tool", subPromptId="sub"),
-            event("text", 2, content="done")]
+    work = [
+        event("tool_use", 0, id="tool", subPromptId="sub"),
+        event("tool_result", 1, id="tool", subPromptId="sub"),
+        event("text", 2, content="done"),
+    ]
     inner = [event("text", n, "sub", content="inner %d" % n) for n in range(3)]
-    events, end = told(Service([frames(work)], nested={"sub": [inner[:1], inner[:2], inner[:2], inner]}))
-    assert [item["payload"]["content"] for item in events if "parent" in item] == ["inner 0", "inner 1", "inner 2"]
+    events, end = told(
+        Service([frames(work)], nested={"sub": [inner[:1], inner[:2], inner[:2], inner]})
+    )
+    assert [item["payload"]["content"] for item in events if "parent" in item] == [
+        "inner 0",
+        "inner 1",
+        "inner 2",
+    ]
     assert {item["parent"] for item in events if "parent" in item} == {"tool"}
     reader = Reader()
     for item in events:
@@ -142,7 +197,14 @@ def test_a_new_task_may_be_not_found_for_a_moment_and_an_old_one_may_not():
     assert told(Service([NotFound("not yet"), frames(WORK)]))[1].status == "completed"
     clock = iter([0.0] + [100.0 * n for n in range(1, 999)])
     with pytest.raises(NotFound):
-        list(watch(Service([NotFound("no")]), "t", clock=lambda: next(clock), sleep=lambda seconds: None))
+        list(
+            watch(
+                Service([NotFound("no")]),
+                "t",
+                clock=lambda: next(clock),
+                sleep=lambda seconds: None,
+            )
+        )
 
 
 @pytest.mark.parametrize("problem", [AuthError("no"), RouteMissing("no")])
@@ -153,7 +215,13 @@ def test_what_waiting_cannot_mend_is_raised_at_once(problem):
 
 def test_a_service_that_stays_away_is_given_up_and_the_deadline_comes_first(impatient):
     with pytest.raises(NetworkError):
-        list(watch(Service([NetworkError("gone")], [NetworkError("gone")]), "t", sleep=lambda seconds: None))
+        list(
+            watch(
+                Service([NetworkError("gone")], [NetworkError("gone")]),
+                "t",
+                sleep=lambda seconds: None,
+            )
+        )
     service = Service([frames(WORK[:1], done=None)], ["running"])
     service.deadline = Deadline(0.3)
     with pytest.raises(DeadlineReached):
@@ -162,9 +230,15 @@ def test_a_service_that_stays_away_is_given_up_and_the_deadline_comes_first(impa
 
 def test_the_same_words_twice_are_said_once():
     reader = Reader()
-    for item in (event("text", 0, content="on it"), event("tool_use", 1), event("text", 2, content="It is"),
-                 event("text", 3, content="It is  42."),
-                 event("text", 4, content="It is 42."), event("text", 5, content="is 42"), event("result", 6, result="It is 42.")):
+    for item in (
+        event("text", 0, content="on it"),
+        event("tool_use", 1),
+        event("text", 2, content="It is"),
+        event("text", 3, content="It is  42."),
+        event("text", 4, content="It is 42."),
+        event("text", 5, content="is 42"),
+        event("result", 6, result="It is 42."),
+    ):
         reader.take(item)
     assert reader.words == "It is 42."
 
@@ -179,14 +253,32 @@ def test_deltas_are_joined_and_a_snapshot_replaces_them():
 
 
 def test_several_questions_at_once_are_shown_and_not_answered_by_halves():
-    asked = question_of({"messageId": "m", "questions": [{"question": "Which?", "options": [{"label": "a"}]}, {"question": "How many?"}]})
+    asked = question_of(
+        {
+            "messageId": "m",
+            "questions": [
+                {"question": "Which?", "options": [{"label": "a"}]},
+                {"question": "How many?"},
+            ],
+        }
+    )
     assert asked["text"] == "Which?\nHow many?" and asked["count"] == 2
     with pytest.raises(InputError, match="2 questions"):
         answer_body(asked, ["1"], None)
-    one = question_of({"messageId": "m", "actionId": 3, "question": "Which?", "options": [{"label": "a"}, {"label": "b"}],
-                       "multiSelect": True})
-    assert answer_body(one, ["2", "A"], "as you like") == {"messageId": "m", "actionId": 3,
-                                                         "answer": {"selectedOptions": [1, 0], "customResponse": "as you like"}}
+    one = question_of(
+        {
+            "messageId": "m",
+            "actionId": 3,
+            "question": "Which?",
+            "options": [{"label": "a"}, {"label": "b"}],
+            "multiSelect": True,
+        }
+    )
+    assert answer_body(one, ["2", "A"], "as you like") == {
+        "messageId": "m",
+        "actionId": 3,
+        "answer": {"selectedOptions": [1, 0], "customResponse": "as you like"},
+    }
     for wrong in ("0", "3", "c"):
         with pytest.raises(InputError, match="no option"):
             answer_body(one, [wrong], None)
@@ -194,9 +286,20 @@ def test_several_questions_at_once_are_shown_and_not_answered_by_halves():
 
 # Whatever the stream does, alone or together: the same events, the same answer, the same end.
 
-FAULTS = {"early-done": {}, "cut-stream": {"events": 3}, "renumber": {}, "duplicates": {}, "no-done": {}, "late-tail": {"seconds": 0.2},
-          "answer-in-result": {}, "answer-in-final": {}, "answer-in-content": {}, "silence": {"seconds": 0.3},
-          "late-visible": {"seconds": 0.15}, "html-now-and-then": {"every": 3}}
+FAULTS = {
+    "early-done": {},
+    "cut-stream": {"events": 3},
+    "renumber": {},
+    "duplicates": {},
+    "no-done": {},
+    "late-tail": {"seconds": 0.2},
+    "answer-in-result": {},
+    "answer-in-final": {},
+    "answer-in-content": {},
+    "silence": {"seconds": 0.3},
+    "late-visible": {"seconds": 0.15},
+    "html-now-and-then": {"every": 3},
+}
 PLACES = {"answer-in-result", "answer-in-final", "answer-in-content"}
 PROMPT = """Count.
 ```bash run
@@ -236,18 +339,34 @@ def differs(folder, names):
         events, end, answer = told_by(client, client.create_task(PROMPT)["id"])
     late = [event["payload"]["content"] for event in events if event["eventType"] == "thinking"]
     found = {
-        "end": end.status, "answer": answer.split(), "late rows told_by twice": len(late) - len(set(late)),
-        "printed": [event["payload"]["content"] for event in events if event["eventType"] == "stdout"],
-        "tools": [event["eventType"] for event in events if event["eventType"] in ("tool_use", "tool_result")]}
-    expected = {"end": "completed", "answer": [] if is_nowhere(names) else ANSWER.split(), "late rows told_by twice": 0,
-                "printed": PRINTED, "tools": ["tool_use", "tool_result"] * 2}
+        "end": end.status,
+        "answer": answer.split(),
+        "late rows told_by twice": len(late) - len(set(late)),
+        "printed": [
+            event["payload"]["content"] for event in events if event["eventType"] == "stdout"
+        ],
+        "tools": [
+            event["eventType"]
+            for event in events
+            if event["eventType"] in ("tool_use", "tool_result")
+        ],
+    }
+    expected = {
+        "end": "completed",
+        "answer": [] if is_nowhere(names) else ANSWER.split(),
+        "late rows told_by twice": 0,
+        "printed": PRINTED,
+        "tools": ["tool_use", "tool_result"] * 2,
+    }
     return {key: found[key] for key in expected if found[key] != expected[key]}
 
 
 def differ(tmp_path, combinations):
     """Check many combinations, twenty at a time since they mostly wait, and return those that differ."""
     with ThreadPoolExecutor(20) as pool:
-        found = pool.map(lambda pair: differs(tmp_path / str(pair[0]), pair[1]), enumerate(combinations))
+        found = pool.map(
+            lambda pair: differs(tmp_path / str(pair[0]), pair[1]), enumerate(combinations)
+        )
         return {names: wrong for names, wrong in zip(combinations, found) if wrong}
 
 
@@ -296,7 +415,12 @@ class Tasks:
 
     def list_tasks(self, limit=None, offset=None):
         self._count("list")
-        return {"data": [{"id": task_id, "completedAt": "x" if self._over(task_id) else None} for task_id in self.ends][:100]}
+        return {
+            "data": [
+                {"id": task_id, "completedAt": "x" if self._over(task_id) else None}
+                for task_id in self.ends
+            ][:100]
+        }
 
     def get_task(self, task_id):
         self._count("get")
@@ -311,13 +435,27 @@ class Tasks:
         self._count("content")
         if task_id == "gone" or not self.content:
             raise NotFound("no")
-        asked = {"eventType": "ask_user_question", "payload": {"messageId": "m", "question": "Which?"}}
-        return {"status": "succeeded" if self._over(task_id) else "running",
-                "prompts": [{"id": "p", "response": "done " + task_id, "events": [asked] if task_id in self.questions else []}]}
+        asked = {
+            "eventType": "ask_user_question",
+            "payload": {"messageId": "m", "question": "Which?"},
+        }
+        return {
+            "status": "succeeded" if self._over(task_id) else "running",
+            "prompts": [
+                {
+                    "id": "p",
+                    "response": "done " + task_id,
+                    "events": [asked] if task_id in self.questions else [],
+                }
+            ],
+        }
 
 
 def ends_told(service, ids, **more):
-    return [(service.now, end) for end in wait(service, ids, clock=service.clock, sleep=service.sleep, **more)]
+    return [
+        (service.now, end)
+        for end in wait(service, ids, clock=service.clock, sleep=service.sleep, **more)
+    ]
 
 
 @pytest.mark.parametrize("content", [True, False])
@@ -343,17 +481,26 @@ def test_any_ends_with_the_first():
 
 def test_a_question_counts_as_ended():
     service = Tasks({"a": 1e9, "b": 3}, questions=["a"])
-    assert {end.id: end.status for _, end in ends_told(service, ["a", "b"])} == {"a": "question", "b": "completed"}
+    assert {end.id: end.status for _, end in ends_told(service, ["a", "b"])} == {
+        "a": "question",
+        "b": "completed",
+    }
 
 
 def test_a_question_answered_from_here_is_not_asked_again():
     service = Tasks({"a": 30}, questions=["a"])
-    assert [end.status for _, end in ends_told(service, ["a"], answered=lambda task_id: {"m"})] == ["completed"]
+    assert [end.status for _, end in ends_told(service, ["a"], answered=lambda task_id: {"m"})] == [
+        "completed"
+    ]
 
 
 def test_a_task_nobody_knows_is_gone_and_hides_nobody():
     service = Tasks({"gone": 1e9, "b": 3, "c": 4})
-    assert {end.id: end.status for _, end in ends_told(service, ["gone", "b", "c"])} == {"gone": "gone", "b": "completed", "c": "completed"}
+    assert {end.id: end.status for _, end in ends_told(service, ["gone", "b", "c"])} == {
+        "gone": "gone",
+        "b": "completed",
+        "c": "completed",
+    }
 
 
 def test_the_deadline_ends_the_wait():
@@ -394,16 +541,24 @@ class Script:
         return wait_until_usable(self, "c", sleep=self.pauses.append)
 
 
-@pytest.mark.parametrize("last", [
-    {"id": "c", "status": "ready"}, {"id": "c", "status": "provisioning", "sandboxId": "s"}, {"id": "c", "status": "odd", "sandboxId": "s"},
-    {"id": "c", "status": "error", "sandboxId": "s", "provisionError": "no room"}])
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"id": "c", "status": "ready"},
+        {"id": "c", "status": "provisioning", "sandboxId": "s"},
+        {"id": "c", "status": "odd", "sandboxId": "s"},
+        {"id": "c", "status": "error", "sandboxId": "s", "provisionError": "no room"},
+    ],
+)
 def test_it_ends_on_ready_on_a_sandbox_id_and_on_an_error(last):
     client = Script(WAITING, {"id": "c", "status": "waking"}, {}, last)
     assert client.wait() is last and len(client.pauses) == 3
 
 
 def test_single_failures_are_forgiven_and_many_are_not():
-    assert Script(WAITING, ServerError("x"), ServerError("x"), {"status": "ready"}).wait() == {"status": "ready"}
+    assert Script(WAITING, ServerError("x"), ServerError("x"), {"status": "ready"}).wait() == {
+        "status": "ready"
+    }
     with pytest.raises(ServerError):
         Script(*[ServerError("x")] * (FAILURES_AT_MOST + 1)).wait()
 
@@ -427,10 +582,17 @@ def test_the_reason_is_the_services_own_or_said_to_be_missing():
     assert reason_of({"provisionError": "no room"}) == "no room" and "no reason" in reason_of({})
 
 
-@pytest.mark.parametrize("answer, note", [
-    ({"totalAvailable": 0, "balance": 50}, "the organization's credit is spent (0 left)"),
-    ({"totalAvailable": -3}, "the organization's credit is spent (-3 left)"),
-    ({"balance": 99.5}, "the organization's credit is low (99.5 left)"), ({"totalAvailable": 100}, None), ({"totalAvailable": "0"}, None),
-    ({"totalAvailable": True}, None), ({}, None)])
+@pytest.mark.parametrize(
+    "answer, note",
+    [
+        ({"totalAvailable": 0, "balance": 50}, "the organization's credit is spent (0 left)"),
+        ({"totalAvailable": -3}, "the organization's credit is spent (-3 left)"),
+        ({"balance": 99.5}, "the organization's credit is low (99.5 left)"),
+        ({"totalAvailable": 100}, None),
+        ({"totalAvailable": "0"}, None),
+        ({"totalAvailable": True}, None),
+        ({}, None),
+    ],
+)
 def test_credit_is_named_when_it_is_low_or_spent_and_told(answer, note):
     assert note_of(credits_left(answer)) == note

@@ -1,4 +1,5 @@
 """Uploads: several at once, equal content once, packed folders, streams, local skills, artifacts by size."""
+
 from __future__ import annotations
 
 import hashlib
@@ -31,7 +32,15 @@ class Service:
 
     def request_artifact_uploads(self, workspace_id, files):
         self.addresses += 1
-        return {"files": [{"name": file["name"], "uploadUrl": "https://%s/%d" % (file["name"], self.addresses)} for file in files]}
+        return {
+            "files": [
+                {
+                    "name": file["name"],
+                    "uploadUrl": "https://%s/%d" % (file["name"], self.addresses),
+                }
+                for file in files
+            ]
+        }
 
     def put_bytes(self, url, source, length, content_type):
         if self.refuse:
@@ -46,37 +55,61 @@ class Service:
 @pytest.fixture
 def write(tmp_path):
     """Write a file and return its path."""
+
     def make(name, data=b"data"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return str(path)
+
     return make
 
 
 def test_the_same_content_goes_up_once_and_other_content_of_the_name_again(write):
-    items = [Attachment(write("a/x.csv")), Attachment(write("b/x.csv")), Attachment(write("c/x.csv", b"atad")), Attachment(write("y.csv"))]
+    items = [
+        Attachment(write("a/x.csv")),
+        Attachment(write("b/x.csv")),
+        Attachment(write("c/x.csv", b"atad")),
+        Attachment(write("y.csv")),
+    ]
     service = Service()
     entries = Uploads(service).send(items)
     assert sorted(service.seen) == [("x.csv", b"atad"), ("x.csv", b"data"), ("y.csv", b"data")]
-    assert entries[0] == entries[1] != entries[2] and [entry["filename"] for entry in entries] == ["x.csv"] * 3 + ["y.csv"]
+    assert entries[0] == entries[1] != entries[2] and [entry["filename"] for entry in entries] == [
+        "x.csv"
+    ] * 3 + ["y.csv"]
 
 
 def test_only_files_of_one_name_and_size_are_read_to_compare_them(write, monkeypatch):
     read = []
-    monkeypatch.setattr("rebyte_flows.uploads.digest_of", lambda file: read.append(file.name) or file.read().decode())
-    items = [Attachment(write("a/x.csv")), Attachment(write("b/x.csv", b"longer")), Attachment(write("y.csv"))]
+    monkeypatch.setattr(
+        "rebyte_flows.uploads.digest_of",
+        lambda file: read.append(file.name) or file.read().decode(),
+    )
+    items = [
+        Attachment(write("a/x.csv")),
+        Attachment(write("b/x.csv", b"longer")),
+        Attachment(write("y.csv")),
+    ]
     Uploads(Service()).send(items)
     assert read == []
     Uploads(Service()).send(items + [Attachment(write("c/x.csv", b"atad"))])
-    assert sorted(read) == [items[0].path, os.path.join(os.path.dirname(os.path.dirname(items[0].path)), "c", "x.csv")]
+    assert sorted(read) == [
+        items[0].path,
+        os.path.join(os.path.dirname(os.path.dirname(items[0].path)), "c", "x.csv"),
+    ]
 
 
 def test_uploads_run_side_by_side(write):
     together = threading.Barrier(4, timeout=10)
     service = Service()
-    service.upload_source = lambda source, length, filename: together.wait() and {"id": "f"} or {"id": "f"}
-    assert Uploads(service).send([Attachment(write("%d.csv" % n)) for n in range(4)])[3] == {"id": "f", "filename": "3.csv"}
+    service.upload_source = lambda source, length, filename: (
+        together.wait() and {"id": "f"} or {"id": "f"}
+    )
+    assert Uploads(service).send([Attachment(write("%d.csv" % n)) for n in range(4)])[3] == {
+        "id": "f",
+        "filename": "3.csv",
+    }
 
 
 def test_what_moves_is_counted(write):
@@ -91,6 +124,7 @@ def test_a_refused_key_stops_the_rest(write):
     def work(item):
         begun.append(item)
         raise AuthError("no")
+
     with pytest.raises(AuthError):
         run_lanes(work, range(100), 2)
     assert len(begun) <= 4
@@ -109,8 +143,15 @@ def test_a_folder_packs_to_the_same_bytes_whatever_the_times_and_the_order(tmp_p
         packed = Packed(str(folder))
         digests.append(packed.sha256)
         with packed.open() as file, zipfile.ZipFile(file) as archive:
-            assert archive.namelist() == ["photos/run.sh", "photos/sub/a", "photos/sub/b"] and archive.read("photos/sub/a") == b"a"
-            assert [info.external_attr >> 16 for info in archive.infolist()] == [0o100755, 0o100644, 0o100644]
+            assert (
+                archive.namelist() == ["photos/run.sh", "photos/sub/a", "photos/sub/b"]
+                and archive.read("photos/sub/a") == b"a"
+            )
+            assert [info.external_attr >> 16 for info in archive.infolist()] == [
+                0o100755,
+                0o100644,
+                0o100644,
+            ]
     assert digests[0] == digests[1] and packed.name == "photos.zip"
 
 
@@ -124,7 +165,9 @@ def test_links_history_and_bytecode_stay_out_of_a_zip(tmp_path):
     os.symlink(str(tmp_path / "secret"), str(folder / "link"))
     packed = Packed(str(folder))
     with packed.open() as file:
-        assert zipfile.ZipFile(file).namelist() == ["f/a"] and packed.links == [str(folder / "link")]
+        assert zipfile.ZipFile(file).namelist() == ["f/a"] and packed.links == [
+            str(folder / "link")
+        ]
 
 
 def test_a_zip_that_is_too_large_or_empty_is_refused(tmp_path):
@@ -140,7 +183,11 @@ def test_a_zip_that_is_too_large_or_empty_is_refused(tmp_path):
 
 def test_a_stream_is_read_to_its_end_under_its_name_and_can_be_read_again():
     stream = Stream("-=a b.csv", stdin=io.BytesIO(b"x" * 700_000))
-    assert (stream.name, stream.bytes, stream.sha256) == ("a b.csv", 700_000, hashlib.sha256(b"x" * 700_000).hexdigest())
+    assert (stream.name, stream.bytes, stream.sha256) == (
+        "a b.csv",
+        700_000,
+        hashlib.sha256(b"x" * 700_000).hexdigest(),
+    )
     for _ in range(2):
         with stream.open() as file:
             assert file.read() == b"x" * 700_000
@@ -167,9 +214,17 @@ def test_a_local_skill_is_attached_and_told_in_one_line(tmp_path):
     (folder / "SKILL.md").write_text("---\nname: review\n---\n")
     order = Order("go", attachments=[LocalSkill(str(folder))])
     lines = order.added_lines(["review-1.zip"])
-    assert len(lines) == 2 and "/code/review-1.zip" in lines[1] and "SKILL.md" in lines[1] and "Attached" not in lines[1]
+    assert (
+        len(lines) == 2
+        and "/code/review-1.zip" in lines[1]
+        and "SKILL.md" in lines[1]
+        and "Attached" not in lines[1]
+    )
     plain = Order("go", attachments=[Packed(str(folder))])
-    assert order.digest() != plain.digest() and Order("go", attachments=[LocalSkill(str(folder))]).digest() == order.digest()
+    assert (
+        order.digest() != plain.digest()
+        and Order("go", attachments=[LocalSkill(str(folder))]).digest() == order.digest()
+    )
 
 
 class Sized:
@@ -187,9 +242,15 @@ def test_small_artifacts_go_in_forms_of_ten_and_large_ones_to_addresses_of_fifty
     items = [Sized("s%02d.csv" % n, 10 * 1024 * 1024) for n in range(23)]
     items += [Sized("l%02d.zip" % n, 10 * 1024 * 1024 + 1) for n in range(51)]
     uploaded, failed = uploads.put_all(service, "w", items)
-    assert failed == [] and {entry["name"] for entry in uploaded} == {item.name for item in items} and service.addresses == 2
+    assert (
+        failed == []
+        and {entry["name"] for entry in uploaded} == {item.name for item in items}
+        and service.addresses == 2
+    )
     assert sorted(len(form) for form in service.seen if isinstance(form, list)) == [3, 10, 10]
-    assert all(kind == "text/csv" for form in service.seen if isinstance(form, list) for _, kind, _ in form)
+    assert all(
+        kind == "text/csv" for form in service.seen if isinstance(form, list) for _, kind, _ in form
+    )
     assert {seen[2] for seen in service.seen if isinstance(seen, tuple)} == {"application/zip"}
 
 

@@ -1,4 +1,5 @@
 """A local server per test and a plain http.client caller: the server is tested without the client room."""
+
 from __future__ import annotations
 
 import http.client
@@ -13,8 +14,10 @@ from measure import SCRIPTS
 
 from rebyte_local.server import LocalServer
 
-SERVE = ("import sys, json; sys.dont_write_bytecode = True; sys.path.insert(0, sys.argv[1]); "
-         "from rebyte_local.server import serve; sys.exit(serve(sys.argv[2], **json.loads(sys.argv[3])))")
+SERVE = (
+    "import sys, json; sys.dont_write_bytecode = True; sys.path.insert(0, sys.argv[1]); "
+    "from rebyte_local.server import serve; sys.exit(serve(sys.argv[2], **json.loads(sys.argv[3])))"
+)
 
 
 class Reply:
@@ -56,7 +59,11 @@ class Caller:
     @staticmethod
     def words(events, event_type="text"):
         """What the events of one type say."""
-        return [event["payload"].get("content", event["payload"].get("output")) for event in events if event["eventType"] == event_type]
+        return [
+            event["payload"].get("content", event["payload"].get("output"))
+            for event in events
+            if event["eventType"] == event_type
+        ]
 
     @staticmethod
     def fence(kind, *lines):
@@ -69,13 +76,13 @@ class Caller:
 
     def connect(self):
         """A connection that is closed with the test."""
-        self._open.append(http.client.HTTPConnection(self.url[len("http://"):], timeout=30))
+        self._open.append(http.client.HTTPConnection(self.url[len("http://") :], timeout=30))
         return self._open[-1]
 
     def send(self, method, path, body=None, headers=None):
         """Send as given, without key; a whole address may stand for the path."""
-        path = path[len(self.url):] if path.startswith(self.url) else path
-        connection = http.client.HTTPConnection(self.url[len("http://"):], timeout=30)
+        path = path[len(self.url) :] if path.startswith(self.url) else path
+        connection = http.client.HTTPConnection(self.url[len("http://") :], timeout=30)
         try:
             connection.request(method, path, body, headers or {})
             return Reply(connection.getresponse())
@@ -113,7 +120,10 @@ class Caller:
 
     def answer(self, task_id, asked, **given):
         """Answer the question that an event asked."""
-        return self.post("/tasks/%s/answer" % task_id, {"messageId": asked["messageId"], "actionId": asked["actionId"], "answer": given})
+        return self.post(
+            "/tasks/%s/answer" % task_id,
+            {"messageId": asked["messageId"], "actionId": asked["actionId"], "answer": given},
+        )
 
     def create(self, prompt, **fields):
         """Create a task and give its answer."""
@@ -157,8 +167,11 @@ class Caller:
             was_cut = True  # reading line by line would take it for an end
         response.close()
         frames = list(self.read_frames(raw.split(b"\n")))
-        return ([data for name, data in frames if name == "event"],
-                next((data for name, data in frames if name == "done"), None), was_cut)
+        return (
+            [data for name, data in frames if name == "event"],
+            next((data for name, data in frames if name == "done"), None),
+            was_cut,
+        )
 
     @staticmethod
     def read_frames(response):
@@ -227,6 +240,7 @@ def start(folder):
         callers.append(Caller(server.url, server.key))
         callers[-1].server = server
         return callers[-1]
+
     yield start_one
     for caller in callers:
         caller.hang_up()
@@ -256,14 +270,18 @@ def spawn(folder):
     spawned = []
 
     def spawn_one(**settings):
-        process = subprocess.Popen([sys.executable, "-c", SERVE, SCRIPTS, folder, json.dumps(settings)],
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, SCRIPTS, folder, json.dumps(settings)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         line = process.stdout.readline()
         facts = json.loads(line.decode()) if line else {"url": "", "key": ""}
         caller = Caller(facts["url"], facts["key"])
         caller.facts = facts
         spawned.append((process, caller))
         return process, caller
+
     yield spawn_one
     for process, caller in spawned:
         caller.hang_up()

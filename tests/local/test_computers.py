@@ -1,4 +1,5 @@
 """Computers and webhooks of the local server."""
+
 from __future__ import annotations
 
 import json
@@ -29,27 +30,47 @@ def id_of(path):
 
 def shown(api, path, **wanted):
     """Ask until the fields stand as wanted; None wants any value."""
+
     def look():
         """What is told, once it is right."""
         told = api.get(path)
-        return told if all(told[name] if value is None else told[name] == value for name, value in wanted.items()) else None
+        return (
+            told
+            if all(
+                told[name] if value is None else told[name] == value
+                for name, value in wanted.items()
+            )
+            else None
+        )
+
     return api.wait_until(look)
 
 
 def test_a_computer_is_provisioned_and_then_ready_with_a_sandbox(api):
     reply = api.post("/agent-computers", {"name": "box", "icon": "B"})
     made = reply.json
-    assert reply.status == 201 and made["status"] == "provisioning" and made["sandboxId"] is None and made["provisionError"] is None
+    assert (
+        reply.status == 201
+        and made["status"] == "provisioning"
+        and made["sandboxId"] is None
+        and made["provisionError"] is None
+    )
     assert made["url"].endswith("/agent/computer/" + made["id"]) and "sandboxApiKey" not in made
     seen = shown(api, "/agent-computers/" + made["id"], status="ready")
-    assert seen["sandboxId"] and seen["sandboxApiKey"].startswith("sbx_local_") and seen["name"] == "box"
+    assert (
+        seen["sandboxId"]
+        and seen["sandboxApiKey"].startswith("sbx_local_")
+        and seen["name"] == "box"
+    )
     assert api.post("/agent-computers", {}).json["name"] == "Agent Computer"
     listed = api.get("/agent-computers?limit=1")
     assert [item["name"] for item in listed["data"]] == ["Agent Computer"] and listed["total"] == 2
     assert "sandboxApiKey" not in listed["data"][0]
 
 
-def test_tasks_share_the_files_of_a_computer_which_outlives_a_restart_and_a_deleted_one_is_gone(start):
+def test_tasks_share_the_files_of_a_computer_which_outlives_a_restart_and_a_deleted_one_is_gone(
+    start,
+):
     first = start()
     path = make(first, name="box")
     first.run(first.sh("echo kept > /code/note"), workspaceId=id_of(path))
@@ -66,13 +87,27 @@ def test_tasks_share_the_files_of_a_computer_which_outlives_a_restart_and_a_dele
 
 def test_instructions_and_views_change_snake_case_in_camel_case_out(api):
     path = make(api)
-    answer = api.api("PATCH", path, {"agent_instructions": "brief", "views": {"skills": False}}).json
+    answer = api.api(
+        "PATCH", path, {"agent_instructions": "brief", "views": {"skills": False}}
+    ).json
     assert answer["agentInstructions"] == "brief"
     assert [view["id"] for view in answer["views"] if not view["enabled"]] == ["skills"]
     answer = api.api("PATCH", path, {"views": {"skills": True}}).json
-    assert answer["agentInstructions"] == "brief" and all(view["enabled"] for view in answer["views"])
-    assert api.api("PATCH", path, {"agent_instructions": None, "views": None}).json["agentInstructions"] == "brief"
-    for bad in ({"views": {"skills": 1}}, {"views": []}, {"agent_instructions": 1}, {"agent_instructions": "x" * 100001}):
+    assert answer["agentInstructions"] == "brief" and all(
+        view["enabled"] for view in answer["views"]
+    )
+    assert (
+        api.api("PATCH", path, {"agent_instructions": None, "views": None}).json[
+            "agentInstructions"
+        ]
+        == "brief"
+    )
+    for bad in (
+        {"views": {"skills": 1}},
+        {"views": []},
+        {"agent_instructions": 1},
+        {"agent_instructions": "x" * 100001},
+    ):
         assert api.api("PATCH", path, bad).status == 400
 
 
@@ -80,13 +115,20 @@ def test_instructions_reach_an_agent_program_and_a_view_stops_questions(start, t
     api = start()
     path = make(api)
     api.api("PATCH", path, {"views": {"ask_user_question": False}})
-    _, events, done = api.run(api.fence("ask", "Which?", "- this") + api.sh("echo went on"), workspaceId=id_of(path))
-    assert done["status"] == "succeeded" and "ask_user_question" not in [event["eventType"] for event in events]
+    _, events, done = api.run(
+        api.fence("ask", "Which?", "- this") + api.sh("echo went on"), workspaceId=id_of(path)
+    )
+    assert done["status"] == "succeeded" and "ask_user_question" not in [
+        event["eventType"] for event in events
+    ]
     assert "went on" in done["finalResult"]
     agent = start(folder=str(tmp_path / "other"), agent=["cat"])
     path = make(agent)
     agent.api("PATCH", path, {"agent_instructions": "Be brief."})
-    assert agent.result("Say hello.", workspaceId=id_of(path)).split() == "Be brief. Say hello.".split()
+    assert (
+        agent.result("Say hello.", workspaceId=id_of(path)).split()
+        == "Be brief. Say hello.".split()
+    )
     assert agent.result("Say hello.").split() == "Say hello.".split()
 
 
@@ -94,12 +136,16 @@ def test_the_address_of_a_computer_shows_how_it_stands_and_its_tasks(api):
     made = api.post("/agent-computers", {"name": "<b>box"}).json
     task = api.create("<i>work", workspaceId=made["id"])["id"]
     reply = api.send("GET", made["url"])
-    assert reply.status == 200 and all(part in reply.text for part in ("&lt;b&gt;box", "/run/" + task, "&lt;i&gt;work"))
+    assert reply.status == 200 and all(
+        part in reply.text for part in ("&lt;b&gt;box", "/run/" + task, "&lt;i&gt;work")
+    )
     assert "<b>" not in reply.text and "sbx_local_" not in reply.text
     assert api.send("GET", made["url"][:-1] + "x").status == 404
 
 
-@pytest.mark.parametrize("body", [{"name": "x" * 201}, {"icon": "x" * 51}, {"name": 1}, {"name": ""}])
+@pytest.mark.parametrize(
+    "body", [{"name": "x" * 201}, {"icon": "x" * 51}, {"name": 1}, {"name": ""}]
+)
 def test_limits_of_computers_are_as_documented(steady, body):
     assert steady.post("/agent-computers", body).code == "validation_error"
 
@@ -108,7 +154,9 @@ def test_one_that_cannot_be_provisioned_says_why_and_takes_no_task(api):
     api.server.faults.enable("computer-error")
     path = make(api)
     assert shown(api, path, status="error")["provisionError"]
-    assert api.post("/tasks", {"prompt": "x", "workspaceId": id_of(path)}).code == "validation_error"
+    assert (
+        api.post("/tasks", {"prompt": "x", "workspaceId": id_of(path)}).code == "validation_error"
+    )
 
 
 def test_the_sandbox_id_can_come_before_the_status(api):
@@ -133,7 +181,9 @@ class Receiver:
                     receiver.tries += 1
                     taken = receiver.tries > refusals
                     if taken:
-                        receiver.seen.append((body["taskId"], body["event"], self.headers.get("X-Webhook-Secret")))
+                        receiver.seen.append(
+                            (body["taskId"], body["event"], self.headers.get("X-Webhook-Secret"))
+                        )
                     receiver.arrived.notify_all()
                 self.send_response(200 if taken else status)
                 self.send_header("Location", "/elsewhere")
@@ -186,7 +236,9 @@ def test_each_of_the_five_events_comes_once_with_the_secret(api):
         told = shown(api, made, failureCount=0)
     for task, end in ((good, "completed"), (bad, "failed"), (slow, "canceled")):
         assert receiver.of(task) == ["task.created", "task.running", "task." + end]
-    assert told["lastTriggeredAt"] and told["isActive"] and told["hasSecret"] and "secret" not in told
+    assert (
+        told["lastTriggeredAt"] and told["isActive"] and told["hasSecret"] and "secret" not in told
+    )
 
 
 def test_a_prompt_that_never_ran_is_told_as_canceled_once(start):
@@ -220,7 +272,9 @@ def test_two_prompts_in_a_row_are_one_run_and_one_end(api, ended):
             receiver.wait_for(2)
             assert api.cancel(task)["canceledPrompts"] == 2
         receiver.wait_for(3)
-        last = api.run("x")[0]["id"]  # its end shows that no more will come, since a receiver is told in order
+        last = api.run("x")[0][
+            "id"
+        ]  # its end shows that no more will come, since a receiver is told in order
         api.wait_until(lambda: receiver.of(last)[-1:] == ["task.completed"], 15)
         assert receiver.of(task) == ["task.created", "task.running", "task." + ended]
 
@@ -248,7 +302,9 @@ def test_failures_are_counted_and_a_dead_receiver_is_switched_off(api, monkeypat
 
 def test_no_other_address_is_ever_called(api, monkeypatch):
     called = []
-    monkeypatch.setattr(webhooks.http.client, "HTTPSConnection", lambda *words, **more: called.append(words))
+    monkeypatch.setattr(
+        webhooks.http.client, "HTTPSConnection", lambda *words, **more: called.append(words)
+    )
     made = hook(api, "https://hooks.example.invalid/x")
     assert "this machine only" in api.get(made)["note"]
     api.run("x")
@@ -256,18 +312,48 @@ def test_no_other_address_is_ever_called(api, monkeypatch):
     assert shown(api, made, failureCount=0)["lastTriggeredAt"] is None
 
 
-@pytest.mark.parametrize("body", [{"url": url} for url in (
-    "http://example.com/", "http://10.0.0.1/", "http://127.0.0.1.example.com/", "ftp://127.0.0.1/", "https://", "x",
-    "https://user:pass@example.com/", "http://127.0.0.1:99999/", "https://a b/", "", None, 1)] + [
-    {"events": []}, {"events": None}, {"events": ["task.started"]}, {"events": "task.failed"}, {"description": "x" * 501},
-    {"secret": "x" * 501}, {"secret": "a\nb"}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"url": url}
+        for url in (
+            "http://example.com/",
+            "http://10.0.0.1/",
+            "http://127.0.0.1.example.com/",
+            "ftp://127.0.0.1/",
+            "https://",
+            "x",
+            "https://user:pass@example.com/",
+            "http://127.0.0.1:99999/",
+            "https://a b/",
+            "",
+            None,
+            1,
+        )
+    ]
+    + [
+        {"events": []},
+        {"events": None},
+        {"events": ["task.started"]},
+        {"events": "task.failed"},
+        {"description": "x" * 501},
+        {"secret": "x" * 501},
+        {"secret": "a\nb"},
+    ],
+)
 def test_limits_of_webhooks_and_their_addresses_are_as_documented(steady, body):
-    assert steady.post("/webhooks", dict({"url": "https://a.example/", "events": FIVE}, **body)).code == "validation_error"
+    assert (
+        steady.post("/webhooks", dict({"url": "https://a.example/", "events": FIVE}, **body)).code
+        == "validation_error"
+    )
 
 
 def test_three_webhooks_and_no_more(api):
     made = [hook(api, "https://a.example/%d" % number) for number in range(3)]
-    assert api.post("/webhooks", {"url": "https://a.example/3", "events": FIVE}).refusal == (400, "limit_exceeded")
+    assert api.post("/webhooks", {"url": "https://a.example/3", "events": FIVE}).refusal == (
+        400,
+        "limit_exceeded",
+    )
     known = api.post("/webhooks", {"url": "https://a.example/0", "events": FIVE})
     assert known.status == 200 and known.json["id"] == id_of(made[0])
     assert api.delete(made[0]) == 204

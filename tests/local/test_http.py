@@ -1,4 +1,5 @@
 """HTTP as the local server speaks it, and how it misbehaves when asked to."""
+
 from __future__ import annotations
 
 import http.client
@@ -19,7 +20,9 @@ from rebyte_local.server import LocalServer
 
 def speak(api, raw):
     """Send raw bytes and read until the server closes."""
-    with socket.create_connection(("127.0.0.1", int(api.url.rpartition(":")[2])), timeout=20) as connection:
+    with socket.create_connection(
+        ("127.0.0.1", int(api.url.rpartition(":")[2])), timeout=20
+    ) as connection:
         connection.sendall(raw)
         connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -33,10 +36,16 @@ def ask(connection, api, method, path, body=None, key=None):
     return response
 
 
-@pytest.mark.parametrize("method,path", [(method, path.replace("*", "x")) for method, path, _ in ROUTES if path.startswith("/v1/")])
+@pytest.mark.parametrize(
+    "method,path",
+    [(method, path.replace("*", "x")) for method, path, _ in ROUTES if path.startswith("/v1/")],
+)
 def test_no_endpoint_answers_without_the_key(steady, method, path):
     assert steady.send(method, path, "{}").refusal == (401, "missing_api_key")
-    assert steady.send(method, path, "{}", {"API_KEY": "rbk_wrong"}).refusal == (401, "invalid_api_key")
+    assert steady.send(method, path, "{}", {"API_KEY": "rbk_wrong"}).refusal == (
+        401,
+        "invalid_api_key",
+    )
 
 
 @pytest.mark.parametrize("name", ["API_KEY", "api_key", "Api-Key", "x-api-key"])
@@ -48,7 +57,9 @@ def test_health_needs_no_key(steady):
     assert steady.send("GET", "/health").json == {"status": "ok", "service": "rebyte-local"}
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "localhost.evil.example:80"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "localhost.evil.example:80"]
+)
 @pytest.mark.parametrize("path", ["/", "/health", "/v1/tasks", "/run/x", "/run/x/stream"])
 def test_a_host_that_is_not_this_machine_is_refused(steady, host, path):
     assert steady.send("GET", path, headers={"Host": host, "API_KEY": steady.key}).status == 403
@@ -68,24 +79,42 @@ def test_an_unknown_route_and_a_wrong_method_are_told_apart(steady):
 
 def test_one_connection_serves_many_requests_even_after_refusals(api):
     connection = api.connect()
-    for body, wanted in (("nonsense", 400), (json.dumps({"prompt": "x"}), 201), ("y" * 200000, 400)) * 3:
+    for body, wanted in (
+        ("nonsense", 400),
+        (json.dumps({"prompt": "x"}), 201),
+        ("y" * 200000, 400),
+    ) * 3:
         response = ask(connection, api, "POST", "/tasks", body)
         assert response.status == wanted and response.text and not response.will_close
     response = ask(connection, api, "POST", "/tasks", "unread body" * 1000, "wrong")
     assert response.status == 401 and response.text
     task, _, _ = api.run(api.sh("echo 1 > artifacts/a.csv"))
-    for path in ("/tasks/%s/events" % task["id"], "/workspaces/%s/artifacts/a.csv" % task["workspaceId"], "/tasks"):
+    for path in (
+        "/tasks/%s/events" % task["id"],
+        "/workspaces/%s/artifacts/a.csv" % task["workspaceId"],
+        "/tasks",
+    ):
         response = ask(connection, api, "GET", path, "unwanted body")
         assert response.status == 200 and response.text and not response.will_close
 
 
 def test_head_gets_no_body(steady):
-    answer = speak(steady, ("HEAD /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\n\r\n" % steady.key).encode())
-    assert answer.startswith(b"HTTP/1.1 405 ") and answer.endswith(b"\r\n\r\n") and b"Content-Length: " in answer
+    answer = speak(
+        steady,
+        ("HEAD /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\n\r\n" % steady.key).encode(),
+    )
+    assert (
+        answer.startswith(b"HTTP/1.1 405 ")
+        and answer.endswith(b"\r\n\r\n")
+        and b"Content-Length: " in answer
+    )
 
 
 def test_a_chunked_body_is_read_and_a_broken_one_is_refused(api):
-    head = "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\nTransfer-Encoding: chunked\r\n\r\n" % api.key
+    head = (
+        "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
+        % api.key
+    )
     good = head + '5\r\n{"pro\r\nb;x=y\r\nmpt": "hi"}\r\n0\r\nTrailer: z\r\n\r\n'
     assert speak(api, good.encode()).startswith(b"HTTP/1.1 201 ")
     for bad in ("zz\r\n", "-5\r\n", "fffffffffffffffffffff\r\n", "5\r\nab", ""):
@@ -94,24 +123,51 @@ def test_a_chunked_body_is_read_and_a_broken_one_is_refused(api):
     assert unread.startswith(b"HTTP/1.1 401 ") and b"\r\nConnection: close\r\n" in unread
 
 
-@pytest.mark.parametrize("raw", [
-    b"NONSENSE\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET  HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
-    b"GET /" + b"x" * 70000 + b" HTTP/1.1\r\n\r\n", b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 200 + b"\r\n"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"NONSENSE\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET  HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+        b"GET /" + b"x" * 70000 + b" HTTP/1.1\r\n\r\n",
+        b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+    ],
+)
 def test_what_is_no_request_gets_a_clean_refusal(steady, raw):
     answer = speak(steady, raw)
-    assert answer.startswith(b"HTTP/1.1 ") and 400 <= int(answer.split(b" ")[1]) < 600 and b'"error"' in answer
+    assert (
+        answer.startswith(b"HTTP/1.1 ")
+        and 400 <= int(answer.split(b" ")[1]) < 600
+        and b'"error"' in answer
+    )
     assert steady.send("GET", "/health").status == 200
 
 
-@pytest.mark.parametrize("framing", [
-    "Content-Length: x", "Content-Length: -1", "Content-Length: 1\r\nContent-Length: 2", "Transfer-Encoding: gzip",
-    "Content-Length: 14\r\nTransfer-Encoding: chunked", "Content-Length: +14", "Content-Length: 99",
-    "Content-Length: " + "9" * 5000])
+@pytest.mark.parametrize(
+    "framing",
+    [
+        "Content-Length: x",
+        "Content-Length: -1",
+        "Content-Length: 1\r\nContent-Length: 2",
+        "Transfer-Encoding: gzip",
+        "Content-Length: 14\r\nTransfer-Encoding: chunked",
+        "Content-Length: +14",
+        "Content-Length: 99",
+        "Content-Length: " + "9" * 5000,
+    ],
+)
 def test_a_body_whose_length_is_in_doubt_is_refused_and_the_connection_ended(steady, framing):
     body = '{"prompt":"x"}'
-    body = "e\r\n%s\r\n0\r\n\r\n" % body if "Transfer" in framing else body  # good, were it not for the framing
-    raw = "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\n%s\r\n\r\n%s" % (steady.key, framing, body)
+    body = (
+        "e\r\n%s\r\n0\r\n\r\n" % body if "Transfer" in framing else body
+    )  # good, were it not for the framing
+    raw = "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\n%s\r\n\r\n%s" % (
+        steady.key,
+        framing,
+        body,
+    )
     answer = speak(steady, raw.encode())
     assert answer.startswith(b"HTTP/1.1 400 ") and b"\r\nConnection: close\r\n" in answer
     assert answer.count(b"HTTP/1.1 ") == 1
@@ -123,7 +179,10 @@ def test_a_body_of_json_has_a_limit(steady):
 
 def test_an_http_1_0_client_gets_a_stream_without_chunks(api):
     task, _, _ = api.run("x")
-    raw = "GET /v1/tasks/%s/events HTTP/1.0\r\nHost: localhost\r\nAPI_KEY: %s\r\n\r\n" % (task["id"], api.key)
+    raw = "GET /v1/tasks/%s/events HTTP/1.0\r\nHost: localhost\r\nAPI_KEY: %s\r\n\r\n" % (
+        task["id"],
+        api.key,
+    )
     head, _, body = speak(api, raw.encode()).partition(b"\r\n\r\n")
     assert b"Transfer-Encoding" not in head and body.startswith(b"event: event\ndata: {")
 
@@ -140,7 +199,12 @@ def test_requests_are_noted_without_key_and_signature(api, folder):
     url = api.post("/files", {"filename": "a.csv"}).json["uploadUrl"]
     api.send("PUT", url, b"1", {"Content-Type": "application/octet-stream"})
     first, last = api.server.requests[0], api.server.requests[-1]
-    assert (first["method"], first["path"], first["status"], first["bytes"]) == ("POST", "/v1/tasks", 201, 15)
+    assert (first["method"], first["path"], first["status"], first["bytes"]) == (
+        "POST",
+        "/v1/tasks",
+        201,
+        15,
+    )
     assert first["headers"]["api_key"] == "***" and first["headers"]["host"]
     assert last["path"].endswith("signature=***") and last["bytes"] == 1
     with open(os.path.join(folder, "requests.jsonl"), encoding="utf-8") as file:
@@ -179,7 +243,11 @@ def test_every_fault_has_one_sentence_in_the_reference():
 def test_faults_are_named_as_on_the_command_line_or_in_python():
     faults = Faults(["slow-create=0.5", "no-done"])
     assert faults.describe() == ["no-done", "slow-create=0.5"]
-    assert Faults({"cut-stream": 3, "question": None, "too-many": 2}).describe() == ["cut-stream=3", "question", "too-many=2"]
+    assert Faults({"cut-stream": 3, "question": None, "too-many": 2}).describe() == [
+        "cut-stream=3",
+        "question",
+        "too-many=2",
+    ]
     faults.enable("cut-stream", events=4)
     assert faults.value("cut-stream") == 4 and faults.is_on("no-done")
     faults.disable("no-done")
@@ -192,7 +260,17 @@ def test_faults_are_named_as_on_the_command_line_or_in_python():
     assert faults.describe() == []
 
 
-@pytest.mark.parametrize("wanted", [["nothing-like-it"], ["no-done=3"], ["cut-stream=x"], ["cut-stream=0"], ["silence=-1"], {"no-done": 3}])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ["nothing-like-it"],
+        ["no-done=3"],
+        ["cut-stream=x"],
+        ["cut-stream=0"],
+        ["silence=-1"],
+        {"no-done": 3},
+    ],
+)
 def test_a_fault_that_is_none_is_refused(wanted):
     with pytest.raises(ValueError):
         Faults(wanted)
@@ -288,7 +366,14 @@ def test_a_fault_can_be_limited_to_one_route(api):
 def test_html_now_and_then_hits_every_nth_get_only(start):
     api = start(faults={"html-now-and-then": 3})
     task = api.create("x")
-    assert [api.api("GET", "/tasks/" + task["id"]).status for _ in range(6)] == [200, 200, 503, 200, 200, 503]
+    assert [api.api("GET", "/tasks/" + task["id"]).status for _ in range(6)] == [
+        200,
+        200,
+        503,
+        200,
+        200,
+        503,
+    ]
 
 
 def test_odd_status_uses_words_nobody_documented_until_the_end(start):

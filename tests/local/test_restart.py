@@ -1,4 +1,5 @@
 """The process around the local server, and the pages it shows."""
+
 from __future__ import annotations
 
 import http.client
@@ -34,13 +35,20 @@ def test_a_second_server_on_the_same_folder_is_refused(spawn, folder):
     assert second.wait(20) == 1 and b"another local server has the folder" in second.stderr.read()
     with pytest.raises(FolderInUse):
         LocalServer(folder).start()
-    assert os.path.exists(os.path.join(folder, "server.json")) and api.send("GET", "/health").status == 200
+    assert (
+        os.path.exists(os.path.join(folder, "server.json"))
+        and api.send("GET", "/health").status == 200
+    )
 
 
-@pytest.mark.parametrize("number,first", [(signal.SIGTERM, "trap '' TERM"), (signal.SIGINT, "true")])
+@pytest.mark.parametrize(
+    "number,first", [(signal.SIGTERM, "trap '' TERM"), (signal.SIGINT, "true")]
+)
 def test_a_signal_ends_the_server_and_all_process_groups(spawn, number, first):
     process, api = spawn()
-    pid = api.first_output(api.create(api.fence("bash", first, "sleep 61 & echo $!", "wait; wait; sleep 60"))["id"])
+    pid = api.first_output(
+        api.create(api.fence("bash", first, "sleep 61 & echo $!", "wait; wait; sleep 60"))["id"]
+    )
     process.send_signal(number)
     assert process.wait(20) == 0
     api.wait_for_end_of(pid)
@@ -60,23 +68,36 @@ def test_what_was_answered_before_a_kill_is_there_after_it(spawn):
     _, again = spawn()
     assert (again.key, again.url) == (api.key, api.url)
     assert again.stream(done_task["id"])[:2] == (events, done)
-    assert again.api("GET", "/workspaces/%s/artifacts/a.csv" % done_task["workspaceId"]).body == b"1\n"
-    assert [task["id"] for task in again.get("/tasks")["data"]] == created[::-1] + [running, done_task["id"]]
+    assert (
+        again.api("GET", "/workspaces/%s/artifacts/a.csv" % done_task["workspaceId"]).body == b"1\n"
+    )
+    assert [task["id"] for task in again.get("/tasks")["data"]] == created[::-1] + [
+        running,
+        done_task["id"],
+    ]
     assert {again.finish(task_id)["status"] for task_id in created} <= {"completed", "failed"}
     assert again.stream(running)[1]["finalResult"] == "after"
     prompts = again.get("/tasks/" + running)["prompts"]
-    assert [(prompt["id"] == waiting["promptId"], prompt["status"]) for prompt in prompts] == [(True, "succeeded"), (False, "failed")]
+    assert [(prompt["id"] == waiting["promptId"], prompt["status"]) for prompt in prompts] == [
+        (True, "succeeded"),
+        (False, "failed"),
+    ]
     told = again.get("/tasks/%s/prompts/%s/events" % (running, prompts[1]["id"]))["events"]
     assert "stopped while this prompt ran" in again.words(told)[-1]
     again.wait_for_end_of(pid)
-    assert again.result(again.sh("cat f.txt"), files=[{"id": slot["id"], "filename": "f.txt"}]) == "content"
+    assert (
+        again.result(again.sh("cat f.txt"), files=[{"id": slot["id"], "filename": "f.txt"}])
+        == "content"
+    )
 
 
 def test_an_event_line_cut_off_by_a_kill_is_removed(start, folder):
     api = start()
     task = api.create(api.sh("echo here; sleep 60"))
     api.until(task["id"])
-    path = os.path.join(folder, "events", api.get("/tasks/" + task["id"])["prompts"][0]["id"] + ".jsonl")
+    path = os.path.join(
+        folder, "events", api.get("/tasks/" + task["id"])["prompts"][0]["id"] + ".jsonl"
+    )
     with open(path, "rb") as file:
         whole = file.read()
     api.server.close()
@@ -87,7 +108,9 @@ def test_an_event_line_cut_off_by_a_kill_is_removed(start, folder):
         database.execute("UPDATE prompts SET status='running', completed=NULL")
     database.close()
     events, done, _ = start().stream(task["id"])
-    assert [event["seq"] for event in events] == list(range(len(events))) and done["status"] == "failed"
+    assert [event["seq"] for event in events] == list(range(len(events))) and done[
+        "status"
+    ] == "failed"
 
 
 def test_closing_ends_what_runs_and_says_so_after_and_what_waited_runs(start):
@@ -134,7 +157,11 @@ def test_a_server_that_cannot_start_says_why_in_one_line(spawn, folder, tmp_path
         file.write(b"this is no database" * 100)
     broken, _ = spawn()
     assert taken.wait(20) == broken.wait(20) == 1
-    for process, words in ((taken, b"in use"), (wrong, b"no-such-fault"), (broken, b"not a database")):
+    for process, words in (
+        (taken, b"in use"),
+        (wrong, b"no-such-fault"),
+        (broken, b"not a database"),
+    ):
         text = process.stderr.read()
         assert text.count(b"\n") == 1 and text.startswith(b"local server: ") and words in text
     assert not os.path.exists(os.path.join(folder, "server.json"))
@@ -154,11 +181,20 @@ def link(text, pattern):
 
 
 def test_the_address_create_gives_shows_prompt_status_and_output(api):
-    task, _, _ = api.run(api.sh("echo out-word; echo err-word >&2; echo 1 > 'artifacts/a&b<i>.csv'"))
+    task, _, _ = api.run(
+        api.sh("echo out-word; echo err-word >&2; echo 1 > 'artifacts/a&b<i>.csv'")
+    )
     reply = api.send("GET", task["url"])
     assert reply.status == 200 and reply.headers["Content-Type"] == "text/html; charset=utf-8"
-    for part in ('class="badge completed"', "echo out-word", '<span class="stdout">out-word\n</span>',
-                 '<span class="stderr">err-word\n</span>', "rehearsal, no model", "a&amp;b&lt;i&gt;.csv</a>", 'data-stream=""'):
+    for part in (
+        'class="badge completed"',
+        "echo out-word",
+        '<span class="stdout">out-word\n</span>',
+        '<span class="stderr">err-word\n</span>',
+        "rehearsal, no model",
+        "a&amp;b&lt;i&gt;.csv</a>",
+        'data-stream=""',
+    ):
         assert part in reply.text
     assert "refresh" not in reply.text
     assert page(api, link(reply.text, r'<li><a href="([^"]+)"')) == "1\n"
@@ -170,7 +206,12 @@ def test_a_running_task_reloads_without_javascript_and_streams_with_it(api):
     text = page(api, task["url"])
     assert '<noscript><meta http-equiv="refresh"' in text
     raw = page(api, link(text, r'data-stream="([^"]+)"'))
-    pieces = [piece for line in raw.split("\n") if line.startswith("data: ") for piece in json.loads(line[6:]).get("pieces", ())]
+    pieces = [
+        piece
+        for line in raw.split("\n")
+        if line.startswith("data: ")
+        for piece in json.loads(line[6:]).get("pieces", ())
+    ]
     shown = re.findall(r'<span class="(\w+)">', text.partition('class="output"')[2])
     assert len(shown) + len(pieces) == len(api.stream(task["id"])[0])  # nothing twice, nothing lost
     assert raw.endswith('event: end\ndata: {"status": "failed"}\n\n')
@@ -180,21 +221,35 @@ def test_of_much_output_a_page_shows_the_end(api, monkeypatch):
     monkeypatch.setattr("rebyte_local.pages.SHOWN_BYTES", 2000)
     task, _, _ = api.run(api.sh("for i in $(seq 100); do echo line-$i-; done"))
     text = page(api, task["url"]).partition('class="output"')[2]
-    assert "[earlier output left out]" in text and "line-99-" in text and '"stdout">line-1-' not in text
+    assert (
+        "[earlier output left out]" in text
+        and "line-99-" in text
+        and '"stdout">line-1-' not in text
+    )
 
 
 def test_hostile_text_is_shown_and_never_runs(start):
     api = start(faults=["hostile-text"])
-    task, _, _ = api.run(HOSTILE + "\n" + api.fence("python", "print(%r)" % HOSTILE.replace("\ud800", "")))
+    task, _, _ = api.run(
+        HOSTILE + "\n" + api.fence("python", "print(%r)" % HOSTILE.replace("\ud800", ""))
+    )
     api.show_to(task["id"], "public")
     for path in (task["url"], "/share/" + task["id"], "/"):
         text = page(api, path)
-        assert "<script>alert" not in text and "<img" not in text and "&lt;script&gt;alert(1)" in text
+        assert (
+            "<script>alert" not in text and "<img" not in text and "&lt;script&gt;alert(1)" in text
+        )
         assert text.count("<script") == (0 if path == "/" else 1)
         assert not set("\u202e\u200b\x1b\x00\x7f") & set(text)
-    told = [json.loads(line[6:]) for line in page(api, task["url"] + "/stream").split("\n") if line.startswith("data: {\"prompt")]
+    told = [
+        json.loads(line[6:])
+        for line in page(api, task["url"] + "/stream").split("\n")
+        if line.startswith('data: {"prompt')
+    ]
     pieces = "".join(text for one in told for _, text in one["pieces"])
-    assert "<script>alert(1)" in pieces and not set("\u202e\u200b\x1b\x00\x7f\ud800") & set(pieces)  # set as text, never as HTML
+    assert "<script>alert(1)" in pieces and not set("\u202e\u200b\x1b\x00\x7f\ud800") & set(
+        pieces
+    )  # set as text, never as HTML
 
 
 def test_pages_forbid_everything_but_their_own_style_and_script(api):
@@ -203,9 +258,16 @@ def test_pages_forbid_everything_but_their_own_style_and_script(api):
         reply = api.send("GET", path)
         policy = reply.headers["Content-Security-Policy"]
         nonce = re.search(r"script-src 'nonce-([^']+)'", policy).group(1)
-        assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+        assert (
+            "default-src 'none'" in policy
+            and "unsafe" not in policy
+            and "frame-ancestors 'none'" in policy
+        )
         assert '<style nonce="%s">' % nonce in reply.text
-        assert (reply.headers["X-Content-Type-Options"], reply.headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
+        assert (reply.headers["X-Content-Type-Options"], reply.headers["Referrer-Policy"]) == (
+            "nosniff",
+            "no-referrer",
+        )
         assert nonce not in api.send("GET", path).headers["Content-Security-Policy"]
         assert api.key not in reply.text
 

@@ -1,4 +1,5 @@
 """Event streams of the local server, whole and disturbed."""
+
 from __future__ import annotations
 
 import http.client
@@ -29,7 +30,9 @@ def test_an_event_is_an_envelope_with_a_lasting_key(api):
     assert numbers(events) == list(range(len(events)))
     assert len({event["eventKey"] for event in events}) == len(events)
     assert api.stream(task["id"])[0] == events
-    assert {event["promptId"] for event in events} == {api.get("/tasks/" + task["id"])["prompts"][0]["id"]}
+    assert {event["promptId"] for event in events} == {
+        api.get("/tasks/" + task["id"])["prompts"][0]["id"]
+    }
 
 
 def test_the_stream_has_the_type_of_event_streams_and_two_names(api):
@@ -38,7 +41,10 @@ def test_the_stream_has_the_type_of_event_streams_and_two_names(api):
     assert response.headers["Content-Type"].startswith("text/event-stream")
     assert response.headers["Cache-Control"] == "no-cache"
     raw = response.read().decode()
-    assert {line for line in raw.split("\n") if line.startswith("event: ")} == {"event: event", "event: done"}
+    assert {line for line in raw.split("\n") if line.startswith("event: ")} == {
+        "event: event",
+        "event: done",
+    }
     assert raw.endswith("\n\n") and "\r" not in raw
 
 
@@ -48,7 +54,10 @@ def test_only_the_latest_prompt_is_streamed(api):
     events, done, _ = api.stream(task["id"])
     assert api.words(events, "stdout") == ["second"] and events[0]["seq"] == 0
     path = "/prompts/%s/events" % first[0]["promptId"]
-    assert api.get("/tasks/" + task["id"] + path) == {"promptId": first[0]["promptId"], "events": first}
+    assert api.get("/tasks/" + task["id"] + path) == {
+        "promptId": first[0]["promptId"],
+        "events": first,
+    }
     assert api.api("GET", "/tasks/" + api.create("x")["id"] + path).status == 404
 
 
@@ -59,7 +68,8 @@ def test_content_is_oldest_first_with_events_when_asked(api):
     plain = api.get("/tasks/%s/content" % task["id"])
     assert set(plain) == {"id", "status", "prompts", "rehearsal"} and plain["status"] == "succeeded"
     assert [set(prompt) for prompt in plain["prompts"]] == [
-        {"id", "status", "userPrompt", "submittedAt", "completedAt", "response"}] * 2
+        {"id", "status", "userPrompt", "submittedAt", "completedAt", "response"}
+    ] * 2
     assert plain["prompts"][1]["userPrompt"] == "second"
     assert content_of(api, task)["events"] == events
 
@@ -74,9 +84,13 @@ def test_content_of_a_running_task_comes_at_once(api):
 
 
 def test_many_listeners_hear_the_same(api):
-    task = api.create(api.fence("python", "import time", "for i in range(100): print(i); time.sleep(0.002)"))
+    task = api.create(
+        api.fence("python", "import time", "for i in range(100): print(i); time.sleep(0.002)")
+    )
     heard = []
-    threads = [threading.Thread(target=lambda: heard.append(api.stream(task["id"])[:2])) for _ in range(10)]
+    threads = [
+        threading.Thread(target=lambda: heard.append(api.stream(task["id"])[:2])) for _ in range(10)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -87,7 +101,17 @@ def test_many_listeners_hear_the_same(api):
 def test_a_fifty_megabyte_stream_passes_through_little_memory(api, folder):
     task = api.create("x")
     prompt_id = api.finish(task["id"])["prompts"][0]["id"]
-    line = json.dumps({"seq": 0, "promptId": prompt_id, "eventType": "stdout", "payload": {"content": "x" * 150}}) + "\n"
+    line = (
+        json.dumps(
+            {
+                "seq": 0,
+                "promptId": prompt_id,
+                "eventType": "stdout",
+                "payload": {"content": "x" * 150},
+            }
+        )
+        + "\n"
+    )
     with open(os.path.join(folder, "events", prompt_id + ".jsonl"), "w", encoding="ascii") as file:
         for _ in range(200):
             file.write(line * 1000)
@@ -95,7 +119,7 @@ def test_a_fifty_megabyte_stream_passes_through_little_memory(api, folder):
     response, total, frames = api.open_stream(task["id"]), 0, 0
     for piece in iter(lambda: response.read1(1 << 16), b""):
         total += len(piece)
-        frames += piece.count(b"data: {\"seq\"")
+        frames += piece.count(b'data: {"seq"')
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert total > 50e6 and frames > 199000 and peak < 12e6
@@ -115,7 +139,10 @@ def test_early_done_says_twice_that_nothing_happened(start):
     api = start(faults=["early-done"])
     task = api.create(TEN)
     for _ in range(2):
-        assert api.stream(task["id"])[:2] == ([], {"status": "succeeded", "lastSeq": -1, "finalResult": ""})
+        assert api.stream(task["id"])[:2] == (
+            [],
+            {"status": "succeeded", "lastSeq": -1, "finalResult": ""},
+        )
     events, done, _ = api.stream(task["id"])
     assert len(events) == done["lastSeq"] + 1 > 6
 
@@ -124,18 +151,28 @@ def test_cut_stream_makes_progress_on_every_connect(start):
     api = start(faults={"cut-stream": 4})
     task = api.create(TEN)
     heard = [api.stream(task["id"]) for _ in range(3)]
-    assert [numbers(events) for events, _, _ in heard] == [list(range(count)) for count in (4, 8, 11)]
-    assert [(done is None, was_cut) for _, done, was_cut in heard] == [(True, True), (True, True), (False, False)]
+    assert [numbers(events) for events, _, _ in heard] == [
+        list(range(count)) for count in (4, 8, 11)
+    ]
+    assert [(done is None, was_cut) for _, done, was_cut in heard] == [
+        (True, True),
+        (True, True),
+        (False, False),
+    ]
 
 
 def test_renumber_shifts_seq_between_connects_and_has_no_key(start):
     api = start(faults=["renumber"])
     task = api.create(TEN)
     seen = [api.stream(task["id"])[:2] for _ in range(5)]
-    assert [numbers(events) for events, _ in seen] == [list(range(count)) for count in (11, 12, 13, 14, 14)]
+    assert [numbers(events) for events, _ in seen] == [
+        list(range(count)) for count in (11, 12, 13, 14, 14)
+    ]
     assert [done["lastSeq"] for _, done in seen] == [10, 11, 12, 13, 13]
     assert not any("eventKey" in event for events, _ in seen for event in events)
-    first, later = [{json.dumps(event["payload"]): event["seq"] for event in events} for events, _ in seen[:2]]
+    first, later = [
+        {json.dumps(event["payload"]): event["seq"] for event in events} for events, _ in seen[:2]
+    ]
     assert set(first) < set(later) and later['{"content": "3"}'] == first['{"content": "3"}'] + 1
     content = content_of(api, task)
     assert len(content["events"]) == 11 and "eventKey" not in json.dumps(content)
@@ -165,19 +202,34 @@ def test_late_tail_is_terminal_before_its_last_words(start):
         """Whether a later connect has the last words and, told a moment after them, the same in done."""
         events, done, _ = api.stream(task["id"])
         return done["finalResult"] == api.words(events)[-1] == "0\n1\n2\n3\n4\n5"
+
     api.wait_until(is_whole, 5)
 
 
-@pytest.mark.parametrize("names,places", [
-    (["answer-in-result"], {"result"}), (["answer-in-final"], {"final"}), (["answer-in-content"], {"content"}),
-    (["answer-in-final", "answer-in-content"], {"final", "content"}), ([], {"text", "final", "content"})])
+@pytest.mark.parametrize(
+    "names,places",
+    [
+        (["answer-in-result"], {"result"}),
+        (["answer-in-final"], {"final"}),
+        (["answer-in-content"], {"content"}),
+        (["answer-in-final", "answer-in-content"], {"final", "content"}),
+        ([], {"text", "final", "content"}),
+    ],
+)
 def test_the_answer_is_only_where_the_fault_puts_it(start, names, places):
     api = start(faults=names)
     task, events, done = api.run(TEN)
     wanted = "0\n1\n2\n3\n4\n5"
-    found = {"text": api.words(events)[-1] == wanted, "final": done["finalResult"] == wanted,
-             "result": any(event["payload"].get("result") == wanted for event in events if event["eventType"] == "result"),
-             "content": content_of(api, task)["response"] == wanted}
+    found = {
+        "text": api.words(events)[-1] == wanted,
+        "final": done["finalResult"] == wanted,
+        "result": any(
+            event["payload"].get("result") == wanted
+            for event in events
+            if event["eventType"] == "result"
+        ),
+        "content": content_of(api, task)["response"] == wanted,
+    }
     assert {place for place, is_there in found.items() if is_there} == places
 
 
@@ -205,7 +257,9 @@ def test_late_visible_hides_a_new_task_from_all_but_the_list(start):
     api = start(faults={"late-visible": 0.5})
     began = time.monotonic()
     task = api.create("x")
-    hidden = [api.api("GET", "/tasks/%s%s" % (task["id"], path)) for path in ("", "/events", "/content")]
+    hidden = [
+        api.api("GET", "/tasks/%s%s" % (task["id"], path)) for path in ("", "/events", "/content")
+    ]
     hidden.append(api.follow_up(task["id"], "x"))
     if time.monotonic() - began < 0.5:
         assert {reply.refusal for reply in hidden} == {(404, "not_found")}
@@ -215,10 +269,28 @@ def test_late_visible_hides_a_new_task_from_all_but_the_list(start):
 
 
 def test_all_stream_faults_together_still_let_every_event_through(start):
-    api = start(faults=["early-done", "cut-stream=3", "renumber", "duplicates", "no-done", "late-tail=0.1", "silence=0.05",
-                        "answer-in-content", "answer-in-result", "hostile-text", "odd-status", "late-visible=0.05",
-                        "html-now-and-then=4", "too-many-retry-after=1", "slow-create=0.05"])
-    reply = api.wait_until(lambda: [made for made in [api.post("/tasks", {"prompt": TEN})] if made.status == 201])[0]
+    api = start(
+        faults=[
+            "early-done",
+            "cut-stream=3",
+            "renumber",
+            "duplicates",
+            "no-done",
+            "late-tail=0.1",
+            "silence=0.05",
+            "answer-in-content",
+            "answer-in-result",
+            "hostile-text",
+            "odd-status",
+            "late-visible=0.05",
+            "html-now-and-then=4",
+            "too-many-retry-after=1",
+            "slow-create=0.05",
+        ]
+    )
+    reply = api.wait_until(
+        lambda: [made for made in [api.post("/tasks", {"prompt": TEN})] if made.status == 201]
+    )[0]
     said, end = set(), time.monotonic() + 10
     while "5" not in said or not any("\x1b]52" in words for words in said):
         assert time.monotonic() < end

@@ -1,4 +1,5 @@
 """Tasks and credits of the local server."""
+
 from __future__ import annotations
 
 import re
@@ -15,10 +16,23 @@ LISTED = {"id", "url", "title", "executor", "model", "createdAt", "completedAt",
 
 
 def test_create_answers_with_the_documented_fields(api):
-    reply = api.post("/tasks", {"prompt": "Build a REST API", "executor": "claude", "skills": ["deep-research"]})
+    reply = api.post(
+        "/tasks", {"prompt": "Build a REST API", "executor": "claude", "skills": ["deep-research"]}
+    )
     task = reply.json
-    assert reply.status == 201 and set(task) == {"id", "workspaceId", "url", "status", "createdAt", "rehearsal"}
-    assert UUID.fullmatch(task["id"]) and UUID.fullmatch(task["workspaceId"]) and task["id"] != task["workspaceId"]
+    assert reply.status == 201 and set(task) == {
+        "id",
+        "workspaceId",
+        "url",
+        "status",
+        "createdAt",
+        "rehearsal",
+    }
+    assert (
+        UUID.fullmatch(task["id"])
+        and UUID.fullmatch(task["workspaceId"])
+        and task["id"] != task["workspaceId"]
+    )
     assert task["url"] == "%s/run/%s" % (api.url, task["id"])
     assert task["status"] == "running" and task["rehearsal"] is True
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", task["createdAt"])
@@ -51,16 +65,36 @@ def test_the_list_is_newest_first_with_neither_status_nor_workspace(api):
     assert api.get("/tasks")["limit"] == 50
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "limit=-1", "offset=-1", "limit=", "limit=%D9%A1"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=101", "limit=x", "limit=-1", "offset=-1", "limit=", "limit=%D9%A1"]
+)
 def test_a_page_beyond_the_limits_is_refused(steady, query):
     assert steady.api("GET", "/tasks?" + query).refusal == (400, "validation_error")
 
 
-@pytest.mark.parametrize("body", [{}, [], "not json", "", "[" * 100000] + [{"prompt": prompt} for prompt in (
-    "", "  ", 7, None, "x" * 100001)] + [dict(more, prompt="x") for more in (
-        {"workspaceId": "nope"}, {"executor": "nobody"}, {"skills": "pdf"}, {"skills": [1]}, {"files": [{"id": "x"}]}, {"files": {}},
-        {"files": [{"id": ABSENT, "filename": "a.csv"}]}, {"githubUrl": "https://x/y"}, {"githubUrl": "../.."}, {"githubUrl": "-x/y"},
-        {"githubUrl": "a/.."}, {"githubUrl": "a/b", "branchName": "--upload-pack=x"}, {"model": ""})])
+@pytest.mark.parametrize(
+    "body",
+    [{}, [], "not json", "", "[" * 100000]
+    + [{"prompt": prompt} for prompt in ("", "  ", 7, None, "x" * 100001)]
+    + [
+        dict(more, prompt="x")
+        for more in (
+            {"workspaceId": "nope"},
+            {"executor": "nobody"},
+            {"skills": "pdf"},
+            {"skills": [1]},
+            {"files": [{"id": "x"}]},
+            {"files": {}},
+            {"files": [{"id": ABSENT, "filename": "a.csv"}]},
+            {"githubUrl": "https://x/y"},
+            {"githubUrl": "../.."},
+            {"githubUrl": "-x/y"},
+            {"githubUrl": "a/.."},
+            {"githubUrl": "a/b", "branchName": "--upload-pack=x"},
+            {"model": ""},
+        )
+    ],
+)
 def test_a_create_that_says_something_wrong_is_refused_and_makes_nothing(steady, body):
     before = steady.get("/tasks")["total"]
     reply = steady.post("/tasks", body)
@@ -74,11 +108,21 @@ def test_a_prompt_of_exactly_the_limit_is_taken_whatever_its_letters(api):
 
 def test_a_lone_surrogate_in_a_prompt_survives(api):
     task = api.create("half \ud83d emoji")
-    assert api.get("/tasks/%s/content" % task["id"])["prompts"][0]["userPrompt"] == "half \ud83d emoji"
+    assert (
+        api.get("/tasks/%s/content" % task["id"])["prompts"][0]["userPrompt"] == "half \ud83d emoji"
+    )
 
 
-@pytest.mark.parametrize("path", ["/tasks/" + ABSENT, "/tasks/nope", "/tasks/" + ABSENT + "/events", "/tasks/" + ABSENT + "/content",
-                                  "/workspaces/%s/artifacts" % ABSENT])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/tasks/" + ABSENT,
+        "/tasks/nope",
+        "/tasks/" + ABSENT + "/events",
+        "/tasks/" + ABSENT + "/content",
+        "/workspaces/%s/artifacts" % ABSENT,
+    ],
+)
 def test_what_is_not_there_is_not_found(steady, path):
     assert steady.api("GET", path).refusal == (404, "not_found")
 
@@ -89,14 +133,24 @@ def test_an_unknown_workspace_is_not_found(steady):
 
 def test_follow_ups_run_in_order_in_the_same_workspace(api):
     task = api.create(api.sh("sleep 0.2; echo one >> log; cat log"))
-    answers = [api.follow_up(task["id"], api.sh("echo %s >> log; cat log" % word)) for word in ("two", "three")]
+    answers = [
+        api.follow_up(task["id"], api.sh("echo %s >> log; cat log" % word))
+        for word in ("two", "three")
+    ]
     assert [answer.status for answer in answers] == [201, 201]
-    assert answers[0].json["rehearsal"] is True and set(answers[0].json) == {"promptId", "rehearsal"}
+    assert answers[0].json["rehearsal"] is True and set(answers[0].json) == {
+        "promptId",
+        "rehearsal",
+    }
     assert api.stream(task["id"])[1]["finalResult"] == "one\ntwo\nthree"
     seen = [prompt["id"] for prompt in api.get("/tasks/" + task["id"])["prompts"]]
     assert seen[:2] == [answers[1].json["promptId"], answers[0].json["promptId"]]
     content = api.get("/tasks/%s/content" % task["id"])
-    assert [prompt["response"] for prompt in content["prompts"]] == ["one", "one\ntwo", "one\ntwo\nthree"]
+    assert [prompt["response"] for prompt in content["prompts"]] == [
+        "one",
+        "one\ntwo",
+        "one\ntwo\nthree",
+    ]
 
 
 def test_a_task_in_the_workspace_of_another_sees_its_files_and_a_new_one_does_not(api):
@@ -121,10 +175,17 @@ def test_the_status_follows_from_the_prompts(api):
     assert api.finish(task_id)["status"] == "canceled"
 
 
-@pytest.mark.parametrize("pairs,wanted", [
-    ([("succeeded", 1)], ("completed", 1)), ([("failed", 1), ("succeeded", 2)], ("completed", 2)),
-    ([("succeeded", 1), ("failed", 2)], ("failed", 2)), ([("succeeded", 1), ("canceled", 2)], ("canceled", 2)),
-    ([("running", None), ("canceled", 2)], ("running", None)), ([("succeeded", 1), ("pending", None)], ("running", None))])
+@pytest.mark.parametrize(
+    "pairs,wanted",
+    [
+        ([("succeeded", 1)], ("completed", 1)),
+        ([("failed", 1), ("succeeded", 2)], ("completed", 2)),
+        ([("succeeded", 1), ("failed", 2)], ("failed", 2)),
+        ([("succeeded", 1), ("canceled", 2)], ("canceled", 2)),
+        ([("running", None), ("canceled", 2)], ("running", None)),
+        ([("succeeded", 1), ("pending", None)], ("running", None)),
+    ],
+)
 def test_a_tasks_status_is_that_of_its_last_prompt_unless_one_is_open(pairs, wanted):
     assert derive_end(pairs) == wanted
 
@@ -146,7 +207,10 @@ def store(tmp_path):
 def test_a_cancel_that_came_first_stays_though_the_work_was_done(store):
     task, prompt = store.add_task("x", {}, None, None, None, True)
     assert store.start_prompt(prompt["id"]) and not store.start_prompt(prompt["id"])
-    assert store.cancel_prompts(task["id"]) == [prompt["id"]] and store.cancel_prompts(task["id"]) == []
+    assert (
+        store.cancel_prompts(task["id"]) == [prompt["id"]]
+        and store.cancel_prompts(task["id"]) == []
+    )
     store.finish_prompt(prompt["id"], "succeeded", final="too late")
     assert store.prompt(prompt["id"])["status"] == "canceled"
     assert store.end(task["id"])[0] == "canceled"
@@ -177,7 +241,14 @@ def test_a_deleted_task_is_gone_from_everywhere(api):
 
 def test_deleting_a_running_task_cancels_it(api, tmp_path):
     mark = tmp_path / "ended"
-    task = api.create(api.fence("bash", "trap 'touch %s; exit 1' TERM" % mark, "echo ready", "while :; do sleep 0.05; done"))
+    task = api.create(
+        api.fence(
+            "bash",
+            "trap 'touch %s; exit 1' TERM" % mark,
+            "echo ready",
+            "while :; do sleep 0.05; done",
+        )
+    )
     events, response = api.until(task["id"])
     assert api.words(events, "stdout") == ["ready"]
     assert api.delete("/tasks/" + task["id"]) == 204
@@ -186,7 +257,10 @@ def test_deleting_a_running_task_cancels_it(api, tmp_path):
 
 def test_visibility_takes_three_words_and_public_has_an_address(api):
     task_id = api.create("x")["id"]
-    assert api.show_to(task_id, "public").json == {"visibility": "public", "shareUrl": "%s/share/%s" % (api.url, task_id)}
+    assert api.show_to(task_id, "public").json == {
+        "visibility": "public",
+        "shareUrl": "%s/share/%s" % (api.url, task_id),
+    }
     for word in ("shared", "private"):
         assert api.show_to(task_id, word).json == {"visibility": word}
     assert api.show_to(task_id, "secret").code == "validation_error"
@@ -198,6 +272,7 @@ def test_two_hundred_creates_at_once_all_succeed(api):
     def create(number):
         gate.wait()
         ids.append(api.create("task %d" % number)["id"])
+
     threads = [threading.Thread(target=create, args=(number,)) for number in range(200)]
     for thread in threads:
         thread.start()
@@ -228,7 +303,11 @@ def test_credits_go_down_as_tasks_run_and_at_zero_a_start_is_refused(start):
     api.post("/agent-computers", {})
     told = api.get("/billing/credits")
     assert (told["balance"], told["lifetimeUsed"], told["lifetimePurchased"]) == (0, 3, 3)
-    for path, body in (("/tasks", {"prompt": "x"}), ("/tasks/%s/prompts" % task["id"], {"prompt": "x"}), ("/agent-computers", {})):
+    for path, body in (
+        ("/tasks", {"prompt": "x"}),
+        ("/tasks/%s/prompts" % task["id"], {"prompt": "x"}),
+        ("/agent-computers", {}),
+    ):
         assert api.post(path, body).refusal == (402, "insufficient_credits")
     assert api.get("/tasks")["total"] == 1
     assert api.post("/tasks", {"prompt": ""}).code == "validation_error"

@@ -1,4 +1,5 @@
 """Answers: the stream's frames, however they are cut; may this be tried again, after how long; the words and clocks that decide it."""
+
 from __future__ import annotations
 
 import json
@@ -22,9 +23,14 @@ with open(os.path.join(os.path.dirname(__file__), "sse-vectors.json"), encoding=
         text = "".join(piece if isinstance(piece, str) else piece[0] * piece[1] for piece in text)
         told = [event if isinstance(event, dict) else {"data": event} for event in expected]
         # Bytes that are no text stand as surrogates.
-        VECTORS[name] = (text.encode("utf-8", "surrogateescape"), more.get("splits"),
-                         ([dict({"event": "message", "id": "", "retry": None}, **event) for event in told],
-                          dict({"last_event_id": "", "retry": None}, **more.get("final", {}))))
+        VECTORS[name] = (
+            text.encode("utf-8", "surrogateescape"),
+            more.get("splits"),
+            (
+                [dict({"event": "message", "id": "", "retry": None}, **event) for event in told],
+                dict({"last_event_id": "", "retry": None}, **more.get("final", {})),
+            ),
+        )
 
 
 def cut(data, sizes):
@@ -32,7 +38,7 @@ def cut(data, sizes):
     start = 0
     while start < len(data):
         size = next(sizes)
-        yield data[start:start + size]
+        yield data[start : start + size]
         start += size
 
 
@@ -42,17 +48,26 @@ def forever(choose):
         yield choose()
 
 
-WAYS = {"whole": lambda: forever(lambda: 1 << 30), "byte by byte": lambda: forever(lambda: 1),
-        "by two": lambda: forever(lambda: 2), "by three": lambda: forever(lambda: 3)}
+WAYS = {
+    "whole": lambda: forever(lambda: 1 << 30),
+    "byte by byte": lambda: forever(lambda: 1),
+    "by two": lambda: forever(lambda: 2),
+    "by three": lambda: forever(lambda: 3),
+}
 for seed in range(5):
-    WAYS["random %d" % seed] = lambda seed=seed: forever(lambda dice=random.Random(seed): dice.randint(1, 9))
+    WAYS["random %d" % seed] = lambda seed=seed: forever(
+        lambda dice=random.Random(seed): dice.randint(1, 9)
+    )
 
 
 def decode(chunks):
     """Return what the chunks say, in the shape of the vectors."""
     decoder = Decoder()
     told = [event._asdict() for chunk in chunks for event in decoder.feed(chunk)]
-    return [dict(event) for event in told], {"last_event_id": decoder.last_event_id, "retry": decoder.retry}
+    return [dict(event) for event in told], {
+        "last_event_id": decoder.last_event_id,
+        "retry": decoder.retry,
+    }
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -70,7 +85,9 @@ def test_a_vector_gives_its_events_when_cut_where_it_asks(name):
 
 
 def test_a_character_cut_in_the_middle_is_whole_again_and_a_broken_one_is_replaced():
-    assert [event.data for event in events([b"data: \xe2\x80", b"\xa6\n\n", b"data: \xff\n\n"])] == ["\u2026", "\ufffd"]
+    assert [
+        event.data for event in events([b"data: \xe2\x80", b"\xa6\n\n", b"data: \xff\n\n"])
+    ] == ["\u2026", "\ufffd"]
 
 
 def test_carriage_return_ends_a_line_without_waiting_for_more():
@@ -91,7 +108,7 @@ def test_digits_of_other_scripts_are_no_retry_time_and_a_huge_one_is_clamped():
     decoder.feed("retry: \u0663\nretry: \u00b2\n".encode())
     assert decoder.retry is None
     decoder.feed(b"retry: " + b"9" * 10000 + b"\n")
-    assert decoder.retry == 10 ** 9
+    assert decoder.retry == 10**9
 
 
 def test_a_five_mebibyte_line_in_small_chunks_is_linear():
@@ -112,18 +129,51 @@ CONFIGURATION = NetworkError("tls", code="tls_failed", outcome="not_sent", retry
 
 def answered(status, retry_after=None, retryable=None):
     """Return the failure that a status stands for, as transport sees it."""
-    kind = RateLimited if status == 429 else ServerError if retry.is_passing(status) else RequestRefused
-    return kind("x", http_status=status, retry_after=retry_after,
-                retryable=retry.is_passing(status) if retryable is None else retryable)
+    kind = (
+        RateLimited
+        if status == 429
+        else ServerError
+        if retry.is_passing(status)
+        else RequestRefused
+    )
+    return kind(
+        "x",
+        http_status=status,
+        retry_after=retry_after,
+        retryable=retry.is_passing(status) if retryable is None else retryable,
+    )
 
 
-@pytest.mark.parametrize("value, seconds", [
-    ("20", 20), ("0", 0), ("60", 60), ("61", 61), ("120", 120), ("121", 121), ("1.5", 1.5), (" 7 ", 7),
-    ("Fri, 29 Sep 2023 16:26:57 GMT", 20), ("Fri, 29 Sep 2023 16:26:37 GMT", 0), ("Fri, 29 Sep 2023 16:26:27 GMT", 0),
-    ("Fri, 29 Sep 2023 16:27:37 GMT", 60), ("Fri, 29 Sep 2023 16:28:38 GMT", 121),
-    ("-10", None), ("99999999999999999999999999999999999", None), ("inf", None), ("nan", None), ("1e3", None), ("", None),
-    ("Zun, 29 Sep 2023 16:26:57 GMT", None), ("Fri, 29 Sep 100000 16:26:57 GMT", None), ("Fri, 99 Sep 2023 16:26:57 GMT", None),
-    ("Fri, 29 Foo 2023 16:26:57 GMT", None), ("\u0663", None), (None, None)])
+@pytest.mark.parametrize(
+    "value, seconds",
+    [
+        ("20", 20),
+        ("0", 0),
+        ("60", 60),
+        ("61", 61),
+        ("120", 120),
+        ("121", 121),
+        ("1.5", 1.5),
+        (" 7 ", 7),
+        ("Fri, 29 Sep 2023 16:26:57 GMT", 20),
+        ("Fri, 29 Sep 2023 16:26:37 GMT", 0),
+        ("Fri, 29 Sep 2023 16:26:27 GMT", 0),
+        ("Fri, 29 Sep 2023 16:27:37 GMT", 60),
+        ("Fri, 29 Sep 2023 16:28:38 GMT", 121),
+        ("-10", None),
+        ("99999999999999999999999999999999999", None),
+        ("inf", None),
+        ("nan", None),
+        ("1e3", None),
+        ("", None),
+        ("Zun, 29 Sep 2023 16:26:57 GMT", None),
+        ("Fri, 29 Sep 100000 16:26:57 GMT", None),
+        ("Fri, 99 Sep 2023 16:26:57 GMT", None),
+        ("Fri, 29 Foo 2023 16:26:57 GMT", None),
+        ("\u0663", None),
+        (None, None),
+    ],
+)
 def test_retry_after_is_read_or_ignored(value, seconds):
     assert retry.retry_after_seconds(value, DATE, NOW + 5000) == seconds
     assert retry.retry_after_seconds(value, None, NOW) == seconds
@@ -135,8 +185,15 @@ def test_a_retry_after_date_counts_from_the_answers_own_date_and_not_from_our_cl
 
 
 def test_the_backoff_doubles_up_to_its_cap_and_never_overflows():
-    assert [retry.delay_before(tried, lambda: 1.0) for tried in (1, 2, 3, 4, 5, 6)] == [0.5, 1, 2, 4, 8, 8]
-    assert retry.delay_before(10 ** 9, lambda: 1.0) == 8
+    assert [retry.delay_before(tried, lambda: 1.0) for tried in (1, 2, 3, 4, 5, 6)] == [
+        0.5,
+        1,
+        2,
+        4,
+        8,
+        8,
+    ]
+    assert retry.delay_before(10**9, lambda: 1.0) == 8
 
 
 def test_the_jitter_is_full():
@@ -151,21 +208,49 @@ def test_what_the_service_asks_for_beats_the_dice_but_zero_does_not():
     assert retry.delay_before(2, lambda: 1.0, 0) == 1
 
 
-@pytest.mark.parametrize("method, path, paid", [
-    ("POST", "/tasks", True), ("post", "/tasks/", True), ("POST", "/tasks?x=1", True), ("POST", "/TASKS", True),
-    ("POST", "//tasks", True), ("POST", "/t%61sks", True), ("POST", "/./tasks", True), ("POST", "/tasks/abc/prompts", True),
-    ("POST", "/agent-computers", True), ("GET", "/tasks", False), ("POST", "/tasks/abc/cancel", False),
-    ("POST", "/files", False), ("POST", "/tasks/abc/answer", False), ("PUT", "/tasks", False), ("POST", "/webhooks", False)])
+@pytest.mark.parametrize(
+    "method, path, paid",
+    [
+        ("POST", "/tasks", True),
+        ("post", "/tasks/", True),
+        ("POST", "/tasks?x=1", True),
+        ("POST", "/TASKS", True),
+        ("POST", "//tasks", True),
+        ("POST", "/t%61sks", True),
+        ("POST", "/./tasks", True),
+        ("POST", "/tasks/abc/prompts", True),
+        ("POST", "/agent-computers", True),
+        ("GET", "/tasks", False),
+        ("POST", "/tasks/abc/cancel", False),
+        ("POST", "/files", False),
+        ("POST", "/tasks/abc/answer", False),
+        ("PUT", "/tasks", False),
+        ("POST", "/webhooks", False),
+    ],
+)
 def test_paid_starts_are_known_in_any_spelling(method, path, paid):
     assert (retry.kind_of_start(method, path) is not None) is paid
 
 
-@pytest.mark.parametrize("method, path, repeatable", [
-    ("GET", "/tasks", True), ("DELETE", "/tasks/a", True), ("PUT", "/x", True), ("POST", "/tasks/a/cancel", True),
-    ("PATCH", "/tasks/a/visibility", True), ("POST", "/files", True), ("POST", "/workspaces/w/artifacts", True),
-    ("POST", "/workspaces/w/artifacts/upload-url", True), ("POST", "/tasks", False), ("POST", "/tasks/a/prompts", False),
-    ("POST", "/agent-computers", False), ("POST", "/tasks/a/answer", False), ("POST", "/webhooks", False),
-    ("PATCH", "/agent-computers/a", False)])
+@pytest.mark.parametrize(
+    "method, path, repeatable",
+    [
+        ("GET", "/tasks", True),
+        ("DELETE", "/tasks/a", True),
+        ("PUT", "/x", True),
+        ("POST", "/tasks/a/cancel", True),
+        ("PATCH", "/tasks/a/visibility", True),
+        ("POST", "/files", True),
+        ("POST", "/workspaces/w/artifacts", True),
+        ("POST", "/workspaces/w/artifacts/upload-url", True),
+        ("POST", "/tasks", False),
+        ("POST", "/tasks/a/prompts", False),
+        ("POST", "/agent-computers", False),
+        ("POST", "/tasks/a/answer", False),
+        ("POST", "/webhooks", False),
+        ("PATCH", "/agent-computers/a", False),
+    ],
+)
 def test_only_calls_with_the_same_end_state_are_repeatable(method, path, repeatable):
     assert retry.is_repeatable(method, path) is repeatable
 
@@ -175,19 +260,69 @@ def test_no_paid_start_is_repeatable():
         assert retry.kind_of_start("POST", path) and not retry.is_repeatable("POST", path)
 
 
-@pytest.mark.parametrize("status", list(range(300, 309)) + list(range(400, 452)) + list(range(500, 530)))
+@pytest.mark.parametrize(
+    "status", list(range(300, 309)) + list(range(400, 452)) + list(range(500, 530))
+)
 def test_every_status_of_a_read_is_repeated_or_not_as_the_table_says(status):
-    assert retry.may_retry(answered(status), True, 1) is (status in (408, 425, 429) or status >= 500)
+    assert retry.may_retry(answered(status), True, 1) is (
+        status in (408, 425, 429) or status >= 500
+    )
 
 
-@pytest.mark.parametrize("status", list(range(300, 309)) + list(range(400, 452)) + list(range(500, 530)))
+@pytest.mark.parametrize(
+    "status", list(range(300, 309)) + list(range(400, 452)) + list(range(500, 530))
+)
 def test_every_status_of_a_paid_start_is_repeated_or_not_as_the_table_says(status):
     assert retry.may_retry(answered(status), False, 1) is (status in (425, 429))
     assert retry.may_retry(answered(status, retry_after=3), False, 1) is (status in (425, 429, 503))
 
 
-REFUSED = {400, 401, 402, 403, 404, 405, 406, 409, 411, 413, 414, 415, 422, 425, 429, 431, 451, 301, 302, 307, 308}
-UNKNOWN = {200, 201, 202, 204, 300, 303, 304, 408, 444, 499, 500, 501, 502, 503, 504, 520, 521, 522, 523, 524, 599}
+REFUSED = {
+    400,
+    401,
+    402,
+    403,
+    404,
+    405,
+    406,
+    409,
+    411,
+    413,
+    414,
+    415,
+    422,
+    425,
+    429,
+    431,
+    451,
+    301,
+    302,
+    307,
+    308,
+}
+UNKNOWN = {
+    200,
+    201,
+    202,
+    204,
+    300,
+    303,
+    304,
+    408,
+    444,
+    499,
+    500,
+    501,
+    502,
+    503,
+    504,
+    520,
+    521,
+    522,
+    523,
+    524,
+    599,
+}
 
 
 @pytest.mark.parametrize("status", sorted(REFUSED))
@@ -208,15 +343,24 @@ def test_only_with_retry_after_is_a_503_a_refusal():
 def test_network_failures_are_repeated_only_where_nothing_was_sent_or_nothing_is_doubled():
     assert retry.may_retry(UNSENT, False, 1) and retry.may_retry(UNSENT, True, 1)
     assert retry.may_retry(CUT, True, 1) and not retry.may_retry(CUT, False, 1)
-    assert not retry.may_retry(CONFIGURATION, True, 1) and not retry.may_retry(CONFIGURATION, False, 1)
+    assert not retry.may_retry(CONFIGURATION, True, 1) and not retry.may_retry(
+        CONFIGURATION, False, 1
+    )
 
 
 def test_three_retries_and_no_more():
-    assert [retry.may_retry(CUT, True, tried) for tried in (1, 2, 3, 4)] == [True, True, True, False]
+    assert [retry.may_retry(CUT, True, tried) for tried in (1, 2, 3, 4)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_more_than_two_minutes_is_reported_and_not_waited_for():
-    assert retry.may_retry(answered(429, 120), True, 1) and not retry.may_retry(answered(429, 121), True, 1)
+    assert retry.may_retry(answered(429, 120), True, 1) and not retry.may_retry(
+        answered(429, 121), True, 1
+    )
 
 
 def test_a_service_that_says_stop_is_obeyed():
@@ -226,17 +370,37 @@ def test_a_service_that_says_stop_is_obeyed():
 # The service's words for how a task stands.
 
 
-@pytest.mark.parametrize("word, outcome", [
-    ("completed", "completed"), ("succeeded", "completed"), ("Succeeded", "completed"), ("failed", "failed"),
-    ("error", "failed"), ("canceled", "canceled"), ("cancelled", "canceled"),
-    ("running", None), ("pending", None), ("queued", None), ("a-new-word", None), ("", None), (None, None), (7, None), ([], None)])
+@pytest.mark.parametrize(
+    "word, outcome",
+    [
+        ("completed", "completed"),
+        ("succeeded", "completed"),
+        ("Succeeded", "completed"),
+        ("failed", "failed"),
+        ("error", "failed"),
+        ("canceled", "canceled"),
+        ("cancelled", "canceled"),
+        ("running", None),
+        ("pending", None),
+        ("queued", None),
+        ("a-new-word", None),
+        ("", None),
+        (None, None),
+        (7, None),
+        ([], None),
+    ],
+)
 def test_a_word_is_an_outcome_or_still_running(word, outcome):
     assert outcome_of(word) == outcome
 
 
 # The family of errors and the one table of exit codes.
 
-FAMILY = [thing for thing in vars(errors).values() if isinstance(thing, type) and issubclass(thing, errors.RebyteError)]
+FAMILY = [
+    thing
+    for thing in vars(errors).values()
+    if isinstance(thing, type) and issubclass(thing, errors.RebyteError)
+]
 
 
 def test_every_member_ends_with_an_exit_code_of_the_table():
@@ -251,7 +415,11 @@ def test_every_member_is_drawn_in_the_tree():
 
 
 def test_a_dictionary_of_an_error_leaves_out_what_is_empty_and_keeps_a_false():
-    assert errors.InputError("No.").as_dict() == {"code": "invalid_input", "message": "No.", "retryable": False}
+    assert errors.InputError("No.").as_dict() == {
+        "code": "invalid_input",
+        "message": "No.",
+        "retryable": False,
+    }
     told = errors.RateLimited("Slow down.", http_status=429, retry_after=7.5).as_dict()
     assert (told["httpStatus"], told["retryAfter"], told["retryable"]) == (429, 7.5, True)
 

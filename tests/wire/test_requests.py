@@ -1,4 +1,5 @@
 """Requests: where addresses lead, which redirects are followed, where key and base address come from, and what a form carries."""
+
 from __future__ import annotations
 
 import email
@@ -12,14 +13,66 @@ from rebyte_wire.errors import AuthError, InputError, NetworkError
 from rebyte_wire.multipart import CHUNK_BYTES, Form, Source
 from rebyte_wire.redirects import FOLLOWED, headers_for, next_address
 
-PRIVATE = ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "017700000001", "0", "0.0.0.0", "10.0.0.1",
-           "10.1", "172.16.0.1", "192.168.1.1", "192.168.257", "169.254.169.254", "0xa9fea9fe", "2852039166", "100.64.0.1",
-           "224.0.0.1", "255.255.255.255", "198.18.0.1", "192.0.2.1", "240.0.0.1", "127.0.0.1.", "10.0.0.1..",
-           "::1", "::", "::ffff:127.0.0.1", "::ffff:7f00:1", "::ffff:a00:1", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254",
-           "ff02::1", "2002:7f00:1::", "64:ff9b::a00:1", "::127.0.0.1", "2001:db8::1",
-           "localhost", "localhost.", "x.localhost", "metadata.google.internal", "printer.local"]
-PUBLIC = ["8.8.8.8", "134744072", "1.1", "172.32.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808",
-          "storage.googleapis.com", "10.example.com", "x1", "1.2.3.4.5", "300.1.1.1"]
+PRIVATE = [
+    "127.0.0.1",
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "0x7f.1",
+    "0177.0.0.1",
+    "017700000001",
+    "0",
+    "0.0.0.0",
+    "10.0.0.1",
+    "10.1",
+    "172.16.0.1",
+    "192.168.1.1",
+    "192.168.257",
+    "169.254.169.254",
+    "0xa9fea9fe",
+    "2852039166",
+    "100.64.0.1",
+    "224.0.0.1",
+    "255.255.255.255",
+    "198.18.0.1",
+    "192.0.2.1",
+    "240.0.0.1",
+    "127.0.0.1.",
+    "10.0.0.1..",
+    "::1",
+    "::",
+    "::ffff:127.0.0.1",
+    "::ffff:7f00:1",
+    "::ffff:a00:1",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fc00::1",
+    "fd00:ec2::254",
+    "ff02::1",
+    "2002:7f00:1::",
+    "64:ff9b::a00:1",
+    "::127.0.0.1",
+    "2001:db8::1",
+    "localhost",
+    "localhost.",
+    "x.localhost",
+    "metadata.google.internal",
+    "printer.local",
+]
+PUBLIC = [
+    "8.8.8.8",
+    "134744072",
+    "1.1",
+    "172.32.0.1",
+    "2606:4700::1111",
+    "::ffff:8.8.8.8",
+    "64:ff9b::808:808",
+    "storage.googleapis.com",
+    "10.example.com",
+    "x1",
+    "1.2.3.4.5",
+    "300.1.1.1",
+]
 
 
 @pytest.mark.parametrize("host", PRIVATE)
@@ -35,16 +88,40 @@ def test_a_public_host_or_a_name_passes(host):
 @pytest.mark.parametrize("host", [host for host in PRIVATE if "%" not in host])
 def test_a_public_service_cannot_send_our_bytes_into_a_private_network(host):
     with pytest.raises(NetworkError) as caught:
-        check_signed("https://{}/f?X-Goog-Signature=CANARY".format("[%s]" % host if ":" in host else host), False)
+        check_signed(
+            "https://{}/f?X-Goog-Signature=CANARY".format("[%s]" % host if ":" in host else host),
+            False,
+        )
     assert caught.value.code == "address_refused" and caught.value.outcome == "not_sent"
     assert "CANARY" not in str(caught.value.as_dict())
 
 
-@pytest.mark.parametrize("address", [
-    "http://storage.googleapis.com/", "ftp://x/", "file:///etc/passwd", "https://user@x.com/", "https://u:p@x.com/", "https://",
-    "https://\uff11\uff12\uff17.0.0.1/", "https://1\u20e3.com/", "https://x.com/\u00e9", "https://x.com/a b", "https://x.com:0/",
-    "https://x.com:70000/", "https://x.com\\@y.com/", "https://x\r\nHost: y/", "https://[::1", "https://%31%32%37.0.0.1/",
-    "http://127.0.0.1/", None, 7, ["https://x.com/"], ""])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://storage.googleapis.com/",
+        "ftp://x/",
+        "file:///etc/passwd",
+        "https://user@x.com/",
+        "https://u:p@x.com/",
+        "https://",
+        "https://\uff11\uff12\uff17.0.0.1/",
+        "https://1\u20e3.com/",
+        "https://x.com/\u00e9",
+        "https://x.com/a b",
+        "https://x.com:0/",
+        "https://x.com:70000/",
+        "https://x.com\\@y.com/",
+        "https://x\r\nHost: y/",
+        "https://[::1",
+        "https://%31%32%37.0.0.1/",
+        "http://127.0.0.1/",
+        None,
+        7,
+        ["https://x.com/"],
+        "",
+    ],
+)
 def test_an_odd_signed_address_is_refused(address):
     with pytest.raises(NetworkError) as caught:
         check_signed(address, False)
@@ -64,8 +141,18 @@ def test_an_origin_is_told_with_its_port():
         origin_of("http://api.rebyte.ai/")
 
 
-@pytest.mark.parametrize("host, loopback", [("localhost", True), ("127.0.0.1", True), ("127.9.9.9", True), ("::1", True),
-                                            ("127.0.0.1.evil.com", False), ("localhost.evil.com", False), ("0.0.0.0", False)])
+@pytest.mark.parametrize(
+    "host, loopback",
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("127.0.0.1.evil.com", False),
+        ("localhost.evil.com", False),
+        ("0.0.0.0", False),
+    ],
+)
 def test_loopback_is_plain_to_see(host, loopback):
     assert is_loopback(host) is loopback
 
@@ -96,24 +183,56 @@ def test_a_get_is_followed_within_its_origin(status):
     assert step("https://API.example.com:443/x", status, may_leave=False).endswith("/x")
 
 
-@pytest.mark.parametrize("location", [
-    "https://evil.example.com/", "https://api.example.com:8443/", "//evil.example.com/x", "https://api.example.com.evil.com/",
-    "https://api.example.com@evil.com/", "http://api.example.com/v1/tasks", "http://127.0.0.1/", "file:///etc/passwd",
-    "ftp://api.example.com/", "data:text/plain,x", "gopher://x", "javascript:alert(1)", "http://[::1", "", None])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://evil.example.com/",
+        "https://api.example.com:8443/",
+        "//evil.example.com/x",
+        "https://api.example.com.evil.com/",
+        "https://api.example.com@evil.com/",
+        "http://api.example.com/v1/tasks",
+        "http://127.0.0.1/",
+        "file:///etc/passwd",
+        "ftp://api.example.com/",
+        "data:text/plain,x",
+        "gopher://x",
+        "javascript:alert(1)",
+        "http://[::1",
+        "",
+        None,
+    ],
+)
 def test_an_api_call_never_leaves_its_origin(location):
     assert refused(location, may_leave=False) == "redirect_refused"
 
 
 def test_a_download_may_leave_for_a_public_https_address_only():
-    assert step("https://storage.googleapis.com/b/f?sig=1") == "https://storage.googleapis.com/b/f?sig=1"
-    for location in ("http://storage.googleapis.com/", "http://127.0.0.1/", "ftp://x/", "https://user:pw@x.com/"):
+    assert (
+        step("https://storage.googleapis.com/b/f?sig=1")
+        == "https://storage.googleapis.com/b/f?sig=1"
+    )
+    for location in (
+        "http://storage.googleapis.com/",
+        "http://127.0.0.1/",
+        "ftp://x/",
+        "https://user:pw@x.com/",
+    ):
         assert refused(location) == "redirect_refused"
-    for location in ("https://169.254.169.254/", "https://0x7f.1/", "https://[::ffff:10.0.0.1]/", "https://localhost/"):
+    for location in (
+        "https://169.254.169.254/",
+        "https://0x7f.1/",
+        "https://[::ffff:10.0.0.1]/",
+        "https://localhost/",
+    ):
         assert refused(location) == "address_refused"
 
 
 def test_https_is_never_left_even_on_loopback():
-    assert refused("http://127.0.0.1:1/", url="https://127.0.0.1/", api_is_loopback=True) == "redirect_refused"
+    assert (
+        refused("http://127.0.0.1:1/", url="https://127.0.0.1/", api_is_loopback=True)
+        == "redirect_refused"
+    )
 
 
 def test_five_are_followed_and_the_sixth_is_not():
@@ -133,7 +252,11 @@ def test_the_other_3xx_are_not_followed(status):
 
 def test_the_key_stays_behind_when_the_origin_changes():
     assert headers_for(HEADERS, API, "https://api.example.com/x") == HEADERS
-    for target in ("https://api.example.com:8443/", "https://other.example.com/", "http://127.0.0.1/"):
+    for target in (
+        "https://api.example.com:8443/",
+        "https://other.example.com/",
+        "http://127.0.0.1/",
+    ):
         assert headers_for(HEADERS, API, target) == {"Accept": "*/*"}
 
 
@@ -158,7 +281,11 @@ def write(path, text):
 def test_the_sources_are_asked_in_the_promised_order(tmp_path):
     flag, named = write(tmp_path / "flag", "k-flag\n"), write(tmp_path / "named", "k-named\r\n")
     own = write(tmp_path / "rebyte" / "api_key", "k-own")
-    environ = {"REBYTE_API_KEY": "k-env", "REBYTE_API_KEY_FILE": named, "XDG_CONFIG_HOME": str(tmp_path)}
+    environ = {
+        "REBYTE_API_KEY": "k-env",
+        "REBYTE_API_KEY_FILE": named,
+        "XDG_CONFIG_HOME": str(tmp_path),
+    }
     assert find_key(environ, flag) == ("k-flag", flag)
     assert find_key(environ) == ("k-env", "REBYTE_API_KEY")
     environ["REBYTE_API_KEY"] = " \n"
@@ -184,25 +311,48 @@ def test_blanks_around_a_key_are_taken_off(key):
     assert check_key(key) == CANARY
 
 
-@pytest.mark.parametrize("key", [CANARY + "\nX: y", CANARY + "\0", CANARY + " " + CANARY, CANARY + "\u00e9", CANARY + "\x7f"])
+@pytest.mark.parametrize(
+    "key",
+    [CANARY + "\nX: y", CANARY + "\0", CANARY + " " + CANARY, CANARY + "\u00e9", CANARY + "\x7f"],
+)
 def test_a_key_that_cannot_travel_is_refused_without_being_shown(key):
     with pytest.raises(AuthError) as caught:
         check_key(key)
     assert CANARY not in str(caught.value) + repr(caught.value) + str(caught.value.as_dict())
 
 
-@pytest.mark.parametrize("given, base", [
-    (None, DEFAULT_BASE_URL), ("https://api.example.com", "https://api.example.com/v1"),
-    ("https://api.example.com/v1/", "https://api.example.com/v1"), ("http://127.0.0.1:8080", "http://127.0.0.1:8080/v1"),
-    ("http://[::1]:9/v1", "http://[::1]:9/v1"), ("https://proxy.example.com/rebyte", "https://proxy.example.com/rebyte/v1")])
+@pytest.mark.parametrize(
+    "given, base",
+    [
+        (None, DEFAULT_BASE_URL),
+        ("https://api.example.com", "https://api.example.com/v1"),
+        ("https://api.example.com/v1/", "https://api.example.com/v1"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080/v1"),
+        ("http://[::1]:9/v1", "http://[::1]:9/v1"),
+        ("https://proxy.example.com/rebyte", "https://proxy.example.com/rebyte/v1"),
+    ],
+)
 def test_a_base_address_is_completed(given, base):
     assert find_base({}, given) == base
     assert find_base({"REBYTE_BASE_URL": given or ""}) == base
 
 
-@pytest.mark.parametrize("given", [
-    "http://api.rebyte.ai/v1", "ftp://x", "file:///etc/passwd", "api.rebyte.ai", "https://user:pw@api.rebyte.ai",
-    "https://", "https://a b/", "https://x:99999", "https://x/v1?y=1", "https://\u0430pi.rebyte.ai", "http://127.0.0.1.evil.com"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "http://api.rebyte.ai/v1",
+        "ftp://x",
+        "file:///etc/passwd",
+        "api.rebyte.ai",
+        "https://user:pw@api.rebyte.ai",
+        "https://",
+        "https://a b/",
+        "https://x:99999",
+        "https://x/v1?y=1",
+        "https://\u0430pi.rebyte.ai",
+        "http://127.0.0.1.evil.com",
+    ],
+)
 def test_a_base_address_that_is_not_safe_is_refused(given):
     with pytest.raises(InputError):
         find_base({}, given)
@@ -219,16 +369,33 @@ def source(data):
 def parse(form):
     """Read a form back with the standard library's own parser."""
     body = b"".join(form.chunks())
-    message = email.message_from_bytes(b"Content-Type: " + form.content_type.encode() + b"\r\n\r\n" + body)
-    return [(part.get_param("name", header="content-disposition"), part.get_filename(), part.get_content_type(),
-             part.get_payload(decode=True)) for part in message.get_payload()]
+    message = email.message_from_bytes(
+        b"Content-Type: " + form.content_type.encode() + b"\r\n\r\n" + body
+    )
+    return [
+        (
+            part.get_param("name", header="content-disposition"),
+            part.get_filename(),
+            part.get_content_type(),
+            part.get_payload(decode=True),
+        )
+        for part in message.get_payload()
+    ]
 
 
 def test_a_form_says_its_length_and_can_be_read_twice():
-    form = Form([("files", "a.csv", "text/csv", source(b"1,2")), ("files", "b.bin", "x/y", source(b"\r\n--"))])
+    form = Form(
+        [
+            ("files", "a.csv", "text/csv", source(b"1,2")),
+            ("files", "b.bin", "x/y", source(b"\r\n--")),
+        ]
+    )
     first = b"".join(form.chunks())
     assert len(first) == form.length and b"".join(form.chunks()) == first
-    assert parse(form) == [("files", "a.csv", "text/csv", b"1,2"), ("files", "b.bin", "x/y", b"\r\n--")]
+    assert parse(form) == [
+        ("files", "a.csv", "text/csv", b"1,2"),
+        ("files", "b.bin", "x/y", b"\r\n--"),
+    ]
 
 
 def test_an_empty_form_is_only_its_end():
