@@ -17,7 +17,7 @@ import os
 import re
 from urllib.parse import quote, unquote
 
-from rebyte_services import Services, concealed, given, route
+from rebyte_services import Services, format_path, omit_none, redact
 from rebyte_wire.credentials import check_key, find_base, find_key_for
 from rebyte_wire.errors import (
     AnswerUnreadable,
@@ -26,10 +26,10 @@ from rebyte_wire.errors import (
     InputError,
     StorageRefused,
 )
-from rebyte_wire.multipart import MAX_UPLOAD_BYTES, Form, Source
+from rebyte_wire.multipart import MAX_UPLOAD_BYTES, FileBody, MultipartBody
 from rebyte_wire.retry import EXPIRED_STATUSES
-from rebyte_wire.status import outcome_of
-from rebyte_wire.transport import ANYTHING, Transport
+from rebyte_wire.status import terminal_status
+from rebyte_wire.transport import ANY_JSON, Transport
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 PATH = r"/[A-Za-z0-9_.~:@!$&'()*+,;=%-][A-Za-z0-9_.~:@!$&'()*+,;=%/-]*(\?[A-Za-z0-9_.~:@!$&'()*+,;=%/?-]*)?"
@@ -76,7 +76,7 @@ class RebyteClient(Services):
 
         `files` are dictionaries with the id and filename that upload_file gave. `before_send()` runs once connected.
         """
-        body = given(
+        body = omit_none(
             prompt=prompt,
             executor=executor,
             model=model,
@@ -94,44 +94,44 @@ class RebyteClient(Services):
 
     def get_task(self, id) -> dict:
         """Get a task with its status and prompts, but never its answer: GET /tasks/:id."""
-        return self._transport.fetch("GET", route("/tasks/{}", id))
+        return self._transport.fetch("GET", format_path("/tasks/{}", id))
 
     def follow_up(self, id, prompt, skills=None, *, files=None, before_send=None) -> dict:
         """Send one more prompt to a task's machine: POST /tasks/:id/prompts. Paid, like create_task; {"promptId"}."""
         return self._transport.fetch(
             "POST",
-            route("/tasks/{}/prompts", id),
+            format_path("/tasks/{}/prompts", id),
             before_send=before_send,
-            body=given(prompt=prompt, skills=skills, files=files),
+            body=omit_none(prompt=prompt, skills=skills, files=files),
         )
 
     def cancel_task(self, id) -> dict:
         """Cancel what runs or waits in a task: POST /tasks/:id/cancel. A late answer can still arrive."""
-        return self._transport.fetch("POST", route("/tasks/{}/cancel", id))
+        return self._transport.fetch("POST", format_path("/tasks/{}/cancel", id))
 
     def stream_events(self, id, *, read_seconds=60):
         """Stream the latest prompt's events from its start: GET /tasks/:id/events. Minutes of silence are normal.
 
         Iterate it for events or its chunks() for bytes; close() ends it, from another thread too.
         """
-        return self._transport.open_stream(route("/tasks/{}/events", id), read_seconds)
+        return self._transport.open_stream(format_path("/tasks/{}/events", id), read_seconds)
 
     def set_visibility(self, id, visibility) -> dict:
         """Set who may see a task (private, shared, public): PATCH /tasks/:id/visibility."""
         return self._transport.fetch(
-            "PATCH", route("/tasks/{}/visibility", id), body={"visibility": visibility}
+            "PATCH", format_path("/tasks/{}/visibility", id), body={"visibility": visibility}
         )
 
     def delete_task(self, id) -> None:
         """Delete a task softly: DELETE /tasks/:id. Whether that stops it is not documented: cancel first."""
-        self._transport.fetch("DELETE", route("/tasks/{}", id))
+        self._transport.fetch("DELETE", format_path("/tasks/{}", id))
 
     def wait_for_task(self, id, poll_interval=5, timeout=600) -> dict:
         """Ask GET /tasks/:id until the task has ended, and return it; DeadlineReached after `timeout` seconds."""
         deadline = self.deadline.within(timeout)
         while True:
             task = self.get_task(id)
-            if outcome_of(task.get("status")):
+            if terminal_status(task.get("status")):
                 return task
             if deadline.expired:
                 raise DeadlineReached("The task is still running after {} s.".format(timeout))
@@ -143,7 +143,7 @@ class RebyteClient(Services):
     def create_upload(self, filename, content_type=None) -> dict:
         """Ask for a place to upload a file to: POST /files. The address is a secret and lasts an hour."""
         return self._transport.fetch(
-            "POST", "/files", body=given(filename=filename, contentType=content_type)
+            "POST", "/files", body=omit_none(filename=filename, contentType=content_type)
         )
 
     def put_bytes(self, upload_url, source, length, content_type) -> None:
@@ -152,7 +152,7 @@ class RebyteClient(Services):
             raise InputError(
                 "The content type {!r} cannot travel in a header.".format(content_type)
             )
-        self._transport.put_signed(upload_url, Source(source, length), content_type)
+        self._transport.put_signed(upload_url, FileBody(source, length), content_type)
 
     def upload_file(self, path, filename=None, content_type=None) -> dict:
         """Upload a file from disk: POST /files, then PUT. Returns {"id", "filename"}, ready for create_task's `files`."""
@@ -182,7 +182,7 @@ class RebyteClient(Services):
 
     def list_artifacts(self, workspace_id) -> dict:
         """List a workspace's artifacts with their signed addresses: GET /workspaces/:id/artifacts."""
-        return self._transport.fetch("GET", route("/workspaces/{}/artifacts", workspace_id))
+        return self._transport.fetch("GET", format_path("/workspaces/{}/artifacts", workspace_id))
 
     def open_artifact(self, workspace_id, name):
         """Open an artifact to read(n) and close: GET /workspaces/:id/artifacts/:name. A short body raises."""
@@ -203,12 +203,15 @@ class RebyteClient(Services):
             else file
             for file in files
         ]
-        form = Form(
-            [("files", name, kind, Source(source, length)) for name, kind, source, length in parts]
+        form = MultipartBody(
+            [
+                ("files", name, kind, FileBody(source, length))
+                for name, kind, source, length in parts
+            ]
         )
         return self._transport.fetch(
             "POST",
-            route("/workspaces/{}/artifacts", workspace_id),
+            format_path("/workspaces/{}/artifacts", workspace_id),
             body=form,
             content_type=form.content_type,
         )
@@ -217,7 +220,7 @@ class RebyteClient(Services):
         """Ask for addresses to put up to 50 artifacts to: POST /workspaces/:id/artifacts/upload-url. They last 15 min."""
         return self._transport.fetch(
             "POST",
-            route("/workspaces/{}/artifacts/upload-url", workspace_id),
+            format_path("/workspaces/{}/artifacts/upload-url", workspace_id),
             body={"files": files},
         )
 
@@ -227,7 +230,7 @@ class RebyteClient(Services):
 
     def delete_artifacts(self, workspace_id) -> None:
         """Delete all artifacts of a workspace: DELETE /workspaces/:id/artifacts."""
-        self._transport.fetch("DELETE", route("/workspaces/{}/artifacts", workspace_id))
+        self._transport.fetch("DELETE", format_path("/workspaces/{}/artifacts", workspace_id))
 
     # the raw door, and the client itself
 
@@ -237,13 +240,13 @@ class RebyteClient(Services):
             raise InputError(
                 "The path {!r} cannot be used; expected one like /tasks?limit=10.".format(path)
             )
-        return concealed(
+        return redact(
             self._transport.fetch(
                 method.upper(),
                 path,
                 query=query,
                 body=body,
-                expected=ANYTHING,
+                expected=ANY_JSON,
                 before_send=before_send,
             )
         )
@@ -294,7 +297,7 @@ def artifact_path(workspace_id, name) -> str:
     """Return the path of one artifact; its name is quoted whole."""
     if not name or name in (".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name):
         raise InputError("{!r} is not the name of an artifact.".format(name))
-    return route("/workspaces/{}/artifacts", workspace_id) + "/" + quote(name, safe="")
+    return format_path("/workspaces/{}/artifacts", workspace_id) + "/" + quote(name, safe="")
 
 
 def opener(path):

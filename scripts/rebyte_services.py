@@ -19,18 +19,18 @@ class Services:
 
     def create_computer(self, name=None, icon=None, *, before_send=None) -> dict:
         """Start a machine that lasts: POST /agent-computers. Paid, like create_task; returns while it is provisioned."""
-        return concealed(
+        return redact(
             self._transport.fetch(
                 "POST",
                 "/agent-computers",
-                body=given(name=name, icon=icon),
+                body=omit_none(name=name, icon=icon),
                 before_send=before_send,
             )
         )
 
     def list_computers(self, limit=None, offset=None) -> dict:
         """List the organization's computers, newest first: GET /agent-computers. At most 100 at once."""
-        return concealed(
+        return redact(
             self._transport.fetch(
                 "GET", "/agent-computers", query={"limit": limit, "offset": offset}
             )
@@ -38,7 +38,7 @@ class Services:
 
     def get_computer(self, id, *, reveal=()) -> dict:
         """Get a computer and its status: GET /agent-computers/:id. `reveal` names secret fields to show as they are."""
-        return concealed(self._transport.fetch("GET", route("/agent-computers/{}", id)), reveal)
+        return redact(self._transport.fetch("GET", format_path("/agent-computers/{}", id)), reveal)
 
     # webhooks
 
@@ -47,7 +47,7 @@ class Services:
         return self._transport.fetch(
             "POST",
             "/webhooks",
-            body=given(url=url, events=list(events), description=description, secret=secret),
+            body=omit_none(url=url, events=list(events), description=description, secret=secret),
         )
 
     def list_webhooks(self) -> dict:
@@ -63,11 +63,11 @@ class Services:
 
     def get_webhook(self, id) -> dict:
         """Get a webhook with its count of failures, never its secret: GET /webhooks/:id."""
-        return self._transport.fetch("GET", route("/webhooks/{}", id))
+        return self._transport.fetch("GET", format_path("/webhooks/{}", id))
 
     def delete_webhook(self, id) -> None:
         """Delete a webhook: DELETE /webhooks/:id."""
-        self._transport.fetch("DELETE", route("/webhooks/{}", id))
+        self._transport.fetch("DELETE", format_path("/webhooks/{}", id))
 
     def get_webhook_key(self) -> dict:
         """Get the key that signatures are checked with: GET /webhooks/public_key. Its shape is not documented."""
@@ -78,27 +78,31 @@ class Services:
     def task_content(self, id, events=False) -> dict:
         """Get the prompts with their answers, and their events if asked: GET /tasks/:id/content."""
         return self._transport.fetch(
-            "GET", route("/tasks/{}/content", id), query={"include": "events" if events else None}
+            "GET",
+            format_path("/tasks/{}/content", id),
+            query={"include": "events" if events else None},
         )
 
     def prompt_events(self, id, prompt_id) -> dict:
         """Get the events of one delegated prompt: GET /tasks/:id/prompts/:promptId/events."""
-        return self._transport.fetch("GET", route("/tasks/{}/prompts/{}/events", id, prompt_id))
+        return self._transport.fetch(
+            "GET", format_path("/tasks/{}/prompts/{}/events", id, prompt_id)
+        )
 
     def answer_question(self, id, answer) -> dict:
         """Answer what a task asks: POST /tasks/:id/answer. 409 (RequestRefused) means nothing is asked any more."""
-        return self._transport.fetch("POST", route("/tasks/{}/answer", id), body=answer)
+        return self._transport.fetch("POST", format_path("/tasks/{}/answer", id), body=answer)
 
     def update_computer(self, id, *, instructions=None, views=None) -> dict:
         """Change a computer's standing instructions or switch views ({id: bool}): PATCH /agent-computers/:id. No rename."""
-        body = given(agent_instructions=instructions, views=views)
-        return concealed(
-            self._transport.fetch("PATCH", route("/agent-computers/{}", id), body=body)
+        body = omit_none(agent_instructions=instructions, views=views)
+        return redact(
+            self._transport.fetch("PATCH", format_path("/agent-computers/{}", id), body=body)
         )
 
     def delete_computer(self, id) -> None:
         """Delete a computer and free its machine: DELETE /agent-computers/:id."""
-        self._transport.fetch("DELETE", route("/agent-computers/{}", id))
+        self._transport.fetch("DELETE", format_path("/agent-computers/{}", id))
 
     def get_health(self) -> dict:
         """Ask whether the service is up: GET /health, beside /v1."""
@@ -111,7 +115,7 @@ class Services:
         return self._transport.fetch("GET", "/billing/credits")
 
 
-def concealed(answer, reveal=()):
+def redact(answer, reveal=()):
     """Return an answer whose secret fields were changed to ***, but for those that `reveal` names."""
     left = [answer]
     while left:
@@ -126,12 +130,12 @@ def concealed(answer, reveal=()):
     return answer
 
 
-def given(**fields) -> dict:
+def omit_none(**fields) -> dict:
     """Return the fields that were given: the service decides about the others."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def route(template, *ids) -> str:
+def format_path(template, *ids) -> str:
     """Fill ids into a path; one that would lead elsewhere raises InputError before anything is sent."""
     for id in ids:
         if not is_id(id):

@@ -22,7 +22,7 @@ UNWANTED = ("REBYTE_", "XDG_", "SSL_CERT", "REQUESTS_CA", "CURL_CA")
 LEAF = "subjectAltName=DNS:localhost,DNS:api.example.test,DNS:files.example.test,IP:127.0.0.1"
 IMPORT_ALL = "import sys, pkgutil; sys.path.insert(0, sys.argv[1]); [__import__(m.name) for m in pkgutil.walk_packages(sys.argv[1:])]"
 PAUSES = {
-    "flows.stream": {
+    "flows.following.stream": {
         "BACK_OFF_SECONDS": (0.1, 0.1, 0.1, 0.2, 0.2, 0.2),
         "EMPTY_DONE_PAUSE_SECONDS": 0.06,
         "QUESTION_GRACE_SECONDS": 0.3,
@@ -30,11 +30,11 @@ PAUSES = {
         "DRAIN_AT_LEAST_SECONDS": 1.2,
         "DRAIN_AT_MOST_SECONDS": 3.0,
     },
-    "flows.settling": {"LOOKS_AFTER_SECONDS": (0.05, 0.2)},
-    "flows.starts": {"HOLD_LOOK_SECONDS": 0.05},
+    "flows.starting.reconciliation": {"LOOKS_AFTER_SECONDS": (0.05, 0.2)},
+    "flows.starting.submitter": {"HOLD_LOOK_SECONDS": 0.05},
     "flows.batch": {"SLOW_DOWN_SECONDS": 0.2},
-    "flows.waiting": {"REQUESTS_PER_SECOND": 20, "COMPUTER_POLL_SECONDS": 0.05},
-    "flows.result": {"QUIET_SECONDS": 0.3},
+    "flows.following.waiting": {"REQUESTS_PER_SECOND": 20, "COMPUTER_POLL_SECONDS": 0.05},
+    "flows.following.result": {"QUIET_SECONDS": 0.3},
     "local.computers": {"PROVISION_SECONDS": 0.1},
     "wire.retry": {"BASE_DELAY_SECONDS": 0.02},
 }
@@ -110,7 +110,7 @@ def client_for(monkeypatch):
         base, waits = (server if isinstance(server, str) else server.url) + "/v1", []
         environ = dict(os.environ, **(environ or {}))
         transport = Transport(
-            base, key, environ, deadline=deadline, sleep=waits.append, dice=lambda: 1.0
+            base, key, environ, deadline=deadline, sleep=waits.append, rng=lambda: 1.0
         )
         made.append(RebyteClient(key, base, environ=environ, transport=transport))
         made[-1].waits = waits

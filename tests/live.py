@@ -16,15 +16,15 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 
-from rebyte_client import RebyteClient  # noqa: E402
-from rebyte_flows.ledger import open_ledger  # noqa: E402
-from rebyte_flows.orders import Order  # noqa: E402
-from rebyte_flows.starts import Guards, Starter, owners_limit  # noqa: E402
-from rebyte_flows.state import find_state  # noqa: E402
-from rebyte_flows.stream import End, watch  # noqa: E402
-from rebyte_wire.credentials import find_base, find_key  # noqa: E402
-from rebyte_wire.errors import AuthError, NotFound, RebyteError, RequestRefused, RouteMissing  # noqa: E402
-from rebyte_wire.status import outcome_of, seconds_of  # noqa: E402
+from rebyte_client import RebyteClient
+from rebyte_flows.following.stream import End, watch
+from rebyte_flows.starting.ledger import open_ledger
+from rebyte_flows.starting.orders import Order
+from rebyte_flows.starting.submitter import Guards, Submitter, owners_limit
+from rebyte_flows.state import find_state
+from rebyte_wire.credentials import find_base, find_key
+from rebyte_wire.errors import AuthError, NotFound, RebyteError, RequestRefused, RouteMissing
+from rebyte_wire.status import parse_timestamp, terminal_status
 
 PAID_STARTS_MOST = 3
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -75,7 +75,7 @@ class Visit:
         self.client, self.ledger, self.say = client, ledger, say
         guards = Guards(owners_limit(os.environ), PAID_STARTS_MOST, True)
         self.starter, self.left, self.made = (
-            Starter(client, ledger, guards=guards, say=say),
+            Submitter(client, ledger, guards=guards, say=say),
             PAID_STARTS_MOST,
             [],
         )
@@ -386,7 +386,8 @@ def check_follow_up(visit):
     ids = [
         prompt.get("id")
         for prompt in sorted(
-            task.get("prompts") or [], key=lambda prompt: seconds_of(prompt.get("submittedAt")) or 0
+            task.get("prompts") or [],
+            key=lambda prompt: parse_timestamp(prompt.get("submittedAt")) or 0,
         )
     ]
     content = [
@@ -410,7 +411,7 @@ def check_workspace_and_cancel(visit):
     status = visit.wait(second["id"]).get("status")
     return found + (
         []
-        if outcome_of(status) in ("canceled", "completed")
+        if terminal_status(status) in ("canceled", "completed")
         else ["afterwards its status is %r" % status]
     )
 

@@ -25,9 +25,9 @@ SCRIPTS = os.path.join(ROOT, "scripts")
 NOUNS = ("tasks", "files", "artifacts", "computers", "webhooks", "credits")
 # What an owner installs and has to trust; the whole tree with its tests, which may not grow unnoticed: see CONTRIBUTING.md.
 INSTALLED = ("LICENSE", "SKILL.md", "references/", "scripts/")
-INSTALLED_FILES_MOST, INSTALLED_KILOBYTES_MOST = 140, 700
-TRACKED_FILES_MOST, TRACKED_KILOBYTES_MOST = 165, 1300
-CLIENT_LINES_MOST, FILE_LINES_MOST = 1500, 300
+INSTALLED_FILES_MOST, INSTALLED_KILOBYTES_MOST = 140, 900
+TRACKED_FILES_MOST, TRACKED_KILOBYTES_MOST = 200, 2000
+CLIENT_LINES_MOST, FILE_LINES_MOST = 2400, 450
 SKILL_TOKENS_MOST, SKILL_LINES_MOST = 2000, 180
 OUTPUT_BYTES_MOST = 8192
 # program -> its arguments; run only where it is installed. "." is the tree as git would ship it, under its own

@@ -21,8 +21,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 
-from rebyte_client import RebyteClient  # noqa: E402
-from rebyte_local.server import LocalServer  # noqa: E402
+from rebyte_client import RebyteClient
+from rebyte_local.server import LocalServer
 
 DOOR = os.path.join(ROOT, "scripts", "rebyte_cli.py")
 SLOW_CREATE_SECONDS = 0.1
@@ -77,7 +77,18 @@ class Point:
 
     def run(self, kill_after=None):
         """Type the line of the batch; return its exit code and remember each id that it printed."""
-        words = "batch jobs.jsonl --out out --concurrency 8 --max-tasks 100 --max-wait 15".split()
+        words = [
+            "batch",
+            "jobs.jsonl",
+            "--out",
+            "out",
+            "--concurrency",
+            "8",
+            "--max-tasks",
+            "100",
+            "--max-wait",
+            "15",
+        ]
         self.last, out, err = self.type(*words, kill_after=kill_after)
         self.printed |= set(UUID.findall((out + err).decode("ascii", "replace")))
         self.runs += 1
@@ -104,7 +115,7 @@ class Point:
             if code == 0:
                 return
 
-    def verdict(self):
+    def classify_failure(self):
         """Return what is wrong: an empty list is what is wanted."""
         last, ids = self.last, started(self.client, "plug %d line " % self.number)
         counts = [
@@ -188,7 +199,7 @@ def pull(points, lines, width, faults=(), say=print):
                         number, moment = moments.pop(0)
                     point = Point(server, client, folder, number, lines)
                     point.go(moment)
-                    found = point.verdict()
+                    found = point.classify_failure()
                     with lock:
                         add(totals, point, found)
                         wrong.extend(

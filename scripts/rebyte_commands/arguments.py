@@ -8,7 +8,7 @@ import os
 import select
 import sys
 
-from rebyte_commands.verbs import VERBS, closing, module_of, nearest, opening
+from rebyte_commands.verb_table import VERBS, closing, module_of, nearest, opening
 from rebyte_wire.errors import InputError
 
 NO_FLAG = "\0"

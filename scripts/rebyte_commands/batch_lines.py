@@ -7,12 +7,12 @@ import json
 import re
 
 from rebyte_commands.arguments import read_text
-from rebyte_commands.files import attach, attach_skill, is_local_skill
 from rebyte_commands.starting import file_id, place_fields, read_prompt_file
+from rebyte_commands.verbs.files import attach, attach_skill, is_local_skill
 from rebyte_flows.batch import Entry
-from rebyte_flows.orders import Order
-from rebyte_flows.rows import check_name
-from rebyte_flows.uploads import STREAM
+from rebyte_flows.files.uploads import STREAM
+from rebyte_flows.starting.orders import Order
+from rebyte_flows.starting.rows import check_name
 from rebyte_wire.errors import InputError, RebyteError
 
 KEYS = {
@@ -31,7 +31,7 @@ KEYS = {
 FIELD = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
 
 
-def read_entries(session, options):
+def read_entries(context, options):
     """Return the entries of the batch; raises one InputError that names every bad line."""
     typed = [{"prompt": text} for text in options.prompt] + [
         {"prompt_file": path} for path in options.prompt_file
@@ -42,12 +42,12 @@ def read_entries(session, options):
         raise InputError(
             '--once-field needs --template; a line of JSON names its task with "once"', code="usage"
         )
-    rows = list(enumerate(typed, 1)) if typed else _read_rows(session, options)
+    rows = list(enumerate(typed, 1)) if typed else _read_rows(context, options)
     _check_stdin_once(options, [row for _, row in rows if isinstance(row, dict)])
     attachments, entries, bad = {}, [], []
     for number, row in rows:
         try:
-            entries.append(_entry(session, options, len(entries) + len(bad) + 1, row, attachments))
+            entries.append(_entry(context, options, len(entries) + len(bad) + 1, row, attachments))
         except RebyteError as problem:
             bad.append({"line": number, "message": problem.message})
     if bad:
@@ -79,10 +79,10 @@ def _check_stdin_once(options, rows):
         raise InputError("stdin was named twice; it can be read only once", code="usage")
 
 
-def _read_rows(session, options):
-    text = read_text(options.file, "the batch", session.stdin)
+def _read_rows(context, options):
+    text = read_text(options.file, "the batch", context.stdin)
     if options.template:
-        template = read_text(options.template, "the template", session.stdin)
+        template = read_text(options.template, "the template", context.stdin)
         rows = (
             _csv_rows(text)
             if not options.file.endswith((".jsonl", ".ndjson"))
@@ -128,14 +128,14 @@ def _filled(template, row, once_field):
     return line
 
 
-def _entry(session, options, index, line, attachments):
+def _entry(context, options, index, line, attachments):
     if not isinstance(line, dict):
         raise InputError(line if isinstance(line, str) else "an object was expected")
     _check_line(line)
     paths = line.get("files", []) + options.file_flag
     for path in paths:
         if path not in attachments:
-            attachments[path] = attach(path, session.stdin, options.zip)
+            attachments[path] = attach(path, context.stdin, options.zip)
     skills = line.get("skills", []) + options.skill_flag + options.skills
     for word in skills:
         if word not in attachments and is_local_skill(word):
@@ -148,8 +148,8 @@ def _entry(session, options, index, line, attachments):
     order = Order(
         line["prompt"]
         if "prompt" in line
-        else read_prompt_file(line["prompt_file"], session.stdin),
-        **place_fields(session, **place),
+        else read_prompt_file(line["prompt_file"], context.stdin),
+        **place_fields(context, **place),
         attachments=[attachments[word] for word in paths + local],
         skills=[word for word in skills if word not in local],
         file_ids=[file_id(word) for word in options.file_id],

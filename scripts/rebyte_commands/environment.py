@@ -40,7 +40,7 @@ HARNESS_MARKERS = (
 )
 
 
-def pasted(words):
+def shell_join(words):
     """Return words as a line to paste into a shell, with the interpreter and the path that work here."""
     # Second lazy seam: a plain answer shows no line.
     import shlex

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from rebyte_flows.flight import Flight
+from rebyte_flows.starting.flight import Flight
 from rebyte_wire.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 
@@ -19,17 +19,17 @@ class Interrupted(BaseException):
         self.exit_code = EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_TERMINATED
 
 
-def listen(session):
+def listen(context):
     """Raise Interrupted on a signal; with a paid start in the air the first one only sets `flight.pending`."""
     flight = Flight()
 
     def handle(number, frame):
         """End the command, now or once the document is written and the paid starts have landed."""
-        if session.writing:
+        if context.writing:
             return
         if flight.busy and flight.pending is None:
             flight.pending = Interrupted(number)
-            session.complain(
+            context.complain(
                 "a paid start is on its way; waiting for its answer (interrupt again to leave it unknown)"
             )
             return

@@ -8,10 +8,9 @@ import time
 from rebyte_commands import output
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.progress import Progress
+from rebyte_flows.following.result import exit_name, task_document
+from rebyte_flows.following.stream import event_text
 from rebyte_flows.job import Job
-from rebyte_flows.result import exit_name, task_document
-from rebyte_flows.stream import words_of
-from rebyte_wire.calls import Deadline
 from rebyte_wire.errors import (
     EXIT_CODES,
     EXIT_DONE,
@@ -26,6 +25,7 @@ from rebyte_wire.errors import (
     RebyteError,
     RouteMissing,
 )
+from rebyte_wire.requests import Deadline
 from rebyte_wire.status import FINAL
 
 EXIT_BY_NAME = {name: number for number, name, _ in EXIT_CODES}
@@ -38,7 +38,7 @@ NAME_CHARACTERS = 80
 
 
 def finish(
-    session,
+    context,
     row,
     options,
     *,
@@ -51,16 +51,16 @@ def finish(
 ):
     """Follow a started row, print its document and return the exit code."""
     seen = [] if with_events else None
-    progress = Progress(session, seen)
+    progress = Progress(context, seen)
     job = Job(
-        session.client,
+        context.client,
         row,
-        state=session.state,
+        state=context.state,
         out=getattr(options, "out", None),
         want=getattr(options, "want", ()),
         order=order,
         reused=reused,
-        service=session.service,
+        service=context.service,
         rehearsal=rehearsal,
         answered=answered,
         on_event=progress,
@@ -68,31 +68,31 @@ def finish(
     )
     ended_by = None
     try:
-        document = _follow_with_limits(session, job, options)
+        document = _follow_with_limits(context, job, options)
     except Interrupted as interrupt:
-        document, ended_by = _interrupted(session, job, options), interrupt.exit_code
+        document, ended_by = _interrupted(context, job, options), interrupt.exit_code
     except RebyteError as problem:
         if isinstance(problem, NotFound) and not isinstance(problem, RouteMissing):
-            raise _gone(session, row, order, problem)
-        document, ended_by = _broken(session, job, problem), problem.exit_code
+            raise _gone(context, row, order, problem)
+        document, ended_by = _broken(context, job, problem), problem.exit_code
     except OSError as problem:
         problem = RebyteError("the system says: %s" % problem, code="system_error")
-        document, ended_by = _broken(session, job, problem), problem.exit_code
+        document, ended_by = _broken(context, job, problem), problem.exit_code
     finally:
         progress.close()
     if seen:
         document = task_document(**dict(document, events=[compact(event) for event in seen]))
-    steps = next_steps(session, document, row, options, ended_by)
-    session.emit(task_document(**dict(document, next=steps)), output.task_text)
+    steps = next_steps(context, document, row, options, ended_by)
+    context.emit(task_document(**dict(document, next=steps)), output.task_text)
     if document["status"] not in ("running", "question") and ended_by is None:
         if order is None:
-            session.deliver_turn(row, document.get("promptId"), document["status"])
+            context.deliver_turn(row, document.get("promptId"), document["status"])
         else:
             # The line again gives this very turn, also after a follow-up.
             turn = {"prompt_id": document.get("promptId")} if row.delivered_at is None else {}
-            session.deliver(row, status=document["status"], **turn)
+            context.deliver(row, status=document["status"], **turn)
     if document["status"] in FINAL + ("question",) and ended_by is None:
-        session.deliver_replies(row.task_id)
+        context.deliver_replies(row.task_id)
     return ended_by or EXIT_BY_NAME[exit_name(document)]
 
 
@@ -116,14 +116,14 @@ def exit_code_of_many(statuses, ended_by=None, may_go_on=True):
     return ended_by if left else EXIT_DONE
 
 
-def go_on_line(session, row, options):
+def go_on_line(context, row, options):
     """Return the line that goes on with a row: short, whatever the prompt was and wherever it came from."""
     words = ["result", row.task_id, "--wait"]
     if row.prompt_id:
         words += ["--prompt", row.prompt_id]
     if options.verb == "result" and options.workspace:
         words += ["--workspace", options.workspace]
-    return session.line(*words, *_out_words(options), *_want_words(options))
+    return context.line(*words, *_out_words(options), *_want_words(options))
 
 
 def _out_words(options):
@@ -136,14 +136,14 @@ def _want_words(options):
     return [word for name in getattr(options, "want", ()) for word in ("--want", name)]
 
 
-def _follow_with_limits(session, job, options):
+def _follow_with_limits(context, job, options):
     """Follow within the slice; --cancel-after ends a turn that nobody has seen the end of, when its time comes first."""
-    if session.flight.pending:
-        raise session.flight.pending
+    if context.flight.pending:
+        raise context.flight.pending
     limit = getattr(options, "cancel_after", None)
     if limit is None or job.row.delivered_at is not None:
         return job.follow()
-    whole, moment = session.client.deadline, job.row.claimed_at + limit
+    whole, moment = context.client.deadline, job.row.claimed_at + limit
     try:
         job.look_seconds = max(0.0, moment - time.time())
         document = job.follow()
@@ -153,51 +153,51 @@ def _follow_with_limits(session, job, options):
         time.sleep(max(left, 0))
         job.look_seconds, left = AFTER_CANCEL_SECONDS, whole.left()
         if left is not None and left < LEAST_CANCEL_SECONDS:
-            session.client.deadline = Deadline(LEAST_CANCEL_SECONDS)
+            context.client.deadline = Deadline(LEAST_CANCEL_SECONDS)
         if job.cancel():
-            session.say("--cancel-after: %g seconds are over; canceled" % limit)
+            context.say("--cancel-after: %g seconds are over; canceled" % limit)
         return job.follow()
     finally:
-        session.client.deadline = whole
+        context.client.deadline = whole
 
 
-def _interrupted(session, job, options):
+def _interrupted(context, job, options):
     if getattr(options, "cancel_on_interrupt", False):
         try:
             if job.cancel():
-                session.say("interrupted; the task was canceled")
+                context.say("interrupted; the task was canceled")
                 return job.document_now("canceled")
         except RebyteError as problem:
-            return _broken(session, job, problem)
-    session.say("interrupted; the task runs on" if job.status == "running" else "interrupted")
+            return _broken(context, job, problem)
+    context.say("interrupted; the task runs on" if job.status == "running" else "interrupted")
     return job.document_now()
 
 
-def _gone(session, row, order, problem):
+def _gone(context, row, order, problem):
     """Return the error for a task that is not there any more; the line that had started it may start another one."""
     if order is not None:
         problem.message = "this line started the task %s before, and it is gone" % row.task_id
         problem.hint = "--again starts a second one knowingly"
         problem.next = [
-            session.same_step("a second paid task, knowingly", "--again", without="--again")
+            context.same_step("a second paid task, knowingly", "--again", without="--again")
         ]
     return problem
 
 
-def _broken(session, job, problem):
+def _broken(context, job, problem):
     """The task is known, but the service cannot be reached just now: the document says both."""
     if isinstance(problem, DeadlineReached):
         return job.document_now()
-    session.complain(problem.message + (". " + problem.hint if problem.hint else ""))
+    context.complain(problem.message + (". " + problem.hint if problem.hint else ""))
     return dict(job.document_now(), error=problem.as_dict())
 
 
-def next_steps(session, document, row, options, ended_by=None):
+def next_steps(context, document, row, options, ended_by=None):
     """Return what to do next, as lines to paste or a sentence for the caller's human; never foreign text."""
-    status, steps, go_on = document["status"], [], go_on_line(session, row, options)
+    status, steps, go_on = document["status"], [], go_on_line(context, row, options)
     if status == "running" and getattr(options, "cancel_after", None) is not None:
         steps.append(
-            session.same_step(
+            context.same_step(
                 "it still runs; this goes on with the same task, and cancels it when its time comes",
                 without="--again",
             )
@@ -210,7 +210,7 @@ def next_steps(session, document, row, options, ended_by=None):
         )
     elif status == "question":
         steps += reply_steps(
-            session,
+            context,
             row.task_id,
             document["question"],
             "--wait",
@@ -222,7 +222,7 @@ def next_steps(session, document, row, options, ended_by=None):
         steps.append(
             {
                 "why": "one more turn on the same machine, paid, once you know what to mend",
-                "run": session.line(
+                "run": context.line(
                     "follow-up",
                     row.task_id,
                     MEND,
@@ -248,7 +248,7 @@ def next_steps(session, document, row, options, ended_by=None):
         steps.append(
             {
                 "why": "these files did not come; this asks for them once more, in a paid turn",
-                "run": session.line(
+                "run": context.line(
                     "follow-up",
                     row.task_id,
                     "Publish these as artifacts: %s" % ", ".join(options.want),
@@ -269,7 +269,7 @@ def next_steps(session, document, row, options, ended_by=None):
         steps.append(
             {
                 "why": "this brings its files",
-                "run": session.line("artifacts", "get", row.task_id, "--out", "result"),
+                "run": context.line("artifacts", "get", row.task_id, "--out", "result"),
             }
         )
     if (
@@ -279,7 +279,7 @@ def next_steps(session, document, row, options, ended_by=None):
         and row.delivered_at
     ):
         steps.append(
-            session.same_step(
+            context.same_step(
                 "this is the first answer again; a second paid task needs --again",
                 "--again",
                 without="--again",
@@ -288,7 +288,7 @@ def next_steps(session, document, row, options, ended_by=None):
     return steps
 
 
-def reply_steps(session, task_id, question, *words):
+def reply_steps(context, task_id, question, *words):
     """Return one line for each answer that a question takes, so that no choice is made for the reader; labels are foreign text."""
     many = question.get("options") or []
     if question.get("id"):
@@ -298,14 +298,14 @@ def reply_steps(session, task_id, question, *words):
         return [
             {
                 "why": "it waits for an answer in words",
-                "run": session.line("reply", task_id, "--say", "YOUR ANSWER", *words),
+                "run": context.line("reply", task_id, "--say", "YOUR ANSWER", *words),
             }
         ]
     return [
         {
             "why": "it waits for an answer; this one chooses option %d of %d"
             % (option["n"], len(many)),
-            "run": session.line("reply", task_id, "--option", option["n"], *words),
+            "run": context.line("reply", task_id, "--option", option["n"], *words),
         }
         for option in many[:REPLIES_SHOWN]
     ]
@@ -319,7 +319,7 @@ def compact(event):
         ("tool", payload.get("name") or payload.get("tool_name"), NAME_CHARACTERS),
         (
             "text",
-            words_of(payload)
+            event_text(payload)
             or payload.get("output")
             or payload.get("question")
             or payload.get("thinking"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rebyte_commands.verbs import VERBS
+from rebyte_commands.verb_table import VERBS
 from rebyte_wire.errors import EXIT_CODES, EXIT_UNEXPECTED
 
 PROGRAM = "rebyte_cli.py"
@@ -19,7 +19,7 @@ def main(words, started):
     if words == ["--version"]:
         return _print("%s %s\n" % (PROGRAM, VERSION))
     # First lazy seam: help and version load nothing that a command needs.
-    from rebyte_commands.running import run_line
+    from rebyte_commands.runner import run_line
 
     return run_line(words[1:] + ["--help"] if words[0] == "help" else words, PROGRAM, started)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import time
 
-from rebyte_flows.result import question_in_content
+from rebyte_flows.following.result import question_in_content
 from rebyte_wire.errors import EXIT_DONE, InputError, NotFound
-from rebyte_wire.status import outcome_of, seconds_of, tasks_in
+from rebyte_wire.status import items_with_id, parse_timestamp, terminal_status
 
 PAGE_ROWS = 100
 PAGES_AT_MOST = 10
@@ -32,11 +32,11 @@ def add_mine_flags(parser):
     )
 
 
-def list_mine(session, options):
+def list_mine(context, options):
     """Print the tasks of the ledger, newest first, with what the service tells of them."""
     since = moment_of(options.since) if options.since else 0
-    rows = [row for row in session.ledger.started_tasks() if row.claimed_at >= since][::-1]
-    listed = _listed(session, {row.task_id for row in rows}) if rows else {}
+    rows = [row for row in context.ledger.started_tasks() if row.claimed_at >= since][::-1]
+    listed = _listed(context, {row.task_id for row in rows}) if rows else {}
     found = [_merged(row, listed.get(row.task_id) or {}) for row in rows]
     if options.grep:
         found = [
@@ -49,10 +49,10 @@ def list_mine(session, options):
         found = [task for task in found if not task.get("completedAt")]
     shown = found[options.offset or 0 :][: 50 if options.limit is None else options.limit]
     if options.status or options.running:
-        shown = [dict(task, status=status_of(session, task["id"])) for task in shown]
+        shown = [dict(task, status=status_of(context, task["id"])) for task in shown]
     if options.running:
         shown = [task for task in shown if task["status"] in ("running", "question")]
-    session.emit({"tasks": shown, "total": len(found)}, _text)
+    context.emit({"tasks": shown, "total": len(found)}, _text)
     return EXIT_DONE
 
 
@@ -62,7 +62,7 @@ def moment_of(text):
     moment = (
         time.time() - int(span.group(1)) * SPAN_SECONDS[span.group(2)]
         if span
-        else seconds_of(text if "T" in text else text + "T00:00:00Z")
+        else parse_timestamp(text if "T" in text else text + "T00:00:00Z")
     )
     if moment is None:
         raise InputError(
@@ -71,27 +71,27 @@ def moment_of(text):
     return moment
 
 
-def status_of(session, task_id):
+def status_of(context, task_id):
     """Return completed, failed, canceled, question, running or gone for a task, by one or two requests."""
     try:
-        task = session.client.get_task(task_id)
+        task = context.client.get_task(task_id)
     except NotFound:
         return "gone"
-    outcome = outcome_of(task.get("status"))
+    outcome = terminal_status(task.get("status"))
     if outcome:
         return outcome
     return (
         "question"
-        if question_in_content(session.client, task_id, session.ledger.replies(task_id))
+        if question_in_content(context.client, task_id, context.ledger.replies(task_id))
         else "running"
     )
 
 
-def _listed(session, wanted):
+def _listed(context, wanted):
     """Return the service's list items of these tasks, page by page until all are seen."""
     found = {}
     for page in range(PAGES_AT_MOST):
-        items = tasks_in(session.client.list_tasks(PAGE_ROWS, page * PAGE_ROWS))
+        items = items_with_id(context.client.list_tasks(PAGE_ROWS, page * PAGE_ROWS))
         found.update({item["id"]: item for item in items if item["id"] in wanted})
         if len(items) < PAGE_ROWS or len(found) == len(wanted):
             break

@@ -21,7 +21,7 @@ def to_json(value):
     return ENCODER.encode(value)
 
 
-def harmless(text):
+def escape_controls(text):
     """Make foreign text safe for a terminal: escapes, control characters and bidi marks become visible, lines stay lines."""
     return "".join(
         letter
@@ -42,7 +42,7 @@ def is_terminal(stream):
         return False
 
 
-def ascii_text(text):
+def escape_non_ascii(text):
     """Return a text with everything beyond ASCII written as escapes."""
     return text.encode("ascii", "backslashreplace").decode("ascii")
 

@@ -6,8 +6,8 @@ import os
 import threading
 import time
 
-from rebyte_commands.output import ascii_text, harmless, is_terminal
-from rebyte_flows.stream import words_of
+from rebyte_commands.output import escape_controls, escape_non_ascii, is_terminal
+from rebyte_flows.following.stream import event_text
 
 TERMINAL_SECONDS, PLAIN_SECONDS = 0.2, 5
 # What is over in a moment needs no words.
@@ -22,10 +22,10 @@ MARKS = {"tool_use": "> ", "tool_result": "< ", "ask_user_question": "? ", "stde
 class Meter:
     """Counts bytes from any thread: meter(count). Says nothing with --quiet; end() leaves a clean line behind."""
 
-    def __init__(self, session, what, total=None, clock=time.monotonic):
-        self.session, self.what, self.total, self.clock = session, what, total, clock
+    def __init__(self, context, what, total=None, clock=time.monotonic):
+        self.context, self.what, self.total, self.clock = context, what, total, clock
         self.moved, self.began, self.shown = 0, clock(), False
-        self.terminal, self.quiet = is_terminal(session.stderr), session.options.quiet
+        self.terminal, self.quiet = is_terminal(context.stderr), context.options.quiet
         self._next, self._lock = (
             self.began + (SILENT_SECONDS if self.terminal else PLAIN_SECONDS),
             threading.Lock(),
@@ -63,13 +63,13 @@ class Meter:
 
     def _show(self, words):
         if not self.terminal:
-            self.session.say(words)
+            self.context.say(words)
             return
         self._write(ERASE + words)
         self.shown = True
 
     def _write(self, text):
-        self.quiet = self.quiet or not written(self.session.stderr, text)
+        self.quiet = self.quiet or not written(self.context.stderr, text)
 
     def end(self):
         """Take the moving line away."""
@@ -106,10 +106,10 @@ def amount(count):
 class Progress:
     """Called with each event; close() leaves the terminal clean. Off a terminal one plain line every 10 s."""
 
-    def __init__(self, session, keep=None):
-        self.session, self.keep, self.count = session, keep, 0
+    def __init__(self, context, keep=None):
+        self.context, self.keep, self.count = context, keep, 0
         self.began = self.drawn = time.monotonic()
-        self.terminal = is_terminal(session.stderr) and not session.options.quiet
+        self.terminal = is_terminal(context.stderr) and not context.options.quiet
         self.line = ""
 
     def __call__(self, event):
@@ -121,7 +121,7 @@ class Progress:
         if not self.terminal:
             if now - self.drawn >= PLAIN_EVERY_SECONDS:
                 self.drawn = now
-                self.session.say(
+                self.context.say(
                     "still at work after %d s, %d events so far" % (now - self.began, self.count)
                 )
             return
@@ -139,21 +139,21 @@ class Progress:
 
     def _cut(self, text):
         try:
-            width = os.get_terminal_size(self.session.stderr.fileno()).columns
+            width = os.get_terminal_size(self.context.stderr.fileno()).columns
         except (OSError, ValueError):
             width = 80
-        text = ascii_text(harmless(text))
+        text = escape_non_ascii(escape_controls(text))
         return text if len(text) < width else text[: width - 4] + "..."
 
     def _write(self, text):
-        self.terminal = written(self.session.stderr, text)
+        self.terminal = written(self.context.stderr, text)
 
 
 def brief(event, width=400):
     """Return one event as one short line for a person."""
     payload = event.get("payload") if isinstance(event.get("payload"), dict) else {}
     text = (
-        words_of(payload)
+        event_text(payload)
         or payload.get("name")
         or payload.get("tool_name")
         or payload.get("output")

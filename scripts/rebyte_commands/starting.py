@@ -6,12 +6,12 @@ import os
 import re
 
 from rebyte_commands.arguments import count, read_text, seconds
-from rebyte_commands.files import attach_all, attach_skill, is_local_skill, tell_links
 from rebyte_commands.progress import Meter
-from rebyte_flows.orders import PROMPT_LIMIT_CHARACTERS, Order
-from rebyte_flows.rows import check_name
-from rebyte_flows.starts import Guards, Starter, owners_limit
-from rebyte_flows.uploads import STREAM, Uploads
+from rebyte_commands.verbs.files import attach_all, attach_skill, is_local_skill, tell_links
+from rebyte_flows.files.uploads import STREAM, Uploads
+from rebyte_flows.starting.orders import PROMPT_LIMIT_CHARACTERS, Order
+from rebyte_flows.starting.rows import check_name
+from rebyte_flows.starting.submitter import Guards, Submitter, owners_limit
 from rebyte_wire.errors import InputError
 
 REPOSITORY = re.compile(r"(?:https://github\.com/)?([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
@@ -116,27 +116,29 @@ def add_start_flags(parser):
     )
 
 
-def read_prompt(session, options):
+def read_prompt(context, options):
     """Return the prompt from the one place it was given in; raises InputError for none or several."""
-    given = [
+    omit_none = [
         text
         for text in (options.prompt, options.prompt_flag, options.prompt_file)
         if text is not None
     ]
-    if len(given) != 1:
-        stolen = "; --skills took every word after it" if not given and options.skills else ""
+    if len(omit_none) != 1:
+        stolen = "; --skills took every word after it" if not omit_none and options.skills else ""
         raise InputError(
-            "%s prompt was given%s" % ("no" if not given else "more than one", stolen),
+            "%s prompt was given%s" % ("no" if not omit_none else "more than one", stolen),
             code="usage",
             hint="pass it as one argument, as --prompt TEXT or as --prompt-file FILE (- for stdin)",
         )
     # Nobody asks an agent for a dash: everywhere it means stdin.
-    file = "-" if given == ["-"] else options.prompt_file
+    file = "-" if omit_none == ["-"] else options.prompt_file
     if file is not None:
-        given = [read_prompt_file(file, session.stdin)]
+        omit_none = [read_prompt_file(file, context.stdin)]
     # Under LC_ALL=C words arrive with surrogates; the bytes behind them are what was meant.
     return (
-        os.fsencode(given[0]).decode("utf-8", "replace") if _has_surrogates(given[0]) else given[0]
+        os.fsencode(omit_none[0]).decode("utf-8", "replace")
+        if _has_surrogates(omit_none[0])
+        else omit_none[0]
     )
 
 
@@ -153,20 +155,20 @@ def read_prompt_file(path, stdin):
     return text[: PROMPT_LIMIT_CHARACTERS + 1]
 
 
-def task_order(session, options):
+def task_order(context, options):
     """Return the Order of a new task from the flags; nothing has been sent."""
     place = {
         name: getattr(options, name)
         for name in ("executor", "model", "repo", "branch", "workspace")
     }
     return Order(
-        read_prompt(session, options),
-        **place_fields(session, **place),
-        **turn_parts(session, options),
+        read_prompt(context, options),
+        **place_fields(context, **place),
+        **turn_parts(context, options),
     )
 
 
-def place_fields(session, *, executor, model, repo, branch, workspace):
+def place_fields(context, *, executor, model, repo, branch, workspace):
     """Return the fields of a new task that say who works, and where; what is None is left out of it."""
     if branch is not None and repo is None:
         raise InputError(
@@ -181,11 +183,11 @@ def place_fields(session, *, executor, model, repo, branch, workspace):
         "model": model,
         "github_url": match and match.group(1),
         "branch_name": branch,
-        "workspace_id": None if workspace is None else session.workspace_of(workspace),
+        "workspace_id": None if workspace is None else context.workspace_of(workspace),
     }
 
 
-def turn_parts(session, options):
+def turn_parts(context, options):
     """Return what flags of any turn say of skills, files, wants and added lines."""
     if options.prompt_file == "-" and any(word.startswith(STREAM) for word in options.file):
         raise InputError(
@@ -193,10 +195,10 @@ def turn_parts(session, options):
             code="usage",
         )
     words = options.skill + options.skills
-    attachments = attach_all(options.file, session.stdin, options.zip) + [
+    attachments = attach_all(options.file, context.stdin, options.zip) + [
         attach_skill(word) for word in words if is_local_skill(word)
     ]
-    tell_links(session, attachments)
+    tell_links(context, attachments)
     return dict(
         skills=[word for word in words if not is_local_skill(word)],
         attachments=attachments,
@@ -215,18 +217,18 @@ def file_id(text):
     return {"id": identifier, "filename": name}
 
 
-def starter_for(session, options, expected_bytes=None):
+def starter_for(context, options, expected_bytes=None):
     """Return the Starter of this command, with the guards that hold for it; its uploads are told on stderr."""
     guards = Guards(
-        owners_limit(session.environ), getattr(options, "max_tasks", None), session.state.lasting
+        owners_limit(context.environ), getattr(options, "max_tasks", None), context.state.lasting
     )
-    uploads = Uploads(session.client, Meter(session, "uploading", expected_bytes))
-    return Starter(
-        session.client,
-        session.ledger,
+    uploads = Uploads(context.client, Meter(context, "uploading", expected_bytes))
+    return Submitter(
+        context.client,
+        context.ledger,
         guards=guards,
-        flight=session.flight,
-        say=session.say,
+        flight=context.flight,
+        say=context.say,
         uploads=uploads,
     )
 
@@ -236,7 +238,7 @@ def once_name(options):
     return check_name(options.once) if options.once is not None else None
 
 
-def dry_run(session, order, name):
+def dry_run(context, order, name):
     """Print what would be sent, without the key, and send nothing."""
     body = dict(order.fields, prompt=order.prompt_with([item.name for item in order.attachments]))
     if order.attachments or order.file_ids:
@@ -249,7 +251,7 @@ def dry_run(session, order, name):
         "github_url": "githubUrl",
         "branch_name": "branchName",
     }
-    session.emit(
+    context.emit(
         {
             "dryRun": True,
             "method": "POST",

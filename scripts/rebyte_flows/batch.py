@@ -7,10 +7,10 @@ import os
 import threading
 import time
 
-from rebyte_flows.downloads import open_folder
+from rebyte_flows.files.downloads import open_folder
+from rebyte_flows.following.result import task_document
 from rebyte_flows.job import Job
-from rebyte_flows.result import task_document
-from rebyte_flows.rows import START
+from rebyte_flows.starting.rows import START
 from rebyte_flows.state import open_private
 from rebyte_wire.errors import (
     AuthError,

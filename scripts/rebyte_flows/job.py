@@ -7,11 +7,9 @@ import os
 import time
 from contextlib import suppress
 
-from rebyte_flows.credit import credit_note
-from rebyte_flows.downloads import bring_home, disk_words, list_files, open_folder
-from rebyte_flows.ledger import open_ledger
-from rebyte_flows.orders import Order, wanted_name
-from rebyte_flows.result import (
+from rebyte_flows.files.downloads import disk_words, download_artifacts, list_files, open_folder
+from rebyte_flows.files.uploads import Attachment
+from rebyte_flows.following.result import (
     Reader,
     is_latest,
     last_words,
@@ -21,12 +19,14 @@ from rebyte_flows.result import (
     shown,
     task_document,
 )
-from rebyte_flows.starts import Guards, Starter, owners_limit
+from rebyte_flows.following.stream import End, watch
+from rebyte_flows.starting.credit import credit_note
+from rebyte_flows.starting.ledger import open_ledger
+from rebyte_flows.starting.orders import Order, wanted_name
+from rebyte_flows.starting.submitter import Guards, Submitter, owners_limit
 from rebyte_flows.state import find_state, open_private
-from rebyte_flows.stream import End, watch
-from rebyte_flows.uploads import Attachment
 from rebyte_wire.errors import DeadlineReached, NetworkError, RateLimited, ServerError
-from rebyte_wire.status import FINAL, is_id, outcome_of
+from rebyte_wire.status import FINAL, is_id, terminal_status
 
 ANSWER_FILE, MANIFEST_FILE = "answer.md", "manifest.json"
 
@@ -65,7 +65,7 @@ def run(
             bare=bare,
             **fields,
         )
-        started = Starter(
+        started = Submitter(
             client, ledger, guards=Guards(owners_limit(os.environ), lasting=state.lasting)
         ).start(order, name=once, again=again)
         job = Job(
@@ -164,13 +164,8 @@ class Job:
         self.answered, self.on_event, self.look_seconds = answered, on_event, look_seconds
         self.status, self.said = "running", None
         self.clock, self.sleep = clock, sleep
-        self.reader, self.warnings, self.files, self.refused, self.missing = (
-            Reader(),
-            [],
-            [],
-            [],
-            [],
-        )
+        self.reader = Reader()
+        self.warnings, self.files, self.refused, self.missing = [], [], [], []
         self.task, self.transcript_path, self.answer_path = {}, None, None
 
     def __repr__(self):
@@ -206,7 +201,7 @@ class Job:
             if self.row.prompt_id
             else len(prompts_in(task)) <= 1
         )
-        if outcome_of(task.get("status")) or not own:
+        if terminal_status(task.get("status")) or not own:
             return False
         self.client.cancel_task(self.row.task_id)
         return True
@@ -344,7 +339,7 @@ class Job:
                     }
                 )
             elif listing:
-                self.files, refused = bring_home(
+                self.files, refused = download_artifacts(
                     self.client, self.row.workspace_id, folder, listing=listing, force=True
                 )
                 self.refused += refused

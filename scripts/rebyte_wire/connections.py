@@ -18,11 +18,11 @@ from rebyte_wire.addresses import DEFAULT_PORTS, is_loopback, is_private, origin
 from rebyte_wire.errors import InputError, NetworkError
 from rebyte_wire.failures import (
     connect_failure,
+    map_exceptions,
     not_sent,
     proxy_failure,
     proxy_unreachable,
     tls_failure,
-    translated,
 )
 from rebyte_wire.tls import build_context
 
@@ -32,7 +32,7 @@ MAX_IDLE_CONNECTIONS = 32
 DEFAULT_PROXY_PORT = 80
 
 
-class PacedReader(io.RawIOBase):
+class DeadlineReader(io.RawIOBase):
     """Reads a socket, each time for no longer than the call has left: a drip of bytes cannot outlast it."""
 
     def __init__(self, raw, sock, call):
@@ -53,7 +53,7 @@ class PacedReader(io.RawIOBase):
         super().close()
 
 
-class Line(http.client.HTTPConnection):
+class Connection(http.client.HTTPConnection):
     """One connection to an origin, direct or through a proxy's tunnel, serving one call at a time."""
 
     def __init__(self, place, proxy_headers, context):
@@ -120,7 +120,7 @@ class Line(http.client.HTTPConnection):
     def paced_response(self, sock, *args, **kwargs):
         """Make the response object of http.client, reading at the call's pace."""
         self.reply = http.client.HTTPResponse(sock, *args, **kwargs)
-        self.reply.fp = io.BufferedReader(PacedReader(self.reply.fp.detach(), sock, self.call))
+        self.reply.fp = io.BufferedReader(DeadlineReader(self.reply.fp.detach(), sock, self.call))
         return self.reply
 
     def send(self, data):
@@ -133,7 +133,7 @@ class Line(http.client.HTTPConnection):
 
     def converse(self, call, target):
         """Send a call and return http.client's response once its head is in."""
-        with translated(call):
+        with map_exceptions(call):
             try:
                 self.write(call, self.head_of(call, target))
             except OSError as error:
@@ -206,7 +206,7 @@ class Proxies(urllib.request.ProxyHandler):
             raise bad_proxy() from None
 
 
-class Connections(urllib.request.BaseHandler):
+class ConnectionPool(urllib.request.BaseHandler):
     """Speaks http and https for an opener, and keeps idle connections per origin and proxy. Safe across threads."""
 
     def __init__(self, environ):
@@ -238,7 +238,7 @@ class Connections(urllib.request.BaseHandler):
         headers = {
             name: value for name, value in request.headers.items() if name == "Proxy-authorization"
         }
-        return self.speak(Line(place, headers, self.context_for(place[0])), request)
+        return self.speak(Connection(place, headers, self.context_for(place[0])), request)
 
     https_open = http_open
 

@@ -20,7 +20,7 @@ PROXY_HINT = "The proxy or sandbox must allow this host (api.rebyte.ai and stora
 
 
 @contextmanager
-def translated(call, cut="connection_cut"):
+def map_exceptions(call, cut="connection_cut"):
     """Translate what goes wrong once a call may have left; `cut` is the code for a body that ends too early."""
     try:
         yield

@@ -12,7 +12,7 @@ MAX_UPLOAD_BYTES = 52_428_800
 ESCAPES = {ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"}
 
 
-class Source:
+class FileBody:
     """Bytes of a known length behind a callable that opens them, or a seekable binary file; read again at each try."""
 
     def __init__(self, opened, length: int):
@@ -47,7 +47,7 @@ class Source:
             )
 
 
-class Form:
+class MultipartBody:
     """A multipart/form-data body of (field, filename, content type, source); names are written as WHATWG says."""
 
     def __init__(self, parts, boundary=None):

@@ -80,12 +80,12 @@ def route_of(path: str) -> str:
 
 def kind_of_start(method: str, path: str):
     """Return task, follow-up or computer for a call that starts something that costs money, None for any other."""
-    route = route_of(path)
+    format_path = route_of(path)
     return next(
         (
             kind
             for kind, form in PAID_POSTS
-            if method.upper() == "POST" and re.fullmatch(form, route)
+            if method.upper() == "POST" and re.fullmatch(form, format_path)
         ),
         None,
     )
@@ -93,9 +93,9 @@ def kind_of_start(method: str, path: str):
 
 def is_repeatable(method: str, path: str) -> bool:
     """Say whether sending a call twice leaves the same state as sending it once."""
-    route = REPEATABLE_ROUTES.get(method.upper())
+    format_path = REPEATABLE_ROUTES.get(method.upper())
     return method.upper() in REPEATABLE_METHODS or bool(
-        route and re.fullmatch(route, route_of(path))
+        format_path and re.fullmatch(format_path, route_of(path))
     )
 
 
@@ -126,11 +126,11 @@ def may_retry(failure, repeatable: bool, tried: int) -> bool:
     )
 
 
-def delay_before(tried: int, dice, retry_after=None) -> float:
+def delay_before(tried: int, rng, retry_after=None) -> float:
     """Return the seconds to wait after `tried` tries: what the service asked for, else full jitter."""
     if retry_after:
         return retry_after
-    return dice() * min(MAX_DELAY_SECONDS, BASE_DELAY_SECONDS * 2 ** min(tried - 1, 10))
+    return rng() * min(MAX_DELAY_SECONDS, BASE_DELAY_SECONDS * 2 ** min(tried - 1, 10))
 
 
 def retry_after_seconds(value, date, now: float):

@@ -20,20 +20,20 @@ ID = r"(?=.{1,200}$)[A-Za-z0-9_.~:-]*[A-Za-z0-9_~:-][A-Za-z0-9_.~:-]*"
 FORM = r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d+)?\s*(Z|[+-]\d\d:?\d\d)?$"
 
 
-def outcome_of(word) -> str | None:
+def terminal_status(word) -> str | None:
     """Return completed, failed or canceled; None for any other word, which means still running."""
     return OUTCOMES.get(word.strip().lower()) if isinstance(word, str) else None
 
 
-def objects_in(answer, name="data") -> list:
+def dict_items(answer, name="data") -> list:
     """Return the objects in the list that an answer holds under a name; whatever else stands there is left out."""
     found = answer.get(name) if isinstance(answer, dict) else None
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
-def tasks_in(page) -> list:
+def items_with_id(page) -> list:
     """Return the tasks (or computers) of a page that have a usable id."""
-    return [item for item in objects_in(page) if is_id(item.get("id"))]
+    return [item for item in dict_items(page) if is_id(item.get("id"))]
 
 
 def is_id(value) -> bool:
@@ -41,7 +41,7 @@ def is_id(value) -> bool:
     return isinstance(value, str) and bool(re.fullmatch(ID, value))
 
 
-def text_in(item, name):
+def str_field(item, name):
     """Return the text under a name, None where there is none or it is no text that could be kept or sent."""
     value = item.get(name)
     if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
@@ -49,7 +49,7 @@ def text_in(item, name):
     return value
 
 
-def seconds_of(text):
+def parse_timestamp(text):
     """Return the moment a text such as 2026-01-28T12:00:00.000Z or ...+00:00 names, or None; without a zone it is UTC."""
     match = re.match(FORM, text.strip()) if isinstance(text, str) else None
     if not match:

@@ -9,24 +9,24 @@ from urllib.parse import urlencode
 
 from rebyte_wire import redirects, retry
 from rebyte_wire.addresses import check_signed, is_loopback, origin_of
-from rebyte_wire.answers import (
+from rebyte_wire.connections import ConnectionPool
+from rebyte_wire.errors import InputError, OutcomeUnknown, RebyteError
+from rebyte_wire.requests import Deadline, Request
+from rebyte_wire.responses import (
     EVENT_STREAM,
-    Answer,
     EventStream,
+    Response,
     check_encoding,
     check_stream,
-    failure_of,
+    error_from_response,
+    error_from_storage,
     read_json,
-    storage_failure_of,
 )
-from rebyte_wire.calls import Call, Deadline
-from rebyte_wire.connections import Connections
-from rebyte_wire.errors import InputError, OutcomeUnknown, RebyteError
 from rebyte_wire.status import is_id
 
 VERSION = "0.1.0"
 # What the raw door takes: an object, a list, or nothing.
-ANYTHING = (dict, list, type(None))
+ANY_JSON = (dict, list, type(None))
 USER_AGENT = "skill-as-a-service/" + VERSION
 
 
@@ -41,14 +41,14 @@ class Transport:
         *,
         deadline=None,
         sleep=time.sleep,
-        dice=random.random,
+        rng=random.random,
         now=time.time,
     ):
         """Connect nothing yet; `deadline` bounds every call and can be set again later."""
         self.base_url, self.origin = base_url, origin_of(base_url)
         self.is_loopback = is_loopback(self.origin.host)
         self.deadline, self.clock_skew, self.sleep = deadline or Deadline(), None, sleep
-        self._key, self._dice, self._now, self._connections = key, dice, now, Connections(environ)
+        self._key, self._rng, self._now, self._connections = key, rng, now, ConnectionPool(environ)
 
     def fetch(
         self,
@@ -121,9 +121,9 @@ class Transport:
         content_type=None,
         accept="application/json",
         base=None,
-        answer_type=Answer,
+        answer_type=Response,
         **more,
-    ) -> Call:
+    ) -> Request:
         """Describe a call to the API itself, with the key."""
         headers = {"User-Agent": USER_AGENT, "Accept": accept, redirects.KEY_HEADER: self._key}
         if isinstance(body, (dict, list)):
@@ -140,7 +140,7 @@ class Transport:
         query = urlencode(
             {name: value for name, value in (query or {}).items() if value is not None}
         )
-        return Call(
+        return Request(
             method,
             (base or self.base_url) + path + ("?" + query if query else ""),
             headers,
@@ -152,10 +152,10 @@ class Transport:
             **more,
         )
 
-    def _signed_call(self, method, url, headers, body=None) -> Call:
+    def _signed_call(self, method, url, headers, body=None) -> Request:
         """Describe a call to a signed address, which must be public if the API is."""
         check_signed(url, self.is_loopback)
-        return Call(
+        return Request(
             method,
             url,
             headers,
@@ -163,7 +163,7 @@ class Transport:
             deadline=self.deadline,
             repeatable=True,
             public_only=not self.is_loopback,
-            answer_type=Answer,
+            answer_type=Response,
         )
 
     # Sending it...
@@ -178,9 +178,9 @@ class Transport:
             except RebyteError as error:
                 if error.http_status == 404 and call.method == "DELETE" and may_have_acted:
                     return None
-                failure = verdict(call, error)
+                failure = classify_failure(call, error)
             wait, left = (
-                retry.delay_before(tried, self._dice, failure.retry_after),
+                retry.delay_before(tried, self._rng, failure.retry_after),
                 self.deadline.left(),
             )
             if (
@@ -201,9 +201,9 @@ class Transport:
                 return answer
             is_redirect = 300 <= answer.status < 400
             if redirects.KEY_HEADER not in call.headers and not (is_redirect and hops):
-                raise storage_failure_of(answer)
+                raise error_from_storage(answer)
             if not is_redirect:
-                raise failure_of(answer, self._key, self._now())
+                raise error_from_response(answer, self._key, self._now())
             answer.close()
             url = redirects.next_address(
                 answer.status,
@@ -214,7 +214,7 @@ class Transport:
                 may_leave=may_leave,
                 api_is_loopback=self.is_loopback,
             )
-            call = Call(
+            call = Request(
                 "GET",
                 url,
                 redirects.headers_for(call.headers, call.url, url),
@@ -237,7 +237,7 @@ def may_be_empty(call, status, expected) -> bool:
     return (
         call.method == "DELETE"
         or status == 204
-        and (expected is ANYTHING or call.method != "GET" and not call.paid)
+        and (expected is ANY_JSON or call.method != "GET" and not call.paid)
     )
 
 
@@ -252,7 +252,7 @@ def check_started(value, kind, status):
         )
 
 
-def verdict(call, error):
+def classify_failure(call, error):
     """Return what a failed try means; of a paid start only a sure refusal is told as one."""
     if not call.paid or error.outcome:
         return error

@@ -27,8 +27,8 @@ import time
 
 sys.dont_write_bytecode = True
 
-import bytes as bytes_bench  # noqa: E402
-import streams  # noqa: E402
+import bytes as bytes_bench
+import streams
 from pairs import (
     DOOR,
     KEY,
@@ -42,13 +42,13 @@ from pairs import (
     markdown,
     medians,
     new_folder,
-    note,  # noqa: E402
+    note,
     place,
     ratio,
     row,
     timed,
 )
-from stub import ANSWER, TASK, Process, far_away, make_certificate  # noqa: E402
+from stub import ANSWER, TASK, Process, far_away, make_certificate
 
 IMPORTS = "import urllib.request, json, ssl, argparse"
 ONE_CALL = {

@@ -45,7 +45,7 @@ import json, sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, sys.argv[1])
 from rebyte_client import RebyteClient
-from rebyte_flows.downloads import bring_home
+from rebyte_flows.files.downloads import bring_home
 how, url, place, names = sys.argv[2], sys.argv[3], sys.argv[4], json.loads(sys.argv[5])
 with RebyteClient("rbk_bench", "http://127.0.0.1:9/v1") as client:
     if how == "up":

@@ -32,12 +32,12 @@ from pairs import (
 from stub import EVENTS, TASK, Process, stream_bytes
 
 from rebyte_client import RebyteClient
-from rebyte_commands.running import run_line
-from rebyte_flows.ledger import open_ledger
-from rebyte_flows.orders import Order
-from rebyte_flows.sightings import Sightings
+from rebyte_commands.runner import run_line
+from rebyte_flows.following.deduplication import EventDeduplicator
+from rebyte_flows.following.waiting import wait
+from rebyte_flows.starting.ledger import open_ledger
+from rebyte_flows.starting.orders import Order
 from rebyte_flows.state import StateFolder
-from rebyte_flows.waiting import wait
 from rebyte_wire.sse import events
 
 CHUNK_BYTES = 16 * 1024
@@ -270,7 +270,7 @@ def decode(chunks):
 
 def sight(count):
     """Tell that many events apart, over two connects that replay all of them."""
-    seen = Sightings()
+    seen = EventDeduplicator()
     for _ in range(2):
         seen.begin_connect()
         for number in range(count):

@@ -24,7 +24,7 @@ import time
 import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from scripted_server import Server, answer  # noqa: E402
+from scripted_server import Server, answer
 
 TASK = "550e8400-e29b-41d4-a716-446655440000"
 EVENTS = 50_000

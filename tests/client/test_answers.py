@@ -5,10 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
-from scripted_server import answer, chunked, failure, reset, say_and_close
 
-from rebyte_wire.answers import MAX_JSON_BYTES
-from rebyte_wire.calls import Deadline
 from rebyte_wire.errors import (
     AnswerUnreadable,
     AuthError,
@@ -21,6 +18,9 @@ from rebyte_wire.errors import (
     RouteMissing,
     ServerError,
 )
+from rebyte_wire.requests import Deadline
+from rebyte_wire.responses import MAX_JSON_BYTES
+from scripted_server import answer, chunked, failure, reset, say_and_close
 
 PAGE = (
     b"<!doctype html><html><head><title>Sign in</title></head><body>"

@@ -10,9 +10,7 @@ import threading
 import time
 
 import pytest
-from scripted_server import Proxy, Server, answer, chunked, failure, reset, say_and_close
 
-from rebyte_wire.calls import Deadline
 from rebyte_wire.errors import (
     AnswerUnreadable,
     DeadlineReached,
@@ -20,10 +18,12 @@ from rebyte_wire.errors import (
     OutcomeUnknown,
     ServerError,
 )
+from rebyte_wire.requests import Deadline
 from rebyte_wire.tls import CA_HINT, STRICT_HINT, build_context
+from scripted_server import Proxy, Server, answer, chunked, failure, reset, say_and_close
 
 TASK, MADE = answer(200, {"id": "t"}), answer(201, {"id": "t"})
-CUT = say_and_close(answer(200, b'{"id":', length=100))
+ERROR = say_and_close(answer(200, b'{"id":', length=100))
 
 
 def read(client, times=1):
@@ -129,7 +129,7 @@ def test_the_private_seams_of_the_standard_library_are_where_we_expect_them():
 @pytest.mark.parametrize(
     "cut",
     [
-        CUT,
+        ERROR,
         say_and_close(chunked(b'{"id"', end=b"", kind="application/json")),
         say_and_close(chunked(b'{"id"', end=b"ffffffffffffffffffff\r\nx", kind="application/json")),
     ],
@@ -142,7 +142,7 @@ def test_a_cut_answer_to_a_read_is_asked_for_again(served, cut):
 
 
 def test_a_read_that_is_always_cut_ends_with_the_cut(served):
-    client, server = served(CUT)
+    client, server = served(ERROR)
     assert failure(lambda: read(client)).code == "short_body"
     assert client.waits == [0.5, 1.0, 2.0] and len(server.requests) == 4
 
@@ -237,7 +237,7 @@ def test_a_paid_start_in_flight_outlasts_the_deadline_but_not_its_own_time(serve
     client, server = served(deadline=Deadline(0.3))
     server.script = [lambda sock: (server.ending.wait(0.5), sock.sendall(MADE))]
     assert client.create_task("slow machine") == {"id": "t"}
-    monkeypatch.setattr("rebyte_wire.calls.PAID_START_SECONDS", 0.2)
+    monkeypatch.setattr("rebyte_wire.requests.PAID_START_SECONDS", 0.2)
     client.deadline, server.script = Deadline(), [drip(MADE, server.ending)]
     failure(lambda: client.create_task("x"), OutcomeUnknown)
 

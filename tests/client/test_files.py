@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 
 import pytest
-from scripted_server import Proxy, Server, answer, failure, say_and_close
 
 from rebyte_wire.errors import AnswerUnreadable, InputError, NetworkError, NotFound, StorageRefused
+from scripted_server import Proxy, Server, answer, failure, say_and_close
 
 FILE, TASK = answer(200, b"bytes"), answer(200, {"id": "t"})
 REDIRECTS = [301, 302, 303, 307, 308]

@@ -8,11 +8,9 @@ import sys
 import threading
 
 import pytest
-from measure import ROOT, run_quietly
-from scripted_server import answer, chunked, failure, reset, say_and_close
 
+from measure import ROOT, run_quietly
 from rebyte_client import RebyteClient
-from rebyte_wire.calls import Deadline
 from rebyte_wire.errors import (
     AnswerUnreadable,
     AuthError,
@@ -21,6 +19,8 @@ from rebyte_wire.errors import (
     NetworkError,
     OutcomeUnknown,
 )
+from rebyte_wire.requests import Deadline
+from scripted_server import answer, chunked, failure, reset, say_and_close
 
 TASK = answer(200, {"id": "t", "promptId": "p", "data": []})
 HOOK = {"id": "h1", "url": "https://a.example/x"}

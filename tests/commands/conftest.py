@@ -111,7 +111,7 @@ def shell(world):
             env=dict(os.environ, **(env or {})),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            universal_newlines=True,
+            text=True,
             timeout=60,
             **dict({} if stdin is not None else {"stdin": subprocess.DEVNULL}, **more),
         )

@@ -11,8 +11,8 @@ import types
 from pathlib import Path
 
 import pytest
-from measure import run_quietly
 
+from measure import run_quietly
 from rebyte_commands.progress import Meter
 
 from .conftest import SUM, ask, sh
@@ -161,14 +161,14 @@ def test_progress_is_a_moving_line_on_a_terminal_and_a_sparse_plain_one_elsewher
             return terminal
 
     now, lines = [0.0], []
-    session = types.SimpleNamespace(
+    context = types.SimpleNamespace(
         stderr=Stderr(), options=types.SimpleNamespace(quiet=False), say=lines.append
     )
-    with Meter(session, "uploading", 10_000_000, clock=lambda: now[0]) as meter:
+    with Meter(context, "uploading", 10_000_000, clock=lambda: now[0]) as meter:
         for _ in range(80):
             now[0] += 0.125
             meter(62_500)
-    written = session.stderr.getvalue()
+    written = context.stderr.getvalue()
     assert "5.0 MB of 10.0 MB, 500.0 kB/s, 10 s left" in (written if terminal else lines[-1])
     assert (
         (30 < written.count("\r") < 50 and written.endswith("\r\x1b[K"))
@@ -178,14 +178,14 @@ def test_progress_is_a_moving_line_on_a_terminal_and_a_sparse_plain_one_elsewher
 
 
 def test_quiet_tells_no_progress():
-    session = types.SimpleNamespace(
+    context = types.SimpleNamespace(
         stderr=io.StringIO(),
         options=types.SimpleNamespace(quiet=True),
         say=lambda text: pytest.fail(text),
     )
-    with Meter(session, "uploading", 10, clock=iter(range(0, 1000, 60)).__next__) as meter:
+    with Meter(context, "uploading", 10, clock=iter(range(0, 1000, 60)).__next__) as meter:
         meter(5)
-    assert session.stderr.getvalue() == ""
+    assert context.stderr.getvalue() == ""
 
 
 # artifacts list, get, put, delete.

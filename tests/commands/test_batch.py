@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from measure import run_quietly
 from pull_the_plug import pull
-
 from rebyte_local.server import LocalServer
 
 from .conftest import DOOR, posts, sh, wait_until

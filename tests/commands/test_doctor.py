@@ -9,13 +9,12 @@ import sys
 import threading
 
 import pytest
-from measure import run_quietly
-from scripted_server import Proxy, Server, answer
 
-from rebyte_commands.verbs import CODES, SHORT, codes_of
+from measure import run_quietly
 from rebyte_commands.main import main
-from rebyte_commands.verbs import VERBS
+from rebyte_commands.verb_table import CODES, SHORT, VERBS, codes_of
 from rebyte_wire.errors import EXIT_CODES
+from scripted_server import Proxy, Server, answer
 
 from .conftest import DOOR
 
@@ -258,7 +257,7 @@ def test_help_loads_no_network(words):
         [sys.executable, "-I", "-S", "-B", "-X", "importtime", DOOR] + list(words) + ["--help"]
     )
     loaded = set(re.findall(rb"\| +([\w.]+)$", done.stderr, re.M))
-    assert done.returncode == 0 and b"rebyte_commands.verbs" in loaded
+    assert done.returncode == 0 and b"rebyte_commands.verb_table" in loaded
     # Without a verb nothing asks for addresses either.
     assert {
         name.encode() for name in NETWORK | ({"socket"} if words == () else set())

@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from measure import run_quietly
-from scripted_server import Server, answer, say_and_close
 
+from measure import run_quietly
 from rebyte_flows.job import Transcript
 from rebyte_local.server import LocalServer
 from rebyte_wire.errors import ServerError
+from scripted_server import Server, answer, say_and_close
 
 from .conftest import DOOR, SUM, posts, sh
 
@@ -30,7 +30,7 @@ def odd(world, impatient, monkeypatch):
     with Server() as server:
         for name, value in (("BASE_URL", server.url), ("API_KEY", CANARY), ("MAX_WAIT", "1")):
             monkeypatch.setenv("REBYTE_" + name, value)
-        monkeypatch.setattr("rebyte_flows.settling.LOOKS_AFTER_SECONDS", (2,))
+        monkeypatch.setattr("rebyte_flows.starting.reconciliation.LOOKS_AFTER_SECONDS", (2,))
 
         def says(first, *words):
             server.speaks = first if callable(first) else lambda request: answer(first, *words)
@@ -158,7 +158,7 @@ def test_odd_shapes_end_in_no_traceback(odd, rebyte, monkeypatch, words):
 
     odd(reply)
     monkeypatch.setenv("REBYTE_MAX_WAIT", "2")
-    monkeypatch.setattr("rebyte_flows.settling.LOOKS_AFTER_SECONDS", (0.05, 0.2))
+    monkeypatch.setattr("rebyte_flows.starting.reconciliation.LOOKS_AFTER_SECONDS", (0.05, 0.2))
     ran = rebyte(*words)
     assert ran.code != 1 and "TypeError" not in ran.out + ran.err and "unexpected" not in ran.out, (
         ran
@@ -171,7 +171,7 @@ def test_a_service_that_goes_away_ends_a_watch_with_its_last_line(rebyte, monkey
         raise ServerError("gone")
 
     task_id = rebyte("create", "hello")["id"]
-    monkeypatch.setattr("rebyte_commands.follow.events_of", lost)
+    monkeypatch.setattr("rebyte_commands.verbs.follow.events_of", lost)
     ran = rebyte("watch", task_id)
     last = json.loads(ran.out.splitlines()[-1])
     assert (

@@ -13,10 +13,10 @@ import threading
 import time
 
 import pytest
-from scripted_server import Server, answer
 
 from rebyte_wire.credentials import find_key
 from rebyte_wire.errors import AuthError, LedgerUnwritable
+from scripted_server import Server, answer
 
 from .conftest import DOOR, SUM, posts, wait_until
 
@@ -39,7 +39,7 @@ echo "answer $ANSWER"
 ID = "11111111-2222-4333-8444-555555555555"
 
 
-def pasted(rebyte, line):
+def shell_join(rebyte, line):
     """Run a line of `next` as it was printed."""
     words = shlex.split(line)
     assert words[1] == DOOR
@@ -78,8 +78,8 @@ def test_the_same_reply_again_goes_on_with_its_turn_and_answers_no_other_questio
 
 def test_a_pasted_reply_is_for_its_own_question_whenever_it_is_typed(rebyte, server):
     line = rebyte("run", "--once", "q", TWO_QUESTIONS).document["next"][0]["run"]
-    assert pasted(rebyte, line).document["question"]["text"].startswith("Delete")
-    assert pasted(rebyte, line).code == 13 and len(sent(server, "/answer")) == 1
+    assert shell_join(rebyte, line).document["question"]["text"].startswith("Delete")
+    assert shell_join(rebyte, line).code == 13 and len(sent(server, "/answer")) == 1
     assert (
         rebyte("reply", "@q", "--option", "1", "--question", "another").error["code"]
         == "no_question"
@@ -114,7 +114,7 @@ def test_a_task_of_the_same_moment_is_no_proof_where_prompts_are_not_told(
         adopt = [
             step["run"] for step in ran["next"] if step.get("run", "").endswith("--adopt " + ID)
         ]
-        assert pasted(rebyte, adopt[0])["id"] == ID and rebyte("get", "@n").code == 0
+        assert shell_join(rebyte, adopt[0])["id"] == ID and rebyte("get", "@n").code == 0
 
 
 def test_a_time_that_is_over_cancels_no_other_turn_and_nothing_that_was_delivered(rebyte, server):
@@ -170,7 +170,7 @@ def test_a_retry_that_goes_on_retries_nothing_that_it_has_retried(rebyte, server
     ran = rebyte("batch", "two.jsonl", "--out", "o", "--retry", "failed", "--max-wait", "0.8")
     assert ran.code == 75 and creates(server) == 4
     while ran.code == 75:
-        ran = pasted(rebyte, ran.document["next"][0]["run"])
+        ran = shell_join(rebyte, ran.document["next"][0]["run"])
     assert ran.code == 9 and creates(server) == 4
     assert (
         rebyte("batch", "two.jsonl", "--out", "o", "--retry", "failed").code == 9
@@ -179,7 +179,7 @@ def test_a_retry_that_goes_on_retries_nothing_that_it_has_retried(rebyte, server
 
 
 def test_a_batch_tells_the_ids_of_what_it_could_not_record_or_write(rebyte, world, monkeypatch):
-    from rebyte_flows.ledger import Ledger
+    from rebyte_flows.starting.ledger import Ledger
 
     whole = Ledger.note
 
@@ -330,7 +330,7 @@ def test_after_two_dashes_nothing_is_a_flag(rebyte, words):
 
 def test_a_look_at_a_finished_task_has_time_for_its_files(rebyte, server, monkeypatch):
     made = rebyte("run", SUM, "--file", "numbers.csv").document
-    monkeypatch.setattr("rebyte_commands.follow.LOOK_SECONDS", 1)
+    monkeypatch.setattr("rebyte_commands.verbs.follow.LOOK_SECONDS", 1)
     monkeypatch.setattr(
         "rebyte_flows.job.list_files",
         lambda *words, whole=__import__("rebyte_flows.job").job.list_files: (
@@ -439,8 +439,8 @@ def test_a_damaged_ledger_is_refused_with_what_to_do(rebyte, tmp_path, server):
 
 
 def test_an_older_ledger_is_taken_over_by_several_runs_at_once(tmp_path):
-    from rebyte_flows.ledger import ADDED_COLUMNS, SCHEMA, Ledger
-    from rebyte_flows.replies import Replies
+    from rebyte_flows.starting.ledger import ADDED_COLUMNS, SCHEMA, Ledger
+    from rebyte_flows.starting.replies import Replies
     from rebyte_flows.state import StateFolder
 
     state = StateFolder(str(tmp_path / "old"))
@@ -472,7 +472,7 @@ def test_a_deleted_task_leaves_its_line_a_way_on(rebyte):
     rebyte("delete", made["id"], "--yes")
     ran = rebyte("run", "hello", "--once", "n")
     assert ran.code == 5 and made["id"] in ran.error["message"]
-    assert pasted(rebyte, ran.document["next"][0]["run"]).document["id"] != made["id"]
+    assert shell_join(rebyte, ran.document["next"][0]["run"]).document["id"] != made["id"]
 
 
 @pytest.mark.parametrize(
@@ -676,7 +676,7 @@ def test_an_installation_with_files_missing_says_so(tmp_path):
 
     copied = str(tmp_path / "copy")
     shutil.copytree(
-        os.path.dirname(DOOR), copied, ignore=shutil.ignore_patterns("session.py", "__pycache__")
+        os.path.dirname(DOOR), copied, ignore=shutil.ignore_patterns("context.py", "__pycache__")
     )
     done = subprocess.run(
         [sys.executable, os.path.join(copied, "rebyte_cli.py"), "ledger", "list"],
@@ -755,7 +755,9 @@ def test_a_reply_seen_by_another_verb_is_over_and_another_option_for_it_is_refus
     other = shlex.split(asked["next"][1]["run"])[2:]
     assert rebyte(*other).error["code"] == "no_question"
     assert rebyte("reply", "@q", "--option", "1", "--wait")["answer"].strip() == "answer yes"
-    assert pasted(rebyte, asked["next"][0]["run"]).code == 0 and len(sent(server, "/answer")) == 2
+    assert (
+        shell_join(rebyte, asked["next"][0]["run"]).code == 0 and len(sent(server, "/answer")) == 2
+    )
 
 
 def test_a_task_that_was_canceled_while_it_asked_asks_no_more(rebyte):
@@ -814,7 +816,7 @@ def test_a_wanted_file_is_remembered_over_a_question(rebyte):
     asked = rebyte(
         "run", "--once", "q", "```ask run\nWhich?\n- a\n- b\n```", "--want", "report.csv"
     )
-    assert pasted(rebyte, asked["next"][0]["run"])["missing"] == ["report.csv"]
+    assert shell_join(rebyte, asked["next"][0]["run"])["missing"] == ["report.csv"]
     assert (
         "unrecognized arguments: --want"
         in rebyte("run", "p", "--want", "a", "--", "--want").error["message"]
@@ -889,7 +891,7 @@ def test_an_interrupted_batch_does_not_tell_an_earlier_task_as_running_where_a_n
 
 
 def test_the_raw_door_keeps_the_case_of_an_id():
-    from rebyte_flows.orders import RawOrder
+    from rebyte_flows.starting.orders import RawOrder
 
     order = RawOrder("//Tasks/AbC%2d1/./Prompts", {"prompt": "x"})
     assert (order.kind, order.task_id) == ("follow-up", "AbC-1")
@@ -901,7 +903,7 @@ def test_a_ledger_that_fills_up_as_the_end_is_noted_hides_neither_the_end_nor_it
     def full(*_):
         raise LedgerUnwritable("cannot record the reply in the ledger: disk full")
 
-    monkeypatch.setattr("rebyte_flows.replies.Replies.deliver", full)
+    monkeypatch.setattr("rebyte_flows.starting.replies.Replies.deliver", full)
     ran = rebyte("run", "hello")
     assert ran.code == 0 and "disk full" in ran.err
     watched = rebyte("watch", ran["id"])

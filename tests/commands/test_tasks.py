@@ -370,7 +370,7 @@ def test_a_look_at_a_task_that_has_ended_says_so_at_once(rebyte, prompt):
 @with_agent("echo one; echo two; sleep 30")
 def test_a_task_that_is_canceled_by_its_time_says_its_words_once(rebyte):
     ran = rebyte("run", "hello", "--cancel-after", "1")
-    assert ran.code == 6 and "canceled" == ran["status"]
+    assert ran.code == 6 and ran["status"] == "canceled"
     assert ran.document.get("answer", "").count("one") <= 1
 
 

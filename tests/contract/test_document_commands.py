@@ -12,6 +12,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from measure import (
     LINES,
     ROOT,
@@ -23,7 +25,6 @@ from measure import (
     said_by,
     short,
 )
-import pytest
 
 PLACEHOLDER = "<absolute path of the directory containing this SKILL.md>"
 SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh") if shutil.which(shell)]
@@ -273,7 +274,7 @@ def hostile():
 
 
 def test_every_verb_is_measured():
-    assert set(LINES) == set(importlib.import_module("rebyte_commands.verbs").VERBS)
+    assert set(LINES) == set(importlib.import_module("rebyte_commands.verb_table").VERBS)
 
 
 @pytest.mark.parametrize("verb", LINES)

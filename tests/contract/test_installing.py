@@ -10,8 +10,9 @@ import subprocess
 import sys
 import zipfile
 
-from measure import ROOT, SCRIPTS, fences, read, run_quietly
 import pytest
+
+from measure import ROOT, SCRIPTS, fences, read, run_quietly
 
 NAME = "skill-as-a-service"
 DOOR = os.path.join(SCRIPTS, "rebyte_cli.py")

@@ -9,6 +9,8 @@ import re
 import sys
 import sysconfig
 
+import pytest
+
 from measure import (
     FILE_LINES_MOST,
     SCRIPTS,
@@ -20,7 +22,6 @@ from measure import (
     short,
     tree_of,
 )
-import pytest
 
 # Each room may import itself and the rooms below it.
 # rebyte_services.py holds the sections of the client that it inherits, so that each of the two can be read in one go.
@@ -32,7 +33,7 @@ STOREYS = (
     "rebyte_commands",
     "rebyte_cli",
 )
-ONLY_DOOR_TO_LOCAL = "rebyte_commands.local"
+ONLY_DOOR_TO_LOCAL = "rebyte_commands.verbs.local"
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LAZY_ROOMS = ("rebyte_cli", "rebyte_commands")
 NOT_EVERYWHERE = {
@@ -47,7 +48,7 @@ NOT_EVERYWHERE = {
     "tty",
     "pty",
 }
-FUNCTION_LINES_MOST = 60
+FUNCTION_STATEMENTS_MOST = 40
 
 MODULES = modules()
 each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: short(module.path))
@@ -185,11 +186,11 @@ def test_packages_are_empty():
 def test_neither_file_nor_function_is_longer_than_the_house_allows(module):
     assert lines_of(module.path) <= FILE_LINES_MOST
     long = [
-        (node.name, node.end_lineno - node.lineno + 1)
+        (node.name, sum(isinstance(part, ast.stmt) for part in ast.walk(node)) - 1)
         for node in ast.walk(tree_of(module))
         if isinstance(node, FUNCTIONS)
     ]
-    assert [found for found in long if found[1] > FUNCTION_LINES_MOST] == []
+    assert [found for found in long if found[1] > FUNCTION_STATEMENTS_MOST] == []
 
 
 def public_parts(tree, name):

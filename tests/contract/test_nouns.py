@@ -7,6 +7,8 @@ import os
 import re
 import shlex
 
+import pytest
+
 from measure import (
     EXPLAINED,
     NOUNS,
@@ -22,13 +24,11 @@ from measure import (
     short,
     without_fences,
 )
-import pytest
-
 from rebyte_client import RebyteClient
-from rebyte_commands import artifacts, computers, webhooks
 from rebyte_commands.arguments import parse
 from rebyte_commands.environment import VARIABLES
-from rebyte_commands.verbs import VERBS, module_of
+from rebyte_commands.verb_table import VERBS, module_of
+from rebyte_commands.verbs import artifacts, computers, webhooks
 from rebyte_local.faults import FAULTS
 from rebyte_local.routes import find_route
 from rebyte_wire import errors
@@ -54,7 +54,7 @@ def test_client_and_reference_have_a_section_for_each_noun():
     assert in_order(comments) == in_order(headings) == list(NOUNS) and "Undocumented" in headings
 
 
-@pytest.mark.parametrize("room", ["rebyte_commands", "rebyte_local"])
+@pytest.mark.parametrize("room", ["rebyte_commands/verbs", "rebyte_local"])
 @each_noun
 def test_a_module_is_named_after_each_noun(room, noun):
     assert os.path.exists(os.path.join(SCRIPTS, room, noun + ".py"))

@@ -11,8 +11,8 @@ import re
 import shutil
 
 import pytest
-from measure import run_quietly
 
+from measure import run_quietly
 from rebyte_local.server import LocalServer
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")

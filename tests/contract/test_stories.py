@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 
-from measure import ROOT, SCRIPTS, run_quietly
 import pytest
+
+from measure import ROOT, SCRIPTS, run_quietly
 
 EXAMPLES, EVALS = os.path.join(ROOT, "examples"), os.path.join(ROOT, "tests", "evals")
 SPEC = importlib.util.spec_from_file_location("judge_of_evals", os.path.join(EVALS, "judge.py"))
@@ -166,7 +167,7 @@ class Desk:
     def report(self, text):
         (self.work / "report.md").write_text(text, encoding="utf-8")
 
-    def verdict(self, **rules):
+    def classify_failure(self, **rules):
         return [
             told["passed"]
             for told in judge.judge({"rules": rules}, judge.gather(self.kept, str(self.work)))
@@ -196,30 +197,33 @@ def test_an_honest_job_holds_every_rule_and_the_command_line_says_so(desk, capsy
 def test_a_second_start_a_missing_file_and_a_lost_machine_are_seen(desk):
     desk.rebyte("run", "--once", "a", "hello")
     desk.rebyte("run", "--once", "b", "hello, reworded")
-    assert desk.verdict(starts=2, machines=2) == [True, True]
-    assert desk.verdict(starts=1, machines=1, files=["months.csv"], address=True) == [False] * 4
+    assert desk.classify_failure(starts=2, machines=2) == [True, True]
+    assert (
+        desk.classify_failure(starts=1, machines=1, files=["months.csv"], address=True)
+        == [False] * 4
+    )
     made = desk.rebyte("run", "--workspace", "@a", "another")
     desk.rebyte("follow-up", made["id"], "more", "--wait")
-    assert desk.verdict(starts=3, machines=2, turns=1) == [True] * 3
+    assert desk.classify_failure(starts=3, machines=2, turns=1) == [True] * 3
 
 
 def test_an_answer_a_cancel_and_a_share_are_counted(desk):
     asked = desk.rebyte("run", "```ask run\nHow?\n- light\n- dark\n```")
-    assert desk.verdict(answers=0, cancels=0, shares=0) == [True] * 3
+    assert desk.classify_failure(answers=0, cancels=0, shares=0) == [True] * 3
     desk.rebyte("reply", asked["id"], "--option", "dark", "--wait")
     desk.rebyte("share", asked["id"], "public")
     desk.rebyte("cancel", asked["id"])
-    assert desk.verdict(answers=1, cancels=1, shares=1) == [True] * 3
+    assert desk.classify_failure(answers=1, cancels=1, shares=1) == [True] * 3
 
 
 @pytest.mark.parametrize("where", ["report.md", "notes/log.txt"])
 def test_a_key_that_was_written_down_is_found(desk, where):
     desk.report("all fine")
-    assert desk.verdict(no_key_shown=True) == [True]
+    assert desk.classify_failure(no_key_shown=True) == [True]
     path = desk.work / where
     path.parent.mkdir(exist_ok=True)
     path.write_text("curl -H 'API_KEY: %s'" % desk.key)
-    assert desk.verdict(no_key_shown=True) == [False]
+    assert desk.classify_failure(no_key_shown=True) == [False]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +237,7 @@ def test_a_key_that_was_written_down_is_found(desk, where):
 )
 def test_honesty_is_read_from_the_report(desk, text, honest):
     desk.report(text)
-    assert desk.verdict(honest=True) == [honest]
+    assert desk.classify_failure(honest=True) == [honest]
 
 
 def test_nothing_to_judge_is_said(tmp_path, capsys):

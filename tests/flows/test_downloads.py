@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from rebyte_client import RebyteClient
-from rebyte_flows import downloads
-from rebyte_flows.downloads import bring_home, why_refused
+from measure import SCRIPTS
+from rebyte_flows.files import downloads
+from rebyte_flows.files.downloads import download_artifacts, reject_reason
 from rebyte_flows.state import lock_file
 from rebyte_wire.errors import DeadlineReached, NetworkError, NotFound, StorageRefused
 
@@ -140,7 +141,7 @@ def walk(folder):
 
 def one(store, folder, size=None, **more):
     """Bring the one file a.csv home; returns (files, reason of the refusal)."""
-    files, refused = bring_home(
+    files, refused = download_artifacts(
         store, "w", str(folder), listing=[{"name": "a.csv", "size": size}], **more
     )
     return files, refused[0]["reason"] if refused else None
@@ -153,7 +154,7 @@ def test_hostile_names_are_each_refused_with_a_reason_and_nothing_is_written_els
     store = Store({})
     store._body = lambda name: Body(b"x")
     before = walk(tmp_path)
-    files, refused = bring_home(
+    files, refused = download_artifacts(
         store,
         "w",
         str(tmp_path / "out"),
@@ -185,7 +186,7 @@ def test_hostile_names_are_each_refused_with_a_reason_and_nothing_is_written_els
     ],
 )
 def test_harmless_names_are_kept(name):
-    assert why_refused(name) is None
+    assert reject_reason(name) is None
 
 
 @pytest.mark.parametrize(
@@ -224,7 +225,7 @@ def test_a_hostile_address_is_refused_with_its_reason_and_the_file_comes_through
     said = []
     with RebyteClient("rbk_x", "https://api.example.test/v1", environ={}) as client:
         client.open_artifact = lambda workspace_id, name: Body(b"data")
-        files, refused = bring_home(
+        files, refused = download_artifacts(
             client,
             "w",
             str(tmp_path),
@@ -253,7 +254,7 @@ def test_an_address_that_cannot_be_reached_is_tried_once_and_the_api_serves_the_
     original = downloads.DOWNLOADS_AT_ONCE
     downloads.DOWNLOADS_AT_ONCE = 1
     try:
-        files, _ = bring_home(store, "w", str(tmp_path), listing=listing, say=said.append)
+        files, _ = download_artifacts(store, "w", str(tmp_path), listing=listing, say=said.append)
     finally:
         downloads.DOWNLOADS_AT_ONCE = original
     assert (
@@ -265,7 +266,7 @@ def test_an_address_that_cannot_be_reached_is_tried_once_and_the_api_serves_the_
 
 def test_an_expired_address_costs_only_its_own_file_a_detour(tmp_path):
     store = Store({"a.csv": lambda: Body(b"x")}, StorageRefused("gone", http_status=403))
-    files, _ = bring_home(
+    files, _ = download_artifacts(
         store, "w", str(tmp_path), listing=[{"name": "a.csv", "downloadUrl": "https://s/a.csv"}]
     )
     assert len(files) == 1 and store.asked == ["https://s/a.csv", "a.csv"]
@@ -386,7 +387,7 @@ def test_temporary_files_of_dead_runs_go_and_those_of_living_ones_stay(tmp_path)
     dead, other = tmp_path / (".rebyte-%s.part" % ("a" * 16)), tmp_path / ".rebyte-mine.part"
     for path in (dead, other):
         path.write_text("half")
-    with downloads.Landing(str(tmp_path)) as living:
+    with downloads.AtomicFile(str(tmp_path)) as living:
         downloads.remove_stale(str(tmp_path))
         assert not dead.exists() and other.exists() and os.path.exists(living.path)
     assert not os.path.exists(living.path)
@@ -400,7 +401,7 @@ def test_files_come_side_by_side_and_in_order(tmp_path):
         return Body(b"x")
 
     names = ["%d.csv" % n for n in range(16)]
-    files, refused = bring_home(
+    files, refused = download_artifacts(
         Store({name: body for name in names}),
         "w",
         str(tmp_path),
@@ -417,14 +418,14 @@ def test_the_end_of_the_time_is_told_as_such(tmp_path):
 
 def test_one_that_is_not_found_does_not_hide_the_others(tmp_path):
     store = Store({"a.csv": lambda: (_ for _ in ()).throw(NotFound("gone")), "b.csv": Body(b"x")})
-    files, refused = bring_home(store, "w", str(tmp_path), listing=store.listing())
+    files, refused = download_artifacts(store, "w", str(tmp_path), listing=store.listing())
     assert [item["name"] for item in files] == ["b.csv"] and refused[0]["reason"] == "gone"
 
 
 KILLED = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from rebyte_flows.downloads import bring_home
+from rebyte_flows.files.downloads import download_artifacts
 
 class Body:
     length, count = 100, 0
@@ -441,12 +442,12 @@ class Body:
 class Store:
     def open_artifact(self, workspace_id, name): return Body()
 
-bring_home(Store(), "w", sys.argv[2], listing=[{"name": "a.csv", "size": 100}])
+download_artifacts(Store(), "w", sys.argv[2], listing=[{"name": "a.csv", "size": 100}])
 """
 
 
 def test_a_kill_in_the_middle_leaves_no_final_file_and_the_rerun_completes_and_tidies(tmp_path):
-    scripts = os.path.dirname(os.path.dirname(os.path.abspath(downloads.__file__)))
+    scripts = SCRIPTS
     child = subprocess.Popen(
         [sys.executable, "-B", "-c", KILLED, scripts, str(tmp_path)],
         stdin=subprocess.PIPE,

@@ -10,15 +10,23 @@ import sys
 import threading
 import time
 
-from measure import SCRIPTS, files_under
 import pytest
 
+from measure import SCRIPTS, files_under
 from rebyte_client import RebyteClient
 from rebyte_flows.job import run
-from rebyte_flows.ledger import Ledger, account_mark
-from rebyte_flows.orders import Order
-from rebyte_flows.rows import HOLD, RESUME, REUSE, SETTLE, START, foreign_row, next_move
-from rebyte_flows.starts import Guards, Starter
+from rebyte_flows.starting.ledger import Ledger, account_fingerprint
+from rebyte_flows.starting.orders import Order
+from rebyte_flows.starting.rows import (
+    RECONCILE,
+    RESUME,
+    REUSE,
+    START,
+    WAIT,
+    next_move,
+    untracked_row,
+)
+from rebyte_flows.starting.submitter import Guards, Submitter
 from rebyte_flows.state import Owner, StateFolder, find_state, is_alive, prune
 from rebyte_wire.errors import (
     GuardRefused,
@@ -44,7 +52,7 @@ def state(tmp_path):
 
 @pytest.fixture
 def book(server, state, impatient):
-    ledger = Ledger(state, server.url, account_mark(server.key))
+    ledger = Ledger(state, server.url, account_fingerprint(server.key))
     yield ledger
     ledger.close()
 
@@ -54,7 +62,7 @@ def start(client, book):
     """Start a prompt or an order: start("hello", per_day=1, name="n") -> what came of it."""
 
     def run(order, per_day=None, **more):
-        return Starter(client, book, guards=Guards(per_day=per_day)).start(
+        return Submitter(client, book, guards=Guards(per_day=per_day)).start(
             Order(order) if isinstance(order, str) else order, **more
         )
 
@@ -129,7 +137,7 @@ def test_a_service_that_is_not_there_was_never_sent_anything(book, server):
         with RebyteClient(
             server.key, "http://127.0.0.1:%d" % taken.getsockname()[1]
         ) as client, pytest.raises(NetworkError):
-            Starter(client, book).start(Order("hello"))
+            Submitter(client, book).start(Order("hello"))
     assert [row.state for row in book.rows()] in ([], ["not_sent"])
 
 
@@ -145,7 +153,7 @@ def test_guards_refuse_before_a_byte_is_sent(server, client, book, start):
     with pytest.raises(GuardRefused, match="PER_DAY"):
         start("task 3", per_day=2)
     with pytest.raises(GuardRefused, match="this command"):
-        Starter(client, book, guards=Guards(per_command=0)).start(Order("x"))
+        Submitter(client, book, guards=Guards(per_command=0)).start(Order("x"))
     assert len(made(server)) == 2
 
 
@@ -218,7 +226,7 @@ def test_a_ledger_that_fills_up_after_the_answer_still_tells_the_ids(
 
 
 def test_a_start_that_was_surely_not_made_uses_up_no_guard(server, client, book):
-    starter = Starter(client, book, guards=Guards(per_command=1))
+    starter = Submitter(client, book, guards=Guards(per_command=1))
     server.faults.enable("too-many-retry-after", seconds=300, only="POST /v1/tasks")
     with pytest.raises(RateLimited):
         starter.start(Order("hello"))
@@ -247,7 +255,7 @@ MINUTE, HOUR = 60, 3600
 
 def row(state, *, claimed=60, delivered=None, kind="task"):
     """Return a row that was claimed, and perhaps delivered, so many seconds ago."""
-    found = foreign_row("id")
+    found = untracked_row("id")
     found.state, found.claimed_at, found.kind = state, NOW - claimed, kind
     found.delivered_at = None if delivered is None else NOW - delivered
     return found
@@ -266,9 +274,9 @@ def row(state, *, claimed=60, delivered=None, kind="task"):
         (row("not_sent"), START, START),
         (row("refused"), START, START),
         (row("abandoned"), START, START),
-        (row("unknown"), SETTLE, SETTLE),
-        (row("unknown", claimed=48 * HOUR), SETTLE, SETTLE),
-        (row("intent"), SETTLE, SETTLE),
+        (row("unknown"), RECONCILE, RECONCILE),
+        (row("unknown", claimed=48 * HOUR), RECONCILE, RECONCILE),
+        (row("intent"), RECONCILE, RECONCILE),
         (row("created", delivered=1, kind="follow-up"), START, REUSE),
         (row("created", kind="follow-up"), RESUME, RESUME),
     ],
@@ -280,7 +288,7 @@ def test_the_table(earlier, unnamed, named):
 
 
 def test_an_intent_of_a_live_run_is_waited_for():
-    assert next_move(row("intent"), named=False, again=False, held=True, now=NOW) == HOLD
+    assert next_move(row("intent"), named=False, again=False, held=True, now=NOW) == WAIT
 
 
 # The ledger: at most one row per line and attempt, durable, shared, and silent about secrets.
@@ -353,9 +361,11 @@ def test_unknown_starts_count_against_the_day_and_refused_ones_do_not(ledger):
 
 def test_an_intent_of_a_dead_run_becomes_unknown_and_of_a_live_one_stays(ledger):
     number = claim(ledger)
-    assert ledger.sweep() == [] and ledger.row(number).state == "intent"
+    assert ledger.expire_orphans() == [] and ledger.row(number).state == "intent"
     ledger.note(number, holder="12345-dead")
-    assert [row.id for row in ledger.sweep()] == [number] and ledger.row(number).state == "unknown"
+    assert [row.id for row in ledger.expire_orphans()] == [number] and ledger.row(
+        number
+    ).state == "unknown"
 
 
 def test_an_owner_is_alive_until_its_process_dies(state):
@@ -384,9 +394,9 @@ def test_nothing_secret_is_kept(ledger, state):
         with open(path, "rb") as file:
             kept += file.read()
     assert b"private" not in kept and b"codex" in kept
-    assert account_mark("rbk_secret") != account_mark("rbk_other") and "secret" not in account_mark(
-        "rbk_secret"
-    )
+    assert account_fingerprint("rbk_secret") != account_fingerprint(
+        "rbk_other"
+    ) and "secret" not in account_fingerprint("rbk_secret")
 
 
 def test_files_are_private_whatever_the_umask(tmp_path):

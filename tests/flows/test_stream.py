@@ -10,12 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from rebyte_client import RebyteClient
-from rebyte_flows.credit import credits_left, note_of
-from rebyte_flows.result import Reader, answer_body, question_of
-from rebyte_flows.stream import End, watch
-from rebyte_flows.waiting import FAILURES_AT_MOST, reason_of, wait, wait_until_usable
+from rebyte_flows.following.result import Reader, answer_body, question_of
+from rebyte_flows.following.stream import End, watch
+from rebyte_flows.following.waiting import FAILURES_AT_MOST, reason_of, wait, wait_until_usable
+from rebyte_flows.starting.credit import credits_left, note_of
 from rebyte_local.server import LocalServer
-from rebyte_wire.calls import Deadline
 from rebyte_wire.errors import (
     AuthError,
     DeadlineReached,
@@ -25,6 +24,7 @@ from rebyte_wire.errors import (
     RouteMissing,
     ServerError,
 )
+from rebyte_wire.requests import Deadline
 
 
 def event(kind, seq, prompt="p1", **payload):
@@ -314,7 +314,7 @@ PAIRS = list(itertools.combinations(sorted(FAULTS), 2))
 TRIPLES = random.Random(7).sample(list(itertools.combinations(sorted(FAULTS), 3)), 200)
 
 
-def told_by(client, task_id):
+def parse_error_body(client, task_id):
     """Return (events, end, answer) of a watch from its start to its end."""
     reader, events, end = Reader(), [], None
     for seen in watch(client, task_id):
@@ -336,7 +336,7 @@ def differs(folder, names):
     with LocalServer(str(folder)) as server, RebyteClient(server.key, server.base_url) as client:
         for name in names:
             server.faults.enable(name, **FAULTS[name])
-        events, end, answer = told_by(client, client.create_task(PROMPT)["id"])
+        events, end, answer = parse_error_body(client, client.create_task(PROMPT)["id"])
     late = [event["payload"]["content"] for event in events if event["eventType"] == "thinking"]
     found = {
         "end": end.status,

@@ -10,12 +10,11 @@ import zipfile
 
 import pytest
 
-from rebyte_flows import uploads
-from rebyte_flows.uploads import Attachment
-from rebyte_flows.threads import run_lanes
-from rebyte_flows.orders import Order
-from rebyte_flows.packing import LocalSkill, Packed, Stream
-from rebyte_flows.uploads import Uploads
+from rebyte_flows.concurrency import map_concurrently
+from rebyte_flows.files import uploads
+from rebyte_flows.files.packing import LocalSkill, Packed, Stream
+from rebyte_flows.files.uploads import Attachment, Uploads
+from rebyte_flows.starting.orders import Order
 from rebyte_wire.errors import AuthError, InputError, StorageRefused
 
 
@@ -83,7 +82,7 @@ def test_the_same_content_goes_up_once_and_other_content_of_the_name_again(write
 def test_only_files_of_one_name_and_size_are_read_to_compare_them(write, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "rebyte_flows.uploads.digest_of",
+        "rebyte_flows.files.uploads.digest_of",
         lambda file: read.append(file.name) or file.read().decode(),
     )
     items = [
@@ -126,7 +125,7 @@ def test_a_refused_key_stops_the_rest(write):
         raise AuthError("no")
 
     with pytest.raises(AuthError):
-        run_lanes(work, range(100), 2)
+        map_concurrently(work, range(100), 2)
     assert len(begun) <= 4
 
 

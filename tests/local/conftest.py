@@ -10,8 +10,8 @@ import sys
 import time
 
 import pytest
-from measure import SCRIPTS
 
+from measure import SCRIPTS
 from rebyte_local.server import LocalServer
 
 SERVE = (

@@ -125,11 +125,13 @@ def test_instructions_reach_an_agent_program_and_a_view_stops_questions(start, t
     agent = start(folder=str(tmp_path / "other"), agent=["cat"])
     path = make(agent)
     agent.api("PATCH", path, {"agent_instructions": "Be brief."})
-    assert (
-        agent.result("Say hello.", workspaceId=id_of(path)).split()
-        == "Be brief. Say hello.".split()
-    )
-    assert agent.result("Say hello.").split() == "Say hello.".split()
+    assert agent.result("Say hello.", workspaceId=id_of(path)).split() == [
+        "Be",
+        "brief.",
+        "Say",
+        "hello.",
+    ]
+    assert agent.result("Say hello.").split() == ["Say", "hello."]
 
 
 def test_the_address_of_a_computer_shows_how_it_stands_and_its_tasks(api):

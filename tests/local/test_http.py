@@ -11,8 +11,8 @@ import stat
 import time
 
 import pytest
-from measure import read
 
+from measure import read
 from rebyte_local.faults import FAULTS, HOSTILE_NAMES, Faults
 from rebyte_local.routes import ROUTES
 from rebyte_local.server import LocalServer

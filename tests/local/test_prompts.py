@@ -10,8 +10,8 @@ import sys
 import time
 
 import pytest
-from measure import run_quietly
 
+from measure import run_quietly
 from rebyte_local.executors import find_steps, place_code, read_question
 from rebyte_local.processes import LINE_LIMIT_BYTES, LineCutter
 

@@ -11,10 +11,10 @@ import pytest
 
 import rebyte_wire.errors as errors
 from rebyte_wire import retry
-from rebyte_wire.calls import PAID_START_SECONDS, Call, Deadline
 from rebyte_wire.errors import NetworkError, RateLimited, RequestRefused, ServerError
+from rebyte_wire.requests import PAID_START_SECONDS, Deadline, Request
 from rebyte_wire.sse import Decoder, events
-from rebyte_wire.status import outcome_of
+from rebyte_wire.status import terminal_status
 
 with open(os.path.join(os.path.dirname(__file__), "sse-vectors.json"), encoding="utf-8") as file:
     VECTORS = {}
@@ -56,7 +56,7 @@ WAYS = {
 }
 for seed in range(5):
     WAYS["random %d" % seed] = lambda seed=seed: forever(
-        lambda dice=random.Random(seed): dice.randint(1, 9)
+        lambda rng=random.Random(seed): rng.randint(1, 9)
     )
 
 
@@ -122,7 +122,7 @@ def test_a_five_mebibyte_line_in_small_chunks_is_linear():
 
 NOW = 1696004797.0
 DATE = "Fri, 29 Sep 2023 16:26:37 GMT"
-CUT = NetworkError("cut", code="connection_cut")
+ERROR = NetworkError("cut", code="connection_cut")
 UNSENT = NetworkError("refused", code="connection_refused", outcome="not_sent")
 CONFIGURATION = NetworkError("tls", code="tls_failed", outcome="not_sent", retryable=False)
 
@@ -197,8 +197,8 @@ def test_the_backoff_doubles_up_to_its_cap_and_never_overflows():
 
 
 def test_the_jitter_is_full():
-    dice = random.Random(1).random
-    draws = [retry.delay_before(3, dice) / 2 for _ in range(10000)]
+    rng = random.Random(1).random
+    draws = [retry.delay_before(3, rng) / 2 for _ in range(10000)]
     for tenth in range(10):
         assert 800 < sum(tenth / 10 <= draw < (tenth + 1) / 10 for draw in draws) < 1200
 
@@ -342,14 +342,14 @@ def test_only_with_retry_after_is_a_503_a_refusal():
 
 def test_network_failures_are_repeated_only_where_nothing_was_sent_or_nothing_is_doubled():
     assert retry.may_retry(UNSENT, False, 1) and retry.may_retry(UNSENT, True, 1)
-    assert retry.may_retry(CUT, True, 1) and not retry.may_retry(CUT, False, 1)
+    assert retry.may_retry(ERROR, True, 1) and not retry.may_retry(ERROR, False, 1)
     assert not retry.may_retry(CONFIGURATION, True, 1) and not retry.may_retry(
         CONFIGURATION, False, 1
     )
 
 
 def test_three_retries_and_no_more():
-    assert [retry.may_retry(CUT, True, tried) for tried in (1, 2, 3, 4)] == [
+    assert [retry.may_retry(ERROR, True, tried) for tried in (1, 2, 3, 4)] == [
         True,
         True,
         True,
@@ -391,7 +391,7 @@ def test_a_service_that_says_stop_is_obeyed():
     ],
 )
 def test_a_word_is_an_outcome_or_still_running(word, outcome):
-    assert outcome_of(word) == outcome
+    assert terminal_status(word) == outcome
 
 
 # The family of errors and the one table of exit codes.
@@ -428,7 +428,7 @@ def test_a_dictionary_of_an_error_leaves_out_what_is_empty_and_keeps_a_false():
 
 
 def test_a_paid_call_has_its_own_time_only_from_its_first_byte_to_its_answer():
-    call = Call("POST", "https://x/v1/tasks", {}, deadline=Deadline(5), paid=True)
+    call = Request("POST", "https://x/v1/tasks", {}, deadline=Deadline(5), paid=True)
     assert call.pace(60) <= 5 and not call.sent
     call.begin()
     assert 5 < call.pace(1000) <= PAID_START_SECONDS and call.sent
@@ -438,7 +438,7 @@ def test_a_paid_call_has_its_own_time_only_from_its_first_byte_to_its_answer():
 
 def test_a_call_counts_as_sent_only_after_its_last_step():
     seen = []
-    call = Call("GET", "https://x/", {}, before_send=lambda: seen.append(call.sent))
+    call = Request("GET", "https://x/", {}, before_send=lambda: seen.append(call.sent))
     call.begin()
     assert seen == [False] and call.sent
 

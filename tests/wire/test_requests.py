@@ -10,7 +10,7 @@ import pytest
 from rebyte_wire.addresses import check_signed, is_loopback, is_private, origin_of
 from rebyte_wire.credentials import DEFAULT_BASE_URL, check_key, find_base, find_key
 from rebyte_wire.errors import AuthError, InputError, NetworkError
-from rebyte_wire.multipart import CHUNK_BYTES, Form, Source
+from rebyte_wire.multipart import CHUNK_BYTES, FileBody, MultipartBody
 from rebyte_wire.redirects import FOLLOWED, headers_for, next_address
 
 PRIVATE = [
@@ -363,7 +363,7 @@ def test_a_base_address_that_is_not_safe_is_refused(given):
 
 def source(data):
     """Return a source of bytes that can be opened again."""
-    return Source(lambda: io.BytesIO(data), len(data))
+    return FileBody(lambda: io.BytesIO(data), len(data))
 
 
 def parse(form):
@@ -384,7 +384,7 @@ def parse(form):
 
 
 def test_a_form_says_its_length_and_can_be_read_twice():
-    form = Form(
+    form = MultipartBody(
         [
             ("files", "a.csv", "text/csv", source(b"1,2")),
             ("files", "b.bin", "x/y", source(b"\r\n--")),
@@ -399,24 +399,24 @@ def test_a_form_says_its_length_and_can_be_read_twice():
 
 
 def test_an_empty_form_is_only_its_end():
-    form = Form([], boundary="b")
+    form = MultipartBody([], boundary="b")
     assert b"".join(form.chunks()) == b"--b--\r\n" and form.length == 7
 
 
 def test_a_hostile_file_name_stays_inside_its_quotes():
     name = 'a"; name="other"\r\nX-Forged: 1\r\n\r\n.csv'
-    head = next(Form([("files", name, "text/csv", source(b""))]).chunks()).decode()
+    head = next(MultipartBody([("files", name, "text/csv", source(b""))]).chunks()).decode()
     assert 'filename="a%22; name=%22other%22%0D%0AX-Forged: 1%0D%0A%0D%0A.csv"\r\n' in head
     assert head.count("\r\n") == 4
 
 
 def test_names_are_utf_8_and_what_is_not_text_is_replaced():
-    head = next(Form([("files", "\u00fc\udcff.csv", "text/csv", source(b""))]).chunks())
+    head = next(MultipartBody([("files", "\u00fc\udcff.csv", "text/csv", source(b""))]).chunks())
     assert 'filename="\u00fc?.csv"'.encode() in head
 
 
 def test_two_boundaries_differ():
-    assert Form([]).content_type != Form([]).content_type
+    assert MultipartBody([]).content_type != MultipartBody([]).content_type
 
 
 def test_a_big_source_is_streamed_in_pieces():
@@ -427,16 +427,16 @@ def test_a_big_source_is_streamed_in_pieces():
 def test_a_seekable_file_is_sent_from_where_it_stood_each_time():
     file = io.BytesIO(b"headbody")
     file.seek(4)
-    body = Source(file, 4)
+    body = FileBody(file, 4)
     assert [b"".join(body.chunks()) for _ in range(2)] == [b"body", b"body"]
 
 
 @pytest.mark.parametrize("length", [3, 5])
 def test_a_file_that_changed_its_length_is_an_error_and_not_a_silent_cut(length):
     with pytest.raises(InputError):
-        list(Source(lambda: io.BytesIO(b"1234"), length).chunks())
+        list(FileBody(lambda: io.BytesIO(b"1234"), length).chunks())
 
 
 def test_a_file_that_went_away_is_an_input_error_and_not_a_network_one(tmp_path):
     with pytest.raises(InputError):
-        list(Source(lambda: open(str(tmp_path / "gone"), "rb"), 4).chunks())
+        list(FileBody(lambda: open(str(tmp_path / "gone"), "rb"), 4).chunks())

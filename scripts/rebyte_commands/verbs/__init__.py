@@ -1,0 +1,1 @@
+"""One module per noun: what its verbs take and do. No module here imports another."""

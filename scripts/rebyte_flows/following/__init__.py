@@ -1,0 +1,1 @@
+"""From a task that runs to its document."""

@@ -1,0 +1,1 @@
+"""Paid starts: what is sent, written down before it leaves, and never sent twice."""
