@@ -1,0 +1,178 @@
+"""The shapes that travel through the bundle: what the API answers, and the one document.
+
+Read it instead of guessing what is in a dictionary. Nothing is imported from here at run time:
+import it under TYPE_CHECKING. Every field of the service may be missing, and unknown ones are kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, TypedDict, Union
+
+Json = Dict[str, Any]
+JsonValue = Union[Json, List[Any], str, int, float, bool, None]
+
+
+class Prompt(TypedDict, total=False):
+    """One turn of a task: GET /tasks/:id and /tasks/:id/content list them under `prompts`."""
+
+    id: str
+    status: str
+    error: str
+    submittedAt: str
+    completedAt: str
+    userPrompt: str
+    content: str
+    events: List[Event]
+
+
+class Task(TypedDict, total=False):
+    """A task as the service tells it: POST /tasks, GET /tasks/:id, an item of GET /tasks."""
+
+    id: str
+    workspaceId: str
+    url: str
+    title: str
+    status: str
+    executor: str
+    model: str
+    createdAt: str
+    completedAt: str
+    result: Any
+    prompts: List[Prompt]
+    rehearsal: bool
+
+
+class Event(TypedDict, total=False):
+    """The envelope of one event in a task's stream; `payload` depends on `eventType`."""
+
+    seq: int
+    timestamp: str
+    promptId: str
+    eventType: str
+    eventKey: str
+    payload: Json
+    parent: str
+    subPromptId: str
+
+
+class Artifact(TypedDict, total=False):
+    """An item of GET /workspaces/:id/artifacts; `downloadUrl` is signed, hence a secret."""
+
+    name: str
+    size: int
+    contentType: str
+    downloadUrl: str
+
+
+class UploadSlot(TypedDict, total=False):
+    """POST /files: an id, and for an hour an address (a secret) that takes the bytes."""
+
+    id: str
+    filename: str
+    uploadUrl: str
+    maxFileSize: int
+
+
+class FileReference(TypedDict):
+    """An uploaded file as POST /tasks and follow-ups take it under `files`."""
+
+    id: str
+    filename: str
+
+
+class Option(TypedDict):
+    """One choice of a question; `n` counts from 1."""
+
+    n: int
+    label: str
+
+
+class QuestionView(TypedDict, total=False):
+    """What a task asks, as the document shows it."""
+
+    id: str
+    text: str
+    multi: bool
+    options: List[Option]
+
+
+class Step(TypedDict, total=False):
+    """An entry of `next`: why, and a line to `run` or a sentence to `ask` a human."""
+
+    why: str
+    run: str
+    ask: str
+
+
+class FileHome(TypedDict, total=False):
+    """A file of the document: brought home (path, sha256) or only listed."""
+
+    name: str
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Refusal(TypedDict):
+    """A file that was not taken, and why."""
+
+    name: str
+    reason: str
+
+
+class EventLine(TypedDict, total=False):
+    """An event in the few fields that a caller reads."""
+
+    type: str
+    tool: str
+    text: str
+    parent: str
+    isError: bool
+
+
+class Failure(TypedDict):
+    """Why a task failed: the service's or the agent's words, and the last events."""
+
+    reason: str
+    lastEvents: List[EventLine]
+
+
+class ErrorView(TypedDict, total=False):
+    """An error as stdout shows it."""
+
+    code: str
+    message: str
+    hint: str
+    retryable: bool
+    httpStatus: int
+
+
+class TaskDocument(TypedDict, total=False):
+    """The one document about one task; keys that are empty are absent."""
+
+    id: str
+    workspaceId: str
+    url: str
+    once: str
+    status: str
+    promptId: str
+    next: List[Step]
+    answer: str
+    answerBytes: int
+    answerPath: str
+    question: QuestionView
+    failure: Failure
+    files: List[FileHome]
+    missing: List[str]
+    refused: List[Refusal]
+    warnings: List[str]
+    requested: Dict[str, str]
+    executor: str
+    model: str
+    seconds: float
+    transcriptPath: str
+    reused: bool
+    recovered: bool
+    service: str
+    rehearsal: bool
+    error: ErrorView
