@@ -38,7 +38,7 @@ if __name__ == "__main__":
     # An installed skill stays as it was installed: no bytecode beside the sources, unless somebody said where it belongs.
     if not sys.pycache_prefix and not sys.dont_write_bytecode:
         sys.dont_write_bytecode = True
-        from rebyte_commands.bytecode import keep_bytecode
+        from rebyte_commands.shell.bytecode import keep_bytecode
 
         keep_bytecode(scripts, os.environ)
     from rebyte_commands.main import main

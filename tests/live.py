@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.join(ROOT, "scripts"))
 from rebyte_client import RebyteClient
 from rebyte_flows.following.stream import End, watch
 from rebyte_flows.starting.ledger import open_ledger
-from rebyte_flows.starting.orders import Order
+from rebyte_flows.starting.requests import task_request
 from rebyte_flows.starting.submitter import Guards, Submitter, owners_limit
 from rebyte_flows.state import find_state
 from rebyte_wire.credentials import find_base, find_key

@@ -1,14 +1,17 @@
-"""Runs one verb and ends with one document, one plain line and the right exit code, whatever happens."""
+"""Runs one command line and ends with one document, one plain line and the right exit code,
+whatever happens.
+"""
 
 from __future__ import annotations
 
 import os
 
-from rebyte_commands.arguments import parse
-from rebyte_commands.context import Context
-from rebyte_commands.environment import check_form
-from rebyte_commands.interrupts import Interrupted, listen
-from rebyte_commands.output import silence_stdout
+from rebyte_commands.shell.arguments import parse, unparsed_options
+from rebyte_commands.shell.console import silence_stdout
+from rebyte_commands.shell.context import Context
+from rebyte_commands.shell.environment import check_form
+from rebyte_commands.shell.interrupts import Interrupted
+from rebyte_commands.shell.outcome import Outcome
 from rebyte_wire.errors import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -22,151 +25,150 @@ from rebyte_wire.errors import (
     RouteMissing,
 )
 
-STARTING_VERBS = ("run", "create", "batch", "follow-up", "computers")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rebyte_types import ErrorView, Json, Step
+
+STARTING_VERBS = ("run", "create", "batch", "follow-up", "computers create")
 
 
-class Unread:
-    """Stands for the options of a command line that could not be read."""
+def run_line(words: Sequence[str], program: str, started: float) -> int:
+    """Run one command line and return its exit code; no traceback reaches the caller.
 
-    form = field = base_url = api_key_file = verb = None
-    max_wait, quiet, local = 0, False, False
-
-    def __init__(self, words):
-        self.form = "text" if "--text" in words else "json" if "--json" in words else None
-        self.field = "any" if any(word.partition("=")[0] == "--field" for word in words) else None
-        self.debug = "--debug" in words
-
-
-def run_line(words, program, started):
-    """Run one command line and return its exit code; no traceback reaches the caller."""
+    `started` is when the process began, in seconds since 1970.
+    """
     context = None
     try:
-        options, run = parse(words, program)
-        context = Context(options, os.environ, started)
-        context.words, context.flight = words, listen(context)
+        options, command = parse(words, program)
+        context = Context(options, os.environ, started, words)
         check_form(os.environ)
-        code = run(context, options)
-        # All is said: a signal would only spoil the exit code.
-        context.writing = True
-        return EXIT_USAGE if context.lacks_field and code == EXIT_DONE else code
+        context.interrupts.listen()
+        outcome = command.run(context, options)
+        return _print(context, outcome)
     except SystemExit as end:
-        return end.code or 0
+        return end.code if isinstance(end.code, int) else EXIT_DONE
     except BaseException as problem:
-        return _end_badly(context or Context(Unread(words), os.environ, started), problem)
+        if context is None:
+            context = Context(unparsed_options(words), os.environ, started, words)
+        return _end_badly(context, problem)
     finally:
         if context:
             _close(context)
 
 
-def _end_badly(context, problem):
-    """Report what ended the command; the exit code is the problem's own."""
+def _print(context: Context, outcome: Outcome) -> int:
+    """Print a command's document, note what was delivered, and return the exit code."""
+    with context.interrupts.held_off():
+        was_printed = context.console.print_outcome(outcome, context.save_overflow)
+        if was_printed and outcome.on_printed:
+            outcome.on_printed()
+    if outcome.code != EXIT_DONE:
+        return outcome.code
+    if not was_printed:
+        return EXIT_USAGE
+    pending = context.interrupts.pending
+    return pending.exit_code if pending else EXIT_DONE
+
+
+def _end_badly(context: Context, problem: BaseException) -> int:
+    """Report what ended the command and return its exit code."""
+    console = context.console
     if context.options.debug or context.environ.get("REBYTE_DEBUG") in ("1", "true"):
+        # Lazy: a command that ends well does not pay for it.
         import traceback
 
-        traceback.print_exception(
-            type(problem), problem, problem.__traceback__, file=context.stderr
-        )
-    if isinstance(problem, BrokenPipeError) or context.stdout is None or context.stdout.closed:
+        lines = traceback.format_exception(type(problem), problem, problem.__traceback__)
+        console.error("".join(lines).rstrip())
+    if isinstance(problem, BrokenPipeError) or console.stdout is None or console.stdout.closed:
         silence_stdout()
-        context.complain("stdout is closed, so the document was not delivered")
+        console.error("stdout is closed, so the document was not delivered")
         return EXIT_UNEXPECTED
-    _explain_missing(context, problem)
-    if context.writing:
-        # What is left in the buffer would fail once more when the interpreter ends.
-        silence_stdout()
+    if isinstance(problem, RouteMissing):
+        _explain_missing_route(context, problem)
     error, code = describe(problem)
-    verb = context.options.verb + " " if context.options.verb else ""
-    error.setdefault("hint", "see: rebyte_cli.py %s--help" % verb)
-    context.complain(
-        ". ".join(error[part].rstrip(".") for part in ("message", "hint") if error.get(part))
-    )
-    if not context.printed and not context.options.field and context.form == "json":
+    verb = context.options.verb
+    error.setdefault("hint", "see: rebyte_cli.py %s--help" % (verb + " " if verb else ""))
+    sentences = [error["message"].rstrip("."), error["hint"].rstrip(".")]
+    console.error(". ".join(sentence for sentence in sentences if sentence))
+    if console.form == "json" and console.field is None:
         _print_error(context, problem, error)
     return code
 
 
-def _explain_missing(context, problem):
-    """A route is missing: look whether the others are there, or the whole service has gone elsewhere."""
-    if not isinstance(problem, RouteMissing) or not context.options.verb:
-        return
+def _explain_missing_route(context: Context, problem: RouteMissing) -> None:
+    """A route is missing: look whether the others are there, or the whole service has gone
+    elsewhere.
+    """
     try:
         context.client.list_tasks(limit=1)
     except RouteMissing:
         problem.message += " Not even its tasks are there: the service or its address has changed."
         problem.hint = (
-            "Check the address %s (REBYTE_BASE_URL, --base-url); if it is right, this API was replaced."
-            % context.client.base_url
+            "Check the address %s (REBYTE_BASE_URL, --base-url); if it is right, this API was "
+            "replaced." % context.client.base_url
         )
     except (Exception, Interrupted):
-        pass
+        # The route is missing whatever the second question says.
+        return
 
 
-def _print_error(context, problem, error):
-    context.writing = False
-    document = {"error": error}
-    if getattr(problem, "details", None):
-        document["details"] = problem.details
-    if getattr(problem, "warnings", None):
-        document["warnings"] = problem.warnings
-    steps = getattr(problem, "next", None) or _usual_steps(context, problem)
-    if steps:
-        document["next"] = steps
+def _print_error(context: Context, problem: BaseException, error: ErrorView) -> None:
+    """Print an error as the one document."""
+    document: Json = {"error": error}
+    if isinstance(problem, RebyteError):
+        parts = {
+            "details": problem.details,
+            "warnings": problem.warnings,
+            "next": problem.next or _next_steps(context, problem),
+        }
+        document.update((name, value) for name, value in parts.items() if value)
     try:
-        context.emit(document)
+        with context.interrupts.held_off():
+            context.console.print_outcome(Outcome(document), context.save_overflow)
     except (OSError, ValueError):
         silence_stdout()
 
 
-def _usual_steps(context, problem):
-    """Return what helps against a missing key, or finds out why the service cannot be reached."""
-    if not isinstance(problem, RebyteError):
-        return []
+def _next_steps(context: Context, problem: RebyteError) -> list[Step]:
+    """Return what helps against an error that brings no steps of its own."""
+    options = context.options
     if problem.code == "missing_api_key" and problem.hint == AuthError.default_hint:
-        # Second lazy seam: only who lacks a key pays for the words to ask with.
-        from rebyte_flows.diagnosis.checkup import ask_for
+        # Lazy: only who lacks a key pays for the words to ask with.
+        from rebyte_flows.diagnosis.asks import ask_for
 
         return [
             {"why": "nothing can be done in the cloud without a key", "ask": ask_for(problem)},
-            context.same_step(
+            context.rerun_step(
                 "what was started with --local needs --local on each later line, and no key",
                 "--local",
                 without="--local",
             ),
         ]
-    if isinstance(problem, DeadlineReached) and context.options.verb:
+    if isinstance(problem, DeadlineReached) and options.verb:
         # Without --again: to go on must never pay for a second task.
-        return [
-            context.same_step(
-                "the time was over before there was anything to show; this goes on",
-                without="--again",
-            )
-        ]
-    if isinstance(problem, AuthError) and problem.http_status and not context.options.local:
-        return [
-            {
-                "why": "this tells where the key came from, and whether it arrives",
-                "run": context.line("doctor"),
-            }
-        ]
-    if problem.exit_code == EXIT_NETWORK and not context.options.local:
-        nothing = (
-            "nothing was started; "
-            if problem.outcome == "not_sent" and context.options.verb in STARTING_VERBS
-            else ""
-        )
-        return [
-            {
-                "why": nothing + "this finds the cause, and the words to ask your human with",
-                "run": context.line("doctor"),
-            }
-        ]
+        why = "the time was over before there was anything to show; this goes on"
+        return [context.rerun_step(why, without="--again")]
+    doctor = context.command_line("doctor")
+    if isinstance(problem, AuthError) and problem.http_status and not options.local:
+        why = "this tells where the key came from, and whether it arrives"
+        return [{"why": why, "run": doctor}]
+    if problem.exit_code == EXIT_NETWORK and not options.local:
+        why = "this finds the cause, and the words to ask your human with"
+        if problem.outcome == "not_sent" and options.verb in STARTING_VERBS:
+            why = "nothing was started; " + why
+        return [{"why": why, "run": doctor}]
     return []
 
 
-def describe(problem):
-    """Return (the error as the document shows it, the exit code) of anything that can end a command."""
+def describe(problem: BaseException) -> tuple[ErrorView, int]:
+    """Return (the error as the document shows it, the exit code) of anything that can end a
+    command.
+    """
     if isinstance(problem, RebyteError):
-        return problem.as_dict(), problem.exit_code
+        error: ErrorView = problem.as_dict()  # type: ignore[assignment]
+        return error, problem.exit_code
     if isinstance(problem, Interrupted):
         return {
             "code": "interrupted",
@@ -181,17 +183,19 @@ def describe(problem):
             "message": "the answer is nested too deeply",
         }, AnswerUnreadable.exit_code
     if isinstance(problem, OSError):
-        return {"code": "system_error", "message": "the system says: %s" % problem}, EXIT_UNEXPECTED
+        message = "the system says: %s" % problem
+        return {"code": "system_error", "message": message}, EXIT_UNEXPECTED
+    message = "unexpected %s: %s" % (type(problem).__name__, problem)
     return {
         "code": "unexpected",
-        "message": ("unexpected %s: %s" % (type(problem).__name__, problem))[:300],
+        "message": message[:300],
         "hint": "--debug shows where; please report it",
     }, EXIT_UNEXPECTED
 
 
-def _close(context):
-    context.writing = True
-    try:
-        context.close()
-    except (RebyteError, OSError) as problem:
-        context.complain("while closing: %s" % problem)
+def _close(context: Context) -> None:
+    with context.interrupts.held_off():
+        try:
+            context.close()
+        except (RebyteError, OSError) as problem:
+            context.error("while closing: %s" % problem)

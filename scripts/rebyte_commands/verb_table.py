@@ -1,10 +1,20 @@
-"""The verb table: which module answers to a verb, and what its help says of exit codes and environment."""
+"""The verb table: which module answers to a verb, and what its help says."""
 
 from __future__ import annotations
 
 from rebyte_wire.errors import EXIT_CODES
 
-# verb -> (module in this room, one line for --help); the order is that of --help.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable, Iterable
+    from types import ModuleType
+
+    from rebyte_commands.shell.context import Context
+    from rebyte_commands.shell.outcome import Outcome
+
+HELP_WIDTH = 110
+# verb -> (module in verbs/, one line for --help); the order is that of --help.
 VERBS = {
     "run": ("run", "create, follow, answer, files home: one document"),
     "create": ("run", "start and return at once: ids and the live address"),
@@ -16,7 +26,10 @@ VERBS = {
     "wait": ("follow", "wait for tasks: --all or --any; the documents of those that ended"),
     "watch": ("follow", "a task's events, one line each"),
     "follow-up": ("conversation", "one more turn in the same conversation and machine; --wait"),
-    "reply": ("conversation", "answer the question a task asks: --option N or --say TEXT; --wait"),
+    "reply": (
+        "conversation",
+        "answer the question a task asks: --option N or --say TEXT; --wait",
+    ),
     "cancel": ("tasks", "stop tasks"),
     "get": ("tasks", "one task as the service tells it"),
     "list": ("tasks", "tasks, newest first"),
@@ -35,75 +48,55 @@ VERBS = {
     "api": ("api", "any METHOD and PATH of the service"),
     "local": ("local", "the server on this machine: start, stop, status, serve"),
 }
-ALWAYS = (0, 1, 2, 130, 143)
-SERVICE = (4, 7, 10, 11, 12, 75)
-FOLLOWING = (3, 5, 6, 13)
-STARTING = (8,)
-# verb -> the exit codes it can end with, besides those that any command can.
-CODES = {
-    "run": SERVICE + FOLLOWING + STARTING + (9,),
-    "create": SERVICE + FOLLOWING + STARTING,
-    "batch": SERVICE + STARTING + (9, 13),
-    "result": SERVICE + FOLLOWING + (9,),
-    "wait": SERVICE + (5, 9, 13),
-    "watch": SERVICE + FOLLOWING,
-    "follow-up": SERVICE + FOLLOWING + STARTING + (9,),
-    "reply": SERVICE + FOLLOWING + (9,),
-    "cancel": SERVICE + (5, 9),
-    "get": SERVICE + (5,),
-    "list": SERVICE + (5,),
-    "share": SERVICE + (5,),
-    "delete": SERVICE + (5, 9),
-    "upload": SERVICE + (9,),
-    "artifacts": SERVICE + (5, 9),
-    "computers": SERVICE + (3, 5, 8, 9),
-    "webhooks": SERVICE + (5,),
-    "credits": SERVICE + (5,),
-    "ledger": SERVICE + (5, 8),
-    "doctor": SERVICE + (5,),
-    "api": SERVICE + (5, 8),
-    "local": (5, 7, 10),
-}
-SHORT = {
-    0: "done",
-    1: "unexpected",
-    2: "usage",
-    3: "the task failed",
-    4: "key",
-    5: "not found",
-    6: "canceled",
-    7: "guard",
-    8: "outcome unknown",
-    9: "some failed",
-    10: "network",
-    11: "rate limit",
-    12: "server error",
-    13: "it asks",
-    75: "still running",
-    130: "interrupted",
-    143: "ended from outside",
-}
 VARIABLES = (
     "REBYTE_API_KEY",
     "REBYTE_API_KEY_FILE",
     "REBYTE_BASE_URL",
     "REBYTE_STATE_DIR",
     "REBYTE_MAX_WAIT",
+    "REBYTE_MAX_TASKS_PER_DAY",
 )
-STARTING_VARIABLES = ("REBYTE_MAX_TASKS_PER_DAY",)
 
 
-def module_of(verb):
+class Command:
+    """One command: a verb, or a verb with an action such as "artifacts get".
+
+    `add_flags` declares its arguments, `run` does the work and returns what to print, `examples`
+    stand in --help.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Context, Namespace], Outcome],
+        add_flags: Callable[[ArgumentParser], None] | None = None,
+        *,
+        examples: str = "",
+    ) -> None:
+        self.run = run
+        self.add_flags = add_flags
+        self.examples = examples
+
+    def __repr__(self) -> str:
+        return "Command(%s)" % self.run.__name__
+
+
+def module_of(verb: str) -> ModuleType:
     """Import and return the module that answers to a verb."""
-    # First lazy seam: one verb, one module.
+    # Lazy: a command line loads the module of its own verb alone.
     from importlib import import_module
 
     return import_module("rebyte_commands.verbs." + VERBS[verb][0])
 
 
-def nearest(word, words):
+def commands_of(verb: str) -> dict[str, Command]:
+    """Return the commands of a verb by name: one of its own name, or one for each of its actions."""
+    commands: dict[str, Command] = module_of(verb).COMMANDS
+    return {name: command for name, command in commands.items() if name.split()[0] == verb}
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
     """Return the known word that a misspelt one is closest to, or None."""
-    # Only a misspelling pays for difflib.
+    # Lazy: only a misspelling pays for difflib.
     import difflib
 
     # Dashes are no likeness: --all is not nearly --local.
@@ -112,31 +105,21 @@ def nearest(word, words):
     return bare[found[0]] if found else None
 
 
-def codes_of(verb):
-    """Return the exit codes of a verb, in the order of the one table."""
-    own = set(ALWAYS + CODES[verb])
-    return [number for number, _, _ in EXIT_CODES if number in own]
-
-
-def closing(verb):
-    """Return the lines under the flags: exit codes and environment."""
-    codes = ", ".join("%d %s" % (number, SHORT[number]) for number in codes_of(verb))
-    names = VARIABLES + (STARTING_VARIABLES if 8 in CODES[verb] else ())
-    return (
-        folded("exit codes: " + codes)
-        + "\n"
-        + folded("environment: " + ", ".join(names) + " (see: rebyte_cli.py --help)")
-        + "\n"
-    )
-
-
-def opening(prog, summary, examples):
-    """Return the lines above the flags: what it does, two examples, and what else its author says."""
+def help_header(prog: str, summary: str, examples: str) -> str:
+    """Return the lines above the flags: what a command does, and examples."""
     return "%s: %s\n\n%s\n" % (prog, summary, examples.rstrip("\n"))
 
 
-def folded(text, width=110):
-    """Fold a line at its commas."""
+def help_footer() -> str:
+    """Return the lines under the flags: exit codes and environment."""
+    codes = ", ".join("%d %s" % (row[0], row[1].replace("_", " ")) for row in EXIT_CODES)
+    names = ", ".join(VARIABLES)
+    more = " (see: rebyte_cli.py --help)"
+    return "%s\n%s\n" % (wrap("exit codes: " + codes), wrap("environment: " + names + more))
+
+
+def wrap(text: str, width: int = HELP_WIDTH) -> str:
+    """Wrap a line at its commas."""
     lines = [""]
     for part in text.split(", "):
         if len(lines[-1]) + len(part) > width:

@@ -1,4 +1,6 @@
-"""Many tasks at once, resumable: each line of the input is one task, started at most once however often the batch is typed."""
+"""Many tasks at once, resumable: each line is one task, started at most once however often it is
+typed.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ import threading
 import time
 
 from rebyte_flows.files.downloads import open_folder
+from rebyte_flows.following.follower import Follower
 from rebyte_flows.following.result import task_document
-from rebyte_flows.job import Job
 from rebyte_flows.starting.rows import START
 from rebyte_flows.state import open_private
 from rebyte_wire.errors import (
@@ -24,166 +26,182 @@ from rebyte_wire.errors import (
 from rebyte_wire.retry import MAX_RETRY_AFTER_SECONDS
 from rebyte_wire.status import FINAL
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from rebyte_flows.starting.requests import StartRequest
+    from rebyte_flows.starting.rows import Row
+    from rebyte_flows.starting.submitter import Submission, Submitter
+    from rebyte_flows.state import StateFolder
+    from rebyte_types import Json
+
 RESULTS = "results.jsonl"
-ALLOWANCE, RETRY_COST, SUCCESS_GAIN = 500, 14, 1
 SLOW_DOWN_SECONDS = 2.0
+POLL_SECONDS = 0.05
+# A wait with a limit lets signals through on every platform.
+JOIN_SECONDS = 0.2
 FOLDER_NAME_CHARACTERS = 40
+TWICE_SHOWN = 5
 
 
 class Entry:
-    """One line of a batch: its order and name, and what became of it as `document`."""
+    """One line of a batch: its request and name, and what became of it as `document`."""
 
-    def __init__(self, index, order, name=None):
-        self.index, self.order, self.name = index, order, name
-        self.document, self.row, self.reused = None, None, False
+    def __init__(self, index: int, request: StartRequest, name: str | None = None) -> None:
+        self.index = index
+        self.request = request
+        self.name = name
+        self.document: Json | None = None
+        self.row: Row | None = None
+        self.reused = False
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "Entry(%d %s)" % (self.index, self.status)
 
     @property
-    def status(self):
+    def status(self) -> str:
         """completed, failed, canceled, question, running, unknown, error or waiting."""
         if self.document is None:
             return "waiting"
         if "status" in self.document:
-            return self.document["status"]
-        return "unknown" if self.document["error"].get("code") == "outcome_unknown" else "error"
+            return str(self.document["status"])
+        is_unknown = self.document["error"].get("code") == OutcomeUnknown.default_code
+        return "unknown" if is_unknown else "error"
 
     @property
-    def folder_name(self):
+    def folder_name(self) -> str:
         """A folder name of this entry's own: its place, and its name where that is harmless."""
-        plain = "".join(
-            letter if letter.isalnum() and letter.isascii() or letter in "-_." else "-"
+        letters = [
+            letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "-"
             for letter in self.name or ""
-        )
-        return "%04d%s" % (
-            self.index,
-            "-" + plain[:FOLDER_NAME_CHARACTERS].strip("-.") if plain.strip("-.") else "",
-        )
+        ]
+        plain = "".join(letters)[:FOLDER_NAME_CHARACTERS].strip("-.")
+        return "%04d-%s" % (self.index, plain) if plain else "%04d" % self.index
 
 
 class Batch:
-    """Runs entries through one Starter, so many at once; `changed(entry)` is told of each change."""
+    """Runs entries through one Submitter, so many at once.
+
+    `on_change(entry)` is told of each change; `on_tick()` is called now and then while it runs,
+    and may raise to end it.
+    """
 
     def __init__(
         self,
-        starter,
-        entries,
-        out,
+        submitter: Submitter,
+        entries: Sequence[Entry],
+        out: str,
         *,
-        state,
-        concurrency=8,
-        max_failures=None,
-        retry_failed=False,
-        again=False,
-        cancel_after=None,
-        service="cloud",
-        changed=None,
-        sleep=time.sleep,
-    ):
-        self.starter, self.entries, self.out, self.state = starter, entries, out, state
-        self.concurrency, self.max_failures, self.retry_failed = (
-            max(1, concurrency),
-            max_failures,
-            retry_failed,
-        )
-        self.again, self.cancel_after = again, cancel_after
-        self.service, self.changed, self.sleep = service, changed or (lambda entry: None), sleep
-        self.stopped = None
-        self._lock, self._allowance, self._pause_until = threading.Lock(), ALLOWANCE, 0.0
-        self._queue, self._threads = [], []
+        state: StateFolder,
+        concurrency: int = 8,
+        max_failures: int | None = None,
+        retry_failed: bool = False,
+        again: bool = False,
+        cancel_after: float | None = None,
+        service: str = "cloud",
+        on_change: Callable[[Entry], object] | None = None,
+        on_tick: Callable[[], object] | None = None,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.submitter = submitter
+        self.entries = list(entries)
+        self.out = out
+        self.state = state
+        self.concurrency = max(1, concurrency)
+        self.max_failures = max_failures
+        self.retry_failed = retry_failed
+        self.again = again
+        self.cancel_after = cancel_after
+        self.service = service
+        # Why nothing more is started: an error, or words; None while it goes on.
+        self.stopped: RebyteError | str | None = None
+        self._on_change = on_change or _discard
+        self._on_tick = on_tick or _nothing
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._pause_until = 0.0
+        self._queue: list[Entry] = []
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "Batch(%d entries, %s)" % (len(self.entries), self.counts())
 
-    def counts(self):
+    def counts(self) -> dict[str, int]:
         """Return how many entries stand how."""
-        found = {}
+        found: dict[str, int] = {}
         for entry in self.entries:
             found[entry.status] = found.get(entry.status, 0) + 1
         return found
 
-    def run(self):
-        """Run until every entry has ended or the client's deadline is over; raises GuardRefused before anything is sent."""
+    def run(self) -> None:
+        """Run until every entry has ended or the client's deadline is over.
+
+        Raises GuardRefused before anything is sent.
+        """
         open_folder(self.out)
         self._recall()
         self._queue = [entry for entry in self.entries if entry.document is None][::-1]
-        self._check_guards()
-        self._threads = [
-            threading.Thread(target=self._work, name="rebyte-batch-%d" % n, daemon=True)
-            for n in range(min(self.concurrency, len(self._queue)))
-        ]
-        for thread in self._threads:
+        new = sum(1 for entry in self._queue if self._starts_anew(entry))
+        self.submitter.check_guards(new)
+        width = min(self.concurrency, len(self._queue))
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(width)]
+        for thread in threads:
             thread.start()
-        for thread in self._threads:
+        for thread in threads:
             while thread.is_alive():
-                # A wait with a limit lets signals through on every platform.
-                thread.join(0.2)
+                thread.join(JOIN_SECONDS)
+                self._on_tick()
 
-    def stop(self, reason):
+    def stop(self, reason: RebyteError | str) -> None:
         """Start nothing more."""
         self.stopped = self.stopped or reason
 
-    def write_results(self):
-        """Write results.jsonl in the order of the input and return its path; entries that never began stand there too."""
+    def write_results(self) -> str:
+        """Write results.jsonl in the order of the input, replaced as a whole, and return its path."""
         path = os.path.join(self.out, RESULTS)
         # Another batch may write to the same folder.
         temporary = "%s.%s.part" % (path, os.urandom(4).hex())
         with open_private(temporary) as file:
             for entry in self.entries:
-                line = dict({"index": entry.index}, **(entry.document or {"status": "waiting"}))
+                line = {"index": entry.index, **(entry.document or {"status": "waiting"})}
                 file.write(json.dumps(line) + "\n")
         os.replace(temporary, path)
         return os.path.abspath(path)
 
-    def _recall(self):
-        """Take over what an earlier call brought to its end, so that nothing is asked or fetched twice."""
-        kept = self._kept_documents()
+    def _recall(self) -> None:
+        """Take over what an earlier call brought to its end, so that nothing is asked or fetched
+        twice.
+        """
+        kept = kept_documents(os.path.join(self.out, RESULTS))
         for entry in self.entries:
-            row = entry.row = self.starter.ledger.earlier(entry.order, entry.name)
-            found = kept.get(row.task_id) if row is not None and row.is_started() else None
-            if found is not None and found.get("status") in FINAL and not self._starts_anew(entry):
+            entry.row = self.submitter.ledger.find_previous(entry.request, entry.name)
+            if entry.row is None or not entry.row.is_started():
+                continue
+            found = kept.get(entry.row.task_id)
+            if found and found.get("status") in FINAL and not self._starts_anew(entry):
                 entry.document = found
 
-    def _starts_anew(self, entry):
+    def _starts_anew(self, entry: Entry) -> bool:
         """Tell whether this line starts anew by the table of reruns."""
-        return (
-            self.starter.next_move(entry.row, entry.order, entry.name, self._again(entry)) == START
-        )
+        move = self.submitter.move_for(entry.request, name=entry.name, again=self._again(entry))
+        return move == START
 
-    def _kept_documents(self):
-        kept = {}
-        try:
-            with open(os.path.join(self.out, RESULTS), encoding="utf-8") as file:
-                for line in file:
-                    found = json.loads(line)
-                    found.pop("index", None)
-                    kept[found.get("id")] = found
-        except (OSError, ValueError, AttributeError):
-            pass
-        return kept
+    def _again(self, entry: Entry) -> bool:
+        has_failed = entry.row is not None and entry.row.status == "failed"
+        return self.again or (self.retry_failed and has_failed)
 
-    def _check_guards(self):
-        """Refuse the whole batch before a byte is sent when it cannot be started within the guards."""
-        new = sum(1 for entry in self._queue if self._starts_anew(entry))
-        self.starter.guards.check_many(new, self.starter.ledger.count_today())
-
-    def _again(self, entry):
-        return (
-            self.again
-            or self.retry_failed
-            and entry.row is not None
-            and entry.row.status == "failed"
-        )
-
-    def _work(self):
+    def _work(self) -> None:
+        """Take one entry after the other until none is left, the time is over, or the batch is
+        stopped.
+        """
         while True:
             with self._lock:
                 if self.stopped or not self._queue or self._is_late():
                     return
                 entry = self._queue.pop()
             try:
-                entry.document = self._one(entry)
+                entry.document = self._run_one(entry)
             except (AuthError, LedgerUnwritable) as problem:
                 # Every other line would end the same way.
                 entry.document = self._failed(entry, problem)
@@ -192,119 +210,118 @@ class Batch:
                 entry.document = self.running_document(entry)
             except Exception as problem:
                 entry.document = self._failed(entry, problem)
-            self.changed(entry)
+            self._on_change(entry)
             self._count_failures()
 
-    def _is_late(self):
-        return self.starter.client.deadline.expired
+    def _is_late(self) -> bool:
+        return self.submitter.client.deadline.expired
 
-    def _one(self, entry):
+    def _run_one(self, entry: Entry) -> Json:
         """Start one entry (or go on with it) and follow it to its document."""
-        started = self._start(entry)
-        row = entry.row = started.row
-        entry.reused = started.reused
-        self.changed(entry)
-        job = Job(
-            self.starter.client,
+        submission = self._submit(entry)
+        row = entry.row = submission.row
+        entry.reused = submission.reused
+        self._on_change(entry)
+        ledger = self.submitter.ledger
+        follower = Follower(
+            self.submitter.client,
             row,
             state=self.state,
             out=os.path.join(self.out, entry.folder_name),
-            want=entry.order.want,
-            order=entry.order,
-            reused=started.reused,
+            want=entry.request.want,
+            request=entry.request,
+            reused=submission.reused,
             service=self.service,
-            answered=self.starter.ledger.replies(row.task_id),
-            sleep=self.sleep,
+            answered=ledger.answered(row.task_id),
+            sleep=self._sleep,
         )
-        timer = self._timer(job)
+        timer = self._cancel_timer(follower)
         try:
-            document = job.follow()
+            document: Any = follower.follow()
         finally:
             timer.cancel()
         if document["status"] in FINAL:
-            self.starter.ledger.note(
-                row.id,
-                status=document["status"],
-                prompt_id=row.prompt_id or document.get("promptId"),
-            )
-        return document
+            prompt_id = row.prompt_id or document.get("promptId")
+            ledger.update(row.id, status=document["status"], prompt_id=prompt_id)
+        found: Json = document
+        return found
 
-    def _timer(self, job):
-        """Return the timer that cancels a job whose end nobody has seen when its time comes; one without a limit never does."""
-        timer = threading.Timer(0, self._cancel, [job])
+    def _cancel_timer(self, follower: Follower) -> threading.Timer:
+        """Return the timer that cancels a task whose end nobody has seen when its time comes."""
+        timer = threading.Timer(0, self._cancel, [follower])
         timer.daemon = True
-        if self.cancel_after is not None and job.row.delivered_at is None:
-            timer.interval = max(0.0, job.row.claimed_at + self.cancel_after - time.time())
+        row = follower.row
+        if self.cancel_after is not None and row.delivered_at is None:
+            # A start in the future comes from a clock that was put back: it counts from now.
+            age = max(0.0, time.time() - row.claimed_at)
+            timer.interval = max(0.0, self.cancel_after - age)
             timer.start()
         return timer
 
-    def _cancel(self, job):
+    def _cancel(self, follower: Follower) -> None:
         try:
-            job.cancel()
+            follower.cancel()
         except RebyteError as problem:
-            self.starter.say("--cancel-after: %s" % problem.message)
+            self.submitter.info("--cancel-after: %s" % problem.message)
 
-    def _start(self, entry):
+    def _submit(self, entry: Entry) -> Submission:
         while True:
-            self._wait_for_calm()
+            while not self._is_late() and time.monotonic() < self._pause_until:
+                self._sleep(POLL_SECONDS)
             try:
-                started = self.starter.start(entry.order, name=entry.name, again=self._again(entry))
-                self._allowance = min(ALLOWANCE, self._allowance + SUCCESS_GAIN)
-                return started
+                return self.submitter.submit(
+                    entry.request, name=entry.name, again=self._again(entry)
+                )
             except RateLimited as problem:
                 self._slow_down(problem)
 
-    def _wait_for_calm(self):
-        while not self._is_late() and time.monotonic() < self._pause_until:
-            self.sleep(0.05)
-
-    def _slow_down(self, problem):
-        """All starts wait after a 429; the allowance is shared, so a sick service is not asked by every thread in turn."""
+    def _slow_down(self, problem: RateLimited) -> None:
+        """Let all starts wait after a 429; raises it where the wait would outlast the slice."""
+        wait = problem.retry_after or SLOW_DOWN_SECONDS
         with self._lock:
-            self._allowance -= RETRY_COST
-            spent = self._allowance < 0
-            self._pause_until = max(
-                self._pause_until, time.monotonic() + (problem.retry_after or SLOW_DOWN_SECONDS)
-            )
-        left = self.starter.client.deadline.left()
-        most = MAX_RETRY_AFTER_SECONDS if left is None else min(left, MAX_RETRY_AFTER_SECONDS)
-        if (problem.retry_after or 0) > most:
+            self._pause_until = max(self._pause_until, time.monotonic() + wait)
+        left = self.submitter.client.deadline.left()
+        limit = MAX_RETRY_AFTER_SECONDS if left is None else min(left, MAX_RETRY_AFTER_SECONDS)
+        if wait > limit:
             # No line can be started in this slice.
             self.stop(problem)
-        if spent or self.stopped or self._is_late():
+        if self.stopped or self._is_late():
             raise problem
 
-    def _count_failures(self):
+    def _count_failures(self) -> None:
         failures = sum(1 for entry in self.entries if entry.status in ("failed", "error"))
         if self.max_failures is not None and failures > self.max_failures:
             self.stop("more than %d failures" % self.max_failures)
 
-    def _failed(self, entry, problem):
-        error = (
-            problem.as_dict()
-            if isinstance(problem, RebyteError)
-            else {"code": "unexpected", "message": str(problem)[:300]}
-        )
-        details = getattr(problem, "details", None) or {}
-        known = {key: details[key] for key in ("id", "workspaceId", "url") if details.get(key)}
+    def _failed(self, entry: Entry, problem: Exception) -> Json:
+        """Return the document of an entry that ended with an error, with the ids that are known."""
+        error: Any = {"code": "unexpected", "message": str(problem)[:300]}
+        details: Json = {}
+        if isinstance(problem, RebyteError):
+            error = problem.as_dict()
+            details = problem.details or {}
+        ids: Json = {key: details.get(key) for key in ("id", "workspaceId", "url")}
+        row = entry.row
         # The row of an earlier attempt is not that of the start which failed.
-        if entry.row is not None and entry.row.is_started() and not self._starts_anew(entry):
-            known = {
-                "id": entry.row.task_id,
-                "workspaceId": entry.row.workspace_id,
-                "url": entry.row.url,
-            }
-        found = dict(task_document(once=entry.name, service=self.service, **known), error=error)
+        if row is not None and row.is_started() and not self._starts_anew(entry):
+            ids = {"id": row.task_id, "workspaceId": row.workspace_id, "url": row.url}
+        document: Any = task_document(once=entry.name, service=self.service, **ids)
+        document["error"] = error
         if isinstance(problem, OutcomeUnknown) and details.get("row"):
-            found["row"] = details["row"]
+            document["row"] = details["row"]
+        found: Json = document
         return found
 
-    def running_document(self, entry):
-        """Return the document of an entry whose task was started and may still run, None for one that has none (yet)."""
+    def running_document(self, entry: Entry) -> Json | None:
+        """Return the document of an entry whose task was started and may still run, None for any
+        other.
+        """
         row = entry.row
-        if row is None or not row.is_started() or row.status in FINAL or self._starts_anew(entry):
+        if row is None or not row.is_started() or row.status in FINAL:
             return None
-        return task_document(
+        if self._starts_anew(entry):
+            return None
+        document: Any = task_document(
             id=row.task_id,
             workspaceId=row.workspace_id,
             url=row.url,
@@ -312,24 +329,59 @@ class Batch:
             status="running",
             service=self.service,
         )
+        found: Json = document
+        return found
 
 
-def number_equals(entries):
-    """Tell equal lines apart by an ordinal among equals, so that they are as many tasks as there are lines."""
-    seen = {}
+def kept_documents(path: str) -> dict[str, Json]:
+    """Return the task documents in a results.jsonl by task id; lines that are none are passed
+    over.
+    """
+    kept: dict[str, Json] = {}
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.readlines()
+    except OSError:
+        return kept
+    for line in lines:
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict) and isinstance(found.get("id"), str):
+            found.pop("index", None)
+            kept[found["id"]] = found
+    return kept
+
+
+def number_equals(entries: Iterable[Entry]) -> None:
+    """Tell equal lines apart by an ordinal, so that they are as many tasks as there are lines.
+
+    Raises InputError for two lines of one name.
+    """
+    seen: dict[str, int] = {}
+    named: set[str] = set()
+    twice: set[str] = set()
     for entry in entries:
         if entry.name is None:
-            digest = entry.order.digest()
-            entry.order.ordinal = seen.get(digest, 0)
-            seen[digest] = entry.order.ordinal + 1
-    names = [entry.name for entry in entries if entry.name is not None]
-    twice = (
-        sorted({name for name in names if names.count(name) > 1})
-        if len(set(names)) != len(names)
-        else []
-    )
+            digest = entry.request.digest()
+            entry.request.ordinal = seen.get(digest, 0)
+            seen[digest] = entry.request.ordinal + 1
+        elif entry.name in named:
+            twice.add(entry.name)
+        else:
+            named.add(entry.name)
     if twice:
+        names = ", ".join(sorted(twice)[:TWICE_SHOWN])
         raise InputError(
-            "two lines have the name %s" % ", ".join(twice[:5]),
+            "two lines have the name %s" % names,
             hint="a name stands for one task; rename one of them",
         )
+
+
+def _discard(entry: Entry) -> None:
+    """Tell nobody."""
+
+
+def _nothing() -> None:
+    """Do nothing."""

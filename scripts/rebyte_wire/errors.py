@@ -63,6 +63,9 @@ class RebyteError(Exception):
 
     exit_code, default_code, default_hint = EXIT_UNEXPECTED, "unexpected", None
     default_retryable, default_outcome = False, None
+    # Set by who knows more: what to do next, and what else is told beside the error.
+    next = ()
+    warnings = ()
 
     def __init__(
         self,
@@ -156,6 +159,8 @@ class OutcomeUnknown(RebyteError):
 
     exit_code, default_code, default_outcome = EXIT_UNKNOWN, "outcome_unknown", "unknown"
     default_hint = "The service may have started (and billed) it. List the newest tasks before starting it again."
+    # True when the caller interrupted the wait for the answer.
+    interrupted = False
 
 
 class NotRecorded(RebyteError):

@@ -36,7 +36,7 @@ from rebyte_commands.runner import run_line
 from rebyte_flows.following.deduplication import EventDeduplicator
 from rebyte_flows.following.waiting import wait
 from rebyte_flows.starting.ledger import open_ledger
-from rebyte_flows.starting.orders import Order
+from rebyte_flows.starting.requests import task_request
 from rebyte_flows.state import StateFolder
 from rebyte_wire.sse import events
 

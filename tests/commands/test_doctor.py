@@ -12,7 +12,7 @@ import pytest
 
 from measure import run_quietly
 from rebyte_commands.main import main
-from rebyte_commands.verb_table import CODES, SHORT, VERBS, codes_of
+from rebyte_commands.verb_table import VERBS
 from rebyte_wire.errors import EXIT_CODES
 from scripted_server import Proxy, Server, answer
 
@@ -226,12 +226,6 @@ NETWORK = {"ssl", "http.client", "urllib.request", "http.server"}
 def shown(capsys, *words):
     assert main(list(words), 0) == 0
     return capsys.readouterr().out
-
-
-def test_the_table_of_codes_speaks_of_every_verb_and_of_codes_that_exist():
-    known = {number for number, _, _ in EXIT_CODES}
-    assert set(CODES) == set(VERBS) and set(SHORT) == known
-    assert {number for verb in VERBS for number in codes_of(verb)} == known
 
 
 @pytest.mark.parametrize("verb", VERBS)

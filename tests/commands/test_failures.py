@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from measure import run_quietly
-from rebyte_flows.job import Transcript
+from rebyte_flows.files.out_folder import Transcript
 from rebyte_local.server import LocalServer
 from rebyte_wire.errors import ServerError
 from scripted_server import Server, answer, say_and_close

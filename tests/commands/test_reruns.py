@@ -330,10 +330,10 @@ def test_after_two_dashes_nothing_is_a_flag(rebyte, words):
 
 def test_a_look_at_a_finished_task_has_time_for_its_files(rebyte, server, monkeypatch):
     made = rebyte("run", SUM, "--file", "numbers.csv").document
-    monkeypatch.setattr("rebyte_commands.verbs.follow.LOOK_SECONDS", 1)
+    monkeypatch.setattr("rebyte_commands.verbs.follow.WATCH_SECONDS", 1)
     monkeypatch.setattr(
-        "rebyte_flows.job.list_files",
-        lambda *words, whole=__import__("rebyte_flows.job").job.list_files: (
+        "rebyte_flows.following.follower.list_files",
+        lambda *words, whole=__import__("rebyte_flows.following.follower").following.follower.list_files: (
             time.sleep(1.2) or whole(*words)
         ),
     )
@@ -351,7 +351,7 @@ def test_a_task_that_has_ended_is_not_told_as_running_when_time_ends_before_its_
 
         raise DeadlineReached("the time is over")
 
-    monkeypatch.setattr("rebyte_flows.job.list_files", late)
+    monkeypatch.setattr("rebyte_flows.following.follower.list_files", late)
     ran = rebyte("result", made["id"], "--workspace", made["workspaceId"], "--out", "o")
     assert (
         ran.code == 75
@@ -438,17 +438,29 @@ def test_a_damaged_ledger_is_refused_with_what_to_do(rebyte, tmp_path, server):
     )
 
 
+FIRST_SCHEMA = """
+CREATE TABLE starts (
+  id INTEGER PRIMARY KEY, kind TEXT NOT NULL, origin TEXT NOT NULL, account TEXT NOT NULL,
+  digest TEXT NOT NULL, ordinal INTEGER NOT NULL, attempt INTEGER NOT NULL, name TEXT,
+  parts TEXT NOT NULL, prompt_digest TEXT, state TEXT NOT NULL, holder TEXT,
+  claimed_at REAL NOT NULL, answered_at REAL, delivered_at REAL, task_id TEXT,
+  workspace_id TEXT, prompt_id TEXT, url TEXT, executor TEXT, model TEXT, known TEXT,
+  reason TEXT, status TEXT);
+CREATE TABLE replies (task_id TEXT, message_id TEXT, PRIMARY KEY (task_id, message_id));
+INSERT INTO starts (kind, origin, account, digest, ordinal, attempt, parts, state, claimed_at)
+  VALUES ('task', 'o', 'a', 'd', 0, 1, '{}', 'intent', 1);
+INSERT INTO replies VALUES ('t', 'm');
+PRAGMA user_version=1;
+"""
+
+
 def test_an_older_ledger_is_taken_over_by_several_runs_at_once(tmp_path):
-    from rebyte_flows.starting.ledger import ADDED_COLUMNS, SCHEMA, Ledger
-    from rebyte_flows.starting.replies import Replies
+    from rebyte_flows.starting.ledger import Ledger
     from rebyte_flows.state import StateFolder
 
     state = StateFolder(str(tmp_path / "old"))
-    old = SCHEMA.replace("status TEXT,\n  again INTEGER", "status TEXT").replace(
-        ", digest TEXT, prompt_id TEXT, delivered_at REAL,\n  open INTEGER", ""
-    )
     with contextlib.closing(sqlite3.connect(state.file("ledger.db"))) as book:
-        book.executescript(old + "PRAGMA user_version=1; INSERT INTO replies VALUES ('t', 'm');")
+        book.executescript(FIRST_SCHEMA)
     opened = []
     threads = [
         threading.Thread(target=lambda: opened.append(Ledger(state, "o", "a"))) for _ in range(4)
@@ -457,13 +469,10 @@ def test_an_older_ledger_is_taken_over_by_several_runs_at_once(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(opened) == 4 and len(ADDED_COLUMNS) == 5
+    assert len(opened) == 4
     for ledger in opened:
-        assert (
-            ledger.replies("t") == {"m"}
-            and ledger.rows() == []
-            and Replies(ledger, "t").unseen("d") is None
-        )
+        assert ledger.answered("t") == {"m"} and ledger.count_all() == 1
+        assert [row.state for row in ledger.expire_orphans()] == ["unknown"]
         ledger.close()
 
 
@@ -803,8 +812,8 @@ def test_a_turn_that_is_none_is_not_found_and_files_outlive_the_time_to_cancel(r
     made = rebyte("run", SUM, "--file", "numbers.csv")["id"]
     assert rebyte("result", made, "--prompt", "no-such-turn", "--max-wait", "8").code == 5
     monkeypatch.setattr(
-        "rebyte_flows.job.list_files",
-        lambda *words, whole=__import__("rebyte_flows.job").job.list_files: (
+        "rebyte_flows.following.follower.list_files",
+        lambda *words, whole=__import__("rebyte_flows.following.follower").following.follower.list_files: (
             time.sleep(1.2) or whole(*words)
         ),
     )
@@ -891,19 +900,25 @@ def test_an_interrupted_batch_does_not_tell_an_earlier_task_as_running_where_a_n
 
 
 def test_the_raw_door_keeps_the_case_of_an_id():
-    from rebyte_flows.starting.orders import RawOrder
+    from rebyte_flows.starting.requests import StartRequest
 
-    order = RawOrder("//Tasks/AbC%2d1/./Prompts", {"prompt": "x"})
-    assert (order.kind, order.task_id) == ("follow-up", "AbC-1")
+    request = StartRequest("//Tasks/AbC%2d1/./Prompts", {"prompt": "x"})
+    assert (request.kind.name, request.task_id) == ("follow-up", "AbC-1")
 
 
 def test_a_ledger_that_fills_up_as_the_end_is_noted_hides_neither_the_end_nor_its_code(
     rebyte, monkeypatch
 ):
-    def full(*_):
-        raise LedgerUnwritable("cannot record the reply in the ledger: disk full")
+    from rebyte_flows.starting.ledger import Ledger
 
-    monkeypatch.setattr("rebyte_flows.starting.replies.Replies.deliver", full)
+    whole = Ledger.update
+
+    def full(ledger, number, **values):
+        if "delivered_at" in values:
+            raise LedgerUnwritable("cannot record the answer in the ledger: disk full")
+        whole(ledger, number, **values)
+
+    monkeypatch.setattr(Ledger, "update", full)
     ran = rebyte("run", "hello")
     assert ran.code == 0 and "disk full" in ran.err
     watched = rebyte("watch", ran["id"])

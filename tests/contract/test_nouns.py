@@ -25,9 +25,9 @@ from measure import (
     without_fences,
 )
 from rebyte_client import RebyteClient
-from rebyte_commands.arguments import parse
-from rebyte_commands.environment import VARIABLES
-from rebyte_commands.verb_table import VERBS, module_of
+from rebyte_commands.shell.arguments import parse
+from rebyte_commands.shell.environment import VARIABLES
+from rebyte_commands.verb_table import VERBS, commands_of
 from rebyte_commands.verbs import artifacts, computers, webhooks
 from rebyte_local.faults import FAULTS
 from rebyte_local.routes import find_route
@@ -228,8 +228,10 @@ def test_every_verb_is_in_the_command_line_reference():
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_flag_of_a_verb_is_in_the_reference(verb):
-    parser = argparse.ArgumentParser(add_help=False)
-    module_of(verb).COMMANDS[verb][0](parser)
+    parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
+    for command in commands_of(verb).values():
+        if command.add_flags:
+            command.add_flags(parser)
     said = CLI + read("references", "local.md")
     lacking = [
         action.option_strings[0]

@@ -16,7 +16,8 @@ from measure import SCRIPTS, files_under
 from rebyte_client import RebyteClient
 from rebyte_flows.job import run
 from rebyte_flows.starting.ledger import Ledger, account_fingerprint
-from rebyte_flows.starting.orders import Order
+from rebyte_flows.starting.guards import Guards
+from rebyte_flows.starting.requests import follow_up_request, task_request
 from rebyte_flows.starting.rows import (
     RECONCILE,
     RESUME,
@@ -26,7 +27,7 @@ from rebyte_flows.starting.rows import (
     next_move,
     untracked_row,
 )
-from rebyte_flows.starting.submitter import Guards, Submitter
+from rebyte_flows.starting.submitter import Submitter
 from rebyte_flows.state import Owner, StateFolder, find_state, is_alive, prune
 from rebyte_wire.errors import (
     GuardRefused,
@@ -62,8 +63,8 @@ def start(client, book):
     """Start a prompt or an order: start("hello", per_day=1, name="n") -> what came of it."""
 
     def run(order, per_day=None, **more):
-        return Submitter(client, book, guards=Guards(per_day=per_day)).start(
-            Order(order) if isinstance(order, str) else order, **more
+        return Submitter(client, book, guards=Guards(per_day=per_day)).submit(
+            task_request(order) if isinstance(order, str) else order, **more
         )
 
     return run
@@ -137,7 +138,7 @@ def test_a_service_that_is_not_there_was_never_sent_anything(book, server):
         with RebyteClient(
             server.key, "http://127.0.0.1:%d" % taken.getsockname()[1]
         ) as client, pytest.raises(NetworkError):
-            Submitter(client, book).start(Order("hello"))
+            Submitter(client, book).submit(task_request("hello"))
     assert [row.state for row in book.rows()] in ([], ["not_sent"])
 
 
@@ -153,7 +154,7 @@ def test_guards_refuse_before_a_byte_is_sent(server, client, book, start):
     with pytest.raises(GuardRefused, match="PER_DAY"):
         start("task 3", per_day=2)
     with pytest.raises(GuardRefused, match="this command"):
-        Submitter(client, book, guards=Guards(per_command=0)).start(Order("x"))
+        Submitter(client, book, guards=Guards(per_command=0)).submit(task_request("x"))
     assert len(made(server)) == 2
 
 
@@ -167,18 +168,18 @@ def test_a_name_holds_one_line(start):
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_follow_up_whose_answer_was_lost_is_found_by_its_prompt_id_but_never_guessed_among_two(
-    client, start, times
+    client, start, times, monkeypatch
 ):
     task = client.create_task("hello")["id"]
-    order = Order("one more", kind="follow-up", task_id=task)
+    order = follow_up_request(task, "one more")
 
-    def cut(through, prompt, files, claim):
-        client.follow_up(task, "one more", before_send=claim)
+    def cut(method, path, *, query, body, before_send):
+        client.follow_up(task, "one more", before_send=before_send)
         for _ in range(times - 1):
             client.follow_up(task, "one more")
         raise OutcomeUnknown("the answer was lost", outcome="unknown")
 
-    order.send = cut
+    monkeypatch.setattr(client, "request", cut)
     if times == 1:
         started = start(order)
         assert started.row.state == "settled" and started.row.prompt_id in [
@@ -208,7 +209,7 @@ def test_a_ledger_that_cannot_be_written_before_the_send_means_nothing_is_sent(
 def test_a_ledger_that_fills_up_after_the_answer_still_tells_the_ids(
     server, client, book, start, monkeypatch
 ):
-    whole = book.note
+    whole = book.update
 
     def fail(number, **values):
         if values.get("state") == "created":
@@ -216,7 +217,7 @@ def test_a_ledger_that_fills_up_after_the_answer_still_tells_the_ids(
         whole(number, **values)
 
     with monkeypatch.context() as patch, pytest.raises(NotRecorded) as caught:
-        patch.setattr(book, "note", fail)
+        patch.setattr(book, "update", fail)
         start("hello")
     assert (
         caught.value.details["id"] == client.list_tasks()["data"][0]["id"]
@@ -229,11 +230,11 @@ def test_a_start_that_was_surely_not_made_uses_up_no_guard(server, client, book)
     starter = Submitter(client, book, guards=Guards(per_command=1))
     server.faults.enable("too-many-retry-after", seconds=300, only="POST /v1/tasks")
     with pytest.raises(RateLimited):
-        starter.start(Order("hello"))
+        starter.submit(task_request("hello"))
     server.faults.clear()
-    assert starter.start(Order("hello")).row.state == "created"
+    assert starter.submit(task_request("hello")).row.state == "created"
     with pytest.raises(GuardRefused):
-        starter.start(Order("one more"))
+        starter.submit(task_request("one more"))
 
 
 def test_the_owners_limit_holds_for_python_programs_too(server, client, state, monkeypatch):
@@ -276,7 +277,7 @@ def row(state, *, claimed=60, delivered=None, kind="task"):
         (row("abandoned"), START, START),
         (row("unknown"), RECONCILE, RECONCILE),
         (row("unknown", claimed=48 * HOUR), RECONCILE, RECONCILE),
-        (row("intent"), RECONCILE, RECONCILE),
+        (row("sent"), RECONCILE, RECONCILE),
         (row("created", delivered=1, kind="follow-up"), START, REUSE),
         (row("created", kind="follow-up"), RESUME, RESUME),
     ],
@@ -288,7 +289,7 @@ def test_the_table(earlier, unnamed, named):
 
 
 def test_an_intent_of_a_live_run_is_waited_for():
-    assert next_move(row("intent"), named=False, again=False, held=True, now=NOW) == WAIT
+    assert next_move(row("sent"), named=False, again=False, held=True, now=NOW) == WAIT
 
 
 # The ledger: at most one row per line and attempt, durable, shared, and silent about secrets.
@@ -313,22 +314,32 @@ def ledger(open_book):
     return open_book()
 
 
+class Counted:
+    """Guards that only note what was counted."""
+
+    def __init__(self):
+        self.today = []
+
+    def check(self, new, today, by_this_command):
+        """Note how many were started today."""
+        self.today.append(today)
+
+
 def claim(ledger, prompt="hello", name=None, **more):
-    """Claim a prompt and return the row's number, or None."""
-    values = dict(prompt_digest="p", may_start=lambda row: row is None, limits=lambda count: None)
-    return ledger.claim(Order(prompt, executor="codex"), name, **dict(values, **more))
+    """Claim a prompt and return (the row, the move)."""
+    return ledger.claim(task_request(prompt, executor="codex"), name=name, **more)
 
 
 def test_a_claim_is_made_once_whoever_asks(ledger, open_book):
     other = open_book()
-    assert claim(ledger) is not None and claim(other) is None and len(other.rows()) == 1
+    row, move = claim(ledger)
+    assert move == START
+    assert claim(other)[1] == WAIT and [found.id for found in other.rows()] == [row.id]
 
 
 def test_threads_that_claim_the_same_line_at_once_make_one_row(ledger):
-    assert (
-        sorted(number is None for number in at_once(lambda: claim(ledger), 16))
-        == [False] + [True] * 15
-    )
+    moves = at_once(lambda: claim(ledger)[1], 16)
+    assert sorted(moves) == [START] + [WAIT] * 15
 
 
 @pytest.mark.parametrize(
@@ -338,34 +349,39 @@ def test_another_account_or_origin_is_another_book(ledger, open_book, origin, ac
     claim(ledger, "hello", "n")
     assert ledger.named("n") is not None
     other = open_book(origin, account)
-    assert other.earlier(Order("hello", executor="codex")) is None and other.named("n") is None
+    assert other.find_previous(task_request("hello", executor="codex")) is None
+    assert other.named("n") is None
 
 
 def test_a_guard_that_raises_leaves_no_row(ledger):
-    def refuse(count):
-        raise GuardRefused("no")
-
     with pytest.raises(GuardRefused):
-        claim(ledger, limits=refuse)
+        claim(ledger, guards=Guards(per_command=0))
     assert ledger.rows() == []
 
 
 def test_unknown_starts_count_against_the_day_and_refused_ones_do_not(ledger):
-    numbers = [claim(ledger, "task %d" % n) for n in range(4)]
-    ledger.note(numbers[0], state="refused")
-    ledger.note(numbers[1], state="unknown")
-    seen = []
-    claim(ledger, "more", limits=seen.append)
-    assert seen == [3]
+    rows = [claim(ledger, "task %d" % n)[0] for n in range(4)]
+    ledger.update(rows[0].id, state="refused")
+    ledger.update(rows[1].id, state="unknown")
+    counted = Counted()
+    claim(ledger, "more", guards=counted)
+    assert counted.today == [3]
 
 
-def test_an_intent_of_a_dead_run_becomes_unknown_and_of_a_live_one_stays(ledger):
-    number = claim(ledger)
-    assert ledger.expire_orphans() == [] and ledger.row(number).state == "intent"
-    ledger.note(number, holder="12345-dead")
-    assert [row.id for row in ledger.expire_orphans()] == [number] and ledger.row(
-        number
-    ).state == "unknown"
+def test_a_sent_start_of_a_dead_run_becomes_unknown_and_of_a_live_one_stays(ledger):
+    row, _ = claim(ledger)
+    ledger.mark_sent(row.id, prompt_digest="p")
+    assert ledger.expire_orphans() == [] and ledger.row(row.id).state == "sent"
+    ledger.update(row.id, holder="12345-dead")
+    assert [found.id for found in ledger.expire_orphans()] == [row.id]
+    assert ledger.row(row.id).state == "unknown"
+
+
+def test_a_claim_whose_run_died_before_a_byte_left_started_nothing(ledger):
+    row, _ = claim(ledger, name="n")
+    ledger.update(row.id, holder="12345-dead")
+    again, move = claim(ledger, prompt="another", name="n")
+    assert move == START and again.id != row.id and ledger.row(row.id).state == "not_sent"
 
 
 def test_an_owner_is_alive_until_its_process_dies(state):
@@ -439,18 +455,17 @@ def test_the_state_folder_is_found_in_order(tmp_path):
         dict(executor="codex"),
         dict(want=["x.pdf"]),
         dict(skills=["a"]),
-        dict(ordinal=1),
     ],
 )
 def test_orders_that_differ_are_told_apart(change):
-    base, other = Order(prompt="p"), Order(**dict(dict(prompt="p"), **change))
-    assert (base.digest(), base.ordinal) != (other.digest(), other.ordinal)
+    base, other = task_request("p"), task_request(**dict(dict(prompt="p"), **change))
+    assert base.digest() != other.digest()
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", None, "x" * 100_001])
 def test_an_order_is_checked_before_anything_leaves(prompt):
     with pytest.raises(InputError):
-        Order(prompt)
+        task_request(prompt)
 
 
 def test_old_transcripts_and_marks_of_dead_runs_go_once_a_day(state):
@@ -463,19 +478,19 @@ def test_old_transcripts_and_marks_of_dead_runs_go_once_a_day(state):
         return path
 
     for kind, name, age in (
-        ("transcripts", "old", 31),
-        ("transcripts", "new", 29),
-        ("answers", "old", 40),
-        ("owners", "1-dead", 3),
+        ("transcripts", "old.jsonl", 31),
+        ("transcripts", "new.jsonl", 29),
+        ("answers", "result-0123456789ab.txt", 40),
+        ("owners", "1-0123456789ab", 3),
     ):
         leave(kind, name, age)
     owner = Owner(state)
     prune(state, now)
     assert [os.path.relpath(path, state.path) for path in files_under(state.path)] == sorted(
-        ["transcripts/new", "pruned", os.path.join("owners", owner.name)]
+        ["transcripts/new.jsonl", "pruned", os.path.join("owners", owner.name)]
     )
     owner.close()
-    late = leave("transcripts", "late", 50)
+    late = leave("transcripts", "late.jsonl", 50)
     prune(state, now + 3600)
     assert os.path.exists(late)
     prune(state, now + 25 * 3600)

@@ -1,4 +1,6 @@
-"""api METHOD PATH: the raw door to the service, with the same key rules, ledger and guards as everything else."""
+"""api METHOD PATH: the raw door to the service, with the same key rules, ledger and guards as
+everything else.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,24 @@ import json
 import re
 from urllib.parse import parse_qsl
 
-from rebyte_commands.arguments import read_text
-from rebyte_commands.output import without_signed
-from rebyte_commands.starting import once_name
-from rebyte_commands.verbs.run import begin
-from rebyte_flows.starting.orders import RawOrder
+from rebyte_commands.jobs.start import dry_run, once_name, submit
+from rebyte_commands.shell.outcome import Outcome
+from rebyte_commands.shell.output import without_signed
+from rebyte_commands.shell.stdin import read_text
+from rebyte_commands.verb_table import Command
+from rebyte_flows.starting.kinds import kind_for
+from rebyte_flows.starting.requests import StartRequest
 from rebyte_wire.errors import GuardRefused, InputError
-from rebyte_wire.retry import kind_of_start, route_of
+from rebyte_wire.retry import route_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from typing import Any
+
+    from rebyte_commands.shell.context import Context
+    from rebyte_commands.shell.stdin import Stdin
+    from rebyte_types import Json
 
 ALL_ARTIFACTS = r"/workspaces/[^/]+/artifacts"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -22,7 +35,7 @@ EXAMPLES = """examples:
 """
 
 
-def flags(parser):
+def add_flags(parser: ArgumentParser) -> None:
     """Declare the flags of api."""
     parser.add_argument(
         "method",
@@ -52,44 +65,56 @@ def flags(parser):
     )
 
 
-def api(context, options):
-    """Send one request and print the answer as sent."""
-    path, query = _split(options.path)
+def api(context: Context, options: Namespace) -> Outcome:
+    """Send one request and return the answer as sent."""
+    method = options.method
+    path, query = split_path(options.path)
     body = _body(options.body, context.stdin)
-    if kind_of_start(options.method, path) and not isinstance(body, dict):
-        raise InputError("a paid start needs --body with a JSON object", code="usage")
+    if kind_for(method, path):
+        return _start(context, options, path, query, body)
     if options.dry_run:
-        context.emit(
-            {"dryRun": True, "method": options.method, "path": path, "query": query, "body": body}
-        )
-        return 0
-    if (
-        options.method == "DELETE"
-        and re.fullmatch(ALL_ARTIFACTS, route_of(path))
-        and not options.yes
-    ):
+        document = {
+            "dryRun": True,
+            "method": method,
+            "path": path,
+            "query": dict(query),
+            "body": body,
+        }
+        return Outcome(document)
+    is_all_artifacts = re.fullmatch(ALL_ARTIFACTS, route_of(path))
+    if method == "DELETE" and is_all_artifacts and not options.yes:
         raise GuardRefused(
             "every artifact of the workspace would be deleted",
             code="needs_yes",
             hint="the same line with --yes",
         )
-    if (options.method, path) == ("GET", "/health"):
+    if (method, path) == ("GET", "/health"):
         # The one path that lies beside /v1.
-        answer = context.client.get_health()
-    elif kind_of_start(options.method, path):
-        return _start(context, options, RawOrder(path, body, query))
+        answer: Any = context.client.get_health()
     else:
-        answer = context.client.request(options.method, path, query=query or None, body=body)
+        answer = context.client.request(method, path, query=dict(query) or None, body=body)
     if answer is None:
         answer = {"done": True}
-    context.emit(answer if options.urls else without_signed(answer))
-    return 0
+    return Outcome(answer if options.urls else without_signed(answer))
 
 
-def _start(context, options, order):
+def _start(
+    context: Context,
+    options: Namespace,
+    path: str,
+    query: list[tuple[str, str]],
+    body: Any,
+) -> Outcome:
     """A paid start goes through the ledger and the guards like any other."""
-    started = begin(context, order, once_name(options), options)
-    row, answer = started.row, started.answer
+    if not isinstance(body, dict):
+        raise InputError("a paid start needs --body with a JSON object", code="usage")
+    request = StartRequest(path, body, query=query, bare=True)
+    name = once_name(options)
+    if options.dry_run:
+        return dry_run(request, name)
+    started = submit(context, request, name, options)
+    row = started.row
+    answer: Json | None = started.answer
     if answer is None:
         answer = {
             "id": row.task_id,
@@ -98,32 +123,32 @@ def _start(context, options, order):
             "url": row.url,
             "reused": started.reused,
         }
-    context.emit(answer if options.urls else without_signed(answer))
-    context.deliver(row)
-    return context.flight.pending.exit_code if context.flight.pending else 0
+    shown = answer if options.urls else without_signed(answer)
+    return Outcome(shown, on_printed=lambda: context.deliver(row))
 
 
-def _split(path):
+def split_path(path: str) -> tuple[str, list[tuple[str, str]]]:
+    """Return the path below /v1 in one spelling, and its query as pairs."""
     path, _, query = path.partition("?")
     path = "/" + path.strip("/")
     if path == "/v1" or path.startswith("/v1/"):
-        path = path[3:] or "/"
-    return path, dict(parse_qsl(query, keep_blank_values=True))
+        path = path[len("/v1") :] or "/"
+    return path, parse_qsl(query, keep_blank_values=True)
 
 
-def _body(text, stdin):
+def _body(text: str | None, stdin: Stdin) -> Any:
+    """Return the body that --body names, None for none."""
     if text is None:
         return None
+    if text == "-" or text.startswith("@"):
+        text = read_text(text[text.startswith("@") :], "the body", stdin)
     try:
-        return json.loads(
-            read_text(text[text.startswith("@") :], "the body", stdin)
-            if text == "-" or text.startswith("@")
-            else text
-        )
+        return json.loads(text)
     except (ValueError, RecursionError) as problem:
         raise InputError(
-            "the body is no JSON: %s" % problem, hint="quote it for the shell, or pass --body @FILE"
-        )
+            "the body is no JSON: %s" % problem,
+            hint="quote it for the shell, or pass --body @FILE",
+        ) from None
 
 
-COMMANDS = {"api": (flags, api, EXAMPLES)}
+COMMANDS = {"api": Command(api, add_flags, examples=EXAMPLES)}

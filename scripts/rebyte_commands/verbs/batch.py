@@ -1,113 +1,82 @@
-"""batch: many tasks from a file of lines or rows, resumable; typing it again goes on and starts nothing twice."""
+"""batch: many tasks from a file of lines or rows, resumable; typing it again goes on and starts
+nothing twice.
+"""
 
 from __future__ import annotations
 
 import os
+import time
 
-from rebyte_commands.arguments import count, seconds
-from rebyte_commands.batch_lines import read_entries
-from rebyte_commands.interrupts import Interrupted
-from rebyte_commands.jobs import exit_code_of_many, reply_steps
-from rebyte_commands.output import BUDGET_BYTES, cut_to, next_lines
-from rebyte_commands.starting import starter_for
+from rebyte_commands.jobs.batch_lines import read_entries
+from rebyte_commands.jobs.exit_codes import exit_code_of_many
+from rebyte_commands.jobs.next_steps import reply_steps
+from rebyte_commands.jobs.start import add_list_flag, add_task_flags, add_turn_flags, submitter_for
+from rebyte_commands.shell.arguments import count
+from rebyte_commands.shell.interrupts import Interrupted
+from rebyte_commands.shell.outcome import Outcome
+from rebyte_commands.shell.output import BUDGET_BYTES, cut_text, next_lines
+from rebyte_commands.verb_table import Command
 from rebyte_flows.batch import RESULTS, Batch, number_equals
-from rebyte_wire.errors import EXIT_DONE, EXIT_UNEXPECTED, NotRecorded, RebyteError
+from rebyte_wire.errors import EXIT_UNEXPECTED, NotRecorded, RebyteError
 from rebyte_wire.status import FINAL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+
+    from rebyte_commands.shell.context import Context
+    from rebyte_flows.batch import Entry
+    from rebyte_types import Json, Step
 
 EXAMPLES = """examples:
   rebyte_cli.py batch jobs.jsonl --out results
   rebyte_cli.py batch rows.csv --template prompt.md --once-field id --max-tasks 100 --out results
   rebyte_cli.py batch --prompt 'Review the tests' --prompt 'Review the docs' --repo owner/name
 
-A line of jobs.jsonl: {"once":"a","prompt":"...","files":["data.csv"],"executor":"codex","want":["report.pdf"]}
+A line of jobs.jsonl:
+  {"once":"a","prompt":"...","files":["data.csv"],"executor":"codex","want":["report.pdf"]}
+Flags hold for every line, or fill in what a line does not say.
 Type the same line again after a kill, a cut or exit 75: no line is started twice. Once all of it was printed that
 holds for 15 minutes more; with names (once, --once-field) for good.
 """
+TASKS_AT_ONCE = 8
 SHOWN_TASKS = 20
 WARNINGS_SHOWN = 5
+PROMPT_BYTES = 200
 ROOM_PER_TASK_BYTES = 340
+LEAST_ANSWER_BYTES = 60
+POLL_SECONDS = 0.05
+BRIEF_KEYS = ("id", "url", "once", "status", "missing", "reused", "recovered", "error", "row")
 
 
-def flags(parser):
+def add_flags(parser: ArgumentParser) -> None:
     """Declare the flags of batch."""
     parser.add_argument(
-        "file",
+        "batch_file",
         nargs="?",
         metavar="FILE",
         help="JSON lines, or CSV rows with --template; - for stdin",
     )
-    parser.add_argument(
-        "--prompt", action="append", default=[], metavar="TEXT", help="one task for each --prompt"
-    )
-    parser.add_argument(
-        "--prompt-file",
-        action="append",
-        default=[],
-        metavar="F",
-        help="one task for each --prompt-file; - for stdin",
-    )
+    add_list_flag(parser, "--prompt", "TEXT", "one task for each --prompt")
+    add_list_flag(parser, "--prompt-file", "F", "one task for each --prompt-file; - for stdin")
     parser.add_argument(
         "--template", metavar="F", help="a prompt with {{field}} for each field of a row"
     )
     parser.add_argument(
         "--once-field", metavar="COL", help="with --template: the field that names a row's task"
     )
-    for names, letter, what in (
-        (["--executor"], "E", "executor"),
-        (["--model"], "M", "model"),
-        (["--branch"], "B", "branch"),
-        (["--repo", "--github-url"], "OWNER/REPO", "repository"),
-        (["--workspace", "--workspace-id"], "ID", "workspace"),
-    ):
-        parser.add_argument(*names, metavar=letter, help="the %s of lines that name none" % what)
-    for name, letter in (("skill", "S"), ("file", "PATH"), ("want", "NAME")):
-        parser.add_argument(
-            "--" + name,
-            dest=name + "_flag",
-            action="append",
-            default=[],
-            metavar=letter,
-            help="for every line; again for more",
-        )
+    add_turn_flags(parser)
+    add_task_flags(parser)
     parser.add_argument(
-        "--skills",
-        nargs="+",
-        default=[],
-        metavar="S",
-        help="several skills; takes every word after it",
-    )
-    parser.add_argument(
-        "--file-id",
-        action="append",
-        default=[],
-        metavar="ID=NAME",
-        help="attach a file uploaded before to every task",
-    )
-    parser.add_argument("--zip", action="store_true", help="pack folders named as files")
-    parser.add_argument(
-        "--no-questions", action="store_true", help="ask the agents to decide instead of asking"
-    )
-    parser.add_argument("--bare", action="store_true", help="add no line to the prompts")
-    parser.add_argument(
-        "--concurrency", type=count, default=8, metavar="N", help="tasks at once (default 8)"
-    )
-    parser.add_argument(
-        "--max-tasks",
+        "--concurrency",
         type=count,
+        default=TASKS_AT_ONCE,
         metavar="N",
-        help="how many tasks this command may start (default 20)",
+        help="tasks at once (default 8)",
     )
     parser.add_argument(
         "--max-failures", type=count, metavar="N", help="start nothing more after N failures"
-    )
-    parser.add_argument(
-        "--cancel-after",
-        type=seconds,
-        metavar="S",
-        help="cancel what still runs S seconds after its start",
-    )
-    parser.add_argument(
-        "--again", action="store_true", help="a second paid task for each line, knowingly"
     )
     parser.add_argument(
         "--retry", choices=["failed"], help="a second paid task for each line whose task failed"
@@ -117,22 +86,17 @@ def flags(parser):
         metavar="DIR",
         help="a folder per task and results.jsonl (default: in the state folder)",
     )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="check every line, show what would be started, send nothing",
-    )
 
 
-def batch(context, options):
-    """Run every line as one task and print counts, failures, paths and one next line."""
+def batch(context: Context, options: Namespace) -> Outcome:
+    """Run every line as one task and return counts, failures, paths and one next line."""
     entries = read_entries(context, options)
     number_equals(entries)
     if options.dry_run:
-        return _dry_run(context, entries)
-    out = options.out or _folder_of(context, entries)
+        return _dry_run(entries)
+    out = os.path.expanduser(options.out) if options.out else _folder_of(context, entries)
     run = Batch(
-        starter_for(context, options),
+        submitter_for(context, options),
         entries,
         out,
         state=context.state,
@@ -142,56 +106,65 @@ def batch(context, options):
         again=options.again,
         cancel_after=options.cancel_after,
         service=context.service,
-        changed=_Changes(context, len(entries)),
+        on_change=Changes(context, len(entries)),
+        on_tick=context.interrupts.raise_pending,
     )
     interrupted = None
     try:
         run.run()
     except Interrupted as interrupt:
         interrupted = interrupt
-        _land(context, run)
-    document = _document(context, run, out)
-    context.emit(document, _text)
-    if all(entry.status in FINAL for entry in entries):
-        for entry in entries:
-            if entry.row is not None and entry.row.delivered_at is None:
-                context.deliver(entry.row)
-    return _exit_code(run, interrupted)
+        _stop(context, run)
+    return Outcome(
+        _document(context, run, out),
+        text=_text,
+        code=_exit_code(run, interrupted),
+        on_printed=lambda: _deliver(context, entries),
+    )
 
 
-def _folder_of(context, entries):
+def _deliver(context: Context, entries: Sequence[Entry]) -> None:
+    """Note that all of the batch was shown, once all of it has ended."""
+    if not all(entry.status in FINAL for entry in entries):
+        return
+    for entry in entries:
+        if entry.row is not None and entry.row.delivered_at is None:
+            context.deliver(entry.row)
+
+
+def _folder_of(context: Context, entries: Sequence[Entry]) -> str:
     """Return the folder of a batch without --out: the same lines find the same folder again."""
     from hashlib import sha256
 
-    mark = sha256(
-        "\n".join("%s %s" % (entry.name, entry.order.digest()) for entry in entries).encode()
-    ).hexdigest()[:16]
-    return context.state.folder("batches", mark)
+    lines = ["%s %s" % (entry.name, entry.request.digest()) for entry in entries]
+    digest = sha256("\n".join(lines).encode()).hexdigest()
+    return context.state.folder("batches", digest[:16])
 
 
-def _dry_run(context, entries):
-    lines = [
-        {
-            "index": entry.index,
-            "once": entry.name,
-            "prompt": cut_to(
-                entry.order.prompt_with([item.name for item in entry.order.attachments]), 200
-            ),
-            "files": [item.name for item in entry.order.attachments],
-            **entry.order.fields,
-        }
-        for entry in entries
-    ]
-    context.emit({"dryRun": True, "count": len(lines), "tasks": lines})
-    return EXIT_DONE
+def _dry_run(entries: Sequence[Entry]) -> Outcome:
+    tasks = []
+    for entry in entries:
+        body = entry.request.preview()
+        tasks.append(
+            {
+                **body,
+                "index": entry.index,
+                "once": entry.name,
+                "prompt": cut_text(body["prompt"], PROMPT_BYTES),
+                "files": [item["filename"] for item in body.get("files", [])],
+            }
+        )
+    return Outcome({"dryRun": True, "count": len(tasks), "tasks": tasks})
 
 
-def _land(context, run):
-    """After an interrupt: start nothing more, let what is in the air come down, and tell what runs on."""
+def _stop(context: Context, run: Batch) -> None:
+    """After an interrupt: start nothing more, wait for the answers to what was sent, tell what
+    runs on.
+    """
     run.stop("interrupted")
-    while context.flight.busy:
+    while context.ledger.is_busy:
         try:
-            run.sleep(0.05)
+            time.sleep(POLL_SECONDS)
         except Interrupted:
             break
     for entry in run.entries:
@@ -199,45 +172,48 @@ def _land(context, run):
             entry.document = run.running_document(entry)
 
 
-class _Changes:
-    """A line on stderr per change of an entry."""
+class Changes:
+    """Writes a line on stderr per change of an entry."""
 
-    def __init__(self, context, total):
-        self.context, self.total, self.last = context, total, {}
+    def __init__(self, context: Context, total: int) -> None:
+        self.context = context
+        self.total = total
+        self.last: dict[int, str] = {}
 
-    def __call__(self, entry):
+    def __repr__(self) -> str:
+        return "Changes(of %d)" % self.total
+
+    def __call__(self, entry: Entry) -> None:
         """Tell an entry's change, once."""
-        words = entry.status if entry.document else "taken up again" if entry.reused else "started"
-        if self.last.get(entry.index) != words:
-            self.last[entry.index] = words
-            self.context.say(
-                "%d of %d: %s%s"
-                % (
-                    entry.index,
-                    self.total,
-                    words,
-                    " " + entry.row.task_id if entry.row and entry.row.task_id else "",
-                )
-            )
+        word = "taken up again" if entry.reused else "started"
+        if entry.document:
+            word = entry.status
+        if self.last.get(entry.index) == word:
+            return
+        self.last[entry.index] = word
+        task_id = (entry.row.task_id if entry.row else None) or ""
+        line = "%d of %d: %s %s" % (entry.index, self.total, word, task_id)
+        self.context.info(line.rstrip())
 
 
-def _document(context, run, out):
+def _document(context: Context, run: Batch, out: str) -> Json:
     warnings = _warnings(run.entries)
+    results = None
     try:
         results = run.write_results()
     except OSError as problem:
-        results = None
-        warnings.insert(0, "%s cannot be written: %s" % (RESULTS, problem.strerror or problem))
-    told = [entry for entry in run.entries if entry.status not in ("completed", "waiting")]
-    if len(run.entries) <= SHOWN_TASKS:
-        told = run.entries
-    document = {
+        reason = problem.strerror or problem
+        warnings.insert(0, "%s cannot be written: %s" % (RESULTS, reason))
+    shown = run.entries
+    if len(shown) > SHOWN_TASKS:
+        shown = [entry for entry in shown if entry.status not in ("completed", "waiting")]
+    document: Json = {
         "counts": run.counts(),
-        "tasks": _brief(told[:SHOWN_TASKS]),
+        "tasks": _brief(shown[:SHOWN_TASKS]),
         "results": results,
         "out": os.path.abspath(out),
         "service": context.service,
-        "rehearsal": any((entry.document or {}).get("rehearsal") for entry in run.entries),
+        "rehearsal": any(_of(entry).get("rehearsal") for entry in run.entries),
         "warnings": warnings,
         "next": _next(context, run),
     }
@@ -248,85 +224,72 @@ def _document(context, run, out):
     return {key: value for key, value in document.items() if value not in ([], {}, None, False)}
 
 
-def _brief(entries):
-    room = max(BUDGET_BYTES // max(len(entries), 1) - ROOM_PER_TASK_BYTES, 60)
+def _of(entry: Entry) -> Json:
+    """Return an entry's document, empty while it has none."""
+    return entry.document or {}
+
+
+def _brief(entries: Sequence[Entry]) -> list[Json]:
+    """Return the entries as the document shows them, each within its share of the budget."""
+    room = BUDGET_BYTES // max(len(entries), 1) - ROOM_PER_TASK_BYTES
+    room = max(room, LEAST_ANSWER_BYTES)
     found = []
     for entry in entries:
         document = entry.document or {"status": "waiting"}
-        small = {
-            key: document[key]
-            for key in ("id", "url", "once", "status", "missing", "reused", "error", "row")
-            if key in document
-        }
-        small = dict({"index": entry.index}, **small)
+        brief: Json = {"index": entry.index}
+        brief.update((key, document[key]) for key in BRIEF_KEYS if key in document)
         if document.get("answer"):
-            small["answer"] = cut_to(document["answer"], room)
+            brief["answer"] = cut_text(document["answer"], room)
         if document.get("failure"):
-            small["reason"] = cut_to(document["failure"]["reason"], room)
-        found.append(small)
+            brief["reason"] = cut_text(document["failure"]["reason"], room)
+        found.append(brief)
     return found
 
 
-def _warnings(entries):
+def _warnings(entries: Sequence[Entry]) -> list[str]:
     """Return what the tasks' documents warn of, each once; results.jsonl tells which task it was."""
-    return list(
-        dict.fromkeys(
-            text for entry in entries for text in (entry.document or {}).get("warnings", ())
-        )
-    )[:WARNINGS_SHOWN]
+    texts = [text for entry in entries for text in _of(entry).get("warnings", ())]
+    return list(dict.fromkeys(texts))[:WARNINGS_SHOWN]
 
 
-def _next(context, run):
+def _next(context: Context, run: Batch) -> list[Step]:
+    """Return the steps after a batch: the first of what its entries call for."""
     counts = run.counts()
     if counts.get("question"):
         asking = next(entry for entry in run.entries if entry.status == "question")
-        steps = reply_steps(context, asking.document["id"], asking.document["question"])
-        return steps + [context.same_step("once it is answered; no line is started twice")]
+        document = _of(asking)
+        steps = reply_steps(context, document["id"], document["question"])
+        return [*steps, context.rerun_step("once it is answered; no line is started twice")]
     if counts.get("unknown"):
-        return [
-            {
-                "why": "this looks once more at what is unknown and starts nothing",
-                "run": context.line("ledger", "settle"),
-            }
-        ]
-    hopeful = any((entry.document or {}).get("error", {}).get("retryable") for entry in run.entries)
-    if counts.get("running") or counts.get("waiting") or hopeful:
-        return [context.same_step("this goes on; no line is started twice")]
+        why = "this looks once more at what is unknown and starts nothing"
+        return [{"why": why, "run": context.command_line("ledger", "settle")}]
+    may_succeed = any(_of(entry).get("error", {}).get("retryable") for entry in run.entries)
+    if counts.get("running") or counts.get("waiting") or may_succeed:
+        return [context.rerun_step("this goes on; no line is started twice")]
     if counts.get("failed"):
-        more = () if context.options.retry else ("--retry", "failed")
-        return [context.same_step("a second paid task for each line that failed", *more)]
+        more = [] if context.options.retry else ["--retry", "failed"]
+        return [context.rerun_step("a second paid task for each line that failed", *more)]
     return []
 
 
-def _text(document):
+def _text(document: Json) -> str:
     lines = ["  ".join("%s %d" % pair for pair in document["counts"].items())]
     for task in document.get("tasks", []):
-        lines.append(
-            "%4d  %-10s %s"
-            % (
-                task["index"],
-                task.get("status", "error"),
-                task.get("answer")
-                or task.get("reason")
-                or (task.get("error") or {}).get("message")
-                or "",
-            )
-        )
-    return "\n".join(lines + ["results: %s" % document.get("results")] + next_lines(document))
+        error = task.get("error") or {}
+        words = task.get("answer") or task.get("reason") or error.get("message") or ""
+        lines.append("%4d  %-10s %s" % (task["index"], task.get("status", "error"), words))
+    lines.append("results: %s" % document.get("results"))
+    return "\n".join(lines + next_lines(document))
 
 
-def _exit_code(run, interrupted):
-    if any(
-        (entry.document or {}).get("error", {}).get("code") == NotRecorded.default_code
-        for entry in run.entries
-    ):
+def _exit_code(run: Batch, interrupted: Interrupted | None) -> int:
+    codes = [_of(entry).get("error", {}).get("code") for entry in run.entries]
+    if NotRecorded.default_code in codes:
         return EXIT_UNEXPECTED
-    stopped = (
-        run.stopped.exit_code
-        if isinstance(run.stopped, RebyteError)
-        else interrupted and interrupted.exit_code
-    )
-    return exit_code_of_many(run.counts(), stopped, may_go_on=not run.stopped)
+    ended_by = interrupted.exit_code if interrupted else None
+    if isinstance(run.stopped, RebyteError):
+        ended_by = run.stopped.exit_code
+    return exit_code_of_many(run.counts(), ended_by, may_go_on=not run.stopped)
 
 
-COMMANDS = {"batch": (flags, batch, EXAMPLES)}
+COMMANDS = {"batch": Command(batch, add_flags, examples=EXAMPLES)}

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from rebyte_commands.jobs import finish, go_on_line, reply_steps
-from rebyte_commands.starting import (
+import time
+
+from rebyte_commands.jobs.follow import deliver_replies, follow
+from rebyte_commands.jobs.next_steps import go_on_line, label_text, reply_steps
+from rebyte_commands.jobs.start import (
+    add_list_flag,
+    add_once_flag,
     add_prompt_flags,
     add_turn_flags,
+    decode_argument,
     dry_run,
     once_name,
     read_prompt,
+    started_outcome,
+    submit,
     turn_parts,
 )
-from rebyte_commands.verbs.run import begin
+from rebyte_commands.shell.identifiers import resolve, row_of
+from rebyte_commands.shell.outcome import Outcome
+from rebyte_commands.verb_table import Command
 from rebyte_flows.files.downloads import open_folder
-from rebyte_flows.following.result import answer_body, open_question, shown
-from rebyte_flows.starting.orders import Order, part_digest
-from rebyte_flows.starting.replies import Replies
+from rebyte_flows.following.questions import standing
+from rebyte_flows.starting.kinds import REPLY
+from rebyte_flows.starting.requests import digest_of_part, follow_up_request
+from rebyte_flows.starting.rows import CREATED, NOT_SENT, SENT
 from rebyte_wire.errors import (
-    EXIT_DONE,
     EXIT_QUESTION,
     InputError,
     NotFound,
@@ -27,6 +37,16 @@ from rebyte_wire.errors import (
 )
 from rebyte_wire.status import is_id
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from rebyte_commands.shell.context import Context
+    from rebyte_flows.following.questions import Question
+    from rebyte_flows.starting.rows import Row
+    from rebyte_types import Json
+
+HTTP_CONFLICT = 409
 FOLLOW_UP_EXAMPLES = """examples:
   rebyte_cli.py follow-up ID 'Now add tests' --wait
   rebyte_cli.py follow-up ID --prompt-file more.md --once tests
@@ -37,84 +57,61 @@ REPLY_EXAMPLES = """examples:
 """
 
 
-def follow_up_flags(parser):
-    """Declare the flags of follow-up."""
-    parser.add_argument("id", metavar="ID")
-    add_prompt_flags(parser)
-    add_turn_flags(parser)
-    parser.add_argument(
-        "--wait",
-        action="store_true",
-        help="follow this very turn to its end and print the document",
-    )
+def _add_result_flags(parser: ArgumentParser, wait_help: str) -> None:
+    parser.add_argument("--wait", action="store_true", help=wait_help)
     parser.add_argument(
         "--out",
         metavar="DIR",
         help="bring the answer, the transcript and the files into this folder at the end",
     )
+
+
+def add_follow_up_flags(parser: ArgumentParser) -> None:
+    """Declare the flags of follow-up."""
+    parser.add_argument("id", metavar="ID")
+    add_prompt_flags(parser)
+    add_turn_flags(parser)
+    add_once_flag(parser)
+    _add_result_flags(parser, "follow this very turn to its end and print the document")
     parser.add_argument(
         "--anyway", action="store_true", help="send although the task asks a question"
     )
 
 
-def follow_up(context, options):
-    """Send one more prompt to a task; with --wait print that turn's document."""
-    task_id = context.resolve(options.id)
-    order = Order(
-        read_prompt(context, options),
-        kind="follow-up",
-        task_id=task_id,
-        **turn_parts(context, options),
-    )
+def follow_up(context: Context, options: Namespace) -> Outcome:
+    """Send one more prompt to a task; with --wait return that turn's document."""
+    task_id = resolve(context, options.id)
+    prompt = read_prompt(context, options)
+    request = follow_up_request(task_id, prompt, **turn_parts(context, options))
     name = once_name(options)
     if options.dry_run:
-        return dry_run(context, order, name)
+        return dry_run(request, name)
     if not options.anyway:
-        asked = open_question(context.client, task_id, context.ledger.replies(task_id))
-        if asked:
-            return _show_question(
-                context,
-                task_id,
-                asked,
-                "the task waits for an answer; a follow-up would leave its question open (--anyway sends it)",
-            )
-    started = begin(context, order, name, options)
+        question = standing(context.client, task_id, context.ledger.answered(task_id))
+        if question:
+            why = "the task waits for an answer; a follow-up would leave its question open"
+            return _question_outcome(context, task_id, question, why + " (--anyway sends it)")
+    started = submit(context, request, name, options)
     row = started.row
     if options.wait:
-        return finish(
+        return follow(
             context,
-            with_task(context, row),
+            _with_task(context, row),
             options,
-            order=order,
+            request=request,
             reused=started.reused,
-            answered=context.ledger.replies(task_id),
         )
     answer = dict(started.answer or {"promptId": row.prompt_id}, taskId=task_id)
-    if started.reused:
-        answer["reused"] = True
-    answer["next"] = [
-        {"why": "this waits for that very turn", "run": go_on_line(context, row, options)}
-    ]
-    context.emit(answer)
-    context.deliver(row)
-    return context.flight.pending.exit_code if context.flight.pending else 0
+    step = {"why": "this waits for that very turn", "run": go_on_line(context, row, options)}
+    outcome = started_outcome(context, started, answer, steps=[step])
+    del outcome.document["service"]
+    return outcome
 
 
-def _show_question(context, task_id, asked, why):
-    context.complain(why)
-    context.emit(
-        {
-            "id": task_id,
-            "status": "question",
-            "question": shown(asked),
-            "next": reply_steps(context, task_id, shown(asked), "--wait"),
-        }
-    )
-    return EXIT_QUESTION
-
-
-def with_task(context, row):
-    """Return a row that also knows workspace and address, from the row of the task itself."""
+def _with_task(context: Context, row: Row) -> Row:
+    """Return the row of a turn that also knows workspace and address, from the row of the task
+    itself.
+    """
     task = context.ledger.find_task(row.task_id)
     if task is not None:
         row.workspace_id = row.workspace_id or task.workspace_id
@@ -122,113 +119,170 @@ def with_task(context, row):
     return row
 
 
-def reply_flags(parser):
+def _question_outcome(context: Context, task_id: str, question: Question, why: str) -> Outcome:
+    """Return what a task asks instead of what was to be done."""
+    context.error(why)
+    shown = question.as_dict()
+    document = {
+        "id": task_id,
+        "status": "question",
+        "question": shown,
+        "next": reply_steps(context, task_id, shown, ["--wait"]),
+    }
+    return Outcome(document, code=EXIT_QUESTION)
+
+
+def add_reply_flags(parser: ArgumentParser) -> None:
     """Declare the flags of reply."""
     parser.add_argument("id", metavar="ID")
-    parser.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="N",
-        help="the number or the label of an option; again for several",
+    add_list_flag(
+        parser, "--option", "N", "the number or the label of an option; again for several"
     )
     parser.add_argument("--say", metavar="TEXT", help="an answer in words")
     parser.add_argument("--question", metavar="ID", help="answer this very question and no other")
-    parser.add_argument(
-        "--want",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="name what is missing if it did not come",
-    )
-    parser.add_argument(
-        "--wait", action="store_true", help="follow the turn to its end and print the document"
-    )
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        help="bring the answer, the transcript and the files into this folder at the end",
-    )
+    add_list_flag(parser, "--want", "NAME", "name what is missing if it did not come")
+    _add_result_flags(parser, "follow the turn to its end and print the document")
 
 
-def reply(context, options):
-    """Answer the question a task asks; with --wait print the document of the turn."""
-    task_id = context.resolve(options.id)
+def reply(context: Context, options: Namespace) -> Outcome:
+    """Answer the question a task asks; with --wait return the document of the turn."""
+    task_id = resolve(context, options.id)
     if not options.option and options.say is None:
         raise InputError("a reply needs --option N or --say TEXT", code="usage")
+    if options.say is not None:
+        options.say = decode_argument(options.say)
     if options.out:
         open_folder(options.out)
-    replies, digest = Replies(context.ledger, task_id), part_digest([options.option, options.say])
-    asked = open_question(context.client, task_id, context.ledger.replies(task_id))
-    earlier = _earlier_reply(context, replies, options, digest, asked)
-    row = with_task(context, context.row_of(task_id))
-    row.prompt_id = (
-        earlier.prompt_id if earlier else _answer(context, task_id, replies, asked, options, digest)
-    )
+    digest = digest_of_part([options.option, options.say])
+    question = standing(context.client, task_id, context.ledger.answered(task_id))
+    earlier = _earlier_reply(context, task_id, options, digest, question)
+    prompt_id = earlier.prompt_id if earlier else None
+    if earlier is None and question is not None:
+        prompt_id = _send_answer(context, task_id, question, options, digest)
+    row = row_of(context, task_id)
+    row.prompt_id = prompt_id
     if options.wait:
-        return finish(
-            context, row, options, reused=bool(earlier), answered=context.ledger.replies(task_id)
-        )
-    if earlier and asked:
-        code = _show_question(
-            context, task_id, asked, "the reply was taken, and the task asks another question now"
-        )
+        return follow(context, row, options, reused=bool(earlier))
+    outcome = _answered_outcome(context, row, options, question, earlier)
+    outcome.on_printed = lambda: deliver_replies(context, task_id)
+    return outcome
+
+
+def _answered_outcome(
+    context: Context,
+    row: Row,
+    options: Namespace,
+    question: Question | None,
+    earlier: Row | None,
+) -> Outcome:
+    if earlier and question:
+        why = "the reply was taken, and the task asks another question now"
+        return _question_outcome(context, row.task_id, question, why)
+    line = go_on_line(context, row, options)
+    document: Json = {"id": row.task_id, "answered": True}
+    if earlier:
+        document["reused"] = True
+    elif question:
+        labels = question.chosen_labels(options.option)
+        if labels:
+            document["chose"] = labels
+    document["next"] = [{"why": "this waits for the turn to end", "run": line}]
+    return Outcome(document)
+
+
+def _earlier_reply(
+    context: Context,
+    task_id: str,
+    options: Namespace,
+    digest: str,
+    question: Question | None,
+) -> Row | None:
+    """Return the reply that this line gave before and that the service has, None to answer the
+    open question.
+    """
+    ledger = context.ledger
+    if options.question:
+        earlier = ledger.latest(kind=REPLY.name, task_id=task_id, message_id=options.question)
     else:
-        document = {
-            "id": task_id,
-            "answered": True,
-            "next": [
-                {"why": "this waits for the turn to end", "run": go_on_line(context, row, options)}
-            ],
-        }
-        context.emit(dict(document, reused=True) if earlier else document)
-        code = EXIT_DONE
-    context.deliver_replies(task_id)
-    return code
-
-
-def _earlier_reply(context, replies, options, digest, asked):
-    """Return the reply that this line gave before and that the service has, or None when the open question is to be answered."""
-    earlier = replies.to(options.question) if options.question else replies.unseen(digest)
-    wanted = options.question or earlier and earlier.message_id
-    if asked and wanted in (None, str(asked["messageId"])):
+        earlier = _undelivered_reply(context, task_id, digest)
+    if earlier is not None and earlier.state == NOT_SENT:
+        earlier = None
+    wanted = options.question or (earlier.message_id if earlier else None)
+    if question and wanted in (None, str(question.message_id)):
         return None
+    see = context.command_line("result", task_id)
     if earlier is None:
+        what = "another question" if question else "nothing"
         raise InputError(
-            "the task asks %s just now" % ("another question" if asked else "nothing"),
+            "the task asks %s just now" % what,
             code="no_question",
-            hint="see how it stands: %s" % context.line("result", replies.task_id),
+            hint="see how it stands: %s" % see,
         )
     if earlier.digest != digest:
         raise InputError(
             "that question was answered from here in another way",
             code="no_question",
-            hint="see what came of it: %s" % context.line("result", replies.task_id),
+            hint="see what came of it: %s" % see,
         )
-    replies.confirm(earlier.message_id)
+    ledger.update(earlier.id, state=CREATED)
     return earlier
 
 
-def _answer(context, task_id, replies, asked, options, digest):
-    """Answer the open question and return the id of its prompt."""
-    prompt_id = asked["promptId"] if is_id(asked.get("promptId")) else None
-    body = answer_body(asked, options.option, options.say)
-    replies.begin(asked["messageId"], prompt_id, digest)
+def _undelivered_reply(context: Context, task_id: str, digest: str) -> Row | None:
+    """Return the reply that the same line gave and whose outcome was not yet shown, or None."""
+    found = context.ledger.rows(
+        "kind = ? AND task_id = ? AND digest = ? AND delivered_at IS NULL",
+        (REPLY.name, task_id, digest),
+        newest=1,
+    )
+    return found[0] if found else None
+
+
+def _send_answer(
+    context: Context, task_id: str, question: Question, options: Namespace, digest: str
+) -> str | None:
+    """Answer the open question and return the id of its prompt; the reply is written down before
+    it leaves.
+    """
+    prompt_id = question.prompt_id if is_id(question.prompt_id) else None
+    body = question.answer(options.option, options.say)
+    for label in question.chosen_labels(options.option):
+        context.info("the reply chooses %s" % label_text(label))
+    ledger = context.ledger
+    number = ledger.insert(
+        {
+            "kind": REPLY.name,
+            "origin": ledger.origin,
+            "account": ledger.account,
+            "digest": digest,
+            "ordinal": 0,
+            "attempt": 1,
+            "parts": "{}",
+            "state": SENT,
+            "claimed_at": time.time(),
+            "task_id": task_id,
+            "prompt_id": prompt_id,
+            "message_id": str(question.message_id),
+        }
+    )
     try:
         context.client.answer_question(task_id, body)
     except RebyteError as problem:
-        # 409: nothing is blocked any more, somebody else has answered.
-        if problem.http_status != 409:
+        # 409: nothing is asked any more, somebody else has answered.
+        if problem.http_status != HTTP_CONFLICT:
             if problem.outcome == "not_sent" or isinstance(problem, (RequestRefused, NotFound)):
-                replies.drop(asked["messageId"])
+                ledger.update(number, state=NOT_SENT)
             if isinstance(problem, RouteMissing):
-                problem.hint = "this deployment takes no replies; answer in a browser at the task's address, or send a follow-up with --anyway"
+                problem.hint = (
+                    "this deployment takes no replies; answer in a browser at the task's "
+                    "address, or send a follow-up with --anyway"
+                )
             raise
-    replies.confirm(asked["messageId"])
+    ledger.update(number, state=CREATED)
     return prompt_id
 
 
 COMMANDS = {
-    "follow-up": (follow_up_flags, follow_up, FOLLOW_UP_EXAMPLES),
-    "reply": (reply_flags, reply, REPLY_EXAMPLES),
+    "follow-up": Command(follow_up, add_follow_up_flags, examples=FOLLOW_UP_EXAMPLES),
+    "reply": Command(reply, add_reply_flags, examples=REPLY_EXAMPLES),
 }

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from rebyte_commands.shell.outcome import Outcome
+from rebyte_commands.verb_table import Command
 from rebyte_flows.starting.credit import credits_left, note_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from rebyte_commands.shell.context import Context
 
 EXAMPLES = """examples:
   rebyte_cli.py credits
@@ -10,16 +18,11 @@ EXAMPLES = """examples:
 """
 
 
-def flags(parser):
-    """Declare the flags of credits: none of its own."""
-
-
-def credits(context, options):
-    """Print the credits as the service tells them, with a warning when they are low."""
+def credits(context: Context, options: Namespace) -> Outcome:
+    """Return the credits as the service tells them, with a warning when they are low."""
     answer = context.client.get_credits()
     note = note_of(credits_left(answer))
-    context.emit(dict(answer, warnings=[note]) if note else answer)
-    return 0
+    return Outcome(dict(answer, warnings=[note]) if note else answer)
 
 
-COMMANDS = {"credits": (flags, credits, EXAMPLES)}
+COMMANDS = {"credits": Command(credits, examples=EXAMPLES)}

@@ -1,57 +1,119 @@
-"""doctor: what stands between this machine and a task, each with its remedy; the exit code is that of the first cause."""
+"""doctor: what stands between this machine and a task, each with its remedy.
+
+The exit code is that of the first cause.
+"""
 
 from __future__ import annotations
 
-from collections import namedtuple
-
-from rebyte_commands.output import next_lines
+from rebyte_commands.jobs.local_server import ensure_running
+from rebyte_commands.shell.outcome import Outcome
+from rebyte_commands.shell.output import next_lines
+from rebyte_commands.verb_table import Command
 from rebyte_wire.addresses import is_loopback, origin_of
 from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base, find_key_for
 from rebyte_wire.errors import EXIT_DONE, RebyteError
 
-EXAMPLE = """examples:
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Sequence
+
+    from rebyte_client import RebyteClient
+    from rebyte_commands.shell.context import Context
+    from rebyte_flows.diagnosis.checkup import Check
+    from rebyte_flows.state import StateFolder
+    from rebyte_types import Json, Step
+
+EXAMPLES = """examples:
   rebyte_cli.py doctor
   rebyte_cli.py doctor --local        (only the server on this machine)
 """
 MARKS = {True: "ok", False: "FAILS", None: "-"}
 
-Parts = namedtuple("Parts", "state key base client")
+
+class Parts:
+    """How this command line finds its state, key, address and client; each may raise what stands
+    in its way.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def __repr__(self) -> str:
+        return "Parts(%r)" % self.context
+
+    def state(self) -> StateFolder:
+        """Return the state folder."""
+        return self.context.state
+
+    def base(self) -> str:
+        """Return the base address of this command line."""
+        return find_base(self.context.environ, self.context.options.base_url)
+
+    def key(self) -> tuple[str | None, str]:
+        """Return (key, source); the environment's key is not for another address."""
+        options = self.context.options
+        return find_key_for(self.context.environ, self.base(), options.api_key_file)
+
+    def client(self, key: str, base: str) -> RebyteClient:
+        """Return a client for what was found."""
+        # Lazy: a first step that failed loads nothing more.
+        from rebyte_client import RebyteClient
+
+        context = self.context
+        return RebyteClient(key, base, deadline=context.deadline, environ=context.environ)
 
 
-def flags(parser):
-    """Declare the flags of doctor: none but those that stand everywhere."""
+class LocalParts(Parts):
+    """The same for the server on this machine."""
+
+    def __init__(self, context: Context, server: Json) -> None:
+        super().__init__(context)
+        self.server = server
+
+    def base(self) -> str:
+        """Return the address of the server."""
+        address: str = self.server["baseUrl"]
+        return address
+
+    def key(self) -> tuple[str | None, str]:
+        """Return the key of the server."""
+        return self.server["key"], "the local server's folder"
 
 
-def doctor(context, options):
-    """Check everything, print one document, and end with the exit code of the first cause."""
-    # Second lazy seam: help loads no network.
-    from rebyte_flows.diagnosis.checkup import check_up
-
-    checks = (
-        _local_checks(context)
-        if options.local
-        else check_up(_parts(context), context.environ, context.deadline)
-    )
+def doctor(context: Context, options: Namespace) -> Outcome:
+    """Check everything and return what was found."""
+    checks = _checks(context)
     causes = [check for check in checks if check.ok is False]
-    document = {
-        "ok": not causes,
-        "service": "local"
-        if options.local or is_loopback(origin_of(_base(context)).host)
-        else "cloud",
-    }
+    is_local = options.local or is_loopback(origin_of(_base(context)).host)
+    document: Json = {"ok": not causes, "service": "local" if is_local else "cloud"}
+    code = EXIT_DONE
     if causes:
-        document["cause"] = dict(causes[0].problem.as_dict(), check=causes[0].name)
+        first = causes[0]
+        code = first.problem.exit_code
+        document["cause"] = dict(first.problem.as_dict(), check=first.name)
+        context.error("%s: %s. %s" % (first.name, first.detail.rstrip("."), first.remedy))
     document["checks"] = [_shown(check) for check in checks]
     steps = _next(context, causes)
     if steps:
         document["next"] = steps
-    context.emit(document, _text)
-    for cause in causes[:1]:
-        context.complain("%s: %s. %s" % (cause.name, cause.detail.rstrip("."), cause.remedy))
-    return causes[0].problem.exit_code if causes else EXIT_DONE
+    return Outcome(document, text=_text, code=code)
 
 
-def _base(context):
+def _checks(context: Context) -> list[Check]:
+    # Lazy: help loads no network.
+    from rebyte_flows.diagnosis.checkup import bad, check_up
+
+    parts = Parts(context)
+    if context.options.local:
+        try:
+            parts = LocalParts(context, ensure_running(context))
+        except RebyteError as problem:
+            return [bad("local", problem, problem.hint)]
+    return check_up(parts, context.environ, context.deadline)
+
+
+def _base(context: Context) -> str:
     """Return the base address that is spoken to, the usual one where none can be used."""
     try:
         return find_base(context.environ, context.options.base_url)
@@ -59,82 +121,39 @@ def _base(context):
         return DEFAULT_BASE_URL
 
 
-def _parts(context):
-    """Return how this command line finds its state, key, address and client."""
-
-    def base():
-        """Return the base address of this command line."""
-        return find_base(context.environ, context.options.base_url)
-
-    def key():
-        """Return (key, source); the environment's key is not for another address."""
-        return find_key_for(context.environ, base(), context.options.api_key_file)
-
-    def client(found, address):
-        """Return a client for what was found."""
-        # The client only where the way to the service is open: a first step that failed loads nothing more.
-        from rebyte_client import RebyteClient
-
-        return RebyteClient(found, address, deadline=context.deadline, environ=context.environ)
-
-    return Parts(lambda: context.state, key, base, client)
-
-
-def _local_checks(context):
-    """Check the server on this machine, started if need be; nothing else is contacted."""
-    from rebyte_commands.verbs.local import ensure_running
-    from rebyte_flows.diagnosis.checkup import bad, check_up
-
-    parts = _parts(context)
-    try:
-        server = ensure_running(context)
-    except RebyteError as problem:
-        return [bad("local", problem, problem.hint)]
-    return check_up(
-        parts._replace(
-            base=lambda: server["baseUrl"], key=lambda: (server["key"], "the local server's folder")
-        ),
-        context.environ,
-        context.deadline,
-    )
-
-
-def _shown(check):
+def _shown(check: Check) -> Json:
     shown = {"name": check.name, "ok": check.ok, "detail": check.detail}
-    return dict(shown, remedy=check.remedy) if check.remedy else shown
+    if check.remedy:
+        shown["remedy"] = check.remedy
+    return shown
 
 
-def _next(context, causes):
+def _next(context: Context, causes: Sequence[Check]) -> list[Step]:
     """Return what to ask the human, once each, and the line that needs neither key nor network."""
-    from rebyte_flows.diagnosis.checkup import ask_for
+    from rebyte_flows.diagnosis.asks import ask_for
 
-    steps, base = [], _base(context)
+    base = _base(context)
+    steps: list[Step] = []
     for cause in causes:
         ask = ask_for(cause.problem, base)
         if ask and ask not in [step["ask"] for step in steps]:
             steps.append({"why": "%s: %s" % (cause.name, cause.problem.code), "ask": ask})
     if causes and not context.options.local:
-        steps.append(
-            {
-                "why": "this needs neither key nor network, and no model answers",
-                "run": context.line("doctor", "--local"),
-            }
-        )
+        why = "this needs neither key nor network, and no model answers"
+        steps.append({"why": why, "run": context.command_line("doctor", "--local")})
     return steps
 
 
-def _text(document):
-    lines = [
-        "%-6s %-18s %s" % (MARKS[check["ok"]], check["name"], check["detail"])
-        + ("\n%26s%s" % ("", check["remedy"]) if check.get("remedy") else "")
-        for check in document["checks"]
-    ]
-    lines.append(
-        "all is well"
-        if document["ok"]
-        else "the first cause: %(check)s (%(code)s)" % document["cause"]
-    )
-    return "\n".join(lines + next_lines(document))
+def _text(document: Json) -> str:
+    lines = []
+    for check in document["checks"]:
+        lines.append("%-6s %-18s %s" % (MARKS[check["ok"]], check["name"], check["detail"]))
+        if check.get("remedy"):
+            lines.append("%26s%s" % ("", check["remedy"]))
+    last = "all is well"
+    if not document["ok"]:
+        last = "the first cause: %(check)s (%(code)s)" % document["cause"]
+    return "\n".join([*lines, last, *next_lines(document)])
 
 
-COMMANDS = {"doctor": (flags, doctor, EXAMPLE)}
+COMMANDS = {"doctor": Command(doctor, examples=EXAMPLES)}

@@ -1,29 +1,49 @@
-"""result, wait, watch: a task's document as it stands or at its end, several at once, and every event as it comes."""
+"""result, wait, watch: a task's document as it stands or at its end, several at once, and every
+event as it comes.
+"""
 
 from __future__ import annotations
 
-from rebyte_commands.interrupts import Interrupted
-from rebyte_commands.jobs import EXIT_BY_NAME, compact, exit_code_of_many, finish, reply_steps
-from rebyte_commands.output import (
+from rebyte_commands.jobs.exit_codes import STATUS_CODES, exit_code_of, exit_code_of_many
+from rebyte_commands.jobs.follow import deliver_replies, deliver_turn, follow
+from rebyte_commands.jobs.next_steps import reply_steps
+from rebyte_commands.jobs.start import add_list_flag
+from rebyte_commands.shell.identifiers import resolve, row_of, workspace_of
+from rebyte_commands.shell.interrupts import Interrupted
+from rebyte_commands.shell.outcome import Outcome
+from rebyte_commands.shell.output import (
     BUDGET_BYTES,
-    cut_to,
+    cut_text,
     escape_controls,
-    fit,
     next_lines,
     task_text,
     to_json,
+    truncate,
 )
-from rebyte_commands.progress import brief
-from rebyte_commands.verbs.conversation import with_task
-from rebyte_flows.following.result import exit_name, question_of, shown, task_document
-from rebyte_flows.following.stream import End
+from rebyte_commands.shell.progress import one_line
+from rebyte_commands.verb_table import Command
+from rebyte_flows.following.ending import Outcome as Ending
+from rebyte_flows.following.events import event_line
+from rebyte_flows.following.result import task_document
 from rebyte_flows.following.stream import watch as events_of
 from rebyte_flows.following.waiting import wait as wait_for
-from rebyte_wire.errors import EXIT_RUNNING, DeadlineReached, InputError, RebyteError
+from rebyte_wire.errors import EXIT_DONE, EXIT_RUNNING, DeadlineReached, InputError, RebyteError
 from rebyte_wire.status import FINAL
 
-LOOK_SECONDS = 3
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+    from typing import Any
+
+    from rebyte_commands.shell.context import Context
+    from rebyte_types import Event, Json, Step, TaskDocument
+
+# `result` without --wait watches so long for what is there already.
+WATCH_SECONDS = 3
 LINE_LIMIT_BYTES = BUDGET_BYTES // 2 - 200
+ROOM_PER_TASK_BYTES = 700
+LEAST_ANSWER_BYTES = 120
 RESULT_EXAMPLES = """examples:
   rebyte_cli.py result ID
   rebyte_cli.py result ID --wait --out result
@@ -31,15 +51,16 @@ RESULT_EXAMPLES = """examples:
 WAIT_EXAMPLES = """examples:
   rebyte_cli.py wait ID1 ID2 --all
   rebyte_cli.py wait ID1 ID2 ID3 --any --max-wait 60
+
+One ID ends as result does (3 failed, 6 canceled, 13 asks); several end with 9 when some did not complete.
 """
-ROOM_PER_TASK_BYTES = 700
 WATCH_EXAMPLES = """examples:
   rebyte_cli.py watch ID
   rebyte_cli.py watch ID --raw --max-wait 600
 """
 
 
-def result_flags(parser):
+def add_result_flags(parser: ArgumentParser) -> None:
     """Declare the flags of result."""
     parser.add_argument("id", metavar="ID")
     parser.add_argument("--wait", action="store_true", help="go on to the end of the task")
@@ -51,13 +72,7 @@ def result_flags(parser):
         metavar="DIR",
         help="bring the answer, the transcript and the files into this folder",
     )
-    parser.add_argument(
-        "--want",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="name what is missing if it did not come",
-    )
+    add_list_flag(parser, "--want", "NAME", "name what is missing if it did not come")
     parser.add_argument(
         "--events",
         action="store_true",
@@ -68,24 +83,23 @@ def result_flags(parser):
     )
 
 
-def result(context, options):
-    """Print the document of a task."""
-    task_id = context.resolve(options.id)
-    row = with_task(context, context.row_of(task_id, options.prompt_id))
+def result(context: Context, options: Namespace) -> Outcome:
+    """Return the document of a task."""
+    task_id = resolve(context, options.id)
+    row = row_of(context, task_id, options.prompt_id)
     row.prompt_id = options.prompt_id
     if options.workspace:
-        row.workspace_id = context.workspace_of(options.workspace)
-    return finish(
+        row.workspace_id = workspace_of(context, options.workspace)
+    return follow(
         context,
         row,
         options,
-        answered=context.ledger.replies(task_id),
         with_events=options.events,
-        look_seconds=None if options.wait else LOOK_SECONDS,
+        watch_seconds=None if options.wait else WATCH_SECONDS,
     )
 
 
-def wait_flags(parser):
+def add_wait_flags(parser: ArgumentParser) -> None:
     """Declare the flags of wait."""
     parser.add_argument("id", nargs="+", metavar="ID")
     parser.add_argument(
@@ -94,103 +108,101 @@ def wait_flags(parser):
     parser.add_argument("--any", action="store_true", help="until one has ended")
 
 
-def wait(context, options):
-    """Wait for tasks and print the documents of those that ended, with what still runs."""
-    ids = list(dict.fromkeys(context.resolve(word) for word in options.id))
-    ended, ended_by, error = [], None, None
+def wait(context: Context, options: Namespace) -> Outcome:
+    """Wait for tasks and return the documents of those that ended, with what still runs."""
+    ids = list(dict.fromkeys(resolve(context, word) for word in options.id))
+    ended: list[Ending] = []
+    ended_by: int | None = None
+    report: Json = {}
     try:
-        for end in wait_for(
-            context.client, ids, any_of=options.any, answered=context.ledger.replies
-        ):
+        for end in wait_for(context.client, ids, any_of=options.any, answered=context.answered):
             ended.append(end)
-            context.say("%s: %s (%d of %d)" % (end.id, end.status, len(ended), len(ids)))
+            context.info("%s: %s (%d of %d)" % (end.id, end.status, len(ended), len(ids)))
     except DeadlineReached:
         ended_by = EXIT_RUNNING
     except Interrupted as interrupt:
         ended_by = interrupt.exit_code
     except RebyteError as problem:
-        context.complain(problem.message)
-        ended_by, error = problem.exit_code, problem.as_dict()
-    documents = [_document(context, end, len(ids)) for end in ended]
-    running = [task_id for task_id in ids if task_id not in {end.id for end in ended}]
-    report = {
-        "tasks": documents + [{"id": task_id, "status": "running"} for task_id in running],
-        "counts": _counts(ended, running),
-    }
-    if running and not options.any or not ended:
-        why, line = (
-            "these still run; this goes on waiting",
-            context.line("wait", *running, *(["--any"] if options.any else [])),
-        )
-        report["next"] = [
-            {"why": why, "run": line} if len(line) < LINE_LIMIT_BYTES else context.same_step(why)
-        ]
-    if error:
-        report["error"] = error
-    context.emit(report, _wait_text)
+        context.error(problem.message)
+        ended_by = problem.exit_code
+        report["error"] = problem.as_dict()
+    ended_ids = {end.id for end in ended}
+    running = [task_id for task_id in ids if task_id not in ended_ids]
+    tasks = [_document(context, end, len(ids)) for end in ended]
+    report["tasks"] = [*tasks, *({"id": task_id, "status": "running"} for task_id in running)]
+    # Without --all the first end is enough, and the others are not left.
+    waits_on = [] if options.any and ended else running
+    statuses = [end.status for end in ended] + ["running"] * len(waits_on)
+    report["counts"] = _counts(report["tasks"])
+    if waits_on:
+        report["next"] = [_go_on_step(context, running, options)]
+    code = exit_code_of_many(statuses, ended_by)
+    if len(ids) == 1 and len(ended) == 1:
+        code = exit_code_of(tasks[0]) if ended[0].status in STATUS_CODES else code
+    return Outcome(report, text=_wait_text, code=code, on_printed=lambda: _deliver(context, ended))
+
+
+def _deliver(context: Context, ended: Sequence[Ending]) -> None:
     for end in ended:
         if end.status in FINAL:
-            context.deliver_turn(context.row_of(end.id), end.prompt_id, end.status)
-        if end.status in FINAL or end.status == "question":
-            context.deliver_replies(end.id)
-    # Without --all the first end is enough, and the others are not left.
-    return exit_code_of_many(
-        [end.status for end in ended] + ["running"] * bool(running and not (options.any and ended)),
-        ended_by,
-    )
+            deliver_turn(context, end.id, end.prompt_id, end.status)
+        if end.status in (*FINAL, "question"):
+            deliver_replies(context, end.id)
 
 
-def _document(context, end, share):
-    row = context.row_of(end.id)
-    answer = end.answer if end.status in ("completed", "failed") else ""
-    room = max(BUDGET_BYTES // share - ROOM_PER_TASK_BYTES, 120)
-    question = shown(end.question) if end.question else None
-    steps = None
-    if question:
-        steps = [
-            {
-                "why": "it asks; this shows the line for each answer",
-                "run": context.line("result", end.id),
-            }
-        ]
+def _go_on_step(context: Context, running: Sequence[str], options: Namespace) -> Step:
+    why = "these still run; this goes on waiting"
+    flags = ["--any"] if options.any else []
+    line = context.command_line("wait", *running, *flags)
+    if len(line) < LINE_LIMIT_BYTES:
+        return {"why": why, "run": line}
+    return context.rerun_step(why)
+
+
+def _document(context: Context, end: Ending, share: int) -> TaskDocument:
+    """Return the document of an ended task, its answer cut to its share of the budget."""
+    row = row_of(context, end.id)
+    room = max(BUDGET_BYTES // share - ROOM_PER_TASK_BYTES, LEAST_ANSWER_BYTES)
+    answer = cut_text(end.answer, room) if end.status in ("completed", "failed") else ""
+    is_cut = end.answer_bytes > len(answer.encode("utf-8", "replace")) or answer != end.answer
+    why = ""
+    if end.question:
+        why = "it asks; this shows the line for each answer"
     elif end.status == "failed":
-        steps = [
-            {"why": "why it failed, and what can be done", "run": context.line("result", end.id)}
-        ]
-    elif answer and (
-        cut_to(answer, room) != answer or end.answer_bytes > len(answer.encode("utf-8", "replace"))
-    ):
-        steps = [{"why": "the whole answer", "run": context.line("result", end.id)}]
+        why = "why it failed, and what can be done"
+    elif answer and is_cut:
+        why = "the whole answer"
     return task_document(
         id=end.id,
         workspaceId=row.workspace_id,
         url=row.url or end.task.get("url"),
         once=row.name,
         status=end.status,
-        next=steps,
-        answer=cut_to(answer, room) if answer else None,
+        next=[{"why": why, "run": context.command_line("result", end.id)}] if why else None,
+        answer=answer,
         answerBytes=end.answer_bytes,
-        question=question,
+        question=end.question.as_dict() if end.question else None,
         service=context.service,
         rehearsal=end.task.get("rehearsal") is True,
-        error=end.error.as_dict() if end.error else None,
+        recovered=row.is_recovered() and row.id is not None,
+        error=end.error.as_dict() if isinstance(end.error, RebyteError) else None,
     )
 
 
-def _counts(ended, running):
-    counts = {}
-    for status in [end.status for end in ended] + ["running"] * len(running):
-        counts[status] = counts.get(status, 0) + 1
+def _counts(tasks: Sequence[Any]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for task in tasks:
+        counts[task["status"]] = counts.get(task["status"], 0) + 1
     return counts
 
 
-def _wait_text(report):
+def _wait_text(report: Json) -> str:
     parts = [task_text(document) for document in report["tasks"]]
     parts.append("  ".join("%s %d" % pair for pair in report["counts"].items()))
     return "\n\n".join(parts + next_lines(report))
 
 
-def watch_flags(parser):
+def add_watch_flags(parser: ArgumentParser) -> None:
     """Declare the flags of watch."""
     parser.add_argument("id", metavar="ID")
     parser.add_argument(
@@ -201,83 +213,113 @@ def watch_flags(parser):
     )
 
 
-def watch(context, options):
-    """Print a task's events until it ends, asks, or the time is over."""
+class Watched:
+    """What became of a watch: how many events were written, and how it ended."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.end: Ending | None = None
+        self.code = EXIT_RUNNING
+        self.error: Json | None = None
+
+    def __repr__(self) -> str:
+        return "Watched(%d events, %s)" % (self.count, self.end)
+
+
+def watch(context: Context, options: Namespace) -> Outcome:
+    """Print a task's events until it ends, asks, or the time is over; the last line tells how it
+    ended.
+    """
     if options.field:
         raise InputError(
             "watch prints a line for each event; --field is for a document",
             code="usage",
             hint="result ID prints one",
         )
-    task_id = context.resolve(options.id)
-    written, end, code, error, as_text = 0, None, None, None, context.form == "text"
+    task_id = resolve(context, options.id)
+    watched = Watched()
     try:
-        for seen in events_of(
-            context.client,
-            task_id,
-            prompt_id=options.prompt_id,
-            answered=context.ledger.replies(task_id),
-        ):
-            if isinstance(seen, End):
-                end = seen
-                break
-            if not (as_text and seen.get("eventType") == "init"):
-                context.write(_line(seen, options.raw, as_text))
-            context.printed = True
-            written += 1
+        _write_events(context, task_id, options, watched)
     except DeadlineReached:
-        code = EXIT_RUNNING
+        watched.code = EXIT_RUNNING
     except Interrupted as interrupt:
-        code = interrupt.exit_code
-        context.say("interrupted; the task runs on")
+        watched.code = interrupt.exit_code
+        context.info("interrupted; the task runs on")
     except RebyteError as problem:
-        if not written:
+        if not watched.count:
             raise
-        context.complain(problem.message)
-        code, error = problem.exit_code, problem.as_dict()
-    done = {"id": task_id, "status": end.status if end else "running", "events": written}
+        context.error(problem.message)
+        watched.code = problem.exit_code
+        watched.error = problem.as_dict()
+    done = truncate(_done(context, task_id, options, watched), context.save_overflow)
+
+    def on_printed() -> None:
+        if watched.end:
+            deliver_replies(context, task_id)
+
+    return Outcome(
+        {"done": done},
+        text=lambda document: _end_text(document["done"]),
+        code=watched.code,
+        on_printed=on_printed,
+    )
+
+
+def _write_events(context: Context, task_id: str, options: Namespace, watched: Watched) -> None:
+    """Write a line for each event, and note how the watch ended."""
+    as_text = context.console.form == "text"
+    answered = context.answered(task_id)
+    events = events_of(context.client, task_id, prompt_id=options.prompt_id, answered=answered)
+    for event in events:
+        if isinstance(event, Ending):
+            watched.end = event
+            watched.code = STATUS_CODES.get(event.status, EXIT_DONE)
+            return
+        if not (as_text and event.get("eventType") == "init"):
+            context.console.write_line(_line(event, options.raw, as_text))
+        watched.count += 1
+
+
+def _done(context: Context, task_id: str, options: Namespace, watched: Watched) -> Json:
+    """Return the last line of a watch: how it ended, and what is next."""
+    end = watched.end
+    done: Json = {
+        "id": task_id,
+        "status": end.status if end else "running",
+        "events": watched.count,
+    }
     if end and end.question:
-        done["question"] = shown(question_of(end.question))
-        done["next"] = reply_steps(context, task_id, done["question"], "--wait")
-    if error:
-        done["error"] = error
+        done["question"] = end.question.as_dict()
+        done["next"] = reply_steps(context, task_id, done["question"], ["--wait"])
+    if watched.error:
+        done["error"] = watched.error
     if not end:
-        words = ["--raw"] * options.raw + (
-            ["--prompt", options.prompt_id] if options.prompt_id else []
-        )
-        done["next"] = [
-            {
-                "why": "this goes on watching" if error else "it still runs",
-                "run": context.line("watch", task_id, *words),
-            }
-        ]
-    if end:
-        context.deliver_replies(task_id)
-    done = fit(done, context.keep)
-    context.write(_end_text(done) if as_text else to_json({"done": done}))
-    return code if end is None else EXIT_BY_NAME[exit_name({"status": end.status})]
+        words = ["--raw"] if options.raw else []
+        words += ["--prompt", options.prompt_id] if options.prompt_id else []
+        why = "this goes on watching" if watched.error else "it still runs"
+        done["next"] = [{"why": why, "run": context.command_line("watch", task_id, *words)}]
+    return done
 
 
-def _line(event, raw, as_text):
+def _line(event: Event, raw: bool, as_text: bool) -> str:
     if raw:
         return to_json(event)
-    if as_text:
-        return ("    " if "parent" in event else "") + escape_controls(brief(event))
-    return to_json(compact(event))
+    if not as_text:
+        return to_json(event_line(event))
+    indent = "    " if "parent" in event else ""
+    return indent + escape_controls(one_line(event))
 
 
-def _end_text(done):
+def _end_text(done: Json) -> str:
     lines = ["-- %s, %d events" % (done["status"], done["events"])]
     if "question" in done:
-        lines += [escape_controls("it asks: " + done["question"]["text"])]
-        lines += [
-            escape_controls("  %(n)d  %(label)s" % option) for option in done["question"]["options"]
-        ]
+        lines.append("it asks: " + done["question"]["text"])
+        lines += ["  %(n)d  %(label)s" % option for option in done["question"]["options"]]
     return "\n".join(lines + next_lines(done))
 
 
 COMMANDS = {
-    "result": (result_flags, result, RESULT_EXAMPLES),
-    "wait": (wait_flags, wait, WAIT_EXAMPLES),
-    "watch": (watch_flags, watch, WATCH_EXAMPLES),
+    "result": Command(result, add_result_flags, examples=RESULT_EXAMPLES),
+    "wait": Command(wait, add_wait_flags, examples=WAIT_EXAMPLES),
+    "watch": Command(watch, add_watch_flags, examples=WATCH_EXAMPLES),
 }

@@ -4,67 +4,52 @@ from __future__ import annotations
 
 import time
 
-from rebyte_commands.arguments import count
+from rebyte_commands.shell.arguments import count
+from rebyte_commands.shell.identifiers import resolve
+from rebyte_commands.shell.outcome import Outcome
+from rebyte_commands.verb_table import Command
+from rebyte_flows.starting.guards import owners_limit
+from rebyte_flows.starting.kinds import COMPUTER, FOLLOW_UP
 from rebyte_flows.starting.ledger import DAY_SECONDS
-from rebyte_flows.starting.reconciliation import adopt, settle
-from rebyte_flows.starting.submitter import owners_limit
-from rebyte_wire.errors import EXIT_UNKNOWN, GuardRefused, InputError, NotFound
-from rebyte_wire.status import dict_items
+from rebyte_flows.starting.reconciliation import adopt, prompts_of, reconcile
+from rebyte_flows.starting.rows import ABANDONED, OPEN, SETTLED, UNKNOWN
+from rebyte_wire.errors import EXIT_DONE, EXIT_UNKNOWN, GuardRefused, InputError, NotFound
 
-EXAMPLES = """examples:
-  rebyte_cli.py ledger list --limit 20
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from rebyte_commands.shell.context import Context
+    from rebyte_flows.starting.rows import Row
+    from rebyte_types import Json
+
+NUMBER_DIGITS = 9
+SHOWN_ROWS = 20
+LIST_EXAMPLES = "examples:\n  rebyte_cli.py ledger list --limit 20"
+SHOW_EXAMPLES = "examples:\n  rebyte_cli.py ledger show 12"
+SETTLE_EXAMPLES = """examples:
   rebyte_cli.py ledger settle
   rebyte_cli.py ledger settle 12 --adopt ID
-  rebyte_cli.py ledger forget --older-than 90 --yes
 """
-ACTIONS = ("list", "show", "settle", "forget")
+FORGET_EXAMPLES = "examples:\n  rebyte_cli.py ledger forget --older-than 90 --yes"
 
 
-def flags(parser):
-    """Declare the flags of ledger."""
-    parser.add_argument("action", choices=ACTIONS)
-    parser.add_argument("row", nargs="*", metavar="ROW", help="the number of a row, or an ID")
+def add_list_flags(parser: ArgumentParser) -> None:
+    """Declare the flags of ledger list."""
     parser.add_argument(
-        "--limit", type=count, default=20, metavar="N", help="list: the newest N (default 20)"
-    )
-    parser.add_argument(
-        "--adopt", metavar="ID", help="settle: this task is the one that the row started"
-    )
-    parser.add_argument(
-        "--abandon",
-        action="store_true",
-        help="settle: give the row up; the same line may start anew",
-    )
-    parser.add_argument(
-        "--older-than", type=count, metavar="DAYS", help="forget: rows older than so many days"
-    )
-    parser.add_argument("--yes", action="store_true", help="needed to forget")
-
-
-def ledger(context, options):
-    """Do one of list, show, settle, forget."""
-    if options.row and (
-        options.action == "list"
-        or options.action == "settle"
-        and not (options.adopt or options.abandon)
-    ):
-        raise InputError(
-            "ledger %s takes no ROW%s"
-            % (
-                options.action,
-                "" if options.action == "list" else " without --adopt ID or --abandon",
-            ),
-            code="usage",
-        )
-    # Only a look at the service, and names, which belong to one, need to know which one.
-    if options.action != "settle" and not any(word.startswith("@") for word in options.row):
-        context.read_whole_ledger()
-    return {"list": list_, "show": show, "settle": settle_, "forget": forget}[options.action](
-        context, options
+        "--limit", type=count, default=SHOWN_ROWS, metavar="N", help="the newest N (default 20)"
     )
 
 
-def as_dict(row):
+def list_(context: Context, options: Namespace) -> Outcome:
+    """Return the newest rows, newest first, and how many there are."""
+    context.read_whole_ledger()
+    rows = context.ledger.rows("kind != 'reply'", newest=options.limit)[::-1]
+    document = {"rows": [as_dict(row) for row in rows], "total": context.ledger.count_all()}
+    return Outcome(document, text=_list_text)
+
+
+def as_dict(row: Row) -> Json:
     """Return a row as the commands print it, empty fields left out."""
     shown = {
         "row": row.id,
@@ -87,132 +72,155 @@ def as_dict(row):
     return {key: value for key, value in shown.items() if value is not None}
 
 
-def _time(moment):
-    return None if moment is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+def _time(moment: float | None) -> str | None:
+    if moment is None:
+        return None
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 
-def list_(context, options):
-    """Print the newest rows, newest first, and how many there are."""
-    rows = context.ledger.rows(newest=options.limit)[::-1]
-    context.emit(
-        {"rows": [as_dict(row) for row in rows], "total": context.ledger.count_all()}, _list_text
-    )
-    return 0
+def _list_text(document: Json) -> str:
+    lines = [_list_line(row) for row in document["rows"]]
+    return "\n".join([*lines, "%d of %d" % (len(lines), document["total"])])
 
 
-def _list_text(document):
-    lines = [
-        "%5d  %-9s %-9s %s  %s"
-        % (
-            row["row"],
-            row["kind"],
-            row.get("status") or row["state"],
-            row["startedAt"],
-            row.get("once") or row.get("id") or "",
-        )
-        for row in document["rows"]
-    ]
-    return "\n".join(lines + ["%d of %d" % (len(lines), document["total"])])
+def _list_line(row: Json) -> str:
+    status = row.get("status") or row["state"]
+    label = row.get("once") or row.get("id") or ""
+    return "%5d  %-9s %-9s %s  %s" % (row["row"], row["kind"], status, row["startedAt"], label)
 
 
-def _row_of(context, word):
-    row = (
-        context.ledger.row(int(word))
-        if word.isdigit() and len(word) < 10
-        else context.ledger.find_start(context.resolve(word))
-    )
+def _row_of(context: Context, word: str) -> Row:
+    """Return the row that a number or an ID names."""
+    row = None
+    if word.isascii() and word.isdigit():
+        # A longer number is none of ours, and more than SQLite takes.
+        row = context.ledger.latest(id=int(word)) if len(word) <= NUMBER_DIGITS else None
+    else:
+        row = context.ledger.find_start(resolve(context, word))
     if row is None:
         raise NotFound(
-            "the ledger has no row %s" % word, hint="see: %s" % context.line("ledger", "list")
+            "the ledger has no row %s" % word,
+            hint="see: %s" % context.command_line("ledger", "list"),
         )
     return row
 
 
-def show(context, options):
-    """Print one row."""
-    if len(options.row) != 1:
-        raise InputError("ledger show takes one ROW", code="usage")
-    context.emit(as_dict(_row_of(context, options.row[0])))
-    return 0
+def _read_ledger_for(context: Context, words: list[str]) -> None:
+    """Take the ledger of every service, unless a name is given: names belong to one service."""
+    if not any(word.startswith("@") for word in words):
+        context.read_whole_ledger()
 
 
-def settle_(context, options):
-    """Look for what is unknown and adopt what is proven; --adopt and --abandon decide about one row. Starts nothing."""
+def add_show_flags(parser: ArgumentParser) -> None:
+    """Declare the flags of ledger show."""
+    parser.add_argument("row", metavar="ROW", help="the number of a row, or an ID")
+
+
+def show(context: Context, options: Namespace) -> Outcome:
+    """Return one row."""
+    _read_ledger_for(context, [options.row])
+    return Outcome(as_dict(_row_of(context, options.row)))
+
+
+def add_settle_flags(parser: ArgumentParser) -> None:
+    """Declare the flags of ledger settle."""
+    parser.add_argument("row", nargs="?", metavar="ROW", help="the number of a row, or an ID")
+    parser.add_argument("--adopt", metavar="ID", help="this task is the one that the row started")
+    parser.add_argument(
+        "--abandon",
+        action="store_true",
+        help="give the row up; the same line may start anew",
+    )
+
+
+def settle(context: Context, options: Namespace) -> Outcome:
+    """Look for what is unknown and adopt what is proven; --adopt and --abandon decide about one
+    row.
+    """
     if options.adopt or options.abandon:
         return _decide(context, options)
+    if options.row:
+        raise InputError("ledger settle takes no ROW without --adopt ID or --abandon", code="usage")
     before = {row.id for row in context.ledger.expire_orphans()}
-    left = settle(context.client, context.ledger) if before else []
+    unproven = reconcile(context.client, context.ledger) if before else []
     unknown = [
-        dict(as_dict(row), candidates=[candidate.as_dict() for candidate in candidates])
-        for row, candidates in left
+        dict(as_dict(row), candidates=[match.as_dict() for match in matches])
+        for row, matches in unproven
     ]
-    found = [
-        as_dict(context.ledger.row(number))
-        for number in sorted(before - {row.id for row, _ in left})
-    ]
-    document = {
+    settled = before - {row.id for row, _ in unproven}
+    found = [as_dict(context.ledger.row(number)) for number in sorted(settled)]
+    document: Json = {
         "settled": found,
         "unknown": unknown,
         "counts": {"settled": len(found), "unknown": len(unknown)},
     }
-    if unknown:
-        number = unknown[0]["row"]
-        document["next"] = [
-            {
-                "why": "a candidate is the one that the row started",
-                "run": context.line("ledger", "settle", number, "--adopt", "ID"),
-            },
-            {
-                "why": "it was never started; the same line may start it anew",
-                "run": context.line("ledger", "settle", number, "--abandon"),
-            },
-        ]
-    context.emit(document)
-    return EXIT_UNKNOWN if unknown else 0
+    if not unknown:
+        return Outcome(document)
+    words = ("ledger", "settle", unknown[0]["row"])
+    document["next"] = [
+        {
+            "why": "a candidate is the one that the row started",
+            "run": context.command_line(*words, "--adopt", "ID"),
+        },
+        {
+            "why": "it was never started; the same line may start it anew",
+            "run": context.command_line(*words, "--abandon"),
+        },
+    ]
+    return Outcome(document, code=EXIT_UNKNOWN)
 
 
-def _decide(context, options):
-    if len(options.row) != 1 or options.adopt and options.abandon:
+def _decide(context: Context, options: Namespace) -> Outcome:
+    """Settle one row by the caller's word."""
+    if not options.row or (options.adopt and options.abandon):
         raise InputError("name one ROW, and one of --adopt ID and --abandon", code="usage")
-    row = _row_of(context, options.row[0])
-    if row.state == "intent" and not context.ledger.is_held(row):
+    row = _row_of(context, options.row)
+    if row.state in OPEN and not context.ledger.is_held(row):
         context.ledger.expire_orphans()
         row = context.ledger.row(row.id)
-    if row.state != "unknown":
+    if row.state != UNKNOWN:
         raise InputError("row %d is %s, not unknown" % (row.id, row.state))
     if options.abandon:
-        context.ledger.note(row.id, state="abandoned", holder=None)
+        context.ledger.update(row.id, state=ABANDONED)
+    elif row.kind == FOLLOW_UP.name:
+        _adopt_prompt(context, row, options.adopt)
     else:
         _adopt(context, row, options.adopt)
-    context.emit(as_dict(context.ledger.row(row.id)))
-    return 0
+    return Outcome(as_dict(context.ledger.row(row.id)), code=EXIT_DONE)
 
 
-def _adopt(context, row, word):
-    """Take a task, a computer or, for a follow-up, a prompt of its task for the one that a row started."""
-    if row.kind == "follow-up":
-        prompts = dict_items(context.client.get_task(row.task_id), "prompts")
-        if word not in [prompt.get("id") for prompt in prompts] or context.ledger.find_prompt(
-            row.task_id, word
-        ):
-            raise InputError(
-                "the task %s has no prompt %s that is nobody's" % (row.task_id, word),
-                hint="--adopt takes the id of a candidate",
-            )
-        context.ledger.note(row.id, state="settled", prompt_id=word, holder=None)
-        return
-    id, is_computer = context.resolve(word), row.kind == "computer"
-    known = context.ledger.find_computer if is_computer else context.ledger.find_task
-    if known(id) is not None:
+def _adopt_prompt(context: Context, row: Row, prompt_id: str) -> None:
+    """Take a prompt of its task for the one that a follow-up started."""
+    prompts = prompts_of(context.client.get_task(row.task_id))
+    is_there = prompt_id in [prompt["id"] for prompt in prompts]
+    if not is_there or context.ledger.find_prompt(row.task_id, prompt_id):
+        raise InputError(
+            "the task %s has no prompt %s that is nobody's" % (row.task_id, prompt_id),
+            hint="--adopt takes the id of a candidate",
+        )
+    context.ledger.update(row.id, state=SETTLED, prompt_id=prompt_id)
+
+
+def _adopt(context: Context, row: Row, word: str) -> None:
+    """Take a task or a computer for the one that a row started."""
+    id = resolve(context, word)
+    if context.ledger.latest(task_id=id, kind=row.kind) is not None:
         raise InputError("%s %s belongs to another row" % (row.kind, id))
-    adopt(
-        context.ledger,
-        row,
-        (context.client.get_computer if is_computer else context.client.get_task)(id),
+    is_computer = row.kind == COMPUTER.name
+    read = context.client.get_computer if is_computer else context.client.get_task
+    adopt(context.ledger, row, read(id))
+
+
+def add_forget_flags(parser: ArgumentParser) -> None:
+    """Declare the flags of ledger forget."""
+    parser.add_argument("row", nargs="*", metavar="ROW", help="the number of a row, or an ID")
+    parser.add_argument(
+        "--older-than", type=count, metavar="DAYS", help="rows older than so many days"
     )
+    parser.add_argument("--yes", action="store_true", help="needed to forget")
 
 
-def forget(context, options):
+def forget(context: Context, options: Namespace) -> Outcome:
     """Remove rows for good: those named, or those older than some days; open ones stay."""
     if bool(options.row) == (options.older_than is not None):
         raise InputError("name the rows to forget, or --older-than DAYS", code="usage")
@@ -222,29 +230,39 @@ def forget(context, options):
             code="needs_yes",
             hint="the same line with --yes",
         )
+    _read_ledger_for(context, options.row)
     rows = [_row_of(context, word) for word in options.row]
-    still_open = [str(row.id) for row in rows if row.state in ("intent", "unknown")]
+    still_open = [str(row.id) for row in rows if row.state in OPEN]
     if still_open:
         raise GuardRefused(
             "nobody knows yet what became of row %s" % ", ".join(still_open),
-            hint="settle it first: %s" % context.line("ledger", "settle"),
+            hint="settle it first: %s" % context.command_line("ledger", "settle"),
         )
-    now = time.time()
-    newest = max(
-        [row.claimed_at for row in rows], default=now - DAY_SECONDS * (options.older_than or 0)
-    )
-    if owners_limit(context.environ) is not None and newest > now - DAY_SECONDS:
+    newest = time.time() - DAY_SECONDS * (options.older_than or 0)
+    if rows:
+        newest = max(row.claimed_at for row in rows)
+    _check_not_counted(context, newest)
+    if rows:
+        gone = context.ledger.forget([row.id for row in rows])
+    else:
+        gone = context.ledger.forget_before(newest)
+    return Outcome({"forgotten": gone})
+
+
+def _check_not_counted(context: Context, newest: float) -> None:
+    """Raise GuardRefused for rows that the owner's daily limit counts."""
+    has_limit = owners_limit(context.environ) is not None
+    if has_limit and newest > time.time() - DAY_SECONDS:
         raise GuardRefused(
-            "REBYTE_MAX_TASKS_PER_DAY counts what was started in the last 24 hours, so that has to stay",
+            "REBYTE_MAX_TASKS_PER_DAY counts what was started in the last 24 hours, "
+            "so that has to stay",
             hint="forget what is older: --older-than 1",
         )
-    gone = (
-        context.ledger.forget([row.id for row in rows])
-        if rows
-        else context.ledger.forget_before(newest)
-    )
-    context.emit({"forgotten": gone})
-    return 0
 
 
-COMMANDS = {"ledger": (flags, ledger, EXAMPLES)}
+COMMANDS = {
+    "ledger list": Command(list_, add_list_flags, examples=LIST_EXAMPLES),
+    "ledger show": Command(show, add_show_flags, examples=SHOW_EXAMPLES),
+    "ledger settle": Command(settle, add_settle_flags, examples=SETTLE_EXAMPLES),
+    "ledger forget": Command(forget, add_forget_flags, examples=FORGET_EXAMPLES),
+}

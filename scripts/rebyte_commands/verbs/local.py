@@ -1,25 +1,38 @@
-"""local start, stop, status, serve: the server on this machine, one per state folder, in a process of its own."""
+"""local start, stop, status, serve: the server on this machine, one per state folder."""
 
 from __future__ import annotations
 
-import json
 import os
-import select
 import shlex
 import signal
-import subprocess
-import sys
 import time
 
-from rebyte_commands.arguments import count
-from rebyte_commands.environment import DOOR
-from rebyte_flows.state import FILE_MODE, lock_file
-from rebyte_wire.errors import EXIT_DONE, EXIT_NOT_FOUND, EXIT_UNEXPECTED, InputError, NetworkError
+from rebyte_commands.jobs.local_server import (
+    is_process,
+    running_server,
+    server_folder,
+    start_server,
+)
+from rebyte_commands.jobs.start import add_list_flag
+from rebyte_commands.shell.arguments import count
+from rebyte_commands.shell.outcome import Outcome
+from rebyte_commands.verb_table import Command
+from rebyte_wire.errors import EXIT_DONE, EXIT_NOT_FOUND, EXIT_UNEXPECTED, InputError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+    from typing import Any
+
+    from rebyte_commands.shell.context import Context
+    from rebyte_types import Json
 
 IDLE_SECONDS = 30 * 60
-START_SECONDS = 20
 STOP_SECONDS = 10
-PORT_MOST = 65535
+POLL_SECONDS = 0.02
+MAX_PORT = 65535
+WIDTH = 4
 EXAMPLES = """examples:
   rebyte_cli.py local start
   rebyte_cli.py local start --repos ~/src --fault slow-create=3
@@ -27,19 +40,11 @@ EXAMPLES = """examples:
 
 It runs what prompts ask for on this machine, with your rights, and holds no model.
 """
-ACTIONS = ("start", "stop", "status", "serve")
 
 
-def flags(parser):
-    """Declare the flags of local."""
-    parser.add_argument("action", choices=ACTIONS)
-    parser.add_argument(
-        "--fault",
-        action="append",
-        default=[],
-        metavar="NAME[=VALUE]",
-        help="misbehave on purpose; again for more",
-    )
+def add_serve_flags(parser: ArgumentParser) -> None:
+    """Declare the flags of local start and local serve."""
+    add_list_flag(parser, "--fault", "NAME[=VALUE]", "misbehave on purpose; again for more")
     parser.add_argument("--repos", metavar="DIR", help="serve owner/repo from DIR/owner/repo")
     parser.add_argument("--skills", metavar="DIR", help="where the folders of skills lie")
     parser.add_argument(
@@ -50,7 +55,9 @@ def flags(parser):
     parser.add_argument(
         "--port", type=count, default=0, metavar="N", help="a fixed port (default: a free one)"
     )
-    parser.add_argument("--width", type=count, default=4, metavar="N", help="prompts run at once")
+    parser.add_argument(
+        "--width", type=count, default=WIDTH, metavar="N", help="prompts run at once"
+    )
     parser.add_argument(
         "--credits",
         type=count,
@@ -66,110 +73,85 @@ def flags(parser):
     )
 
 
-def local(context, options):
-    """Do one of start, stop, status, serve."""
-    options.local = True
-    _check(options)
-    return {"start": start, "stop": stop, "status": status, "serve": serve}[options.action](
-        context, options
-    )
-
-
-def _check(options):
+def _check(options: Namespace) -> None:
     """Raise InputError for settings that no server could have, before one is started."""
     _faults(options.fault)
     _agent(options.agent)
-    if options.port > PORT_MOST:
+    if options.port > MAX_PORT:
         raise InputError(
             "--port %d: there is no such port" % options.port,
             code="usage",
-            hint="0 to %d; 0 takes a free one" % PORT_MOST,
+            hint="0 to %d; 0 takes a free one" % MAX_PORT,
         )
 
 
-def start(context, options):
+def start(context: Context, options: Namespace) -> Outcome:
     """Start the server unless it runs, and tell how to reach it."""
-    server = running(context)
-    if server and _serve_flags(options):
+    _check(options)
+    words = _serve_words(options)
+    server = running_server(context)
+    if server and words:
         raise InputError(
             "the local server runs already, with other settings",
-            hint="%s, then start it again" % context.line("local", "stop"),
+            hint="%s, then start it again" % context.command_line("local", "stop"),
         )
-    server = server or _spawn(context, _serve_flags(options))
-    context.emit(_told(context, server))
-    return 0
+    return Outcome(_told(context, server or start_server(context, words)))
 
 
-def status(context, options):
+def status(context: Context, options: Namespace) -> Outcome:
     """Tell whether the server runs; exit 5 when it does not."""
-    server = running(context)
-    if not server:
-        context.emit(
-            {
-                "running": False,
-                "next": [{"why": "this starts it", "run": context.line("local", "start")}],
-            }
-        )
-        return EXIT_NOT_FOUND
-    context.emit(_told(context, server))
-    return 0
+    server = running_server(context)
+    if server:
+        return Outcome(_told(context, server))
+    step = {"why": "this starts it", "run": context.command_line("local", "start")}
+    return Outcome({"running": False, "next": [step]}, code=EXIT_NOT_FOUND)
 
 
-def stop(context, options):
+def stop(context: Context, options: Namespace) -> Outcome:
     """End the server and what it runs."""
-    server = running(context)
+    server = running_server(context)
     if server:
         os.kill(server["pid"], signal.SIGTERM)
         until = time.monotonic() + STOP_SECONDS
         while is_process(server["pid"]) and time.monotonic() < until:
-            time.sleep(0.02)
-    still = bool(running(context))
-    context.emit({"running": still, "stopped": bool(server) and not still})
-    return EXIT_UNEXPECTED if still else EXIT_DONE
+            time.sleep(POLL_SECONDS)
+    still = bool(running_server(context))
+    document = {"running": still, "stopped": bool(server) and not still}
+    return Outcome(document, code=EXIT_UNEXPECTED if still else EXIT_DONE)
 
 
-def is_process(pid):
-    """Tell whether a process runs; one that has ended but whose parent has not taken leave of it does not."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == 0
-    except OSError:
-        pass
-    try:
-        os.kill(pid, 0)
-        # In containers nobody may ever take leave of it.
-        with open("/proc/%d/stat" % pid, "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] != b"Z"
-    except FileNotFoundError:
-        return not os.path.exists("/proc/self")
-    except OSError:
-        return False
-
-
-def serve(context, options):
+def serve(context: Context, options: Namespace) -> Outcome:
     """Be the server, in the foreground, until a signal or the idle time ends it."""
+    # Lazy: only this command may name the local server.
     from rebyte_local.server import serve as serve_here
 
-    extra = {}
+    _check(options)
+    extra: dict[str, Any] = {}
     if options.agent:
         extra["agent"] = _agent(options.agent)
     if options.credits is not None:
         extra["credits"] = options.credits
     for name in ("repos", "skills"):
         if getattr(options, name):
-            extra[name] = os.path.abspath(getattr(options, name))
+            extra[name] = _folder(getattr(options, name))
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    return serve_here(
-        _folder(context),
+    code = serve_here(
+        server_folder(context),
         port=options.port,
         width=options.width,
         idle_seconds=options.idle or None,
         faults=_faults(options.fault),
         **extra,
     )
+    os._exit(code)
 
 
-def _agent(words):
+def _folder(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _agent(words: str | None) -> list[str]:
     """Return the command of --agent as a list of words."""
     try:
         return shlex.split(words or "")
@@ -181,7 +163,7 @@ def _agent(words):
         ) from None
 
 
-def _faults(words):
+def _faults(words: Sequence[str]) -> Sequence[str]:
     """Return the words of --fault NAME[=VALUE], which a server could take; raises InputError."""
     from rebyte_local.faults import Faults
 
@@ -196,108 +178,41 @@ def _faults(words):
     return words
 
 
-def _serve_flags(options):
+def _serve_words(options: Namespace) -> list[str]:
+    """Return the flags that make a server other than the usual one."""
     words = [word for fault in options.fault for word in ("--fault", fault)]
     for name in ("repos", "skills"):
         if getattr(options, name):
-            words += ["--" + name, os.path.abspath(getattr(options, name))]
+            words += ["--" + name, _folder(getattr(options, name))]
     if options.agent:
         words += ["--agent", options.agent]
     if options.credits is not None:
         words += ["--credits", str(options.credits)]
-    for name, usual in (("port", 0), ("width", 4), ("idle", IDLE_SECONDS)):
-        if getattr(options, name) != usual:
-            words += ["--" + name, str(getattr(options, name))]
+    for name, usual in (("port", 0), ("width", WIDTH), ("idle", IDLE_SECONDS)):
+        value = getattr(options, name)
+        if value != usual:
+            words += ["--" + name, str(value)]
     return words
 
 
-def _told(context, server):
+def _told(context: Context, server: Json) -> Json:
+    """Return what a running server told of itself, without its key."""
     told = {
         "running": True,
         "url": server["url"],
         "baseUrl": server["baseUrl"],
         "pid": server["pid"],
         "faults": server.get("faults") or None,
-        "stateFolder": _folder(context),
+        "stateFolder": server_folder(context),
         "rehearsal": True,
-        "next": [{"why": "this ends it", "run": context.line("local", "stop")}],
+        "next": [{"why": "this ends it", "run": context.command_line("local", "stop")}],
     }
     return {key: value for key, value in told.items() if value}
 
 
-def _folder(context):
-    return context.state.folder("local")
-
-
-def running(context):
-    """Return what a running server wrote about itself, or None."""
-    folder = _folder(context)
-    try:
-        with open(os.path.join(folder, "server.json"), encoding="utf-8") as file:
-            server = json.load(file)
-        return server if is_process(server["pid"]) and _is_locked(folder) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _is_locked(folder):
-    """Tell whether a server holds its folder: its process id alone may be a stranger's by now."""
-    with open(os.path.join(folder, "lock"), "r+b") as file:
-        return not lock_file(file)
-
-
-def ensure_running(context):
-    """Return the running server of this state folder, started when there is none."""
-    return running(context) or _spawn(context, [])
-
-
-def _spawn(context, words):
-    """Start the server as a child that outlives this command, and wait until it says where it listens."""
-    folder = _folder(context)
-    log_path = os.path.join(folder, "server.log")
-    environ = dict(context.environ, REBYTE_STATE_DIR=context.state.path)
-    with os.fdopen(
-        os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE), "wb"
-    ) as log:
-        child = subprocess.Popen(
-            [sys.executable, DOOR, "local", "serve"] + words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-            env=environ,
-            cwd=folder,
-        )
-    until = time.monotonic() + START_SECONDS
-    try:
-        ready = select.select([child.stdout], [], [], START_SECONDS)[0]
-        line = child.stdout.readline() if ready else b""
-    finally:
-        child.stdout.close()
-    if line.startswith(b"{") and b'"pid"' in line:
-        # The server outlives us on purpose; nobody waits for it.
-        child.returncode = 0
-        return json.loads(line)
-    return _other_server(context, child, until, log_path)
-
-
-def _other_server(context, child, until, log_path):
-    """Another command may have started the server at the same moment; else say why ours did not come up."""
-    while time.monotonic() < until:
-        server = running(context)
-        if server:
-            child.poll()
-            return server
-        if child.poll() is not None:
-            break
-        time.sleep(0.05)
-    with open(log_path, encoding="utf-8", errors="replace") as log:
-        words = " ".join(log.read()[-400:].split())
-    raise NetworkError(
-        "the local server did not start: %s" % (words or "no reason was given"),
-        code="local_not_started",
-        hint="see %s" % log_path,
-    )
-
-
-COMMANDS = {"local": (flags, local, EXAMPLES)}
+COMMANDS = {
+    "local start": Command(start, add_serve_flags, examples=EXAMPLES),
+    "local stop": Command(stop, examples=EXAMPLES),
+    "local status": Command(status, examples=EXAMPLES),
+    "local serve": Command(serve, add_serve_flags, examples=EXAMPLES),
+}

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from rebyte_commands.jobs import finish, go_on_line
-from rebyte_commands.starting import add_start_flags, dry_run, once_name, starter_for, task_order
-from rebyte_flows.files.downloads import open_folder
-from rebyte_wire.errors import InputError, NotFound, NotRecorded, OutcomeUnknown, RouteMissing
-from rebyte_wire.status import is_id
+from rebyte_commands.jobs.follow import follow
+from rebyte_commands.jobs.next_steps import go_on_line
+from rebyte_commands.jobs.start import (
+    add_once_flag,
+    add_prompt_flags,
+    add_task_flags,
+    add_turn_flags,
+    dry_run,
+    once_name,
+    request_from,
+    started_outcome,
+    submit,
+)
+from rebyte_commands.verb_table import Command
+from rebyte_wire.errors import InputError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from rebyte_commands.shell.context import Context
+    from rebyte_commands.shell.outcome import Outcome
 
 RUN_EXAMPLES = """examples:
-  rebyte_cli.py run 'Summarize /code/data.csv in a chart' --file data.csv --want chart.png --out result
+  rebyte_cli.py run 'Summarize /code/data.csv in a chart' --file data.csv --want chart.png \\
+      --out result
   rebyte_cli.py run --prompt-file job.md --repo owner/name --once nightly-review
 
 Type the same line again after a kill, a cut or exit 75: it goes on with the same task.
@@ -20,9 +38,17 @@ CREATE_EXAMPLES = """examples:
 """
 
 
-def run_flags(parser):
+def add_run_flags(parser: ArgumentParser) -> None:
     """Declare the flags of run."""
-    add_start_flags(parser)
+    add_prompt_flags(parser)
+    add_turn_flags(parser)
+    add_once_flag(parser)
+    add_task_flags(parser)
+    parser.add_argument(
+        "--cancel-on-interrupt",
+        action="store_true",
+        help="cancel the task when this command is interrupted",
+    )
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -30,34 +56,35 @@ def run_flags(parser):
     )
 
 
-def create_flags(parser):
+def add_create_flags(parser: ArgumentParser) -> None:
     """Declare the flags of create."""
-    run_flags(parser)
+    add_run_flags(parser)
     parser.add_argument("--wait", action="store_true", help="follow it to its end, as run does")
 
 
-def run(context, options):
-    """Start one task (or go on with it), follow it, and print its document."""
-    order, name = task_order(context, options), once_name(options)
+def run(context: Context, options: Namespace) -> Outcome:
+    """Start one task (or go on with it), follow it, and return its document."""
+    request = request_from(context, options)
+    name = once_name(options)
     if options.dry_run:
-        return dry_run(context, order, name)
-    started = begin(context, order, name, options)
+        return dry_run(request, name)
+    started = submit(context, request, name, options)
     row = started.row
     if row.url and not started.reused:
-        context.say("live: %s" % row.url)
-    return finish(
+        context.info("live: %s" % row.url)
+    answer = started.answer or {}
+    return follow(
         context,
         row,
         options,
-        order=order,
+        request=request,
         reused=started.reused,
-        answered=context.ledger.replies(row.task_id),
-        rehearsal=bool((started.answer or {}).get("rehearsal")),
+        rehearsal=bool(answer.get("rehearsal")),
     )
 
 
-def create(context, options):
-    """Start one task and print the service's answer with what helps to go on."""
+def create(context: Context, options: Namespace) -> Outcome:
+    """Start one task and return the service's answer with what helps to go on."""
     if options.wait:
         return run(context, options)
     if options.cancel_after is not None or options.cancel_on_interrupt:
@@ -65,91 +92,29 @@ def create(context, options):
             "--cancel-after and --cancel-on-interrupt need --wait: nobody stays to cancel",
             code="usage",
         )
-    order, name = task_order(context, options), once_name(options)
+    request = request_from(context, options)
+    name = once_name(options)
     if options.dry_run:
-        return dry_run(context, order, name)
-    started = begin(context, order, name, options)
+        return dry_run(request, name)
+    started = submit(context, request, name, options)
     row = started.row
-    answer = dict(
-        started.answer or {"id": row.task_id, "workspaceId": row.workspace_id, "url": row.url}
+    answer = started.answer or {
+        "id": row.task_id,
+        "workspaceId": row.workspace_id,
+        "url": row.url,
+    }
+    why = "this follows it to its end and prints the answer"
+    again = "this is the first start again; a second paid task needs --again"
+    return started_outcome(
+        context,
+        started,
+        answer,
+        steps=[{"why": why, "run": go_on_line(context, row, options)}],
+        again=again if row.delivered_at else None,
     )
-    answer = {key: value for key, value in answer.items() if value is not None}
-    answer.update(
-        service=context.service,
-        next=[
-            {
-                "why": "this follows it to its end and prints the answer",
-                "run": go_on_line(context, row, options),
-            }
-        ],
-    )
-    if row.name:
-        answer["once"] = row.name
-    if started.reused:
-        answer["reused"] = True
-        if row.delivered_at:
-            answer["next"].append(
-                context.same_step(
-                    "this is the first start again; a second paid task needs --again",
-                    "--again",
-                    without="--again",
-                )
-            )
-    context.emit(answer)
-    context.deliver(row)
-    return context.flight.pending.exit_code if context.flight.pending else 0
-
-
-def begin(context, order, name, options):
-    """Start an order; an unknown outcome and an unrecorded one end with the lines that go on."""
-    if getattr(options, "out", None):
-        # Before it is paid for: what comes must have a place.
-        open_folder(options.out)
-    starter = starter_for(context, options, sum(item.bytes for item in order.attachments))
-    try:
-        started = starter.start(order, name=name, again=options.again)
-    except OutcomeUnknown as problem:
-        details = problem.details or {}
-        candidates = details.get("candidates") or []
-        problem.next = [
-            context.same_step(
-                "this looks once more and starts nothing while it is unknown", without="--again"
-            ),
-            context.same_step("a second paid task, knowingly", "--again", without="--again"),
-        ]
-        if len(candidates) == 1 and is_id(candidates[0].get("id")):
-            problem.next.insert(
-                1,
-                {
-                    "why": "if you know the one candidate for yours, this takes it",
-                    "run": context.line(
-                        "ledger", "settle", details["row"], "--adopt", candidates[0]["id"]
-                    ),
-                },
-            )
-        raise
-    except NotFound as problem:
-        if getattr(options, "workspace", None) and not isinstance(problem, RouteMissing):
-            problem.hint = (
-                "if %s is a task made elsewhere, pass the workspaceId that its create printed"
-                % options.workspace
-            )
-        raise
-    except NotRecorded as problem:
-        words = ("computers", "get") if order.kind == "computer" else ("get",)
-        problem.next = [
-            {
-                "why": "it was started; this reads it",
-                "run": context.line(*words, problem.details.get("id") or order.task_id),
-            }
-        ]
-        raise
-    finally:
-        starter.uploads.moved.end()
-    return started
 
 
 COMMANDS = {
-    "run": (run_flags, run, RUN_EXAMPLES),
-    "create": (create_flags, create, CREATE_EXAMPLES),
+    "run": Command(run, add_run_flags, examples=RUN_EXAMPLES),
+    "create": Command(create, add_create_flags, examples=CREATE_EXAMPLES),
 }

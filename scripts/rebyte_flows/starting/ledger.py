@@ -1,6 +1,6 @@
 """The ledger: a row for each paid start before its first byte leaves, and what came back.
 
-States: intent -> created | not_sent | refused | unknown;  unknown -> settled | abandoned.
+States: claimed -> sent -> created | not_sent | refused | unknown;  unknown -> settled | abandoned.
 No key, no signed address and no prompt text is ever kept. One SQLite file, shared by all processes.
 """
 
@@ -8,363 +8,398 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
-import threading
 import time
-from contextlib import contextmanager
 
-try:
-    import sqlite3
-except ImportError:  # some small Pythons are built without it
-    sqlite3 = None
-
-from rebyte_flows.starting.rows import COLUMNS, NEVER_STARTED, Row
-from rebyte_flows.state import Owner, is_alive
-from rebyte_wire.errors import LedgerUnwritable
-
-BUSY_SECONDS = 30
-SCHEMA_VERSION = 2
-DAY_SECONDS = 86_400
-DAMAGE = ("malformed", "not a database", "no such table", "no such column")
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS starts (
-  id INTEGER PRIMARY KEY, kind TEXT NOT NULL, origin TEXT NOT NULL, account TEXT NOT NULL, digest TEXT NOT NULL,
-  ordinal INTEGER NOT NULL, attempt INTEGER NOT NULL, name TEXT, parts TEXT NOT NULL, prompt_digest TEXT, state TEXT NOT NULL,
-  holder TEXT, claimed_at REAL NOT NULL, answered_at REAL, delivered_at REAL, task_id TEXT, workspace_id TEXT, prompt_id TEXT,
-  url TEXT, executor TEXT, model TEXT, known TEXT, reason TEXT, status TEXT,
-  again INTEGER);
-CREATE INDEX IF NOT EXISTS by_digest ON starts (digest, ordinal);
-CREATE INDEX IF NOT EXISTS by_name ON starts (name) WHERE name IS NOT NULL;
-CREATE INDEX IF NOT EXISTS by_task ON starts (task_id);
-CREATE INDEX IF NOT EXISTS by_time ON starts (claimed_at);
-CREATE INDEX IF NOT EXISTS open_rows ON starts (state) WHERE state IN ('intent', 'unknown');
-CREATE TABLE IF NOT EXISTS replies (task_id TEXT, message_id TEXT, digest TEXT, prompt_id TEXT, delivered_at REAL,
-  open INTEGER, PRIMARY KEY (task_id, message_id));
-"""
-# What version 1 lacked.
-ADDED_COLUMNS = (
-    "ALTER TABLE starts ADD COLUMN again INTEGER",
-    "ALTER TABLE replies ADD COLUMN digest TEXT",
-    "ALTER TABLE replies ADD COLUMN prompt_id TEXT",
-    "ALTER TABLE replies ADD COLUMN delivered_at REAL",
-    "ALTER TABLE replies ADD COLUMN open INTEGER",
+from rebyte_flows.starting.database import RECORD_SECONDS, Database
+from rebyte_flows.starting.kinds import COUNTED, REPLY
+from rebyte_flows.starting.rows import (
+    CLAIMED,
+    COLUMNS,
+    NEVER_STARTED,
+    NOT_SENT,
+    OPEN,
+    SENT,
+    START,
+    UNKNOWN,
+    Row,
+    check_same,
+    next_move,
 )
-STARTED = " AND state NOT IN (%s)" % ", ".join(map(repr, NEVER_STARTED))
+from rebyte_flows.state import Owner, is_alive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from rebyte_client import RebyteClient
+    from rebyte_flows.starting.guards import Guards
+    from rebyte_flows.starting.requests import StartRequest
+    from rebyte_flows.state import StateFolder
+    from rebyte_wire.requests import Deadline
+
+DAY_SECONDS = 86_400
+# Clocks that agree differ by less; a row further in the future was written under a wrong clock.
+CLOCK_TOLERANCE_SECONDS = 60
+REASON_CHARACTERS = 300
 
 
-def account_fingerprint(key):
+def account_fingerprint(key: str | None) -> str:
     """Return a mark that tells accounts apart without telling anything of the key."""
-    return hashlib.sha256(
-        b"rebyte ledger account:" + (key or "").encode("utf-8", "replace")
-    ).hexdigest()[:12]
+    text = "rebyte ledger account:" + (key or "")
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
 
-def open_ledger(client, state):
+def open_ledger(client: RebyteClient, state: StateFolder) -> Ledger:
     """Return the ledger of a client's origin and account in a state folder."""
-    return Ledger(state, client.base_url[: -len("/v1")], account_fingerprint(client.api_key))
+    origin = client.base_url[: -len("/v1")]
+    return Ledger(state, origin, account_fingerprint(client.api_key), deadline=client.deadline)
 
 
 class Ledger:
-    """The book of paid starts in one state folder, seen from one origin and account."""
+    """The paid starts that one state folder knows, seen from one origin and account.
 
-    def __init__(self, state, origin, account, *, clock=time.time):
-        if sqlite3 is None:
-            raise LedgerUnwritable(
-                "this Python (%s) has no sqlite3, so a paid start could not be recorded"
-                % sys.executable,
-                hint="use a Python with sqlite3; Debian: the python3 package has it",
-            )
-        self.state, self.origin, self.account, self.clock = state, origin, account, clock
-        self._owner, self._in_air = None, set()
-        # One connection, many threads of a batch: a transaction must not be cut into by a neighbour.
-        self._lock = threading.RLock()
-        with _map_exceptions("open the ledger"):
-            self._db = sqlite3.connect(
-                state.file("ledger.db"),
-                timeout=BUSY_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            try:
-                self._prepare_patiently()
-            except BaseException:
-                self._db.close()
-                raise
+    `in_flight` holds the rows that this process is at: False while a start is being prepared, True
+    once its bytes may have left. It is the one place that says so.
+    """
 
-    def __repr__(self):
+    def __init__(
+        self,
+        state: StateFolder,
+        origin: str | None,
+        account: str | None,
+        *,
+        deadline: Deadline | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.state = state
+        self.origin = origin
+        self.account = account
+        self.clock = clock
+        self.in_flight: dict[int, bool] = {}
+        self._owner: Owner | None = None
+        self._database = Database(state.file("ledger.db"), deadline)
+
+    def __repr__(self) -> str:
         return "Ledger(%s for %s)" % (self.state.path, self.origin)
 
-    def _prepare_patiently(self):
-        """Two runs may make the file at the same moment; switching to WAL does not wait by itself."""
-        until = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                return self._prepare()
-            except sqlite3.OperationalError as problem:
-                if "locked" not in str(problem) or time.monotonic() > until:
-                    raise
-                time.sleep(0.02)
-
-    def _prepare(self):
-        os.chmod(self.state.file("ledger.db"), 0o600)
-        # WAL with FULL syncs each commit, so an intent outlives a power cut.
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        version = self._version()
-        if version > SCHEMA_VERSION:
-            raise LedgerUnwritable(
-                "the ledger was written by a newer version of this bundle (%d > %d)"
-                % (version, SCHEMA_VERSION),
-                hint="update this bundle, or point REBYTE_STATE_DIR at another folder",
-            )
-        if version < SCHEMA_VERSION:
-            with self._transaction():
-                # Another run may have been faster.
-                version = self._version()
-                for line in SCHEMA.split(";") + list(ADDED_COLUMNS if version == 1 else ()):
-                    self._db.execute(line)
-                self._db.execute("PRAGMA user_version=%d" % SCHEMA_VERSION)
-
-    def _version(self):
-        return self._db.execute("PRAGMA user_version").fetchone()[0]
-
-    @contextmanager
-    def _transaction(self):
-        """Commit what is done inside, or nothing of it; no other process writes meanwhile."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-
-    def close(self):
-        """Close the file; a run that still holds rows gives up its owner lock."""
+    def close(self) -> None:
+        """Close the file; a process that still holds rows gives up its owner lock."""
         if self._owner:
             self._owner.close()
-        self._db.close()
+        self._database.close()
 
-    def owner(self):
-        """Return the name this process holds rows under, taking the lock when first asked."""
-        with self._lock, _map_exceptions("record in the ledger who runs"):
-            if self._owner is None:
-                self._owner = Owner(self.state)
-            return self._owner.name
+    # Claiming, sending, recording: one paid start
 
-    def rows(self, where="1", values=(), *, newest=None):
-        """Return rows that fit a condition, oldest first; `newest` keeps that many of the latest."""
-        text = "SELECT %s FROM starts WHERE %s ORDER BY id%s" % (
-            ", ".join(COLUMNS),
-            where,
-            "" if newest is None else " DESC LIMIT %d" % newest,
+    def claim(
+        self,
+        request: StartRequest,
+        *,
+        name: str | None = None,
+        again: bool = False,
+        guards: Guards | None = None,
+    ) -> tuple[Row, str]:
+        """Look at the earlier row of this line and, if it may start, write down the claim, in one
+        transaction.
+
+        Returns (the new row, START), or (the earlier row, what to do with it). Raises InputError
+        (the name stands for something else), GuardRefused and LedgerUnwritable; then there is no
+        new row.
+        """
+        with self._database.transaction("record the start in the ledger"):
+            earlier = self._drop_stale_claims(request, name)
+            if earlier is not None and name and not again:
+                check_same(earlier, request, name)
+            move = self.move_for(earlier, request, name=name, again=again)
+            if move != START and earlier is not None:
+                return earlier, move
+            if guards is not None and request.kind.counts:
+                guards.check(1, self.count_today(), self.count_own())
+            number = self._insert(request, name, earlier, again)
+            self.in_flight[number] = False
+            return self.row(number), START
+
+    def move_for(
+        self,
+        earlier: Row | None,
+        request: StartRequest,
+        *,
+        name: str | None = None,
+        again: bool = False,
+    ) -> str:
+        """Return what typing a line means now, given its earlier row; see rows.next_move.
+
+        Sends nothing.
+        """
+        return next_move(
+            earlier,
+            named=bool(name),
+            again=again,
+            held=earlier is not None and self.is_held(earlier),
+            now=self.clock(),
+            same=earlier is not None and earlier.digest == request.digest(),
         )
-        found = [Row(values) for values in self.ask(text, values)]
-        return found if newest is None else found[::-1]
 
-    def ask(self, text, values=()):
-        """Return the rows that a query finds."""
-        with self._lock, _map_exceptions("read the ledger"):
-            return self._db.execute(text, values).fetchall()
+    def _drop_stale_claims(self, request: StartRequest, name: str | None) -> Row | None:
+        """Return the earlier row of a line; claims whose run died before a byte left started
+        nothing.
+        """
+        while True:
+            row = self.find_previous(request, name)
+            if row is None or row.state != CLAIMED or self.is_held(row):
+                return row
+            self.update(row.id, state=NOT_SENT, reason="the run ended before anything was sent")
 
-    def row(self, number):
-        """Return one row by its number, or None."""
-        return self._latest("id = ?", number)
+    def _insert(
+        self, request: StartRequest, name: str | None, earlier: Row | None, again: bool
+    ) -> int:
+        body = request.body
+        values = {
+            "kind": request.kind.name,
+            "origin": self.origin,
+            "account": self.account,
+            "digest": request.digest(),
+            "ordinal": request.ordinal,
+            "attempt": earlier.attempt + 1 if earlier else 1,
+            "name": name,
+            "parts": json.dumps(request.parts()),
+            "state": CLAIMED,
+            "holder": self.owner(),
+            "claimed_at": self.clock(),
+            "task_id": request.task_id,
+            "workspace_id": body.get("workspaceId"),
+            "executor": body.get("executor"),
+            "model": body.get("model"),
+            "again": 1 if again else None,
+        }
+        return self.insert(values)
 
-    def _latest(self, condition, *values):
-        found = self.rows(condition, values, newest=1)
+    def insert(self, values: dict[str, Any]) -> int:
+        """Write a new row durably and return its number."""
+        sql = "INSERT INTO starts (%s) VALUES (%s)"
+        marks = ", ".join("?" * len(values))
+        cursor = self._database.execute(
+            "record the start in the ledger",
+            sql % (", ".join(values), marks),
+            tuple(map(_storable, values.values())),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def mark_sent(self, number: int, *, prompt_digest: str, known: Iterable[str] = ()) -> None:
+        """Write down, durably, that the bytes of a start leave now."""
+        # First the flag: an interrupt between the two must wait for the answer.
+        self.in_flight[number] = True
+        self.update(number, state=SENT, prompt_digest=prompt_digest, known=json.dumps(list(known)))
+
+    def release(self, number: int) -> None:
+        """Note that nothing of this row is under way in this process, whatever could be recorded
+        of it.
+        """
+        self.in_flight.pop(number, None)
+
+    @property
+    def is_busy(self) -> bool:
+        """True while the bytes of at least one start have left and its answer is not in."""
+        return any(self.in_flight.copy().values())
+
+    def update(self, number: int, *, least_seconds: float = 0, **values: Any) -> None:
+        """Write columns of one row, durably; raises LedgerUnwritable."""
+        assignments = ", ".join("%s = ?" % column for column in values)
+        self._database.execute(
+            "record the answer in the ledger",
+            "UPDATE starts SET %s WHERE id = ?" % assignments,
+            (*map(_storable, values.values()), number),
+            least_seconds=least_seconds,
+        )
+
+    def record(self, number: int, **values: Any) -> Row:
+        """Write down the outcome of a start that was sent, also past the deadline, and return the
+        row.
+        """
+        self.update(number, least_seconds=RECORD_SECONDS, answered_at=self.clock(), **values)
+        return self.row(number)
+
+    def owner(self) -> str:
+        """Return the name this process holds rows under, taking its lock when first asked."""
+        if self._owner is None:
+            self._owner = Owner(self.state)
+        return self._owner.name
+
+    def is_held(self, row: Row) -> bool:
+        """Tell whether a live run is at this row just now; of our own rows, only those in flight."""
+        if row.state not in (CLAIMED, SENT) or row.holder is None:
+            return False
+        if self._owner is not None and row.holder == self._owner.name:
+            return row.id in self.in_flight
+        return is_alive(self.state, row.holder)
+
+    def expire_orphans(self) -> list[Row]:
+        """Note what the death of a run left behind; return every row of this account whose outcome
+        is unknown.
+        """
+        for row in self._here("state IN (?, ?) AND kind != ?", CLAIMED, SENT, REPLY.name):
+            if not self.is_held(row):
+                state = NOT_SENT if row.state == CLAIMED else UNKNOWN
+                self.update(row.id, state=state, reason="the run ended before the answer came")
+        return self._here("state = ?", UNKNOWN)
+
+    # Looking
+
+    def rows(
+        self, where: str = "1", values: Sequence[Any] = (), *, newest: int | None = None
+    ) -> list[Row]:
+        """Return rows that fit a condition, oldest first; `newest` keeps that many of the latest."""
+        order = "id" if newest is None else "id DESC LIMIT %d" % newest
+        sql = "SELECT %s FROM starts WHERE %s ORDER BY %s"
+        found = self._database.query(sql % (", ".join(COLUMNS), where, order), values)
+        rows = [Row(columns) for columns in found]
+        return rows if newest is None else rows[::-1]
+
+    def latest(self, **columns: Any) -> Row | None:
+        """Return the latest row with these values, or None."""
+        where = " AND ".join("%s = ?" % column for column in columns)
+        found = self.rows(where, tuple(map(_storable, columns.values())), newest=1)
         return found[0] if found else None
 
-    def earlier(self, order, name=None):
-        """Return the latest row of the same line here (by name when one is given) that may have started something, or None."""
+    def row(self, number: int) -> Row:
+        """Return one row by its number, which exists."""
+        row = self.latest(id=number)
+        assert row is not None
+        return row
+
+    def find_previous(self, request: StartRequest, name: str | None = None) -> Row | None:
+        """Return the latest row of the same line here (by name when one is given) that may have
+        started something.
+        """
         if name:
             return self.named(name)
-        return self._latest(
-            "digest = ? AND ordinal = ? AND origin = ? AND account = ?" + STARTED,
-            order.digest(),
-            order.ordinal,
-            self.origin,
-            self.account,
-        )
+        return self._started_here("digest = ? AND ordinal = ?", request.digest(), request.ordinal)
 
-    def claim(self, order, name, *, prompt_digest, known=(), again=False, may_start, limits):
-        """Commit the intent to start, in one transaction with the look at earlier rows and the guards.
-
-        `may_start(row or None)` decides on the latest row; `limits(count)` raises when this day's count is spent.
-        Returns the number of the new row, or None when `may_start` said no. Raises LedgerUnwritable.
+    def named(self, name: str) -> Row | None:
+        """Return the latest row that `--once NAME` made here and that may have started something,
+        or None.
         """
-        holder = self.owner()
-        with self._lock, _map_exceptions("record the start in the ledger"), self._transaction():
-            row = self.earlier(order, name)
-            if not may_start(row):
-                return None
-            limits(self.count_today())
-            number = self._insert(order, name, row, prompt_digest, known, holder, again)
-            self._in_air.add(number)
-        return number
+        return self._started_here("name = ?", name)
 
-    def _insert(self, order, name, row, prompt_digest, known, holder, again):
-        values = dict(
-            kind=order.kind,
-            origin=self.origin,
-            account=self.account,
-            digest=order.digest(),
-            ordinal=order.ordinal,
-            attempt=row.attempt + 1 if row else 1,
-            name=name,
-            parts=json.dumps(order.parts()),
-            prompt_digest=prompt_digest,
-            state="intent",
-            holder=holder,
-            claimed_at=self.clock(),
-            task_id=order.task_id,
-            workspace_id=order.fields.get("workspace_id"),
-            executor=order.fields.get("executor"),
-            model=order.fields.get("model"),
-            known=json.dumps(list(known)),
-            again=1 if again else None,
+    def _started_here(self, condition: str, *values: Any) -> Row | None:
+        marks = ", ".join("?" * len(NEVER_STARTED))
+        found = self._here(
+            "%s AND state NOT IN (%s)" % (condition, marks), *values, *NEVER_STARTED, newest=1
         )
-        text = "INSERT INTO starts (%s) VALUES (%s)" % (
-            ", ".join(values),
-            ", ".join("?" * len(values)),
-        )
-        return self._db.execute(text, tuple(values.values())).lastrowid
+        return found[0] if found else None
 
-    def note(self, number, **values):
-        """Write columns of one row, durably; raises LedgerUnwritable."""
-        text = "UPDATE starts SET %s WHERE id = ?" % ", ".join(
-            "%s = ?" % column for column in values
-        )
-        self.write("record the answer in the ledger", text, tuple(values.values()) + (number,))
+    def _here(self, condition: str, *values: Any, newest: int | None = None) -> list[Row]:
+        where = condition + " AND origin = ? AND account = ?"
+        found: list[Row] = self.rows(where, (*values, self.origin, self.account), newest=newest)
+        return found
 
-    def write(self, what, text, values):
-        """Do one thing to the file, durably; `what` is for the message of the LedgerUnwritable that a refusal raises."""
-        with self._lock, _map_exceptions(what):
-            self._db.execute(text, values)
-
-    def count_today(self):
-        """Return how many new tasks and computers may have been started at this origin in 24 hours, unknown ones included."""
-        return self.ask(
-            "SELECT count(*) FROM starts WHERE claimed_at >= ? AND origin = ? AND kind IN ('task', 'computer') "
-            "AND state IN ('intent', 'created', 'unknown', 'settled')",
-            (self.clock() - DAY_SECONDS, self.origin),
-        )[0][0]
-
-    def count_all(self):
-        """Return how many rows the ledger has."""
-        return self.ask("SELECT count(*) FROM starts")[0][0]
-
-    def is_held(self, row):
-        """Tell whether a live run is at this row just now; of our own rows, only those that are in the air."""
-        if self._owner is not None and row.holder == self._owner.name:
-            return row.id in self._in_air
-        return row.holder is not None and is_alive(self.state, row.holder)
-
-    def land(self, number):
-        """Note that nothing of this row is in the air any more, whatever could be recorded of it."""
-        with self._lock:
-            self._in_air.discard(number)
-
-    def expire_orphans(self):
-        """Turn intents whose run died into unknown ones; return every open row of this origin and account."""
-        for row in self._here("state = 'intent'"):
-            if not self.is_held(row):
-                self.note(
-                    row.id,
-                    state="unknown",
-                    reason="the run ended before the answer came",
-                    holder=None,
-                )
-        return self._here("state = 'unknown'")
-
-    def _here(self, condition):
-        return self.rows(
-            "%s AND origin = ? AND account = ?" % condition, (self.origin, self.account)
-        )
-
-    def known_ids(self):
-        """Return every task id and prompt id this ledger holds, as a set."""
-        return {
-            word
-            for pair in self.ask("SELECT task_id, prompt_id FROM starts WHERE state != 'unknown'")
-            for word in pair
-            if word
-        }
-
-    def find_task(self, task_id):
+    def find_task(self, task_id: str) -> Row | None:
         """Return the row that started this task, or None."""
-        return self._latest("task_id = ? AND kind = 'task'", task_id)
+        return self.latest(task_id=task_id, kind="task")
 
-    def find_computer(self, computer_id):
+    def find_computer(self, computer_id: str) -> Row | None:
         """Return the row that started this computer, or None."""
-        return self._latest("task_id = ? AND kind = 'computer'", computer_id)
+        return self.latest(task_id=computer_id, kind="computer")
 
-    def find_start(self, id):
+    def find_start(self, id: str) -> Row | None:
         """Return the row that started this task or computer, or None."""
         return self.find_task(id) or self.find_computer(id)
 
-    def started_tasks(self):
+    def find_prompt(self, task_id: str, prompt_id: str) -> Row | None:
+        """Return the row that started this turn of a task, or None."""
+        found = self.rows(
+            "task_id = ? AND prompt_id = ? AND kind != ?",
+            (task_id, prompt_id, REPLY.name),
+            newest=1,
+        )
+        return found[0] if found else None
+
+    def answered(self, task_id: str) -> set[str]:
+        """Return the message ids of the questions of a task that were surely answered from here."""
+        rows = self.rows(
+            "task_id = ? AND kind = ? AND state NOT IN (?, ?)",
+            (task_id, REPLY.name, SENT, NOT_SENT),
+        )
+        return {row.message_id for row in rows if row.message_id}
+
+    def started_tasks(self) -> list[Row]:
         """Return the rows of this origin and account whose task is known, oldest first."""
         return self._here("kind = 'task' AND task_id IS NOT NULL")
 
-    def find_prompt(self, task_id, prompt_id):
-        """Return the row that started this turn of a task, or None."""
-        return self._latest("task_id = ? AND prompt_id = ?", task_id, prompt_id)
+    def with_prefix(self, prefix: str) -> list[str]:
+        """Return the ids of tasks in this ledger that begin with a prefix."""
+        sql = "SELECT DISTINCT task_id FROM starts WHERE substr(task_id, 1, ?) = ?"
+        return [id for (id,) in self._database.query(sql, (len(prefix), prefix.lower()))]
 
-    def named(self, name):
-        """Return the latest row that `--once NAME` made here and that may have started something, or None."""
-        return self._latest(
-            "name = ? AND origin = ? AND account = ?" + STARTED, name, self.origin, self.account
+    def known_ids(self) -> set[str]:
+        """Return every task id and prompt id that belongs to a start of known outcome."""
+        sql = "SELECT task_id, prompt_id FROM starts WHERE state != ? AND kind != ?"
+        pairs = self._database.query(sql, (UNKNOWN, REPLY.name))
+        return {id for pair in pairs for id in pair if id}
+
+    # Counting and forgetting
+
+    def count_today(self) -> int:
+        """Return how many new tasks and computers may have been started at this origin in 24 hours.
+
+        Those of unknown outcome count; those that were surely not started do not.
+        """
+        now = self.clock()
+        return self._count(
+            "claimed_at BETWEEN ? AND ? AND origin = ?",
+            now - DAY_SECONDS,
+            now + CLOCK_TOLERANCE_SECONDS,
+            self.origin,
         )
 
-    def with_prefix(self, prefix):
-        """Return the ids of tasks in this ledger that begin with a prefix of six or more characters."""
-        found = self.ask(
-            "SELECT DISTINCT task_id FROM starts WHERE substr(task_id, 1, ?) = ?",
-            (len(prefix), prefix.lower()),
-        )
-        return [word for (word,) in found]
+    def count_own(self) -> int:
+        """Return how many new tasks and computers this process may have started."""
+        return 0 if self._owner is None else self._count("holder = ?", self._owner.name)
 
-    def forget(self, numbers):
-        """Remove rows for good, and the replies to their tasks; return how many went. Open ones stay."""
+    def _count(self, condition: str, *values: Any) -> int:
+        sql = "SELECT count(*) FROM starts WHERE %s AND kind IN (%s) AND state NOT IN (%s)"
+        kinds = ", ".join("?" * len(COUNTED))
+        states = ", ".join("?" * len(NEVER_STARTED))
+        found = self._database.query(
+            sql % (condition, kinds, states), (*values, *COUNTED, *NEVER_STARTED)
+        )
+        return int(found[0][0])
+
+    def count_all(self) -> int:
+        """Return how many starts the ledger has, replies left out."""
+        sql = "SELECT count(*) FROM starts WHERE kind != ?"
+        return int(self._database.query(sql, (REPLY.name,))[0][0])
+
+    def forget(self, numbers: Iterable[int]) -> int:
+        """Remove rows for good, and the replies to their tasks; return how many went.
+
+        Open ones stay.
+        """
         return sum(self._forget("id = ?", number) for number in numbers)
 
-    def forget_before(self, moment):
-        """Remove the rows older than a moment for good, and the replies to their tasks; return how many went. Open ones stay."""
+    def forget_before(self, moment: float) -> int:
+        """Remove the rows older than a moment, and the replies to their tasks; return how many
+        went.
+        """
         return self._forget("claimed_at < ?", moment)
 
-    def _forget(self, condition, value):
-        closed = "%s AND state NOT IN ('intent', 'unknown')" % condition
-        with self._lock, _map_exceptions("forget rows of the ledger"), self._transaction():
-            self._db.execute(
-                "DELETE FROM replies WHERE task_id IN (SELECT task_id FROM starts WHERE %s)"
-                % closed,
-                (value,),
-            )
-            return self._db.execute("DELETE FROM starts WHERE " + closed, (value,)).rowcount
-
-    def replies(self, task_id):
-        """Return the message ids of questions of this task that were surely answered from here."""
-        return {
-            word
-            for (word,) in self.ask(
-                "SELECT message_id FROM replies WHERE task_id = ? AND open IS NULL", (task_id,)
-            )
-        }
+    def _forget(self, condition: str, value: float) -> int:
+        closed = "%s AND kind != 'reply' AND state NOT IN ('%s')" % (condition, "', '".join(OPEN))
+        replies = (
+            "DELETE FROM starts WHERE kind = 'reply' AND task_id IN "
+            "(SELECT task_id FROM starts WHERE %s)" % closed
+        )
+        what = "forget rows of the ledger"
+        with self._database.transaction(what):
+            self._database.execute(what, replies, (value,))
+            gone = self._database.execute(what, "DELETE FROM starts WHERE " + closed, (value,))
+            return gone.rowcount
 
 
-@contextmanager
-def _map_exceptions(what):
-    """Translate what SQLite and the disk say into one error that a caller can act on."""
-    try:
-        yield
-    except (OSError, ValueError, OverflowError, getattr(sqlite3, "Error", OSError)) as problem:
-        damaged = any(word in str(problem) for word in DAMAGE)
-        raise LedgerUnwritable(
-            "cannot %s: %s" % (what, problem),
-            hint="it is damaged: move ledger.db away from the state folder, and what it knew with it"
-            if damaged
-            else "free some space or point REBYTE_STATE_DIR at a folder that can be written",
-        ) from problem
+def _storable(value: Any) -> Any:
+    """Return a value that SQLite takes: a text without half surrogates, which no id of a service
+    has.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return value

@@ -1,10 +1,14 @@
-"""Finding out by looking whether a start of unknown outcome was accepted. Adopts what is proven and never starts anything."""
+"""Finding out by looking whether a start of unknown outcome was accepted: adopts what is proven,
+starts nothing.
+"""
 
 from __future__ import annotations
 
 import time
 
-from rebyte_flows.starting.orders import digest_of_prompt, part_digest
+from rebyte_flows.starting.kinds import KINDS
+from rebyte_flows.starting.requests import digest_of_part, digest_of_prompt
+from rebyte_flows.starting.rows import SETTLED
 from rebyte_wire.errors import (
     AuthError,
     LedgerUnwritable,
@@ -13,290 +17,363 @@ from rebyte_wire.errors import (
     RebyteError,
     RouteMissing,
 )
-from rebyte_wire.status import dict_items, items_with_id, parse_timestamp, str_field
+from rebyte_wire.status import dict_items, is_id, items_with_id, parse_timestamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, List, Tuple
+
+    from rebyte_client import RebyteClient
+    from rebyte_flows.starting.ledger import Ledger
+    from rebyte_flows.starting.rows import Row
+    from rebyte_types import Json
+
+    # What stays unknown: a row, and what could be what it started.
+    Unproven = List[Tuple[Row, List["Match"]]]
 
 LOOKS_AFTER_SECONDS = (2, 10, 30)
 PAGE_ROWS = 100
-PAGES_AT_MOST = 50
-BEFORE_SECONDS = 60
+MAX_PAGES = 50
+# How far the clocks of the service and of this machine may differ, and how long a start may take.
+CLOCK_SLACK_SECONDS = 60
 WINDOW_BEFORE_SECONDS = 5
 WINDOW_AFTER_SECONDS = 60
 START_TAKES_AT_MOST_SECONDS = 300
+DAY_SECONDS = 86_400
 
 
-class Candidate:
-    """A task or prompt that the ledger does not know and that may be the one; `digest` is its prompt's, None when not told."""
+class Match:
+    """A task, computer or prompt that the ledger does not know and that may be what a row started.
 
-    def __init__(self, item, digest, created=None):
-        self.id, self.digest, self.item = item.get("id"), digest, item
-        self.created = (
-            parse_timestamp(item.get("createdAt") or item.get("submittedAt"))
-            if created is None
-            else created
-        )
+    `created` is in seconds since 1970 by this machine's clock, `digest` that of its prompt; None
+    when not told.
+    """
 
-    def __repr__(self):
-        return "Candidate(%s)" % self.id
+    def __init__(self, item: Json, digest: str | None, created: float | None) -> None:
+        self.item = item
+        self.id: str = item["id"]
+        self.digest = digest
+        self.created = created
 
-    def as_dict(self):
-        """Return what a person needs to tell candidates apart."""
-        return {
-            key: self.item[key]
-            for key in ("id", "url", "createdAt", "title", "name", "submittedAt")
-            if self.item.get(key)
-        }
+    def __repr__(self) -> str:
+        return "Match(%s)" % self.id
+
+    def as_dict(self) -> Json:
+        """Return what a person needs to tell matches apart."""
+        fields = ("id", "url", "createdAt", "title", "name", "submittedAt")
+        return {field: self.item[field] for field in fields if self.item.get(field)}
 
 
-def reconcile_row(client, ledger, row, *, say=None, sleep=time.sleep, clock=time.time):
-    """Look at about 2, 10 and 30 s after the failure and return the row once it is proven; else raise OutcomeUnknown."""
-    candidates = []
-    failed_at = row.answered_at or row.claimed_at
-    for due in looks_due(clock() - failed_at):
-        if not _wait(client, failed_at + due - clock(), sleep):
+# Pure: what is proven by what was seen
+
+
+def has_same_prompt(row: Row, match: Match) -> bool:
+    """Tell whether the service tells the prompt of a match, and it is the one that the row sent."""
+    return match.digest is not None and match.digest == row.prompt_digest
+
+
+def is_in_window(row: Row, match: Match) -> bool:
+    """Tell whether a match was made at about the time of the row's start, by the executor and
+    model asked for.
+    """
+    if match.created is None:
+        return False
+    for field in ("executor", "model"):
+        asked = getattr(row, field)
+        reported = match.item.get(field)
+        if asked and reported and asked != reported:
+            return False
+    latest = row.answered_at or row.claimed_at + START_TAKES_AT_MOST_SECONDS
+    earliest = row.claimed_at - WINDOW_BEFORE_SECONDS
+    return earliest <= match.created <= latest + WINDOW_AFTER_SECONDS
+
+
+def possible_tasks(group: Sequence[Row], matches: Iterable[Match]) -> list[Match]:
+    """Return the tasks that rows of one prompt may have started: those with this prompt or,
+    untold, of that time.
+    """
+    found = []
+    for match in matches:
+        if match.digest is not None:
+            fits = has_same_prompt(group[0], match)
+        else:
+            fits = any(is_in_window(row, match) for row in group)
+        if fits:
+            found.append(match)
+    return found
+
+
+def proven_tasks(group: Sequence[Row], matches: Sequence[Match]) -> list[tuple[Row, Match]]:
+    """Return which task each row of one prompt started, nothing unless that is certain.
+
+    Rows of equal digest are exchangeable, so that many matches with their prompt are theirs,
+    oldest first. Where the service does not tell prompts, a task of that moment may be anybody's
+    who shares the key.
+    """
+    told = [match for match in matches if match.digest is not None]
+    digests = {row.digest for row in group}
+    if not told or len(told) > len(group) or len(digests) > 1:
+        return []
+    told.sort(key=lambda match: match.created or 0)
+    return list(zip(group, told))
+
+
+def possible_computers(row: Row, matches: Iterable[Match]) -> list[Match]:
+    """Return the computers of the row's time that have the name that was asked for, if one was."""
+    name = row.parts_sent().get("name")
+    return [
+        match
+        for match in matches
+        if is_in_window(row, match) and name in (None, digest_of_part(match.item.get("name")))
+    ]
+
+
+def is_proven_computer(row: Row, rows: Sequence[Row], matches: Sequence[Match]) -> bool:
+    """Tell whether the one match is the row's: a name of the caller's own proves it, if no equal
+    start is lost too.
+    """
+    has_name = "name" in row.parts_sent()
+    equals = [other for other in rows if other.parts == row.parts]
+    return has_name and len(matches) == 1 and len(equals) == 1
+
+
+def possible_prompts(row: Row, matches: Iterable[Match], known: set[str]) -> list[Match]:
+    """Return the prompts of a follow-up's task that were not there before and may be the one it
+    sent.
+    """
+    return [
+        match
+        for match in matches
+        if match.id not in known and match.digest in (None, row.prompt_digest)
+    ]
+
+
+def looks_due(since: float) -> list[float]:
+    """Return after how many seconds from the failure to look, `since` seconds after it; the first
+    is now if overdue.
+
+    A negative age comes from a clock that was set back: how long ago it was is unknown, so the
+    look is due.
+    """
+    if since < 0:
+        return [since]
+    later: list[float] = [due for due in LOOKS_AFTER_SECONDS if due > since]
+    return later if len(later) == len(LOOKS_AFTER_SECONDS) else [since, *later]
+
+
+def look_back_to(rows: Sequence[Row], now: float) -> float:
+    """Return from which moment on what was made may belong to some rows; a row from the future may
+    be a day old.
+    """
+    oldest = min(row.claimed_at for row in rows)
+    if oldest > now:
+        oldest = now - DAY_SECONDS
+    return oldest - CLOCK_SLACK_SECONDS
+
+
+# Acting: looks at the service and writes what is proven
+
+
+def reconcile_row(
+    client: RebyteClient,
+    ledger: Ledger,
+    row: Row,
+    *,
+    info: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
+) -> Row:
+    """Look at about 2, 10 and 30 s after the failure and return the row once it is proven; else
+    raise OutcomeUnknown.
+
+    No look is waited for past the client's deadline.
+    """
+    matches: list[Match] = []
+    looked = False
+    since = clock() - (row.answered_at or row.claimed_at)
+    waited = 0.0
+    for due in looks_due(since):
+        pause = due - since - waited
+        left = client.deadline.left()
+        if pause > 0 and left is not None and left <= pause:
             break
-        candidates = found_for(_settle_forgiving(client, ledger, say), row)
+        if pause > 0:
+            sleep(pause)
+            waited += pause
+        unproven = _reconcile_forgiving(client, ledger, info)
+        looked = looked or unproven is not None
+        matches = matches_of(row, unproven or [])
         now = ledger.row(row.id)
         if now.is_started():
-            if say:
-                say("found it: the service had accepted it")
+            info("found it: the service had accepted it")
             return now
-    raise still_unknown(row, candidates)
+    raise still_unknown(row, matches, looked=looked)
 
 
-def _settle_forgiving(client, ledger, say):
-    """Look once; a look that fails proves nothing and hides nothing."""
+def _reconcile_forgiving(
+    client: RebyteClient, ledger: Ledger, info: Callable[[str], None]
+) -> Unproven | None:
+    """Look once; None when the service could not be asked, which leaves the outcome as unknown as
+    it was.
+    """
     try:
-        return settle(client, ledger)
+        return reconcile(client, ledger)
     except LedgerUnwritable:
         raise
     except RebyteError as problem:
-        if say:
-            say("the look failed: %s" % problem.message)
-        return []
+        info("the look failed: %s" % problem.message)
+        return None
 
 
-def looks_due(since):
-    """Return after how many seconds from the failure to look, when `since` seconds have gone: what is overdue is one look now."""
-    later = [due for due in LOOKS_AFTER_SECONDS if due > since]
-    return later if len(later) == len(LOOKS_AFTER_SECONDS) else [since] + later
-
-
-def settle(client, ledger):
-    """Look once for all open rows of this account; return [(row, candidates)] for those that stay unknown."""
+def reconcile(client: RebyteClient, ledger: Ledger) -> Unproven:
+    """Look once for all rows of unknown outcome, adopt what is proven, and return what stays
+    unknown.
+    """
     rows = ledger.expire_orphans()
-    tasks = [row for row in rows if row.kind == "task"]
-    left = _settle_tasks(client, ledger, tasks) if tasks else []
-    computers = [row for row in rows if row.kind == "computer"]
-    left += _settle_computers(client, ledger, computers) if computers else []
+    by_kind = {name: [row for row in rows if row.kind == name] for name in KINDS}
+    unproven: Unproven = []
+    if by_kind["task"]:
+        unproven += _reconcile_tasks(client, ledger, by_kind["task"])
+    if by_kind["computer"]:
+        unproven += _reconcile_computers(client, ledger, by_kind["computer"])
+    for row in by_kind["follow-up"]:
+        unproven += _reconcile_follow_up(client, ledger, row)
+    return unproven
+
+
+def matches_of(row: Row, unproven: Unproven) -> list[Match]:
+    """Return what a look found that may be what one row started."""
+    return [match for other, matches in unproven if other.id == row.id for match in matches]
+
+
+def _reconcile_tasks(client: RebyteClient, ledger: Ledger, rows: Sequence[Row]) -> Unproven:
+    since = look_back_to(rows, ledger.clock())
+    matches = [
+        Match(item, _first_prompt_digest(client, item["id"]), created)
+        for item, created in _new_items(client, ledger, client.list_tasks, since)
+    ]
+    unproven: Unproven = []
+    for prompt_digest in {row.prompt_digest for row in rows}:
+        group = [row for row in rows if row.prompt_digest == prompt_digest]
+        possible = possible_tasks(group, matches)
+        pairs = proven_tasks(group, possible)
+        for row, match in pairs:
+            adopt(ledger, row, match.item)
+        unproven += [(row, possible) for row in group[len(pairs) :]]
+    return unproven
+
+
+def _reconcile_computers(client: RebyteClient, ledger: Ledger, rows: Sequence[Row]) -> Unproven:
+    since = look_back_to(rows, ledger.clock())
+    matches = [
+        Match(item, None, created)
+        for item, created in _new_items(client, ledger, client.list_computers, since)
+    ]
+    unproven: Unproven = []
     for row in rows:
-        if row.kind == "follow-up":
-            left += _settle_follow_up(client, ledger, row)
-    return left
-
-
-def found_for(left, row):
-    """Return the candidates that a look left for one row."""
-    return [
-        candidate for other, candidates in left if other.id == row.id for candidate in candidates
-    ]
-
-
-def _settle_tasks(client, ledger, rows):
-    candidates = [
-        _task_candidate(client, item, moment)
-        for item, moment in _new_items(
-            client, ledger, client.list_tasks, min(row.claimed_at for row in rows)
-        )
-    ]
-    left = []
-    for group in _groups(rows):
-        matching = _matching(group, candidates)
-        told = [candidate for candidate in matching if candidate.digest is not None]
-        if told and len(told) <= len(group) and len({row.digest for row in group}) == 1:
-            pairs = list(zip(group, sorted(told, key=lambda candidate: candidate.created or 0)))
+        possible = possible_computers(row, matches)
+        if is_proven_computer(row, rows, possible):
+            adopt(ledger, row, possible[0].item)
         else:
-            # Where the service does not tell prompts, a task of that moment may be anybody's who shares the key.
-            pairs = []
-        for row, candidate in pairs:
-            adopt(ledger, row, candidate.item)
-        left += [(row, matching) for row in group[len(pairs) :]]
-    return left
+            unproven.append((row, possible))
+    return unproven
 
 
-def _groups(rows):
-    by_prompt = {}
-    for row in rows:
-        by_prompt.setdefault(row.prompt_digest, []).append(row)
-    return by_prompt.values()
+def _reconcile_follow_up(client: RebyteClient, ledger: Ledger, row: Row) -> Unproven:
+    """A follow-up is the one prompt that was not there before, told apart by its text where the
+    service tells it.
+    """
+    try:
+        prompts = prompts_of(client.get_task(row.task_id))
+    except (NotFound, RouteMissing):
+        prompts = []
+    texts = {prompt.get("id"): prompt.get("userPrompt") for prompt in _content(client, row.task_id)}
+    matches = [Match(prompt, _digest_of(texts.get(prompt["id"])), None) for prompt in prompts]
+    known = set(row.known_before()) | ledger.known_ids()
+    possible = possible_prompts(row, matches, known)
+    if len(possible) != 1:
+        return [(row, possible)]
+    ledger.update(row.id, state=SETTLED, prompt_id=possible[0].id)
+    return []
 
 
-def _matching(group, candidates):
-    """Return the candidates whose prompt is the group's, or, where prompts are not told, those in its window of time."""
-    return [
-        candidate
-        for candidate in candidates
-        if (
-            candidate.digest == group[0].prompt_digest
-            if candidate.digest is not None
-            else any(_in_window(row, candidate) for row in group)
-        )
-    ]
+def adopt(ledger: Ledger, row: Row, item: Json) -> None:
+    """Write down that a task or computer of the service is the one that this row started."""
+    columns = row.kind_value.columns(item)
+    if not columns["workspace_id"]:
+        # The request named it, or nobody knows.
+        columns["workspace_id"] = row.workspace_id
+    ledger.update(row.id, state=SETTLED, **columns)
 
 
-def _in_window(row, candidate):
-    if candidate.created is None:
-        return False
-    for field in ("executor", "model"):
-        asked, reported = getattr(row, field), candidate.item.get(field)
-        if asked and reported and asked != reported:
-            return False
-    end = row.answered_at or row.claimed_at + START_TAKES_AT_MOST_SECONDS
-    return row.claimed_at - WINDOW_BEFORE_SECONDS <= candidate.created <= end + WINDOW_AFTER_SECONDS
-
-
-def _settle_computers(client, ledger, rows):
-    """A computer is proven by a name of the caller's own, in its window of time; the usual name proves nothing."""
-    candidates = [
-        Candidate(item, None, moment)
-        for item, moment in _new_items(
-            client, ledger, client.list_computers, min(row.claimed_at for row in rows)
-        )
-    ]
-    left = []
-    for row in rows:
-        matching = [
-            candidate
-            for candidate in candidates
-            if _in_window(row, candidate) and _is_named_as(row, candidate.item)
-        ]
-        alike = [other for other in rows if other.parts == row.parts]
-        if _name_part(row) and len(matching) == 1 and len(alike) == 1:
-            adopt(ledger, row, matching[0].item)
-        else:
-            left.append((row, matching))
-    return left
-
-
-def _name_part(row):
-    parts = row.parts_sent()
-    return parts.get("name") or parts.get("field name")
-
-
-def _is_named_as(row, item):
-    return _name_part(row) in (None, part_digest(item.get("name")))
-
-
-def _new_items(client, ledger, list_page, since):
-    """Return (item, its moment here) for each listed one that is newer than `since` and not in the ledger, page by page."""
-    known, seen, found = ledger.known_ids(), set(), []
-    for page in range(PAGES_AT_MOST):
+def _new_items(
+    client: RebyteClient, ledger: Ledger, list_page: Callable[..., Json], since: float
+) -> list[tuple[Json, float | None]]:
+    """Return each listed item newer than `since` that the ledger does not know, with its moment by
+    our clock.
+    """
+    skew = client.clock_skew or 0
+    known = ledger.known_ids()
+    found: list[tuple[Json, float | None]] = []
+    for page in range(MAX_PAGES):
         items = items_with_id(list_page(limit=PAGE_ROWS, offset=page * PAGE_ROWS))
-        times = [_local_time(client, item) for item in items]
-        for item, moment in zip(items, times):
-            fresh = moment is None or moment >= since - BEFORE_SECONDS
-            if fresh and item.get("id") not in known and item.get("id") not in seen:
-                seen.add(item.get("id"))
-                found.append((item, moment))
-        if len(items) < PAGE_ROWS or any(
-            moment is not None and moment < since - BEFORE_SECONDS for moment in times
-        ):
+        reached_older = False
+        for item in items:
+            moment = parse_timestamp(item.get("createdAt"))
+            created = None if moment is None else moment - skew
+            if created is not None and created < since:
+                reached_older = True
+            elif item["id"] not in known:
+                known.add(item["id"])
+                found.append((item, created))
+        if reached_older or len(items) < PAGE_ROWS:
             break
     return found
 
 
-def _local_time(client, item):
-    moment = parse_timestamp(item.get("createdAt"))
-    return None if moment is None else moment - (client.clock_skew or 0)
-
-
-def _task_candidate(client, item, moment):
-    return Candidate(item, _digest_of_first_prompt(client, item["id"]), moment)
-
-
-def _digest_of_first_prompt(client, task_id):
+def _first_prompt_digest(client: RebyteClient, task_id: str) -> str | None:
     """Return the digest of a task's first prompt where the service tells it, else None."""
-    prompts = _prompts(client, task_id)
-    text = prompts[0].get("userPrompt") if prompts else None
+    prompts = _content(client, task_id)
+    return _digest_of(prompts[0].get("userPrompt")) if prompts else None
+
+
+def prompts_of(task: Json) -> list[Json]:
+    """Return the prompts of a task that have a usable id."""
+    return [prompt for prompt in dict_items(task, "prompts") if is_id(prompt.get("id"))]
+
+
+def _digest_of(text: Any) -> str | None:
     return digest_of_prompt(text) if isinstance(text, str) else None
 
 
-def _prompts(client, task_id):
+def _content(client: RebyteClient, task_id: str) -> list[Json]:
+    """Return the prompts of a task, oldest first; empty on a deployment that lacks this
+    undocumented call.
+    """
     try:
         return dict_items(client.task_content(task_id), "prompts")
     except AuthError:
         raise
     except RebyteError:
-        # Undocumented: a deployment may lack it.
         return []
 
 
-def _settle_follow_up(client, ledger, row):
-    """A follow-up is the one prompt that was not there before, told apart by its text where the service tells it."""
-    known = set(row.known_before()) | ledger.known_ids()
-    try:
-        new = [
-            prompt
-            for prompt in dict_items(client.get_task(row.task_id), "prompts")
-            if isinstance(prompt.get("id"), str) and prompt["id"] not in known
-        ]
-    except (NotFound, RouteMissing):
-        new = []
-    texts = {
-        str(prompt.get("id")): prompt.get("userPrompt") for prompt in _prompts(client, row.task_id)
-    }
-    candidates = [
-        Candidate(
-            prompt,
-            digest_of_prompt(texts[prompt["id"]])
-            if isinstance(texts.get(prompt["id"]), str)
-            else None,
-        )
-        for prompt in new
-    ]
-    matching = [
-        candidate for candidate in candidates if candidate.digest in (None, row.prompt_digest)
-    ]
-    if len(matching) == 1:
-        ledger.note(row.id, state="settled", prompt_id=matching[0].id, holder=None)
-        return []
-    return [(row, matching)]
-
-
-def adopt(ledger, row, task):
-    """Write down that a task or computer of the service is the one this row started."""
-    workspace = (
-        task["id"] if row.kind == "computer" else str_field(task, "workspaceId") or row.workspace_id
-    )
-    ledger.note(
-        row.id,
-        state="settled",
-        task_id=task["id"],
-        url=str_field(task, "url"),
-        workspace_id=workspace,
-        holder=None,
-    )
-
-
-def _wait(client, seconds, sleep):
-    """Wait before the next look; False when the slice has no room for it."""
-    if seconds <= 0:
-        return True
-    left = client.deadline.left()
-    if left is not None and left <= seconds:
-        return False
-    sleep(seconds)
-    return True
-
-
-def still_unknown(row, candidates=()):
-    """Return the error for a start whose outcome looking did not prove."""
+def still_unknown(
+    row: Row, matches: Iterable[Match] = (), *, looked: bool = True
+) -> OutcomeUnknown:
+    """Return the error for a start whose outcome is not known; `looked` says whether the service
+    was asked.
+    """
+    why = "looking did not prove it" if looked else "the service could not be asked yet"
     return OutcomeUnknown(
-        "the service may have accepted this start, and looking did not prove it",
+        "the service may have accepted this start, and %s" % why,
         outcome="unknown",
-        hint="type the same line again later to look once more; --again starts a second paid task knowingly",
+        hint="type the same line again later to look once more; "
+        "--again starts a second paid task knowingly",
         details={
             "row": row.id,
             "reason": row.reason,
-            "candidates": [candidate.as_dict() for candidate in candidates],
+            "candidates": [match.as_dict() for match in matches],
         },
     )

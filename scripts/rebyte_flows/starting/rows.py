@@ -1,11 +1,22 @@
-"""One paid start as the ledger knows it, and what typing its line again means: the table of reruns, as code."""
+"""One paid start as the ledger knows it, and what typing its line again means: the table of
+reruns, as code.
+"""
 
 from __future__ import annotations
 
 import json
 
+from rebyte_flows.starting.kinds import KINDS, Kind
 from rebyte_wire.errors import InputError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from rebyte_flows.starting.requests import StartRequest
+
+# The columns of the ledger's table, in order.
 COLUMNS = (
     "id",
     "kind",
@@ -32,97 +43,173 @@ COLUMNS = (
     "reason",
     "status",
     "again",
+    "message_id",
 )
-# Such a row started nothing: the earlier one of its line counts.
-NEVER_STARTED = ("not_sent", "refused", "abandoned")
-START, REUSE, RESUME, WAIT, RECONCILE = "start", "reuse", "resume", "hold", "settle"
+# claimed: a run is preparing it and no byte has left; sent: bytes may have left, the answer is not
+# in.
+CLAIMED, SENT = "claimed", "sent"
+CREATED, SETTLED, UNKNOWN = "created", "settled", "unknown"
+NOT_SENT, REFUSED, ABANDONED = "not_sent", "refused", "abandoned"
+STARTED = (CREATED, SETTLED)
+# Such a row started nothing: an earlier row of its line counts instead.
+NEVER_STARTED = (NOT_SENT, REFUSED, ABANDONED)
+# Nobody knows yet what became of such a row.
+OPEN = (CLAIMED, SENT, UNKNOWN)
+# The moves that typing a line again can lead to.
+START, REUSE, RESUME, WAIT, RECONCILE = "start", "reuse", "resume", "wait", "reconcile"
 REUSE_SECONDS = 15 * 60
 RESUME_SECONDS = 24 * 3600
 
 
 class Row:
-    """One paid start as the ledger knows it: the columns as attributes, times in seconds since 1970."""
+    """One paid start: the columns as attributes, times in seconds since 1970 by this machine's
+    clock.
+    """
 
-    def __init__(self, values):
+    id: int
+    kind: str
+    origin: str
+    digest: str
+    attempt: int
+    name: str | None
+    parts: str
+    prompt_digest: str | None
+    state: str
+    holder: str | None
+    claimed_at: float
+    answered_at: float | None
+    delivered_at: float | None
+    task_id: str
+    workspace_id: str | None
+    prompt_id: str | None
+    url: str | None
+    executor: str | None
+    model: str | None
+    known: str | None
+    reason: str | None
+    status: str | None
+    again: int | None
+    message_id: str | None
+
+    def __init__(self, values: Sequence[Any]) -> None:
         self.__dict__.update(zip(COLUMNS, values))
 
-    def __repr__(self):
-        return "Row(%d %s %s%s)" % (
-            self.id,
-            self.kind,
-            self.state,
-            " " + self.task_id if self.task_id else "",
-        )
+    def __repr__(self) -> str:
+        return "Row(%s %s %s %s)" % (self.id, self.kind, self.state, self.task_id)
 
-    def parts_sent(self):
-        """Return the parts that were sent as short digests, by name; see Order.parts."""
-        return json.loads(self.parts)
+    @property
+    def kind_value(self) -> Kind:
+        """The Kind of this start."""
+        return KINDS[self.kind]
 
-    def known_before(self):
+    def parts_sent(self) -> dict[str, str]:
+        """Return a short digest for each part of what was sent; see StartRequest.parts."""
+        found: dict[str, str] = json.loads(self.parts)
+        return found
+
+    def known_before(self) -> list[str]:
         """Return the prompt ids that a task had before this follow-up."""
         return json.loads(self.known) if self.known else []
 
-    def is_started(self):
+    def is_started(self) -> bool:
         """Tell whether the service is known to have started it."""
-        return self.state in ("created", "settled")
+        return self.state in STARTED
+
+    def is_recovered(self) -> bool:
+        """Tell whether the answer to the start was lost, and what it started was found by looking."""
+        return self.state == SETTLED
 
 
-def untracked_row(task_id):
-    """Return a row for a task that was started elsewhere: it stands in no ledger, and most of it is unknown."""
+def untracked_row(task_id: str) -> Row:
+    """Return a row for a task that was started elsewhere: it stands in no ledger, most of it is
+    None.
+    """
     row = Row([None] * len(COLUMNS))
-    row.task_id, row.kind, row.state, row.parts = task_id, "task", "created", "{}"
+    row.task_id = task_id
+    row.kind = "task"
+    row.state = CREATED
+    row.parts = "{}"
     return row
 
 
-def next_move(row, *, named, again, held, now, same=True):
-    """Return START, REUSE (delivered), RESUME (not yet delivered), HOLD (another run is at it) or SETTLE (outcome unknown).
+def next_move(
+    row: Row | None,
+    *,
+    named: bool,
+    again: bool,
+    held: bool,
+    now: float,
+    same: bool = True,
+) -> str:
+    """Return START, REUSE (delivered), RESUME (not yet delivered), WAIT (another run is at it) or
+    RECONCILE.
 
-    With `again` a new one starts, unless it is the `same` that was started so itself and whose end nobody has seen.
+    `row` is the latest row of the line, `held` whether a live run is at it, `same` whether it has
+    the same digest.
     """
-    if (
-        row is None
-        or row.state in NEVER_STARTED
-        or again
-        and not (same and row.again and row.delivered_at is None)
-    ):
+    if row is None or row.state in NEVER_STARTED:
+        return START
+    if again and not _is_same_again(row, same):
         return START
     if held:
         return WAIT
-    if row.state in ("intent", "unknown"):
-        return RECONCILE
+    if row.state in OPEN:
+        # Where the run is gone before a byte had left, nothing was started.
+        return START if row.state == CLAIMED else RECONCILE
     if row.delivered_at is None:
-        return RESUME if named or now - row.claimed_at < RESUME_SECONDS else START
-    if named:
-        return REUSE
-    # Saying "go on" twice is normal, so a delivered follow-up is only repeated back when it has a name.
-    return REUSE if row.kind != "follow-up" and now - row.delivered_at < REUSE_SECONDS else START
+        is_ours = named or now - row.claimed_at < RESUME_SECONDS
+        return RESUME if is_ours else START
+    return REUSE if named or _is_fresh(row, now) else START
 
 
-def check_same(row, order, name):
+def _is_fresh(row: Row, now: float) -> bool:
+    """Tell whether a delivered row is shown again to a line without a name.
+
+    An age below zero comes from a clock that was wrong; it is not taken for a fresh one.
+    """
+    age = now - (row.delivered_at or 0)
+    return row.kind_value.repeats and 0 <= age < REUSE_SECONDS
+
+
+def _is_same_again(row: Row, same: bool) -> bool:
+    """Tell whether a row was itself started with --again by this very line, and nobody has seen
+    its end.
+    """
+    return same and bool(row.again) and row.delivered_at is None
+
+
+def check_same(row: Row, request: StartRequest, name: str) -> None:
     """Raise InputError when a name was used for something else, saying which parts differ."""
-    mine, theirs = order.parts(), row.parts_sent()
+    mine: dict[str, Any] = request.parts()
+    theirs: dict[str, Any] = row.parts_sent()
+    if "path" not in theirs:
+        # Written by a version that digested parts in another way: the columns have to tell.
+        mine, theirs = _columns_of(request), {"executor": row.executor, "model": row.model}
     differing = sorted(
         part for part in set(mine) | set(theirs) if mine.get(part) != theirs.get(part)
     )
-    if differing:
-        raise InputError(
-            "the name %s was used for another start: %s differ%s"
-            % (name, ", ".join(differing), "s" if len(differing) == 1 else ""),
-            code="name_in_use",
-            hint="choose another name, or --again to start this one under the same name knowingly",
-            details={"differs": differing, "taskId": row.task_id},
-        )
+    if not differing:
+        return
+    verb = "differs" if len(differing) == 1 else "differ"
+    raise InputError(
+        "the name %s was used for another start: %s %s" % (name, ", ".join(differing), verb),
+        code="name_in_use",
+        hint="choose another name, or --again to start this one under the same name knowingly",
+        details={"differs": differing, "taskId": row.task_id},
+    )
 
 
-def check_name(name):
-    """Return a name given with --once, or raise InputError: 1 to 200 printable characters without blanks at the ends."""
-    if (
-        not name
-        or name != name.strip()
-        or len(name) > 200
-        or not name.isprintable()
-        or name.startswith("@")
-    ):
+def _columns_of(request: StartRequest) -> dict[str, Any]:
+    return {field: request.body.get(field) for field in ("executor", "model")}
+
+
+def check_name(name: str) -> str:
+    """Return a name given with --once, or raise InputError.
+
+    It has 1 to 200 printable characters, no blanks at its ends, and does not begin with @.
+    """
+    is_plain = name == name.strip() and name.isprintable() and not name.startswith("@")
+    if not is_plain or not 0 < len(name) <= 200:
         raise InputError(
             "%r cannot be a name: 1 to 200 printable characters, not beginning with @" % name
         )

@@ -1,0 +1,135 @@
+"""The server on this machine, one per state folder: is it running, and start it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+
+from rebyte_commands.shell.environment import CLI_PATH
+from rebyte_flows.state import FILE_MODE, lock_file
+from rebyte_wire.errors import NetworkError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rebyte_commands.shell.context import Context
+    from rebyte_types import Json
+
+START_SECONDS = 20
+POLL_SECONDS = 0.05
+
+
+def server_folder(context: Context) -> str:
+    """Return the folder of the server's data."""
+    return context.state.folder("local")
+
+
+def running_server(context: Context) -> Json | None:
+    """Return what a running server wrote about itself (pid, url, baseUrl, key), or None."""
+    folder = server_folder(context)
+    try:
+        with open(os.path.join(folder, "server.json"), encoding="utf-8") as file:
+            server: Json = json.load(file)
+        is_running = is_process(server["pid"]) and _is_locked(folder)
+        return server if is_running else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_process(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended but was not yet waited for does not."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == 0
+    except OSError:
+        pass
+    try:
+        os.kill(pid, 0)
+        # In containers nobody may ever wait for it.
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] != b"Z"
+    except FileNotFoundError:
+        return not os.path.exists("/proc/self")
+    except OSError:
+        return False
+
+
+def _is_locked(folder: str) -> bool:
+    """Tell whether a server holds its folder: its process id alone may be a stranger's by now."""
+    with open(os.path.join(folder, "lock"), "r+b") as file:
+        return not lock_file(file)
+
+
+def ensure_running(context: Context) -> Json:
+    """Return the running server of this state folder, started when there is none."""
+    return running_server(context) or start_server(context, [])
+
+
+def start_server(context: Context, words: Sequence[str]) -> Json:
+    """Start the server as a child that outlives this command, and wait until it says where it
+    listens.
+    """
+    folder = server_folder(context)
+    log_path = os.path.join(folder, "server.log")
+    # The server runs foreign code: it never gets the key of the cloud.
+    environ = {
+        name: value for name, value in context.environ.items() if not name.startswith("REBYTE_")
+    }
+    environ["REBYTE_STATE_DIR"] = context.state.path
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
+    with os.fdopen(log, "ab") as log_file:
+        child = subprocess.Popen(
+            [sys.executable, CLI_PATH, "local", "serve", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log_file,
+            start_new_session=True,
+            env=environ,
+            cwd=folder,
+        )
+    until = time.monotonic() + START_SECONDS
+    line = _first_line(child)
+    if line.startswith(b"{") and b'"pid"' in line:
+        # The server outlives us on purpose; nobody waits for it.
+        child.returncode = 0
+        server: Json = json.loads(line)
+        return server
+    return _other_server(context, child, until, log_path)
+
+
+def _first_line(child: subprocess.Popen[bytes]) -> bytes:
+    """Return the line with which a server says where it listens; empty when it said nothing."""
+    stdout = child.stdout
+    assert stdout is not None
+    with stdout:
+        ready = select.select([stdout], [], [], START_SECONDS)[0]
+        return stdout.readline() if ready else b""
+
+
+def _other_server(
+    context: Context, child: subprocess.Popen[bytes], until: float, log_path: str
+) -> Json:
+    """Return the server that another command started at the same moment, else raise why ours did
+    not come up.
+    """
+    lock_path = os.path.join(os.path.dirname(log_path), "lock")
+    while time.monotonic() < until:
+        server = running_server(context)
+        if server:
+            child.poll()
+            return server
+        is_held = os.path.exists(lock_path) and _is_locked(os.path.dirname(log_path))
+        if child.poll() is not None and not is_held:
+            break
+        time.sleep(POLL_SECONDS)
+    with open(log_path, encoding="utf-8", errors="replace") as log:
+        words = " ".join(log.read()[-400:].split())
+    raise NetworkError(
+        "the local server did not start: %s" % (words or "no reason was given"),
+        code="local_not_started",
+        hint="see %s" % log_path,
+    )
