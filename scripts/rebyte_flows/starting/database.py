@@ -187,8 +187,9 @@ class Database:
                 % (version, SCHEMA_VERSION),
                 hint="update this bundle, or point REBYTE_STATE_DIR at another folder",
             )
-        for older in range(version, SCHEMA_VERSION):
-            for statement in MIGRATIONS.get(older, ()):
+        # A new file has version 0 and gets its tables as they are now.
+        for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
+            for statement in MIGRATIONS[older]:
                 self._connection.execute(statement)
         for statement in SCHEMA.split(";"):
             self._connection.execute(statement)
