@@ -33,7 +33,7 @@ from rebyte_wire.status import is_id
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from rebyte_commands.shell.context import Context
@@ -275,21 +275,20 @@ def dry_run(request: StartRequest, name: str | None) -> Outcome:
 
 
 def submitter_for(
-    context: Context, options: Namespace, expected_bytes: int | None = None
+    context: Context, options: Namespace, on_progress: Callable[[int], object] | None = None
 ) -> Submitter:
     """Return the Submitter of this command, with the guards that hold for it.
 
-    Its uploads are told on stderr.
+    `on_progress(bytes)` is told of what is uploaded.
     """
     per_command = getattr(options, "max_tasks", None)
     guards = Guards(owners_limit(context.environ), per_command, context.state.lasting)
-    uploads = Uploads(context.client, Meter(context, "uploading", expected_bytes))
     return Submitter(
         context.client,
         context.ledger,
         guards=guards,
         info=context.info,
-        uploads=uploads,
+        uploads=Uploads(context.client, on_progress),
     )
 
 
@@ -303,14 +302,13 @@ def submit(
 
         open_folder(options.out)
     total = sum(item.bytes for item in request.attachments)
-    submitter = submitter_for(context, options, total)
     try:
-        return submitter.submit(request, name=name, again=options.again)
+        with Meter(context, "uploading", total) as meter:
+            submitter = submitter_for(context, options, meter)
+            return submitter.submit(request, name=name, again=options.again)
     except RebyteError as problem:
         _add_steps(context, request, options, problem)
         raise
-    finally:
-        submitter.uploads.moved.end()
 
 
 def _add_steps(

@@ -32,6 +32,7 @@ KEYS = (
     "events",
     "transcriptPath",
     "reused",
+    "recovered",
     "service",
     "rehearsal",
     "error",
