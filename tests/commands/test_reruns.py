@@ -181,7 +181,7 @@ def test_a_retry_that_goes_on_retries_nothing_that_it_has_retried(rebyte, server
 def test_a_batch_tells_the_ids_of_what_it_could_not_record_or_write(rebyte, world, monkeypatch):
     from rebyte_flows.starting.ledger import Ledger
 
-    whole = Ledger.note
+    whole = Ledger.update
 
     def fail(self, number, **values):
         if values.get("state") == "created":
@@ -287,7 +287,7 @@ def test_an_interrupt_as_the_raw_start_lands_is_told(world, server, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    wait_until(lambda: "intent" in states(tmp_path))
+    wait_until(lambda: "sent" in states(tmp_path))
     child.send_signal(2)
     out, _ = child.communicate(timeout=20)
     assert child.returncode == 130 and json.loads(out)["id"]
@@ -560,7 +560,7 @@ def test_a_batch_takes_the_flags_of_a_start(rebyte, world):
         "--workspace-id",
         ID,
     )
-    assert ran.code == 0 and [task["github_url"] for task in ran.document["tasks"]] == [
+    assert ran.code == 0 and [task["githubUrl"] for task in ran.document["tasks"]] == [
         "o/r",
         "o/r",
     ]

@@ -119,8 +119,8 @@ def _name_workspace(facts: Facts) -> list[Step]:
         {
             "why": "its files lie in a workspace that the service does not tell; "
             "result ID --workspace WORKSPACE brings them where it is known",
-            "ask": "Please look at the files of the task %s %s; they cannot be listed from here."
-            % (facts.row.task_id, place),
+            "ask": "Please look at the files of the task %s %s; its workspace is not known here, "
+            "so they cannot be listed." % (facts.row.task_id, place),
         }
     ]
 

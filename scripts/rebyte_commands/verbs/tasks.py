@@ -228,10 +228,9 @@ def share(context: Context, options: Namespace) -> Outcome:
         ]
         raise problem
     answer = dict(context.client.set_visibility(task_id, level))
-    url = answer.get("shareUrl")
+    if level != "private" and answer.get("shareUrl"):
+        context.info("the address to hand on: %s" % answer["shareUrl"])
     steps: list[Json] = []
-    if level != "private" and isinstance(url, str):
-        steps.append({"why": "this is the address to hand on: shareUrl"})
     for other in ("shared", "private"):
         if other != level:
             line = context.command_line("share", task_id, other)
