@@ -9,10 +9,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-from rebyte_local.json_types import JsonObject
+from rebyte_local.formats import JsonObject, iso_microseconds, now_us
 from rebyte_local.storage.database import Database
 from rebyte_local.storage.task_table import TaskTable
-from rebyte_local.timestamps import iso_microseconds, now_us
 
 RETRY_SECONDS = (0.25, 1.0, 4.0)  # after the first try
 RECEIVER_SECONDS = 5.0
@@ -27,14 +26,14 @@ def is_loopback(host: str | None) -> bool:
 
 
 class Deliveries:
-    """Sends the events of tasks to webhooks; each has a queue and a thread of its own."""
+    """Sends the events of tasks to webhooks, one after the other, in one thread."""
 
     def __init__(self, database: Database, tasks: TaskTable, stopping: threading.Event) -> None:
         self._database = database
         self._tasks = tasks
         self._stopping = stopping
         self._lock = threading.Lock()
-        self._queues: dict[str, ThreadPoolExecutor] = {}  # webhook id -> its one thread
+        self._queue = ThreadPoolExecutor(max_workers=1)
         self._running: set[str] = set()  # tasks whose start was sent and whose end was not
 
     def send_running(self, task_id: str) -> None:
@@ -56,20 +55,17 @@ class Deliveries:
 
     def send(self, event: str, task_id: str) -> None:
         """Queue an event for every webhook that wants it."""
-        message = {
-            "event": event,
-            "taskId": task_id,
-            "timestamp": iso_microseconds(now_us()),
-            "rehearsal": True,
-        }
-        body = json.dumps(message).encode("ascii")
+        body = json.dumps(
+            {
+                "event": event,
+                "taskId": task_id,
+                "timestamp": iso_microseconds(now_us()),
+                "rehearsal": True,
+            }
+        ).encode("ascii")
         for webhook in self._database.rows("SELECT * FROM webhooks WHERE active=1"):
             if event in webhook["events"] and is_loopback(urlsplit(webhook["url"]).hostname):
-                self._queue(webhook["id"]).submit(self._deliver, webhook["id"], body)
-
-    def _queue(self, webhook_id: str) -> ThreadPoolExecutor:
-        with self._lock:
-            return self._queues.setdefault(webhook_id, ThreadPoolExecutor(max_workers=1))
+                self._queue.submit(self._deliver, webhook["id"], body)
 
     def _deliver(self, webhook_id: str, body: bytes) -> None:
         for pause in (0.0, *RETRY_SECONDS):
@@ -92,9 +88,8 @@ class Deliveries:
         return is_taken
 
     def close(self) -> None:
-        """Drop what was not delivered and end the threads; `stopping` is set by then."""
-        for queue in self._queues.values():
-            queue.shutdown()
+        """Drop what was not delivered and end the thread; `stopping` is set by then."""
+        self._queue.shutdown()
 
 
 def post(url: str, secret: str | None, body: bytes) -> bool:
@@ -106,8 +101,7 @@ def post(url: str, secret: str | None, body: bytes) -> bool:
     host = parts.hostname or ""
     if not is_loopback(host):
         return False
-    is_tls = parts.scheme == "https"
-    connect = http.client.HTTPSConnection if is_tls else http.client.HTTPConnection
+    connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     headers = {"Content-Type": "application/json", "User-Agent": "rebyte-local"}
     headers["Host"] = parts.netloc
     if secret is not None:

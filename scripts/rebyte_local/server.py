@@ -17,11 +17,10 @@ import threading
 from rebyte_local.api import routes
 from rebyte_local.execution.runner import Runner
 from rebyte_local.faults import Faults
+from rebyte_local.formats import JsonObject, iso_milliseconds, now_us
 from rebyte_local.http.request_log import RequestLog
 from rebyte_local.http.server import HttpServer, shut_down
-from rebyte_local.json_types import JsonObject
 from rebyte_local.service import Service
-from rebyte_local.timestamps import iso_milliseconds, now_us
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +34,17 @@ class FolderInUse(Exception):
 
 
 class LocalServer:
-    """The Tasks API of one folder on 127.0.0.1."""
+    """The Tasks API of one folder on 127.0.0.1.
+
+    Once it is started: url (the origin), base_url (with /v1), key (the one that it takes), faults
+    (to be switched on and off), and requests (what was asked so far, without keys).
+    """
+
+    url: str
+    base_url: str
+    key: str
+    faults: Faults
+    requests: list[JsonObject]
 
     def __init__(
         self,
@@ -69,31 +78,6 @@ class LocalServer:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    @property
-    def url(self) -> str:
-        """The origin: http://127.0.0.1:PORT."""
-        return self._service.origin
-
-    @property
-    def base_url(self) -> str:
-        """The address of the API: the origin and /v1."""
-        return self.url + "/v1"
-
-    @property
-    def key(self) -> str:
-        """The one key this server takes."""
-        return self._service.key
-
-    @property
-    def faults(self) -> Faults:
-        """The misbehaviours, to be switched on and off."""
-        return self._service.faults
-
-    @property
-    def requests(self) -> list[JsonObject]:
-        """What was asked so far; neither key nor signature is in it."""
-        return self._log.entries
-
     def start(self) -> None:
         """Lock the folder, take the port, and serve in a thread.
 
@@ -113,6 +97,11 @@ class LocalServer:
             self._service.database.set_setting("port", port)
             self._service.origin = "http://127.0.0.1:%d" % port
             self._service.runner.recover()
+            self.url = self._service.origin
+            self.base_url = self.url + "/v1"
+            self.key = self._service.key
+            self.faults = self._service.faults
+            self.requests = self._log.entries
             self._opened = opened.pop_all()
         self._http = http
         self._thread = threading.Thread(
@@ -151,8 +140,9 @@ class LocalServer:
 
 def _lock(folder: str) -> io.BufferedRandom:
     """Lock the folder until the file is closed; raises FolderInUse."""
-    flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
-    file = open(os.open(os.path.join(folder, "lock"), flags, 0o600), "r+b")
+    file = open(
+        os.open(os.path.join(folder, "lock"), (os.O_CREAT | os.O_RDWR | os.O_CLOEXEC), 0o600), "r+b"
+    )
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

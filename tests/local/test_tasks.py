@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
+from rebyte_local.formats import iso_microseconds, iso_milliseconds
 from rebyte_local.storage import credits
 from rebyte_local.storage.credits import BALANCE, USED, CreditAccount
 from rebyte_local.storage.database import Database
 from rebyte_local.storage.task_table import TaskTable, task_status
-from rebyte_local.timestamps import iso_microseconds, iso_milliseconds
 
 ABSENT = "550e8400-e29b-41d4-a716-446655440000"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from rebyte_local.api.checks import UNTYPED, check_content_type, check_filename, list_of, or_404
 from rebyte_local.api.signed_urls import check_signature, receive_upload, sign
 from rebyte_local.faults import HOSTILE_BYTES, HOSTILE_NAMES
+from rebyte_local.formats import MICROSECONDS_PER_SECOND, JsonObject, iso_milliseconds
 from rebyte_local.http.forms import read_form_files
 from rebyte_local.http.messages import (
     FileResponse,
@@ -18,10 +19,8 @@ from rebyte_local.http.messages import (
     no_content,
     validation_error,
 )
-from rebyte_local.json_types import JsonObject
 from rebyte_local.service import Service
 from rebyte_local.storage.artifacts import artifact_type
-from rebyte_local.timestamps import MICROSECONDS_PER_SECOND, iso_milliseconds
 
 PARTS_LIMIT = 10
 PART_LIMIT_BYTES = 10 * 1024 * 1024
@@ -62,16 +61,20 @@ def list_artifacts(service: Service, request: Request) -> Response:
     if service.faults.is_on("hostile-names"):
         hostile = {"size": len(HOSTILE_BYTES), "content_type": "text/csv"}
         artifacts += [dict(hostile, name=name) for name in HOSTILE_NAMES]
-    data = [
+    return json_response(
+        200,
         {
-            "name": artifact["name"],
-            "size": artifact["size"],
-            "contentType": artifact["content_type"],
-            "downloadUrl": signed_download(service, workspace, artifact["name"]),
-        }
-        for artifact in artifacts
-    ]
-    return json_response(200, {"data": data})
+            "data": [
+                {
+                    "name": artifact["name"],
+                    "size": artifact["size"],
+                    "contentType": artifact["content_type"],
+                    "downloadUrl": signed_download(service, workspace, artifact["name"]),
+                }
+                for artifact in artifacts
+            ]
+        },
+    )
 
 
 def _send(service: Service, workspace: str, name: str) -> Response | None:
@@ -108,7 +111,7 @@ def upload_artifacts(service: Service, request: Request) -> Response:
     workspace = _workspace_of(service, request)
     kept: list[tuple[str, str, tuple[str, int]]] = []
     try:
-        for filename, declared, data in read_form_files(request, "files", service.folder):
+        for filename, declared, data in read_form_files(request, "files"):
             if len(kept) >= PARTS_LIMIT:
                 raise validation_error("at most %d files at once" % PARTS_LIMIT)
             name, content_type = _check_artifact_name(filename)
@@ -125,11 +128,15 @@ def upload_artifacts(service: Service, request: Request) -> Response:
         raise
     for name, content_type, blob in kept:
         service.artifacts.put(workspace, name, blob, content_type)
-    uploaded = [
-        {"name": name, "size": blob[1], "contentType": content_type}
-        for name, content_type, blob in kept
-    ]
-    return json_response(201, {"uploaded": uploaded})
+    return json_response(
+        201,
+        {
+            "uploaded": [
+                {"name": name, "size": blob[1], "contentType": content_type}
+                for name, content_type, blob in kept
+            ]
+        },
+    )
 
 
 def request_uploads(service: Service, request: Request) -> Response:
@@ -141,17 +148,20 @@ def request_uploads(service: Service, request: Request) -> Response:
         raise validation_error(message)
     if len(files) > UPLOADS_LIMIT:
         raise validation_error("at most %d files at once" % UPLOADS_LIMIT)
-    slots = [_upload_slot(service, workspace, file) for file in files]
-    return json_response(200, {"files": slots})
+    return json_response(200, {"files": [_upload_slot(service, workspace, file) for file in files]})
 
 
 def _upload_slot(service: Service, workspace: str, file: JsonObject) -> JsonObject:
     name = _check_artifact_name(file.get("name"))[0]
     content_type = check_content_type(file.get("contentType"))
-    segments = ("artifacts", workspace, name)
-    url, expires = sign(service, "PUT", segments, content_type, UPLOAD_SECONDS)
-    expires_at = iso_milliseconds(expires * MICROSECONDS_PER_SECOND)
-    return {"name": name, "uploadUrl": url, "expiresAt": expires_at}
+    url, expires = sign(
+        service, "PUT", ("artifacts", workspace, name), content_type, UPLOAD_SECONDS
+    )
+    return {
+        "name": name,
+        "uploadUrl": url,
+        "expiresAt": iso_milliseconds(expires * MICROSECONDS_PER_SECOND),
+    }
 
 
 def delete_artifact(service: Service, request: Request) -> Response:

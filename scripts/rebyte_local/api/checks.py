@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from rebyte_local.formats import JsonObject
 from rebyte_local.http.messages import (
     ApiError,
     Request,
@@ -12,7 +13,6 @@ from rebyte_local.http.messages import (
     json_response,
     validation_error,
 )
-from rebyte_local.json_types import JsonObject
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def check_filename(value: object, field: str = "filename") -> str:
     if not isinstance(value, str) or not value.strip():
         raise validation_error("%s is required and must be a non-empty string" % field)
     if len(value) > FILENAME_LIMIT_CHARS:
-        message = "%s is longer than %d characters" % (field, FILENAME_LIMIT_CHARS)
-        raise validation_error(message)
+        raise validation_error("%s is longer than %d characters" % (field, FILENAME_LIMIT_CHARS))
     if value.strip() in (".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", value):
         raise validation_error("%s must be a plain file name" % field)
     if re.search("[\ud800-\udfff]", value):
@@ -96,5 +95,6 @@ def list_response(
     if not 1 <= limit <= LIST_LIMIT:
         raise validation_error("limit must be between 1 and %d" % LIST_LIMIT)
     rows, total = find_page(limit, offset)
-    answer = {"data": show(rows), "total": total, "limit": limit, "offset": offset}
-    return json_response(200, answer)
+    return json_response(
+        200, {"data": show(rows), "total": total, "limit": limit, "offset": offset}
+    )

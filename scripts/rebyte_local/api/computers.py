@@ -9,6 +9,7 @@ import uuid
 
 from rebyte_local.api.checks import list_response, optional_string, or_404
 from rebyte_local.api.credits import charge_start
+from rebyte_local.formats import MICROSECONDS_PER_SECOND, JsonObject, iso_microseconds, now_us
 from rebyte_local.http.messages import (
     Request,
     Response,
@@ -16,9 +17,7 @@ from rebyte_local.http.messages import (
     no_content,
     validation_error,
 )
-from rebyte_local.json_types import JsonObject
 from rebyte_local.service import Service
-from rebyte_local.timestamps import MICROSECONDS_PER_SECOND, iso_microseconds, now_us
 
 NAME_LIMIT_CHARS = 200
 ICON_LIMIT_CHARS = 50
@@ -59,8 +58,7 @@ def create_computer(service: Service, request: Request) -> Response:
             "INSERT INTO computers(id,created,updated,facts) VALUES(?,?,?,?)",
             (computer_id, now, now, json.dumps(facts)),
         )
-    computer = dict(facts, id=computer_id, created=now, updated=now)
-    return json_response(201, _show(service, computer))
+    return json_response(201, _show(service, dict(facts, id=computer_id, created=now, updated=now)))
 
 
 def list_computers(service: Service, request: Request) -> Response:
@@ -103,8 +101,10 @@ def _check_instructions(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or len(value) > INSTRUCTIONS_LIMIT_CHARS:
-        message = "agent_instructions must be a string of at most %d characters"
-        raise validation_error(message % INSTRUCTIONS_LIMIT_CHARS)
+        raise validation_error(
+            "agent_instructions must be a string of at most %d characters"
+            % INSTRUCTIONS_LIMIT_CHARS
+        )
     return value
 
 
@@ -164,8 +164,12 @@ def _show(service: Service, computer: JsonObject) -> JsonObject:
 
 
 def _show_view(computer: JsonObject, view: str) -> JsonObject:
-    server = {"type": "internal", "internalName": view, "remoteId": None}
-    return {"id": view, "name": view, "enabled": view not in computer["off"], "server": server}
+    return {
+        "id": view,
+        "name": view,
+        "enabled": view not in computer["off"],
+        "server": {"type": "internal", "internalName": view, "remoteId": None},
+    }
 
 
 def _show_details(service: Service, computer: JsonObject) -> JsonObject:

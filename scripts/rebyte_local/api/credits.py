@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from rebyte_local.formats import iso_microseconds
 from rebyte_local.http.messages import ApiError, Request, Response, json_response
 from rebyte_local.service import Service
 from rebyte_local.storage.credits import BALANCE, CHANGED, PURCHASED, USED
-from rebyte_local.timestamps import iso_microseconds
 
 START_CREDITS = 1
 
@@ -17,22 +17,29 @@ def charge_start(service: Service) -> None:
     """
     if service.credits.take(START_CREDITS):
         return
-    left = service.credits.get(BALANCE)
-    message = "Insufficient credits: %d left, and a start costs %d" % (left, START_CREDITS)
-    raise ApiError(402, "insufficient_credits", message)
+    raise ApiError(
+        402,
+        "insufficient_credits",
+        (
+            "Insufficient credits: %d left, and a start costs %d"
+            % (service.credits.get(BALANCE), START_CREDITS)
+        ),
+    )
 
 
 def get_credits(service: Service, request: Request) -> Response:
     """GET /billing/credits (undocumented)"""
     account = service.credits
-    answer = {
-        "balance": account.get(BALANCE),
-        "expiringBalance": 0,
-        "expiringAllowance": 0,
-        "totalAvailable": account.get(BALANCE),
-        "lifetimePurchased": account.get(PURCHASED),
-        "lifetimeUsed": account.get(USED),
-        "updatedAt": iso_microseconds(account.get(CHANGED)),
-        "rehearsal": True,
-    }
-    return json_response(200, answer)
+    return json_response(
+        200,
+        {
+            "balance": account.get(BALANCE),
+            "expiringBalance": 0,
+            "expiringAllowance": 0,
+            "totalAvailable": account.get(BALANCE),
+            "lifetimePurchased": account.get(PURCHASED),
+            "lifetimeUsed": account.get(USED),
+            "updatedAt": iso_microseconds(account.get(CHANGED)),
+            "rehearsal": True,
+        },
+    )

@@ -8,8 +8,8 @@ from collections.abc import Generator
 from rebyte_local.api.checks import or_404
 from rebyte_local.api.tasks import label_rehearsal, show_prompt, show_status, task_of
 from rebyte_local.faults import Faults
+from rebyte_local.formats import JsonObject
 from rebyte_local.http.messages import DropConnection, Request, Response, StreamResponse
-from rebyte_local.json_types import JsonObject
 from rebyte_local.service import Service
 from rebyte_local.storage.task_table import OPEN_STATUSES
 
@@ -58,8 +58,14 @@ class StreamFault:
         late_rows = min(self._connect, LATE_ROWS)
         rows = []
         for number in range(late_rows if self._index == 1 else 0):
-            payload = {"content": "late row %d" % (number + 1)}
-            rows.append(dict(event, seq=1 + number, eventType="thinking", payload=payload))
+            rows.append(
+                dict(
+                    event,
+                    seq=1 + number,
+                    eventType="thinking",
+                    payload={"content": "late row %d" % (number + 1)},
+                )
+            )
         shift = late_rows if self._index > 0 else 0
         rows.append(dict(event, seq=self._index + shift))
         return [_without_key(row) for row in rows]
@@ -79,16 +85,20 @@ class StreamFault:
 
 
 def _without_key(event: JsonObject) -> str:
-    kept = {name: value for name, value in event.items() if name != "eventKey"}
-    return json.dumps(kept, separators=(",", ":"))
+    return json.dumps(
+        {name: value for name, value in event.items() if name != "eventKey"}, separators=(",", ":")
+    )
 
 
 def stream_events(service: Service, request: Request) -> Response:
     """GET /tasks/:id/events: the latest prompt's events from the start, then as they happen."""
     prompt_id = service.tasks.prompts(task_of(service, request)["id"])[-1]["id"]
     is_disturbed = service.faults.is_on(*STREAM_FAULTS)
-    frames = (_disturbed_frames if is_disturbed else _frames)(service, prompt_id)
-    return StreamResponse(frames, EVENT_STREAM, dict(STREAM_HEADERS))
+    return StreamResponse(
+        (_disturbed_frames if is_disturbed else _frames)(service, prompt_id),
+        EVENT_STREAM,
+        dict(STREAM_HEADERS),
+    )
 
 
 def _event_frame(line: str) -> bytes:
@@ -96,8 +106,9 @@ def _event_frame(line: str) -> bytes:
 
 
 def _done_frame(status: str, last_seq: int, final_result: str) -> bytes:
-    data = {"status": status, "lastSeq": last_seq, "finalResult": final_result}
-    return b"event: done\ndata: %s\n\n" % json.dumps(data).encode("ascii")
+    return b"event: done\ndata: %s\n\n" % json.dumps(
+        {"status": status, "lastSeq": last_seq, "finalResult": final_result}
+    ).encode("ascii")
 
 
 def _end_frame(service: Service, prompt_id: str, count: int) -> bytes:
@@ -150,8 +161,10 @@ def list_prompt_events(service: Service, request: Request) -> Response:
     """GET /tasks/:id/prompts/:promptId/events (undocumented)"""
     task = task_of(service, request)
     prompt_id = request.params[1].lower()
-    prompts = {prompt["id"]: prompt for prompt in service.tasks.prompts(task["id"])}
-    or_404(prompts.get(prompt_id), "Prompt")
+    or_404(
+        {prompt["id"]: prompt for prompt in service.tasks.prompts(task["id"])}.get(prompt_id),
+        "Prompt",
+    )
     return StreamResponse(_with_events(service, {"promptId": prompt_id}, prompt_id))
 
 
@@ -162,8 +175,9 @@ def get_content(service: Service, request: Request) -> Response:
     # The raw word of prompts, as it was seen on the real service.
     status = "succeeded" if status == "completed" else show_status(service, status)
     head = label_rehearsal({"id": task["id"], "status": status}, task)
-    has_events = "events" in request.query.get("include", "").split(",")
-    return StreamResponse(_content(service, head, has_events))
+    return StreamResponse(
+        _content(service, head, "events" in request.query.get("include", "").split(","))
+    )
 
 
 def _content(service: Service, head: JsonObject, has_events: bool) -> Generator[bytes, None, None]:

@@ -18,11 +18,16 @@ def create_upload(service: Service, request: Request) -> Response:
     filename = check_filename(body.get("filename"))
     content_type = check_content_type(body.get("contentType"))
     file_id = str(uuid.uuid4())
-    sql = "INSERT INTO files VALUES(?,?,?,NULL)"
-    service.database.write(sql, file_id, filename, content_type)
-    url = sign(service, "PUT", ("files", file_id, filename), content_type)[0]
-    answer = {"id": file_id, "filename": filename, "uploadUrl": url}
-    return json_response(201, dict(answer, maxFileSize=FILE_LIMIT_BYTES))
+    service.database.write("INSERT INTO files VALUES(?,?,?,NULL)", file_id, filename, content_type)
+    return json_response(
+        201,
+        {
+            "id": file_id,
+            "filename": filename,
+            "uploadUrl": sign(service, "PUT", ("files", file_id, filename), content_type)[0],
+            "maxFileSize": FILE_LIMIT_BYTES,
+        },
+    )
 
 
 def receive_file(service: Service, request: Request) -> Response:

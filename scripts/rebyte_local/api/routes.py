@@ -107,8 +107,12 @@ def find_route(method: str, path: str) -> tuple[View, list[str]]:
         if match:
             allowed.append(known_method)
     if allowed:
-        headers = {"Allow": ", ".join(sorted(allowed))}
-        raise ApiError(405, "method_not_allowed", "%s is not allowed here" % method, headers)
+        raise ApiError(
+            405,
+            "method_not_allowed",
+            "%s is not allowed here" % method,
+            {"Allow": ", ".join(sorted(allowed))},
+        )
     raise ApiError(404, "not_found", "Route %s %s not found" % (method, path))
 
 
@@ -137,8 +141,9 @@ def _check_key(service: Service, request: Request) -> None:
     given = next(filter(None, map(request.header, KEY_HEADERS)), None)
     if given is None:
         raise ApiError(401, "missing_api_key", "API key is required in the API_KEY header")
-    expected = service.key.encode("utf-8")
-    if not hmac.compare_digest(given.strip().encode("utf-8", "replace"), expected):
+    if not hmac.compare_digest(
+        given.strip().encode("utf-8", "replace"), service.key.encode("utf-8")
+    ):
         raise ApiError(401, "invalid_api_key", "Invalid API key")
 
 

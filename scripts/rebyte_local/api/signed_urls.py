@@ -29,8 +29,9 @@ def sign(
     """
     if service.signed_seconds is not None:
         seconds = service.signed_seconds
-    quoted = [quote(segment, safe="", errors="surrogatepass") for segment in segments]
-    path = "/storage/" + "/".join(quoted)
+    path = "/storage/" + "/".join(
+        [quote(segment, safe="", errors="surrogatepass") for segment in segments]
+    )
     expires = int(time.time() + seconds)
     signature = _signature(service, method, path, expires, content_type)
     return "%s%s?expires=%d&signature=%s" % (service.origin, path, expires, signature), expires
@@ -38,15 +39,17 @@ def sign(
 
 def _signature(service: Service, method: str, path: str, expires: int, content_type: str) -> str:
     text = "%s\n%s\n%s\n%s" % (method, path, expires, content_type)
-    secret = service.secret.encode("ascii")
-    return hmac.new(secret, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+    return hmac.new(
+        service.secret.encode("ascii"), text.encode("utf-8", "surrogatepass"), hashlib.sha256
+    ).hexdigest()
 
 
 def check_signature(service: Service, request: Request) -> None:
     """Raise StorageError unless this request was signed, is in time and carries no key."""
     if any(request.header(name) for name in KEY_HEADERS):
-        message = "An API key must not be sent to a storage address."
-        raise StorageError(400, "InvalidArgument", message)
+        raise StorageError(
+            400, "InvalidArgument", "An API key must not be sent to a storage address."
+        )
     text = request.query.get("expires", "")
     if not re.fullmatch("[0-9]{1,14}", text):
         raise StorageError(403, "AccessDenied", "Anonymous caller does not have access.")
@@ -55,11 +58,14 @@ def check_signature(service: Service, request: Request) -> None:
     wanted = _signature(service, request.method, request.path, expires, content_type)
     given = request.query.get("signature", "").encode("utf-8", "replace")
     if not hmac.compare_digest(wanted.encode("ascii"), given):
-        message = (
-            "The request signature does not match: method, path, expiry "
-            "and, for an upload, the declared Content-Type are signed."
+        raise StorageError(
+            403,
+            "SignatureDoesNotMatch",
+            (
+                "The request signature does not match: method, path, expiry "
+                "and, for an upload, the declared Content-Type are signed."
+            ),
         )
-        raise StorageError(403, "SignatureDoesNotMatch", message)
     if time.time() > expires:
         raise StorageError(400, "ExpiredToken", "The provided token has expired.")
 
@@ -75,5 +81,6 @@ def receive_upload(service: Service, request: Request, limit: int) -> tuple[str,
             raise TooLarge(request.body.length)
         return service.blobs.store(request.body.read, limit)
     except TooLarge:
-        message = "The upload is larger than %d bytes." % limit
-        raise StorageError(400, "EntityTooLarge", message) from None
+        raise StorageError(
+            400, "EntityTooLarge", ("The upload is larger than %d bytes." % limit)
+        ) from None

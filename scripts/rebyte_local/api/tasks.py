@@ -14,8 +14,15 @@ from rebyte_local.api.checks import (
 )
 from rebyte_local.api.computers import computer_status
 from rebyte_local.api.credits import charge_start
-from rebyte_local.execution.question import Question
+from rebyte_local.execution.prompt_run import Question
 from rebyte_local.faults import HOSTILE_TEXT
+from rebyte_local.formats import (
+    MICROSECONDS_PER_SECOND,
+    JsonObject,
+    iso_microseconds,
+    iso_milliseconds,
+    now_us,
+)
 from rebyte_local.http.messages import (
     ApiError,
     Request,
@@ -24,14 +31,7 @@ from rebyte_local.http.messages import (
     no_content,
     validation_error,
 )
-from rebyte_local.json_types import JsonObject
 from rebyte_local.service import Service
-from rebyte_local.timestamps import (
-    MICROSECONDS_PER_SECOND,
-    iso_microseconds,
-    iso_milliseconds,
-    now_us,
-)
 
 PROMPT_LIMIT_CHARS = 100000
 EXECUTORS = ("claude", "gemini", "codex", "opencode")
@@ -71,14 +71,19 @@ def create_task(service: Service, request: Request) -> Response:
     service.deliveries.send("task.created", task["id"])
     service.runner.submit(task["id"], prompt_id)
     service.stopping.wait(service.faults.value("slow-create"))
-    answer = {
-        "id": task["id"],
-        "workspaceId": task["workspace"],
-        "url": _url(service, task),
-        "status": "queued" if service.faults.is_on("odd-status") else "running",
-        "createdAt": iso_milliseconds(task["created"]),
-    }
-    return json_response(201, label_rehearsal(answer, task))
+    return json_response(
+        201,
+        label_rehearsal(
+            {
+                "id": task["id"],
+                "workspaceId": task["workspace"],
+                "url": _url(service, task),
+                "status": "queued" if service.faults.is_on("odd-status") else "running",
+                "createdAt": iso_milliseconds(task["created"]),
+            },
+            task,
+        ),
+    )
 
 
 def _check_prompt(body: JsonObject) -> str:
@@ -117,12 +122,20 @@ def _check_repository(body: JsonObject) -> JsonObject:
 
 def _check_setup(service: Service, body: JsonObject) -> JsonObject:
     """Return what a prompt brings along: uploaded files, and skills in any spelling."""
-    message = "skills must be a list of at most %d strings" % SKILLS_LIMIT
-    skills = list_of(str, body.get("skills") or [], message, SKILLS_LIMIT)
+    skills = list_of(
+        str,
+        body.get("skills") or [],
+        "skills must be a list of at most %d strings" % SKILLS_LIMIT,
+        SKILLS_LIMIT,
+    )
     if not all(0 < len(skill) <= SKILL_LIMIT_CHARS for skill in skills):
         raise validation_error("each skill must be a non-empty string")
-    message = "files must be a list of at most %d objects with id and filename" % FILES_LIMIT
-    files = list_of(dict, _list_field(body, "files"), message, FILES_LIMIT)
+    files = list_of(
+        dict,
+        _list_field(body, "files"),
+        "files must be a list of at most %d objects with id and filename" % FILES_LIMIT,
+        FILES_LIMIT,
+    )
     names = [check_filename(file.get("filename"), "files[].filename") for file in files]
     if len(set(names)) != len(names):
         raise validation_error("two files have the same filename")
@@ -137,16 +150,16 @@ def _check_file(service: Service, file: JsonObject) -> JsonObject:
     if row is None:
         raise validation_error("files: no file has the id %s" % file_id)
     if row["size"] is None:
-        message = "files: %s has no content yet; PUT it to its uploadUrl first" % file_id
-        raise validation_error(message)
+        raise validation_error(
+            "files: %s has no content yet; PUT it to its uploadUrl first" % file_id
+        )
     return {"id": file_id, "filename": file["filename"]}
 
 
 def task_of(service: Service, request: Request) -> JsonObject:
     """Return the task that a path names; raises ApiError 404, also while late-visible hides it."""
     task = or_404(service.tasks.get(request.params[0].lower()), "Task")
-    hidden_seconds = service.faults.value("late-visible")
-    if now_us() - task["created"] < hidden_seconds * MICROSECONDS_PER_SECOND:
+    if now_us() - task["created"] < service.faults.value("late-visible") * MICROSECONDS_PER_SECOND:
         raise ApiError(404, "not_found", "Task not found")
     return task
 
@@ -182,16 +195,21 @@ def show_prompt(service: Service, prompt: JsonObject) -> JsonObject:
 
 
 def _show(service: Service, task: JsonObject, completed: int | None, **more: object) -> JsonObject:
-    shown = {
-        "id": task["id"],
-        "url": _url(service, task),
-        "title": show_title(service, task),
-        "executor": task["executor"],
-        "model": task["model"],
-        "createdAt": iso_microseconds(task["created"]),
-        "completedAt": iso_microseconds(completed),
-    }
-    return label_rehearsal(dict(shown, **more), task)
+    return label_rehearsal(
+        dict(
+            {
+                "id": task["id"],
+                "url": _url(service, task),
+                "title": show_title(service, task),
+                "executor": task["executor"],
+                "model": task["model"],
+                "createdAt": iso_microseconds(task["created"]),
+                "completedAt": iso_microseconds(completed),
+            },
+            **more,
+        ),
+        task,
+    )
 
 
 def list_tasks(service: Service, request: Request) -> Response:
@@ -209,11 +227,16 @@ def get_task(service: Service, request: Request) -> Response:
     task = task_of(service, request)
     status, completed = service.tasks.status(task["id"])
     prompts = reversed(service.tasks.prompts(task["id"]))
-    more = {
-        "status": show_status(service, status),
-        "prompts": [show_prompt(service, prompt) for prompt in prompts],
-    }
-    return json_response(200, _show(service, task, completed, **more))
+    return json_response(
+        200,
+        _show(
+            service,
+            task,
+            completed,
+            status=show_status(service, status),
+            prompts=[show_prompt(service, prompt) for prompt in prompts],
+        ),
+    )
 
 
 def follow_up(service: Service, request: Request) -> Response:
@@ -269,8 +292,7 @@ def answer_question(service: Service, request: Request) -> Response:
     question = service.runner.question(task_id)
     for reply in replies:
         if question and question.is_meant_by(reply):
-            answer = _read_answer(question, reply.get("answer"))
-            if question.resolve(answer):
+            if question.resolve(_read_answer(question, reply.get("answer"))):
                 return json_response(200, {"id": task_id, "status": "running"})
     raise ApiError(409, "conflict", "nothing waits for this answer")
 
@@ -278,8 +300,9 @@ def answer_question(service: Service, request: Request) -> Response:
 def _read_answer(question: Question, answer: object) -> str:
     """Return an answer as the text that the prompt gets."""
     if not isinstance(answer, dict):
-        message = "answer must be an object with selectedOptions, customResponse or both"
-        raise validation_error(message)
+        raise validation_error(
+            "answer must be an object with selectedOptions, customResponse or both"
+        )
     words = [_option(question, index) for index in _list_field(answer, "selectedOptions")]
     custom = answer.get("customResponse")
     if custom is not None and not isinstance(custom, str):
@@ -294,8 +317,9 @@ def _read_answer(question: Question, answer: object) -> str:
 def _option(question: Question, index: object) -> str:
     # A bool is an int to isinstance, but no index.
     if type(index) is not int or not 0 <= index < len(question.options):
-        message = "selectedOptions must be a list of indexes from 0 to %d"
-        raise validation_error(message % (len(question.options) - 1))
+        raise validation_error(
+            "selectedOptions must be a list of indexes from 0 to %d" % (len(question.options) - 1)
+        )
     return question.options[index]
 
 

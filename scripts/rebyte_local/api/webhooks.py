@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from rebyte_local.api.checks import list_of, optional_string, or_404
 from rebyte_local.deliveries import is_loopback
+from rebyte_local.formats import JsonObject, iso_microseconds, now_us
 from rebyte_local.http.messages import (
     ApiError,
     Request,
@@ -17,9 +18,7 @@ from rebyte_local.http.messages import (
     no_content,
     validation_error,
 )
-from rebyte_local.json_types import JsonObject
 from rebyte_local.service import Service
-from rebyte_local.timestamps import iso_microseconds, now_us
 
 EVENTS = ("task.created", "task.running", "task.completed", "task.failed", "task.canceled")
 WEBHOOKS_MOST = 3
@@ -56,8 +55,11 @@ def create_webhook(service: Service, request: Request) -> Response:
             if webhook["url"] == url:
                 return json_response(200, _show(webhook))
         if len(webhooks) >= WEBHOOKS_MOST:
-            message = "An organization may have at most %d webhooks" % WEBHOOKS_MOST
-            raise ApiError(400, "limit_exceeded", message)
+            raise ApiError(
+                400,
+                "limit_exceeded",
+                "An organization may have at most %d webhooks" % WEBHOOKS_MOST,
+            )
         connection.execute(
             "INSERT INTO webhooks(id,url,created,facts) VALUES(?,?,?,?)",
             (str(uuid.uuid4()), url, now_us(), json.dumps(facts)),
@@ -77,15 +79,15 @@ def get_webhook(service: Service, request: Request) -> Response:
 
 def delete_webhook(service: Service, request: Request) -> Response:
     """DELETE /webhooks/:id -> 204; what waits for delivery is dropped."""
-    webhook = _webhook_of(service, request)
-    service.database.write("DELETE FROM webhooks WHERE id=?", webhook["id"])
+    service.database.write("DELETE FROM webhooks WHERE id=?", _webhook_of(service, request)["id"])
     return no_content()
 
 
 def get_webhook_key(service: Service, request: Request) -> Response:
     """GET /webhooks/public_key; deliveries of this server carry no signature."""
-    answer = {"publicKey": PUBLIC_KEY, "algorithm": "RSA-SHA256", "rehearsal": True}
-    return json_response(200, answer)
+    return json_response(
+        200, {"publicKey": PUBLIC_KEY, "algorithm": "RSA-SHA256", "rehearsal": True}
+    )
 
 
 def _all(service: Service) -> list[JsonObject]:
@@ -127,8 +129,9 @@ def _check_url(url: object) -> str:
         raise validation_error("url must name a host, without user name and password")
     is_plain = parts.scheme == "http" and is_loopback(parts.hostname)
     if parts.scheme != "https" and not is_plain:
-        message = "url must begin with https://; plain http is taken for this machine only"
-        raise validation_error(message)
+        raise validation_error(
+            "url must begin with https://; plain http is taken for this machine only"
+        )
     return url
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from rebyte_local.execution.prompt_run import Answer, PromptRun
 from rebyte_local.execution.rehearsal import rehearse
-from rebyte_local.json_types import JsonObject
+from rebyte_local.formats import JsonObject
 from rebyte_local.service import Service
 
 
@@ -33,8 +33,9 @@ def run_agent_program(run: PromptRun) -> Answer:
     text = str(run.prompt["text"])
     if instructions:
         text = "%s\n\n%s" % (instructions, text)
-    path = run.write_scratch("prompt.txt", text)
-    result = run.execute(run.service.agent, stdin_path=path, stdout_event=_delta)
+    result = run.execute(
+        run.service.agent, stdin_path=run.write_scratch("prompt.txt", text), stdout_event=_delta
+    )
     if result.code != 0:
         return Answer(result.failure("The agent program"), is_failure=True)
     return Answer(result.stdout.text(), is_streamed=True)

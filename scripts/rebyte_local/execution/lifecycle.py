@@ -42,8 +42,7 @@ def fail_prompt(service: Service, prompt_id: str, message: str) -> None:
 
 
 def _answer(run: PromptRun) -> Answer:
-    told = describe_executor(run.service)
-    run.emit("init", session_id=run.prompt["id"], cwd=run.path, **told)
+    run.emit("init", session_id=run.prompt["id"], cwd=run.path, **describe_executor(run.service))
     try:
         prepare(run)
     except SetupFailed as error:

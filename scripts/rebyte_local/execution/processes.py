@@ -72,8 +72,9 @@ class Excerpt:
 
     def text(self) -> str:
         """Return what was kept, and how much was not."""
-        note = "\n[%d more lines left out]" % self._lost if self._lost else ""
-        return "\n".join(self._lines) + note
+        return "\n".join(self._lines) + (
+            "\n[%d more lines left out]" % self._lost if self._lost else ""
+        )
 
 
 class ProcessResult:

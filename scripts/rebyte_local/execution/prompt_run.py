@@ -6,12 +6,19 @@ import os
 import shutil
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
 
 from rebyte_local.execution.processes import Process, ProcessResult, start_time
-from rebyte_local.execution.question import Question
-from rebyte_local.json_types import JsonObject
+from rebyte_local.formats import JsonObject
 from rebyte_local.service import Service
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    AnswerFuture = Future[str | None]
+else:
+    AnswerFuture = Future
 
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME")
 
@@ -30,6 +37,29 @@ class Answer:
         self.text = text
         self.is_failure = is_failure
         self.is_streamed = is_streamed
+
+
+class Question(AnswerFuture):
+    """Its result is the answer, or None when the run was stopped; the first answer counts."""
+
+    def __init__(self, action_id: int, options: list[str]) -> None:
+        super().__init__()
+        self.action_id = action_id
+        self.message_id = str(uuid.uuid4())
+        self.options = options
+
+    def is_meant_by(self, reply: JsonObject) -> bool:
+        """Return True when a reply names this question."""
+        given = (str(reply.get("messageId")), str(reply.get("actionId")))
+        return given == (self.message_id, str(self.action_id))
+
+    def resolve(self, answer: str | None) -> bool:
+        """Give the answer; return False when there was one before."""
+        try:
+            self.set_result(answer)
+        except InvalidStateError:
+            return False
+        return True
 
 
 class PromptRun:
@@ -137,8 +167,9 @@ class PromptRun:
             result.code = 127
             return result
         database = self.service.database
-        sql = "INSERT OR REPLACE INTO processes VALUES(?,?)"
-        database.write(sql, process.pid, start_time(process.pid))
+        database.write(
+            "INSERT OR REPLACE INTO processes VALUES(?,?)", process.pid, start_time(process.pid)
+        )
         try:
             result.code = process.run(on_lines)
         finally:
@@ -189,5 +220,6 @@ class PromptRun:
         # No variable can hold a NUL or a lone surrogate.
         answer = str(answer)
         self.env["ANSWER"] = answer.replace("\x00", "").encode("utf-8", "replace").decode()
-        output = "Answer: " + answer
-        self.emit("tool_result", tool_id=question.message_id, output=output, is_error=False)
+        self.emit(
+            "tool_result", tool_id=question.message_id, output="Answer: " + answer, is_error=False
+        )

@@ -8,8 +8,7 @@ import traceback
 
 from rebyte_local.execution.lifecycle import INTERRUPTED, fail_prompt, run_prompt
 from rebyte_local.execution.processes import kill_leftover
-from rebyte_local.execution.prompt_run import PromptRun
-from rebyte_local.execution.question import Question
+from rebyte_local.execution.prompt_run import PromptRun, Question
 from rebyte_local.service import Service
 
 JOIN_SECONDS = 10.0
@@ -66,8 +65,9 @@ class Runner:
         prompt_id = run.prompt["id"]
         self._used_slots += 1
         self._active[prompt_id] = run
-        name = "prompt-" + prompt_id[:8]
-        thread = threading.Thread(target=self._run, args=(run,), name=name, daemon=True)
+        thread = threading.Thread(
+            target=self._run, args=(run,), name="prompt-" + prompt_id[:8], daemon=True
+        )
         self._threads.add(thread)
         thread.start()
 

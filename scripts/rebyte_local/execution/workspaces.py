@@ -8,7 +8,7 @@ import stat
 import tempfile
 
 from rebyte_local.execution.prompt_run import PromptRun
-from rebyte_local.json_types import JsonObject
+from rebyte_local.formats import JsonObject
 from rebyte_local.storage.artifacts import artifact_type, file_fingerprint
 
 NAME_LIMIT_BYTES = 255  # of one file name, on every usual file system
@@ -26,8 +26,10 @@ def prepare(run: PromptRun) -> None:
     for file in setup["files"]:
         name = _copy_file(run, file)
         if name != file["filename"]:
-            message = "a file name was too long for this machine; it is %s here" % name
-            run.emit("stderr", content=message)
+            run.emit(
+                "stderr",
+                content="a file name was too long for this machine; it is %s here" % name,
+            )
     for slug in setup["skills"]:
         problem = _copy_skill(run, slug)
         if problem:
@@ -82,13 +84,22 @@ def _clone(run: PromptRun, repository: str, branch: str) -> None:
     name = repository.rpartition("/")[2]
     target = os.path.join(run.path, name)
     if os.path.lexists(target):
-        message = "%s is already in the workspace; it was left as it is" % name
-        run.emit("stderr", content=message)
+        run.emit("stderr", content="%s is already in the workspace; it was left as it is" % name)
         return
-    named = {"repository": repository, "branch": branch}
-    run.emit("tool_use", id="clone", name="git_clone", input=named)
-    source = _clone_source(run.service.repos, repository)
-    git = ["git", "clone", "--quiet", "--no-hardlinks", "--branch", branch, "--", source, target]
+    run.emit(
+        "tool_use", id="clone", name="git_clone", input={"repository": repository, "branch": branch}
+    )
+    git = [
+        "git",
+        "clone",
+        "--quiet",
+        "--no-hardlinks",
+        "--branch",
+        branch,
+        "--",
+        _clone_source(run.service.repos, repository),
+        target,
+    ]
     result = run.execute(git, env=_git_environment(), limit_seconds=GIT_SECONDS)
     words = "\n".join(result.stderr.last)
     is_error = result.code != 0
@@ -113,8 +124,11 @@ def publish(run: PromptRun) -> None:
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         problem = _publish_file(run, os.path.join(folder, name), name)
         if problem:
-            shown = name.encode("utf-8", "replace").decode()
-            run.emit("stderr", content="artifacts/%s was not published: %s" % (shown, problem))
+            run.emit(
+                "stderr",
+                content="artifacts/%s was not published: %s"
+                % (name.encode("utf-8", "replace").decode(), problem),
+            )
 
 
 def _publish_file(run: PromptRun, path: str, name: str) -> str | None:

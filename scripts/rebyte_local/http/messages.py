@@ -10,7 +10,7 @@ from email.message import Message
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-from rebyte_local.json_types import JsonObject
+from rebyte_local.formats import JsonObject
 
 JSON_TYPE = "application/json; charset=utf-8"
 JSON_LIMIT_BYTES = 8 * 1024 * 1024
@@ -75,8 +75,9 @@ class ApiError(Exception):
         self, status: int, code: str, message: str, headers: dict[str, str] | None = None
     ) -> None:
         super().__init__(message)
-        error = {"error": {"code": code, "message": message}}
-        self.response = json_response(status, error, headers)
+        self.response = json_response(
+            status, {"error": {"code": code, "message": message}}, headers
+        )
 
 
 class StorageError(ApiError):
@@ -85,8 +86,9 @@ class StorageError(ApiError):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(status, code, message)
         text = STORAGE_ERROR % (escape(code), escape(message))
-        body = text.encode("utf-8", "replace")
-        self.response = Response(status, body, "application/xml; charset=UTF-8")
+        self.response = Response(
+            status, text.encode("utf-8", "replace"), "application/xml; charset=UTF-8"
+        )
 
 
 def validation_error(message: str) -> ApiError:
@@ -127,8 +129,9 @@ class Request:
         for piece in iter(self.body.read, b""):
             raw += piece
             if len(raw) > JSON_LIMIT_BYTES:
-                message = "the body is larger than %d bytes" % JSON_LIMIT_BYTES
-                raise ApiError(413, "validation_error", message)
+                raise ApiError(
+                    413, "validation_error", ("the body is larger than %d bytes" % JSON_LIMIT_BYTES)
+                )
         try:
             value = json.loads(raw.decode("utf-8"))
         except (ValueError, RecursionError):
@@ -179,8 +182,12 @@ class Body:
 
 def _content_length(headers: Message) -> int:
     if headers.get("Transfer-Encoding"):
-        message = "the body must come with a Content-Length, not with a Transfer-Encoding"
-        raise ApiError(411, "length_required", message, CLOSE)
+        raise ApiError(
+            411,
+            "length_required",
+            "the body must come with a Content-Length, not with a Transfer-Encoding",
+            CLOSE,
+        )
     lengths = headers.get_all("Content-Length") or ["0"]
     if len(set(lengths)) > 1 or not re.fullmatch("[0-9]{1,18}", lengths[0].strip()):
         raise ApiError(400, "bad_request", "Content-Length must be one number", CLOSE)

@@ -8,7 +8,7 @@ import re
 import threading
 from email.message import Message
 
-from rebyte_local.json_types import JsonObject
+from rebyte_local.formats import JsonObject
 
 MEMORY_LIMIT = 10000  # requests kept in the list
 FILE_LIMIT_BYTES = 4 * 1024 * 1024  # then the file becomes requests.jsonl.1 and a new one begins
@@ -33,8 +33,11 @@ class RequestLog:
         self.entries: list[JsonObject] = []
 
     def _open(self) -> None:
-        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-        self._file = open(os.open(self._path, flags, 0o600), "ab", buffering=0)
+        self._file = open(
+            os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600),
+            "ab",
+            buffering=0,
+        )
 
     def add(self, method: str, target: str, headers: Message, status: int, size: int) -> None:
         """Note a request that is about to be answered; status 0 means without an answer."""

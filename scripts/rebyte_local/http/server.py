@@ -135,8 +135,9 @@ class Handler(BaseHTTPRequestHandler):
     def _respond(self) -> Response:
         try:
             self._body = Body(self.rfile, self.headers)
-            request = Request(self.command, self._target(), self.headers, self._body)
-            return self.server.respond(request)
+            return self.server.respond(
+                Request(self.command, self._target(), self.headers, self._body)
+            )
         except ApiError as error:
             return error.response
         except (DropConnection, *PEER_GONE):

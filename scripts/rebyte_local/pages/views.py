@@ -13,11 +13,10 @@ from rebyte_local.api.checks import or_404
 from rebyte_local.api.computers import computer_of, computer_status
 from rebyte_local.api.events import EVENT_STREAM, HEARTBEAT, HEARTBEAT_SECONDS
 from rebyte_local.api.tasks import show_title
+from rebyte_local.formats import JsonObject, iso_milliseconds
 from rebyte_local.http.messages import Request, Response, StreamResponse
-from rebyte_local.json_types import JsonObject
 from rebyte_local.pages import templates
 from rebyte_local.service import Service
-from rebyte_local.timestamps import iso_milliseconds
 
 # Control characters, zero widths, bidi marks, surrogates and tags.
 UNCLEAN = re.compile(
@@ -44,9 +43,12 @@ def _page(page_title: str, body: str, head: str = "", **parts: str) -> Response:
         "X-Frame-Options": "DENY",
         "Cache-Control": "no-store",
     }
-    filled = body.format(nonce=nonce, **parts)
     html = templates.PAGE.format(
-        nonce=nonce, style=templates.STYLE, title=page_title, head=head, body=filled
+        nonce=nonce,
+        style=templates.STYLE,
+        title=page_title,
+        head=head,
+        body=body.format(nonce=nonce, **parts),
     )
     return Response(200, html.encode("utf-8", "replace"), "text/html; charset=utf-8", headers)
 
@@ -89,16 +91,21 @@ def _list_page(service: Service, heading: str, beside: str, tasks: list[JsonObje
 def show_list(service: Service, request: Request) -> Response:
     """GET /: the tasks, newest first."""
     tasks, total = service.tasks.page(LIST_ROWS, 0)
-    beside = '<span class="soft">%d in all, newest first</span>' % total
-    return _list_page(service, "Tasks on this machine", beside, tasks)
+    return _list_page(
+        service,
+        "Tasks on this machine",
+        ('<span class="soft">%d in all, newest first</span>' % total),
+        tasks,
+    )
 
 
 def show_computer(service: Service, request: Request) -> Response:
     """GET /agent/computer/:id: how a computer stands, and its tasks, newest first."""
     computer = computer_of(service, request)
     badge = templates.BADGE.format(computer_status(service, computer))
-    tasks = service.tasks.in_workspace(computer["id"])
-    return _list_page(service, _escaped(computer["name"]), badge, tasks)
+    return _list_page(
+        service, _escaped(computer["name"]), badge, service.tasks.in_workspace(computer["id"])
+    )
 
 
 def _task_of(service: Service, request: Request) -> JsonObject:
@@ -187,9 +194,11 @@ def _readable(line: str) -> tuple[str, str]:
 def stream_task(service: Service, request: Request) -> Response:
     """GET /run/:id/stream and /share/:id/stream: what the page listens to."""
     task = _task_of(service, request)
-    prompt_id = request.query.get("prompt", "")
-    frames = _frames(service, task["id"], prompt_id, request.number("seen", 0))
-    return StreamResponse(frames, EVENT_STREAM, dict(STREAM_HEADERS))
+    return StreamResponse(
+        _frames(service, task["id"], request.query.get("prompt", ""), request.number("seen", 0)),
+        EVENT_STREAM,
+        dict(STREAM_HEADERS),
+    )
 
 
 def _frames(
@@ -207,7 +216,10 @@ def _frames(
         start = seen if index == 0 else 0
         for lines in service.events.follow(current, HEARTBEAT_SECONDS, start):
             pieces = [(kind, _visible(text)) for kind, text in map(_readable, lines)]
-            data = json.dumps({"prompt": current, "pieces": pieces})
-            yield b"data: %s\n\n" % data.encode("ascii") if lines else HEARTBEAT
+            yield (
+                b"data: %s\n\n" % json.dumps({"prompt": current, "pieces": pieces}).encode("ascii")
+                if lines
+                else HEARTBEAT
+            )
     status = service.tasks.status(task_id)[0]
     yield b"event: end\ndata: %s\n\n" % json.dumps({"status": status}).encode("ascii")

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 
-from rebyte_local.json_types import JsonObject
+from rebyte_local.formats import JsonObject
 from rebyte_local.storage.blobs import BlobStore
 from rebyte_local.storage.database import Database
 
@@ -77,13 +77,15 @@ class ArtifactStore:
 
     def in_workspace(self, workspace: str) -> list[JsonObject]:
         """Return all artifacts of a workspace, by name."""
-        sql = "SELECT * FROM artifacts WHERE workspace=? ORDER BY name"
-        return self._database.rows(sql, workspace)
+        return self._database.rows(
+            "SELECT * FROM artifacts WHERE workspace=? ORDER BY name", workspace
+        )
 
     def find(self, workspace: str, name: str) -> JsonObject | None:
         """Return the artifact, or None."""
-        sql = "SELECT * FROM artifacts WHERE workspace=? AND name=?"
-        return self._database.row(sql, workspace, name)
+        return self._database.row(
+            "SELECT * FROM artifacts WHERE workspace=? AND name=?", workspace, name
+        )
 
     def put(
         self,
@@ -102,8 +104,15 @@ class ArtifactStore:
             with contextlib.suppress(FileNotFoundError):
                 source = file_fingerprint(os.stat(self.published_path(workspace, name)))
         old = self.find(workspace, name)
-        sql = "INSERT OR REPLACE INTO artifacts VALUES(?,?,?,?,?,?)"
-        self._database.write(sql, workspace, name, blob[1], content_type, blob[0], source)
+        self._database.write(
+            "INSERT OR REPLACE INTO artifacts VALUES(?,?,?,?,?,?)",
+            workspace,
+            name,
+            blob[1],
+            content_type,
+            blob[0],
+            source,
+        )
         if old:
             self._blobs.delete(old["blob"])
 

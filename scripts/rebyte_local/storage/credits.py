@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from rebyte_local.formats import now_us
 from rebyte_local.storage.database import Database
-from rebyte_local.timestamps import now_us
 
 DEFAULT_CREDITS = 10000
 MINUTE_SECONDS = 60
@@ -28,8 +28,12 @@ class CreditAccount:
 
     def reset(self, balance: int) -> None:
         """Set the balance, as if so many credits had just been bought."""
-        values = {BALANCE: balance, PURCHASED: balance, USED: 0, CHANGED: now_us()}
-        for name, value in values.items():
+        for name, value in {
+            BALANCE: balance,
+            PURCHASED: balance,
+            USED: 0,
+            CHANGED: now_us(),
+        }.items():
             self._database.set_setting(name, value)
 
     def get(self, name: str) -> int:
@@ -43,8 +47,10 @@ class CreditAccount:
             if balance < count:
                 return False
             used = self.get(USED) + count
-            rows = [(BALANCE, balance - count), (USED, used), (CHANGED, now_us())]
-            connection.executemany("INSERT OR REPLACE INTO meta VALUES(?,?)", rows)
+            connection.executemany(
+                "INSERT OR REPLACE INTO meta VALUES(?,?)",
+                [(BALANCE, balance - count), (USED, used), (CHANGED, now_us())],
+            )
         return True
 
     def take_for_work(self, seconds: float) -> None:

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 
-from rebyte_local.json_types import JsonObject
+from rebyte_local.formats import JsonObject
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -105,8 +105,9 @@ class Database:
         """Return (rows newest first, how many there are) of a table, with its condition if any."""
         query = "SELECT * FROM %s ORDER BY number DESC LIMIT ? OFFSET ?" % selection
         with self._lock:
-            count = self._connection.execute("SELECT count(*) FROM %s" % selection).fetchone()[0]
-            return self.rows(query, limit, offset), count
+            return self.rows(query, limit, offset), self._connection.execute(
+                "SELECT count(*) FROM %s" % selection
+            ).fetchone()[0]
 
     def texts(self, limit: int, sql: str, *arguments: object) -> list[str]:
         """Return the first column of a query, until the texts hold more than `limit` characters."""

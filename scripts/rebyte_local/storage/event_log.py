@@ -6,9 +6,8 @@ import json
 import threading
 from collections.abc import Generator
 
-from rebyte_local.json_types import JsonObject
+from rebyte_local.formats import JsonObject, iso_milliseconds, now_us
 from rebyte_local.storage.database import Database
-from rebyte_local.timestamps import iso_milliseconds, now_us
 
 BLOCK_CHARS = 256 * 1024  # read at once
 # Of one prompt's events; output beyond it is counted and dropped.
@@ -21,8 +20,10 @@ class Timeline:
     """The events of one prompt that has not ended; appending wakes those who wait."""
 
     def __init__(self, database: Database, prompt_id: str) -> None:
-        sql = "SELECT count(*) AS count, total(length(line)) AS size FROM events WHERE prompt=?"
-        kept = database.rows(sql, prompt_id)[0]
+        kept = database.rows(
+            "SELECT count(*) AS count, total(length(line)) AS size FROM events WHERE prompt=?",
+            prompt_id,
+        )[0]
         self._database = database
         self._prompt_id = prompt_id
         self._changed = threading.Condition()
@@ -52,15 +53,17 @@ class Timeline:
             self._changed.notify_all()
 
     def _line(self, seq: int, event_type: str, payload: JsonObject) -> str:
-        envelope = {
-            "seq": seq,
-            "timestamp": iso_milliseconds(now_us()),
-            "promptId": self._prompt_id,
-            "eventType": event_type,
-            "payload": payload,
-            "eventKey": "%s:%d" % (self._prompt_id[:8], seq),
-        }
-        return json.dumps(envelope, separators=(",", ":"))
+        return json.dumps(
+            {
+                "seq": seq,
+                "timestamp": iso_milliseconds(now_us()),
+                "promptId": self._prompt_id,
+                "eventType": event_type,
+                "payload": payload,
+                "eventKey": "%s:%d" % (self._prompt_id[:8], seq),
+            },
+            separators=(",", ":"),
+        )
 
     def close(self) -> None:
         """Let the readers go; a fault closes a timeline before the last events are appended."""
@@ -127,19 +130,21 @@ class EventLog:
 
     def read(self, prompt_id: str) -> Generator[list[str], None, None]:
         """Yield lists of lines, without waiting for more."""
-        seen = 0
-        while True:
-            lines = self._read_block(prompt_id, seen)
+        for lines in self.follow(prompt_id, 0):
             if not lines:
                 return
-            seen += len(lines)
             yield lines
 
     def _read_block(self, prompt_id: str, seen: int) -> list[str]:
-        sql = "SELECT line FROM events WHERE prompt=? AND seq>=? ORDER BY seq"
-        return self._database.texts(BLOCK_CHARS, sql, prompt_id, seen)
+        return self._database.texts(
+            BLOCK_CHARS,
+            "SELECT line FROM events WHERE prompt=? AND seq>=? ORDER BY seq",
+            prompt_id,
+            seen,
+        )
 
     def tail(self, prompt_id: str, limit_chars: int) -> list[str]:
         """Return the last lines of a prompt, in order, of about so many characters."""
-        sql = "SELECT line FROM events WHERE prompt=? ORDER BY seq DESC"
-        return self._database.texts(limit_chars, sql, prompt_id)[::-1]
+        return self._database.texts(
+            limit_chars, "SELECT line FROM events WHERE prompt=? ORDER BY seq DESC", prompt_id
+        )[::-1]

@@ -6,9 +6,8 @@ import json
 import sqlite3
 import uuid
 
-from rebyte_local.json_types import JsonObject
+from rebyte_local.formats import JsonObject, now_us
 from rebyte_local.storage.database import Database
-from rebyte_local.timestamps import now_us
 
 TITLE_CHARS = 80
 OPEN_STATUSES = ("pending", "running")
@@ -109,8 +108,12 @@ class TaskTable:
 
     def start_prompt(self, prompt_id: str) -> bool:
         """Make a pending prompt running; return False when it was canceled meanwhile."""
-        sql = "UPDATE prompts SET status='running' WHERE id=? AND status='pending'"
-        return self._database.write(sql, prompt_id) == 1
+        return (
+            self._database.write(
+                "UPDATE prompts SET status='running' WHERE id=? AND status='pending'", prompt_id
+            )
+            == 1
+        )
 
     def finish_prompt(self, prompt_id: str, status: str, **outcome: str) -> None:
         """Keep a prompt's end and its texts; a cancel that came first keeps the status."""
@@ -144,9 +147,8 @@ def _insert_prompt(
     connection: sqlite3.Connection, task_id: str, text: str, setup: JsonObject
 ) -> str:
     prompt_id = str(uuid.uuid4())
-    facts = json.dumps({"text": text, "setup": setup})
     connection.execute(
         "INSERT INTO prompts(id,task,status,submitted,facts) VALUES(?,?,'pending',?,?)",
-        (prompt_id, task_id, now_us(), facts),
+        (prompt_id, task_id, now_us(), json.dumps({"text": text, "setup": setup})),
     )
     return prompt_id
