@@ -157,20 +157,17 @@ def _check_number(name: str, parameters: dict[str, object]) -> float | None:
     """Return the fault's number; raises ValueError for an unknown name or a wrong number."""
     if name not in FAULTS:
         raise ValueError("no fault is called %r; there are: %s" % (name, ", ".join(FAULTS)))
-    parameter, default = FAULTS[name] or (None, None)
+    parameter, default = FAULTS[name] or ("", 0.0)
     if set(parameters) - {parameter}:
         raise ValueError("the fault %s takes %s" % (name, parameter or "no number"))
-    if parameter is None:
+    if not parameter:
         return None
     given = parameters.get(parameter, default)
     try:
         number = float(str(given))
     except ValueError:
         raise ValueError("%r is no number" % given) from None
-    if not number < LARGEST_NUMBER:
-        raise ValueError("%s of the fault %s is too large" % (parameter, name))
-    if parameter != "seconds":
-        number = int(number)
-    if number < (0 if parameter == "seconds" else 1):
-        raise ValueError("%s of the fault %s is too small" % (parameter, name))
-    return number
+    least = 0 if parameter == "seconds" else 1
+    if not least <= number < LARGEST_NUMBER:
+        raise ValueError("%s of the fault %s is too small or too large" % (parameter, name))
+    return number if parameter == "seconds" else int(number)

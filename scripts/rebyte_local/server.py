@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 
 from rebyte_local.api import routes
 from rebyte_local.execution.runner import Runner
@@ -121,7 +122,7 @@ class LocalServer:
         """Return True when nobody asked and nothing ran for `idle_seconds`."""
         if self._http is None or self._idle_seconds is None or self._service.runner.is_busy:
             return False
-        return self._http.idle_seconds() >= self._idle_seconds
+        return time.monotonic() - self._http.last_request_at >= self._idle_seconds
 
     def close(self) -> None:
         """End processes, connections and threads, and release the folder; safe to call twice."""
@@ -140,7 +141,7 @@ class LocalServer:
 
 def _lock(folder: str) -> io.BufferedRandom:
     """Lock the folder until the file is closed; raises FolderInUse."""
-    file = open(
+    file = open(  # noqa: SIM115 - who asks for the lock closes it
         os.open(os.path.join(folder, "lock"), (os.O_CREAT | os.O_RDWR | os.O_CLOEXEC), 0o600), "r+b"
     )
     try:

@@ -17,6 +17,7 @@ from rebyte_local.http.messages import (
     StorageError,
     json_response,
     no_content,
+    require,
     validation_error,
 )
 from rebyte_local.service import Service
@@ -88,7 +89,7 @@ def _send(service: Service, workspace: str, name: str) -> Response | None:
     artifact = service.artifacts.find(workspace, name)
     if artifact:
         try:
-            file = open(service.blobs.path(artifact["blob"]), "rb")
+            file = open(service.blobs.path(artifact["blob"]), "rb")  # noqa: SIM115
         except FileNotFoundError:  # replaced or removed at this moment
             return None
         return FileResponse(file, artifact["size"], artifact["content_type"], headers)
@@ -112,16 +113,16 @@ def upload_artifacts(service: Service, request: Request) -> Response:
     kept: list[tuple[str, str, tuple[str, int]]] = []
     try:
         for filename, declared, data in read_form_files(request, "files"):
-            if len(kept) >= PARTS_LIMIT:
-                raise validation_error("at most %d files at once" % PARTS_LIMIT)
+            require(len(kept) < PARTS_LIMIT, "at most %d files at once" % PARTS_LIMIT)
             name, content_type = _check_artifact_name(filename)
-            if len(data) > PART_LIMIT_BYTES:
-                raise validation_error("%s is larger than %d bytes" % (name, PART_LIMIT_BYTES))
+            require(
+                len(data) <= PART_LIMIT_BYTES,
+                "%s is larger than %d bytes" % (name, PART_LIMIT_BYTES),
+            )
             if declared not in (None, UNTYPED):
                 content_type = str(declared)
             kept.append((name, content_type, service.blobs.store(io.BytesIO(data).read)))
-        if not kept:
-            raise validation_error("no files: send them as multipart fields named files")
+        require(kept, "no files: send them as multipart fields named files")
     except BaseException:
         for _, _, blob in kept:
             service.blobs.delete(blob[0])
@@ -144,10 +145,8 @@ def request_uploads(service: Service, request: Request) -> Response:
     workspace = _workspace_of(service, request)
     message = "files must be a list of objects with a name"
     files = list_of(dict, request.json_object().get("files"), message)
-    if not files:
-        raise validation_error(message)
-    if len(files) > UPLOADS_LIMIT:
-        raise validation_error("at most %d files at once" % UPLOADS_LIMIT)
+    require(files, message)
+    require(len(files) <= UPLOADS_LIMIT, "at most %d files at once" % UPLOADS_LIMIT)
     return json_response(200, {"files": [_upload_slot(service, workspace, file) for file in files]})
 
 

@@ -11,6 +11,7 @@ from rebyte_local.http.messages import (
     Request,
     Response,
     json_response,
+    require,
     validation_error,
 )
 
@@ -24,6 +25,9 @@ LIST_DEFAULT = 50
 LIST_LIMIT = 100
 FILENAME_LIMIT_CHARS = 255
 UNTYPED = "application/octet-stream"
+PLAIN_NAME = re.compile(r"(?!\s*\.\.?\s*$)[^/\\\x00-\x1f\x7f]+")
+SURROGATE = re.compile("[\ud800-\udfff]")
+CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,127}/[\x20-\x7e]{1,127}")
 UUID = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE
 )
@@ -55,8 +59,7 @@ def list_of(kind: type[T], value: object, message: str, most: int = 1000) -> lis
     """Return a list of at most `most` values of one type; raises ApiError 400 with `message`."""
     if not isinstance(value, list) or len(value) > most:
         raise validation_error(message)
-    if not all(isinstance(item, kind) for item in value):
-        raise validation_error(message)
+    require(all(isinstance(item, kind) for item in value), message)
     return value
 
 
@@ -64,12 +67,12 @@ def check_filename(value: object, field: str = "filename") -> str:
     """Return a plain file name: no folders, no control characters, at most 255 characters."""
     if not isinstance(value, str) or not value.strip():
         raise validation_error("%s is required and must be a non-empty string" % field)
-    if len(value) > FILENAME_LIMIT_CHARS:
-        raise validation_error("%s is longer than %d characters" % (field, FILENAME_LIMIT_CHARS))
-    if value.strip() in (".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", value):
-        raise validation_error("%s must be a plain file name" % field)
-    if re.search("[\ud800-\udfff]", value):
-        raise validation_error("%s is not valid Unicode" % field)
+    require(
+        len(value) <= FILENAME_LIMIT_CHARS,
+        "%s is longer than %d characters" % (field, FILENAME_LIMIT_CHARS),
+    )
+    require(PLAIN_NAME.fullmatch(value), "%s must be a plain file name" % field)
+    require(not SURROGATE.search(value), "%s is not valid Unicode" % field)
     return value
 
 
@@ -77,9 +80,7 @@ def check_content_type(value: object) -> str:
     """Return a MIME type as declared for an upload; application/octet-stream when absent."""
     if value is None:
         return UNTYPED
-    if not isinstance(value, str) or len(value) > 255:
-        raise validation_error("contentType must look like text/csv")
-    if not re.fullmatch(r"[\x20-\x7e]+/[\x20-\x7e]+", value):
+    if not isinstance(value, str) or not CONTENT_TYPE.fullmatch(value):
         raise validation_error("contentType must look like text/csv")
     return value
 
@@ -92,8 +93,7 @@ def list_response(
     """Answer with a page; limit and offset out of bounds are refused, not clamped."""
     limit = request.number("limit", LIST_DEFAULT)
     offset = request.number("offset", 0)
-    if not 1 <= limit <= LIST_LIMIT:
-        raise validation_error("limit must be between 1 and %d" % LIST_LIMIT)
+    require(1 <= limit <= LIST_LIMIT, "limit must be between 1 and %d" % LIST_LIMIT)
     rows, total = find_page(limit, offset)
     return json_response(
         200, {"data": show(rows), "total": total, "limit": limit, "offset": offset}

@@ -29,6 +29,7 @@ from rebyte_local.http.messages import (
     Response,
     json_response,
     no_content,
+    require,
     validation_error,
 )
 from rebyte_local.service import Service
@@ -40,9 +41,9 @@ SKILLS_LIMIT = 50
 SKILL_LIMIT_CHARS = 500
 FILES_LIMIT = 100
 REPOSITORY = re.compile(
-    r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII
+    r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII
 )
-BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@#=-]{0,249}", re.ASCII)
+BRANCH = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./+@#=-]{0,249}", re.ASCII)
 # Words that nobody documented, for the fault odd-status.
 ODD_STATUSES = {"pending": "queued", "running": "processing"}
 
@@ -52,8 +53,10 @@ def create_task(service: Service, request: Request) -> Response:
     body = request.json_object()
     prompt = _check_prompt(body)
     executor = optional_string(body, "executor")
-    if executor is not None and executor not in EXECUTORS:
-        raise validation_error("executor must be one of %s" % ", ".join(EXECUTORS))
+    require(
+        executor is None or executor in EXECUTORS,
+        "executor must be one of %s" % ", ".join(EXECUTORS),
+    )
     model = optional_string(body, "model", 100)
     workspace = _check_workspace(service, body)
     setup = dict(_check_setup(service, body), **_check_repository(body))
@@ -90,8 +93,10 @@ def _check_prompt(body: JsonObject) -> str:
     prompt = body.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise validation_error("prompt is required and must be a non-empty string")
-    if len(prompt) > PROMPT_LIMIT_CHARS:
-        raise validation_error("prompt is longer than %d characters" % PROMPT_LIMIT_CHARS)
+    require(
+        len(prompt) <= PROMPT_LIMIT_CHARS,
+        "prompt is longer than %d characters" % PROMPT_LIMIT_CHARS,
+    )
     return prompt
 
 
@@ -100,23 +105,25 @@ def _check_workspace(service: Service, body: JsonObject) -> str | None:
     value = body.get("workspaceId")
     if value is None:
         return None
-    if not is_uuid(value):
-        raise validation_error("workspaceId must be a UUID")
+    require(is_uuid(value), "workspaceId must be a UUID")
     workspace = str(value).lower()
     or_404(service.database.find("workspaces", workspace), "Workspace")
     computer = service.database.find("computers", workspace)
-    if computer and computer_status(service, computer) == "error":
-        raise validation_error("workspaceId: this agent computer could not be provisioned")
+    require(
+        computer is None or computer_status(service, computer) != "error",
+        "workspaceId: this agent computer could not be provisioned",
+    )
     return workspace
 
 
 def _check_repository(body: JsonObject) -> JsonObject:
     repository = optional_string(body, "githubUrl")
-    if repository and (not REPOSITORY.fullmatch(repository) or ".." in repository):
-        raise validation_error("githubUrl must look like owner/repo")
+    require(
+        repository is None or REPOSITORY.fullmatch(repository),
+        "githubUrl must look like owner/repo",
+    )
     branch = optional_string(body, "branchName", 250) or "main"
-    if not BRANCH.fullmatch(branch) or ".." in branch:
-        raise validation_error("branchName is not a branch name")
+    require(BRANCH.fullmatch(branch), "branchName is not a branch name")
     return {"repository": repository, "branch": branch}
 
 
@@ -124,12 +131,14 @@ def _check_setup(service: Service, body: JsonObject) -> JsonObject:
     """Return what a prompt brings along: uploaded files, and skills in any spelling."""
     skills = list_of(
         str,
-        body.get("skills") or [],
+        _list_field(body, "skills"),
         "skills must be a list of at most %d strings" % SKILLS_LIMIT,
         SKILLS_LIMIT,
     )
-    if not all(0 < len(skill) <= SKILL_LIMIT_CHARS for skill in skills):
-        raise validation_error("each skill must be a non-empty string")
+    require(
+        all(0 < len(skill) <= SKILL_LIMIT_CHARS for skill in skills),
+        "each skill must be a non-empty string",
+    )
     files = list_of(
         dict,
         _list_field(body, "files"),
@@ -137,22 +146,20 @@ def _check_setup(service: Service, body: JsonObject) -> JsonObject:
         FILES_LIMIT,
     )
     names = [check_filename(file.get("filename"), "files[].filename") for file in files]
-    if len(set(names)) != len(names):
-        raise validation_error("two files have the same filename")
+    require(len(set(names)) == len(names), "two files have the same filename")
     return {"files": [_check_file(service, file) for file in files], "skills": skills}
 
 
 def _check_file(service: Service, file: JsonObject) -> JsonObject:
-    if not is_uuid(file.get("id")):
-        raise validation_error("files[].id must be the id that POST /files gave")
+    require(is_uuid(file.get("id")), "files[].id must be the id that POST /files gave")
     file_id = file["id"].lower()
     row = service.database.find("files", file_id)
     if row is None:
         raise validation_error("files: no file has the id %s" % file_id)
-    if row["size"] is None:
-        raise validation_error(
-            "files: %s has no content yet; PUT it to its uploadUrl first" % file_id
-        )
+    require(
+        row["size"] is not None,
+        "files: %s has no content yet; PUT it to its uploadUrl first" % file_id,
+    )
     return {"id": file_id, "filename": file["filename"]}
 
 
@@ -264,8 +271,7 @@ def set_visibility(service: Service, request: Request) -> Response:
     """PATCH /tasks/:id/visibility"""
     task_id = task_of(service, request)["id"]
     visibility = request.json_object().get("visibility")
-    if visibility not in VISIBILITIES:
-        raise validation_error("visibility must be one of %s" % ", ".join(VISIBILITIES))
+    require(visibility in VISIBILITIES, "visibility must be one of %s" % ", ".join(VISIBILITIES))
     service.database.write("UPDATE tasks SET visibility=? WHERE id=?", visibility, task_id)
     answer = {"visibility": visibility}
     if visibility == "public":
@@ -287,18 +293,19 @@ def answer_question(service: Service, request: Request) -> Response:
     body = request.json_object()
     message = "answers must be a list of objects"
     replies = list_of(dict, body.get("answers", [body]), message)
-    if not replies:
-        raise validation_error(message)
+    require(replies, message)
     question = service.runner.question(task_id)
     for reply in replies:
-        if question and question.is_meant_by(reply):
-            if question.resolve(_read_answer(question, reply.get("answer"))):
-                return json_response(200, {"id": task_id, "status": "running"})
+        if question is None or not question.is_meant_by(reply):
+            continue
+        if question.resolve(_read_answer(question, reply)):
+            return json_response(200, {"id": task_id, "status": "running"})
     raise ApiError(409, "conflict", "nothing waits for this answer")
 
 
-def _read_answer(question: Question, answer: object) -> str:
-    """Return an answer as the text that the prompt gets."""
+def _read_answer(question: Question, reply: JsonObject) -> str:
+    """Return the answer of a reply as the text that the prompt gets."""
+    answer = reply.get("answer")
     if not isinstance(answer, dict):
         raise validation_error(
             "answer must be an object with selectedOptions, customResponse or both"
@@ -307,11 +314,9 @@ def _read_answer(question: Question, answer: object) -> str:
     custom = answer.get("customResponse")
     if custom is not None and not isinstance(custom, str):
         raise validation_error("customResponse must be a string")
-    if custom:
-        words.append(custom)
-    if not words:
-        raise validation_error("answer is empty")
-    return ", ".join(words)
+    text = ", ".join(words + [custom] if custom else words)
+    require(text, "answer is empty")
+    return text
 
 
 def _option(question: Question, index: object) -> str:

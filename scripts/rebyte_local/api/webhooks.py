@@ -16,6 +16,7 @@ from rebyte_local.http.messages import (
     Response,
     json_response,
     no_content,
+    require,
     validation_error,
 )
 from rebyte_local.service import Service
@@ -42,8 +43,10 @@ def create_webhook(service: Service, request: Request) -> Response:
     body = request.json_object()
     url = _check_url(body.get("url"))
     secret = optional_string(body, "secret")
-    if secret is not None and not re.fullmatch(r"[\x20-\x7e]+", secret):
-        raise validation_error("secret must be printable ASCII: it travels in a header")
+    require(
+        secret is None or re.fullmatch(r"[\x20-\x7e]+", secret),
+        "secret must be printable ASCII: it travels in a header",
+    )
     facts = {
         "events": _check_events(body.get("events")),
         "description": optional_string(body, "description"),
@@ -125,24 +128,23 @@ def _check_url(url: object) -> str:
         port = parts.port
     except ValueError:
         raise validation_error("url is not a valid address") from None
-    if "@" in parts.netloc or not parts.hostname or port == 0:
-        raise validation_error("url must name a host, without user name and password")
-    is_plain = parts.scheme == "http" and is_loopback(parts.hostname)
-    if parts.scheme != "https" and not is_plain:
-        raise validation_error(
-            "url must begin with https://; plain http is taken for this machine only"
-        )
+    require(
+        parts.hostname and port != 0 and "@" not in parts.netloc,
+        "url must name a host, without user name and password",
+    )
+    require(
+        parts.scheme == "https" or parts.scheme == "http" and is_loopback(parts.hostname),
+        "url must begin with https://; plain http is taken for this machine only",
+    )
     return url
 
 
 def _check_events(value: object) -> list[str]:
     known = ", ".join(EVENTS)
     events = list_of(str, value, "events is required and must be a list of: %s" % known)
-    if not events:
-        raise validation_error("events must not be empty; there are: %s" % known)
+    require(events, "events must not be empty; there are: %s" % known)
     for event in events:
-        if event not in EVENTS:
-            raise validation_error(
-                "events: there is no event %s; there are: %s" % (event[:50], known)
-            )
+        require(
+            event in EVENTS, "events: there is no event %s; there are: %s" % (event[:50], known)
+        )
     return list(dict.fromkeys(events))

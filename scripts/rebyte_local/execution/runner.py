@@ -121,14 +121,15 @@ class Runner:
         """Cancel every open prompt of the task; return how many there were."""
         ids = self._service.tasks.cancel_prompts(task_id)
         with self._changed:
-            self._waiting = [entry for entry in self._waiting if entry[1] not in ids]
-            active = [self._active[i] for i in ids if i in self._active]
-            idle = [i for i in ids if i not in self._active]
+            waiting = [entry for entry in self._waiting if entry[1] in ids]
+            active = [run for run in self._active.values() if run.prompt["id"] in ids]
+            for entry in waiting:
+                self._waiting.remove(entry)
         for run in active:
             run.stop(is_canceled=True)
-        for prompt_id in idle:
+        for _, prompt_id in waiting:
             self._service.events.close(prompt_id)
-        if idle and not active:  # a run tells the end itself
+        if waiting and not active:  # a run tells the end itself
             self._service.deliveries.send_end(task_id)
         return len(ids)
 

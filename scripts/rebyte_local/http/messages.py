@@ -96,6 +96,12 @@ def validation_error(message: str) -> ApiError:
     return ApiError(400, "validation_error", message)
 
 
+def require(condition: object, message: str) -> None:
+    """Raise ApiError 400 with this message unless the condition holds."""
+    if not condition:
+        raise validation_error(message)
+
+
 def json_response(
     status: int, value: JsonObject, headers: dict[str, str] | None = None
 ) -> Response:
@@ -143,8 +149,7 @@ class Request:
     def number(self, name: str, default: int) -> int:
         """Return a whole number of the query; raises ApiError 400 for anything else."""
         text = self.query.get(name, str(default))
-        if not re.fullmatch("[0-9]{1,9}", text):
-            raise validation_error("%s must be a whole number" % name)
+        require(re.fullmatch("[0-9]{1,9}", text), "%s must be a whole number" % name)
         return int(text)
 
 

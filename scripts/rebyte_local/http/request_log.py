@@ -33,7 +33,7 @@ class RequestLog:
         self.entries: list[JsonObject] = []
 
     def _open(self) -> None:
-        self._file = open(
+        self._file = open(  # noqa: SIM115 - open as long as the log is
             os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600),
             "ab",
             buffering=0,

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from rebyte_local.http.messages import (
@@ -42,7 +42,10 @@ def _chunk(piece: bytes) -> bytes:
 
 
 class HttpServer(ThreadingHTTPServer):
-    """Listens on 127.0.0.1 and answers each request with what `respond` returns."""
+    """Listens on 127.0.0.1 and answers each request with what `respond` returns.
+
+    `last_request_at` is when the last request began or was answered, in monotonic seconds.
+    """
 
     daemon_threads = True
     request_queue_size = BACKLOG
@@ -52,8 +55,7 @@ class HttpServer(ThreadingHTTPServer):
         self.log = log
         self._connections: set[Any] = set()
         self._lock = threading.Lock()
-        self._serving = 0
-        self._idle_since = time.monotonic()
+        self.last_request_at = time.monotonic()
         super().__init__(("127.0.0.1", port), Handler)
 
     def server_bind(self) -> None:
@@ -83,23 +85,6 @@ class HttpServer(ThreadingHTTPServer):
                     shut_down(connection)
             time.sleep(0.005)
 
-    @contextlib.contextmanager
-    def serving(self) -> Iterator[None]:
-        """Count as busy while a request is served."""
-        with self._lock:
-            self._serving += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._serving -= 1
-                self._idle_since = time.monotonic()
-
-    def idle_seconds(self) -> float:
-        """Return the seconds since the last request ended, 0 while one is served."""
-        with self._lock:
-            return 0.0 if self._serving else time.monotonic() - self._idle_since
-
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing about a connection that broke."""
 
@@ -119,16 +104,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Serve one request; every method comes here."""
-        with self.server.serving():
-            self._body: Body | None = None
-            try:
-                response = self._respond()
-            except DropConnection:
-                self._log(0)
-                self._drop()
-                return
-            self._log(response.status)
-            self._send(response)
+        self.server.last_request_at = time.monotonic()
+        self._body: Body | None = None
+        try:
+            response = self._respond()
+        except DropConnection:
+            self._log(0)
+            self._drop()
+            return
+        self._log(response.status)
+        self._send(response)
+        self.server.last_request_at = time.monotonic()
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = do_GET
 
