@@ -38,7 +38,7 @@ PAUSES = {
     "flows.batch": {"SLOW_DOWN_SECONDS": 0.2},
     "flows.following.waiting": {"REQUESTS_PER_SECOND": 20, "COMPUTER_POLL_SECONDS": 0.05},
     "flows.following.questions": {"GRACE_SECONDS": 0.3},
-    "local.computers": {"PROVISION_SECONDS": 0.1},
+    "local.api.computers": {"PROVISION_SECONDS": 0.1},
     "wire.retry": {"BASE_DELAY_SECONDS": 0.02},
 }
 MARKERS = ("CLAUDECODE", "CODEX_SANDBOX", "GEMINI_CLI", "NO_COLOR", "REQUEST_METHOD")

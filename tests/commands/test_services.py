@@ -254,9 +254,7 @@ def test_a_fourth_webhook_is_refused_by_the_service(rebyte):
 
 
 def spend(server, left):
-    from rebyte_local import credits
-
-    server._service.store.remember(credits.BALANCE, left)
+    server._service.credits.reset(left)
 
 
 def test_credits_are_told_and_low_ones_with_a_warning(rebyte, server):
@@ -315,7 +313,7 @@ def test_the_health_of_the_service_lies_beside_the_rest(rebyte, server):
 def test_a_route_that_is_missing_is_told_apart_from_a_service_that_is_gone(
     rebyte, server, monkeypatch
 ):
-    from rebyte_local import routes
+    from rebyte_local.api import routes
 
     gone = [entry for entry in routes.TABLE if "billing" not in entry[1].pattern]
     monkeypatch.setattr(routes, "TABLE", gone)

@@ -29,8 +29,8 @@ from rebyte_commands.shell.arguments import parse
 from rebyte_commands.shell.environment import VARIABLES
 from rebyte_commands.verb_table import VERBS, commands_of
 from rebyte_commands.verbs import artifacts, computers, webhooks
+from rebyte_local.api.routes import find_route
 from rebyte_local.faults import FAULTS
-from rebyte_local.routes import find_route
 from rebyte_wire import errors
 
 API, CLI = read("references", "api.md"), read("references", "cli.md")
@@ -54,7 +54,7 @@ def test_client_and_reference_have_a_section_for_each_noun():
     assert in_order(comments) == in_order(headings) == list(NOUNS) and "Undocumented" in headings
 
 
-@pytest.mark.parametrize("room", ["rebyte_commands/verbs", "rebyte_local"])
+@pytest.mark.parametrize("room", ["rebyte_commands/verbs", "rebyte_local/api"])
 @each_noun
 def test_a_module_is_named_after_each_noun(room, noun):
     assert os.path.exists(os.path.join(SCRIPTS, room, noun + ".py"))

@@ -121,7 +121,7 @@ def test_a_visit_starts_three_things_says_so_first_and_finds_the_local_server_as
 
 
 def test_a_visit_tells_what_differs(server, visit, monkeypatch):
-    from rebyte_local import routes
+    from rebyte_local.api import routes
 
     monkeypatch.setattr(
         routes, "TABLE", [entry for entry in routes.TABLE if "billing" not in entry[1].pattern]
@@ -137,9 +137,7 @@ def test_a_visit_tells_what_differs(server, visit, monkeypatch):
 
 
 def test_a_visit_without_credit_ends_at_the_first_start(server, visit):
-    from rebyte_local import credits
-
-    server._service.store.remember(credits.BALANCE, 0)
+    server._service.credits.reset(0)
     code, printed = visit(REBYTE_LIVE="1")
     assert code == 1 and "credit is spent" in printed and len(starts(server)) == 1
 

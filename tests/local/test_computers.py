@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from rebyte_local import webhooks
+from rebyte_local import deliveries
 
 FIVE = ["task.created", "task.running", "task.completed", "task.failed", "task.canceled"]
 
@@ -283,7 +283,7 @@ def test_two_prompts_in_a_row_are_one_run_and_one_end(api, ended):
 
 @pytest.mark.parametrize("status", [500, 302, 404])
 def test_a_receiver_that_fails_twice_gets_it_on_the_third(api, monkeypatch, status):
-    monkeypatch.setattr(webhooks, "RETRY_SECONDS", (0.01, 0.02, 0.05))
+    monkeypatch.setattr(deliveries, "RETRY_SECONDS", (0.01, 0.02, 0.05))
     with Receiver(refusals=2, status=status) as receiver:
         made = hook(api, receiver.url, ["task.completed"])
         task = api.run("x")[0]["id"]
@@ -292,8 +292,8 @@ def test_a_receiver_that_fails_twice_gets_it_on_the_third(api, monkeypatch, stat
 
 
 def test_failures_are_counted_and_a_dead_receiver_is_switched_off(api, monkeypatch):
-    monkeypatch.setattr(webhooks, "RETRY_SECONDS", (0.01, 0.01))
-    monkeypatch.setattr(webhooks, "FAILURES_MOST", 4)
+    monkeypatch.setattr(deliveries, "RETRY_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(deliveries, "FAILURES_MOST", 4)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         made = hook(api, "http://localhost:%d/" % closed.getsockname()[1], ["task.completed"])
@@ -305,12 +305,12 @@ def test_failures_are_counted_and_a_dead_receiver_is_switched_off(api, monkeypat
 def test_no_other_address_is_ever_called(api, monkeypatch):
     called = []
     monkeypatch.setattr(
-        webhooks.http.client, "HTTPSConnection", lambda *words, **more: called.append(words)
+        deliveries.http.client, "HTTPSConnection", lambda *words, **more: called.append(words)
     )
     made = hook(api, "https://hooks.example.invalid/x")
     assert "this machine only" in api.get(made)["note"]
     api.run("x")
-    assert not webhooks.send("https://hooks.example.invalid/x", None, b"{}") and called == []
+    assert not deliveries.post("https://hooks.example.invalid/x", None, b"{}") and called == []
     assert shown(api, made, failureCount=0)["lastTriggeredAt"] is None
 
 

@@ -13,8 +13,8 @@ import time
 import pytest
 
 from measure import read
+from rebyte_local.api.routes import ROUTES
 from rebyte_local.faults import FAULTS, HOSTILE_NAMES, Faults
-from rebyte_local.routes import ROUTES
 from rebyte_local.server import LocalServer
 
 
@@ -110,17 +110,12 @@ def test_head_gets_no_body(steady):
     )
 
 
-def test_a_chunked_body_is_read_and_a_broken_one_is_refused(api):
-    head = (
-        "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
-        % api.key
-    )
-    good = head + '5\r\n{"pro\r\nb;x=y\r\nmpt": "hi"}\r\n0\r\nTrailer: z\r\n\r\n'
-    assert speak(api, good.encode()).startswith(b"HTTP/1.1 201 ")
-    for bad in ("zz\r\n", "-5\r\n", "fffffffffffffffffffff\r\n", "5\r\nab", ""):
-        assert speak(api, (head + bad).encode()).startswith(b"HTTP/1.1 400 ")
-    unread = speak(api, (head.replace(api.key, "wrong") + "zz\r\n").encode())
-    assert unread.startswith(b"HTTP/1.1 401 ") and b"\r\nConnection: close\r\n" in unread
+def test_a_body_without_a_length_is_refused_and_told_what_it_lacks(api):
+    head = "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\n" % api.key
+    raw = head + 'Transfer-Encoding: chunked\r\n\r\ne\r\n{"prompt":"x"}\r\n0\r\n\r\n'
+    answer = speak(api, raw.encode())
+    assert answer.startswith(b"HTTP/1.1 411 ") and b"Content-Length" in answer.split(b"\r\n\r\n")[1]
+    assert b"\r\nConnection: close\r\n" in answer and answer.count(b"HTTP/1.1 ") == 1
 
 
 @pytest.mark.parametrize(
@@ -151,8 +146,6 @@ def test_what_is_no_request_gets_a_clean_refusal(steady, raw):
         "Content-Length: x",
         "Content-Length: -1",
         "Content-Length: 1\r\nContent-Length: 2",
-        "Transfer-Encoding: gzip",
-        "Content-Length: 14\r\nTransfer-Encoding: chunked",
         "Content-Length: +14",
         "Content-Length: 99",
         "Content-Length: " + "9" * 5000,
@@ -160,9 +153,6 @@ def test_what_is_no_request_gets_a_clean_refusal(steady, raw):
 )
 def test_a_body_whose_length_is_in_doubt_is_refused_and_the_connection_ended(steady, framing):
     body = '{"prompt":"x"}'
-    body = (
-        "e\r\n%s\r\n0\r\n\r\n" % body if "Transfer" in framing else body
-    )  # good, were it not for the framing
     raw = "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\n%s\r\n\r\n%s" % (
         steady.key,
         framing,
@@ -214,8 +204,8 @@ def test_requests_are_noted_without_key_and_signature(api, folder):
 
 
 def test_what_was_noted_does_not_grow_for_ever(api, folder, monkeypatch):
-    monkeypatch.setattr("rebyte_local.handler.FILE_LIMIT_BYTES", 1000)
-    monkeypatch.setattr("rebyte_local.handler.MEMORY_LIMIT", 6)
+    monkeypatch.setattr("rebyte_local.http.request_log.FILE_LIMIT_BYTES", 1000)
+    monkeypatch.setattr("rebyte_local.http.request_log.MEMORY_LIMIT", 6)
     for _ in range(20):
         api.send("GET", "/health")
     assert 0 < os.path.getsize(os.path.join(folder, "requests.jsonl")) <= 1000
@@ -253,9 +243,9 @@ def test_faults_are_named_as_on_the_command_line_or_in_python():
     faults.disable("no-done")
     assert not faults.is_on("no-done")
     faults.enable("too-many", every=2)
-    assert not faults.strikes("too-many", "GET /")
+    assert not faults.hits("too-many", "GET /")
     faults.enable("too-many", every=2)  # which begins to count anew
-    assert [faults.strikes("too-many", "GET /") for _ in range(4)] == [False, True, False, True]
+    assert [faults.hits("too-many", "GET /") for _ in range(4)] == [False, True, False, True]
     faults.clear()
     assert faults.describe() == []
 

@@ -12,8 +12,8 @@ import time
 import pytest
 
 from measure import run_quietly
-from rebyte_local.executors import find_steps, place_code, read_question
-from rebyte_local.processes import LINE_LIMIT_BYTES, LineCutter
+from rebyte_local.execution.processes import LINE_LIMIT_BYTES, LineSplitter
+from rebyte_local.execution.rehearsal import find_steps, parse_question, substitute_code_path
 
 
 def test_only_fences_that_ask_for_it_are_steps():
@@ -33,21 +33,21 @@ def test_only_fences_that_ask_for_it_are_steps():
 def test_code_means_the_workspace_only_where_it_is_the_folder():
     text = "cd /code && cat '/code/a' /code; /codec /home/code/x ~/code/y a/code/z $X/code/w /code-x \"/code\""
     assert (
-        place_code(text, "W")
+        substitute_code_path(text, "W")
         == "cd W && cat 'W/a' W; /codec /home/code/x ~/code/y a/code/z $X/code/w /code-x \"W\""
     )
 
 
 def test_a_question_has_lines_and_options():
-    assert read_question("Which one?\nReally?\n- A\n-  b c \n") == (
+    assert parse_question("Which one?\nReally?\n- A\n-  b c \n") == (
         "Which one?\nReally?",
         ["A", "b c"],
     )
-    assert read_question("\n") == ("What now?", [])
+    assert parse_question("\n") == ("What now?", [])
 
 
 def test_lines_are_cut_at_newlines_only_and_long_ones_are_kept_short():
-    cutter = LineCutter()
+    cutter = LineSplitter()
     assert cutter.feed(b"a\xc3") == [] and cutter.feed(b"\xa9\x0b\xe2\x80\xa8\xff\nb") == [
         "a\u00e9\x0b\u2028\ufffd"
     ]
@@ -169,7 +169,7 @@ def test_what_a_fence_leaves_running_is_ended_with_it(api):
 
 
 def test_what_left_the_group_of_a_fence_and_holds_its_pipes_is_not_waited_for(api, monkeypatch):
-    monkeypatch.setattr("rebyte_local.processes.GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("rebyte_local.execution.processes.GRACE_SECONDS", 0.2)
     pid = int(
         api.result(
             api.fence(

@@ -7,8 +7,11 @@ import threading
 
 import pytest
 
-from rebyte_local import credits
-from rebyte_local.store import Store, derive_end, long_form, short_form
+from rebyte_local.formats import iso_microseconds, iso_milliseconds
+from rebyte_local.storage import credits
+from rebyte_local.storage.credits import BALANCE, USED, CreditAccount
+from rebyte_local.storage.database import Database
+from rebyte_local.storage.task_table import TaskTable, task_status
 
 ABSENT = "550e8400-e29b-41d4-a716-446655440000"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -187,33 +190,32 @@ def test_the_status_follows_from_the_prompts(api):
     ],
 )
 def test_a_tasks_status_is_that_of_its_last_prompt_unless_one_is_open(pairs, wanted):
-    assert derive_end(pairs) == wanted
+    assert task_status(pairs) == wanted
 
 
 def test_times_have_the_two_spellings_of_the_documents():
-    assert short_form(1769601600000000) == "2026-01-28T12:00:00.000Z"
-    assert long_form(1769601600000001) == "2026-01-28T12:00:00.000001+00:00"
-    assert long_form(None) is None
+    assert iso_milliseconds(1769601600000000) == "2026-01-28T12:00:00.000Z"
+    assert iso_microseconds(1769601600000001) == "2026-01-28T12:00:00.000001+00:00"
+    assert iso_microseconds(None) is None
 
 
 @pytest.fixture
-def store(tmp_path):
+def database(tmp_path):
     """A database without a server."""
-    store = Store(str(tmp_path))
-    yield store
-    store.close()
+    database = Database(str(tmp_path))
+    yield database
+    database.close()
 
 
-def test_a_cancel_that_came_first_stays_though_the_work_was_done(store):
-    task, prompt = store.add_task("x", {}, None, None, None, True)
-    assert store.start_prompt(prompt["id"]) and not store.start_prompt(prompt["id"])
-    assert (
-        store.cancel_prompts(task["id"]) == [prompt["id"]]
-        and store.cancel_prompts(task["id"]) == []
-    )
-    store.finish_prompt(prompt["id"], "succeeded", final="too late")
-    assert store.prompt(prompt["id"])["status"] == "canceled"
-    assert store.end(task["id"])[0] == "canceled"
+def test_a_cancel_that_came_first_stays_though_the_work_was_done(database):
+    tasks = TaskTable(database)
+    task, prompt_id = tasks.add("x", {}, None, executor=None, model=None, rehearsal=True)
+    assert tasks.start_prompt(prompt_id) and not tasks.start_prompt(prompt_id)
+    assert tasks.cancel_prompts(task["id"]) == [prompt_id]
+    assert tasks.cancel_prompts(task["id"]) == []
+    tasks.finish_prompt(prompt_id, "succeeded", final="too late")
+    assert tasks.prompt(prompt_id)["status"] == "canceled"
+    assert tasks.status(task["id"])[0] == "canceled"
 
 
 def test_cancel_ends_every_open_prompt_and_again_changes_nothing(api):
@@ -323,9 +325,10 @@ def test_credits_outlive_a_restart_and_can_be_set_anew(start):
     assert left(start(credits=9)) == 9
 
 
-def test_each_further_minute_costs_one_as_far_as_they_go(store):
-    credits.fill(store, 3)
+def test_each_further_minute_costs_one_as_far_as_they_go(database):
+    account = CreditAccount(database)
+    account.init_credits(3)
     for seconds, balance in ((59, 3), (130, 1), (3600, 0)):
-        credits.pay_work(store, seconds)
-        assert credits.show(store)["balance"] == balance
-    assert credits.show(store)["lifetimeUsed"] == 3
+        account.take_for_work(seconds)
+        assert account.get(BALANCE) == balance
+    assert account.get(USED) == 3

@@ -1,0 +1,194 @@
+"""The events of tasks: as a stream, as content, as a list; and how each may misbehave."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+
+from rebyte_local.api.checks import or_404
+from rebyte_local.api.tasks import label_rehearsal, show_prompt, show_status, task_of
+from rebyte_local.faults import Faults
+from rebyte_local.formats import JsonObject
+from rebyte_local.http.messages import DropConnection, Request, Response, StreamResponse
+from rebyte_local.service import Service
+from rebyte_local.storage.task_table import OPEN_STATUSES
+
+STREAM_FAULTS = ("early-done", "cut-stream", "renumber", "duplicates", "no-done", "silence")
+EARLY_CONNECTS = 2
+LATE_ROWS = 3
+DUPLICATE_EVERY = 3
+HEARTBEAT_SECONDS = 15.0
+HEARTBEAT = b": alive\n\n"
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+class StreamFault:
+    """What the faults do to the events of one connect, decided by counts alone."""
+
+    def __init__(self, faults: Faults, prompt_id: str) -> None:
+        self._faults = faults
+        self._prompt_id = prompt_id
+        self._connect = faults.count("connect", prompt_id)
+        self._index = -1  # of the event in the prompt's own order
+        self._new = 0  # events that no earlier connect sent
+        self._reached = faults.count("reach", prompt_id, step=0)
+        self.sent = 0
+
+    def says_done_early(self) -> bool:
+        """Return True on the first connects while early-done is on."""
+        return self._faults.is_on("early-done") and self._connect < EARLY_CONNECTS
+
+    def lines_for(self, line: str) -> list[str]:
+        """Return the lines to send in place of one event."""
+        self._index += 1
+        if self._index >= self._reached:
+            self._new += 1
+        lines = [line]
+        if self._faults.is_on("renumber"):
+            lines = self._renumber(json.loads(line))
+        self.sent += len(lines)
+        is_third = self._index % DUPLICATE_EVERY == DUPLICATE_EVERY - 1
+        if is_third and self._faults.is_on("duplicates"):
+            lines.append(lines[-1])
+        return lines
+
+    def _renumber(self, event: JsonObject) -> list[str]:
+        """Insert late rows before the second event, one more on each connect."""
+        late_rows = min(self._connect, LATE_ROWS)
+        rows = []
+        for number in range(late_rows if self._index == 1 else 0):
+            rows.append(
+                dict(
+                    event,
+                    seq=1 + number,
+                    eventType="thinking",
+                    payload={"content": "late row %d" % (number + 1)},
+                )
+            )
+        shift = late_rows if self._index > 0 else 0
+        rows.append(dict(event, seq=self._index + shift))
+        return [_without_key(row) for row in rows]
+
+    def silence_seconds(self) -> float:
+        """Return how long to be silent now: only after the first event of the first connect."""
+        is_first = self._connect == 0 and self._index == 0
+        return self._faults.value("silence") if is_first else 0.0
+
+    def cuts_now(self) -> bool:
+        """Return True when this connect has sent so many events that no earlier one did."""
+        limit = self._faults.value("cut-stream")
+        if not limit or self._new < limit:
+            return False
+        self._faults.count("reach", self._prompt_id, step=self._new)
+        return True
+
+
+def _without_key(event: JsonObject) -> str:
+    return json.dumps(
+        {name: value for name, value in event.items() if name != "eventKey"}, separators=(",", ":")
+    )
+
+
+def stream_events(service: Service, request: Request) -> Response:
+    """GET /tasks/:id/events: the latest prompt's events from the start, then as they happen."""
+    prompt_id = service.tasks.prompts(task_of(service, request)["id"])[-1]["id"]
+    is_disturbed = service.faults.is_on(*STREAM_FAULTS)
+    return StreamResponse(
+        (_disturbed_frames if is_disturbed else _frames)(service, prompt_id),
+        EVENT_STREAM,
+        dict(STREAM_HEADERS),
+    )
+
+
+def _event_frame(line: str) -> bytes:
+    return b"event: event\ndata: %s\n\n" % line.encode("ascii")
+
+
+def _done_frame(status: str, last_seq: int, final_result: str) -> bytes:
+    return b"event: done\ndata: %s\n\n" % json.dumps(
+        {"status": status, "lastSeq": last_seq, "finalResult": final_result}
+    ).encode("ascii")
+
+
+def _end_frame(service: Service, prompt_id: str, count: int) -> bytes:
+    prompt = service.tasks.prompt(prompt_id)
+    if prompt["status"] in OPEN_STATUSES:
+        raise DropConnection  # the server stops, the prompt has not ended
+    return _done_frame(prompt["status"], count - 1, prompt.get("final", ""))
+
+
+def _frames(service: Service, prompt_id: str) -> Generator[bytes, None, None]:
+    count = 0
+    for lines in service.events.follow(prompt_id, HEARTBEAT_SECONDS):
+        count += len(lines)
+        yield b"".join(map(_event_frame, lines)) or HEARTBEAT
+    yield _end_frame(service, prompt_id, count)
+
+
+def _disturbed_frames(service: Service, prompt_id: str) -> Generator[bytes, None, None]:
+    fault = StreamFault(service.faults, prompt_id)
+    if fault.says_done_early():
+        yield _done_frame("succeeded", -1, "")
+        return
+    for lines in service.events.follow(prompt_id, HEARTBEAT_SECONDS):
+        if not lines:
+            yield HEARTBEAT
+        for line in lines:
+            yield from map(_event_frame, fault.lines_for(line))
+            service.stopping.wait(fault.silence_seconds())
+            if fault.cuts_now():
+                raise DropConnection
+    if not service.faults.is_on("no-done"):
+        yield _end_frame(service, prompt_id, fault.sent)
+
+
+def _with_events(
+    service: Service, head: JsonObject, prompt_id: str
+) -> Generator[bytes, None, None]:
+    """Yield the pieces of a JSON object that ends with a prompt's events."""
+    yield json.dumps(head).encode("ascii")[:-1] + b', "events": ['
+    comma = ""
+    for lines in service.events.read(prompt_id):
+        if service.faults.is_on("renumber"):
+            lines = [_without_key(json.loads(line)) for line in lines]
+        yield (comma + ",".join(lines)).encode("ascii")
+        comma = ","
+    yield b"]}"
+
+
+def list_prompt_events(service: Service, request: Request) -> Response:
+    """GET /tasks/:id/prompts/:promptId/events (undocumented)"""
+    task = task_of(service, request)
+    prompt_id = request.params[1].lower()
+    or_404(
+        {prompt["id"]: prompt for prompt in service.tasks.prompts(task["id"])}.get(prompt_id),
+        "Prompt",
+    )
+    return StreamResponse(_with_events(service, {"promptId": prompt_id}, prompt_id))
+
+
+def get_content(service: Service, request: Request) -> Response:
+    """GET /tasks/:id/content[?include=events] (undocumented), prompts oldest first."""
+    task = task_of(service, request)
+    status = service.tasks.status(task["id"])[0]
+    # The raw word of prompts, as it was seen on the real service.
+    status = "succeeded" if status == "completed" else show_status(service, status)
+    head = label_rehearsal({"id": task["id"], "status": status}, task)
+    return StreamResponse(
+        _content(service, head, "events" in request.query.get("include", "").split(","))
+    )
+
+
+def _content(service: Service, head: JsonObject, has_events: bool) -> Generator[bytes, None, None]:
+    yield json.dumps(head).encode("ascii")[:-1] + b', "prompts": ['
+    for index, prompt in enumerate(service.tasks.prompts(head["id"])):
+        shown = show_prompt(service, prompt)
+        shown.update(userPrompt=prompt["text"], response=prompt.get("response"))
+        if index:
+            yield b", "
+        if has_events:
+            yield from _with_events(service, shown, prompt["id"])
+        else:
+            yield json.dumps(shown).encode("ascii")
+    yield b"]}"

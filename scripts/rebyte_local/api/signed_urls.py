@@ -1,0 +1,86 @@
+"""Signed addresses of the storage: who holds one needs no key, until it expires."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import time
+from urllib.parse import quote
+
+from rebyte_local.http.messages import Request, StorageError
+from rebyte_local.service import Service
+from rebyte_local.storage.blobs import TooLarge
+
+SIGNED_SECONDS = 3600  # of downloads and of uploads of files
+KEY_HEADERS = ("api_key", "api-key", "x-api-key")
+
+
+def sign(
+    service: Service,
+    method: str,
+    segments: tuple[str, ...],
+    content_type: str = "",
+    seconds: float = SIGNED_SECONDS,
+) -> tuple[str, int]:
+    """Return (signed address, second since 1970 in which it expires).
+
+    `segments` are quoted; the Content-Type of a PUT is part of what is signed.
+    """
+    if service.signed_seconds is not None:
+        seconds = service.signed_seconds
+    path = "/storage/" + "/".join(
+        [quote(segment, safe="", errors="surrogatepass") for segment in segments]
+    )
+    expires = int(time.time() + seconds)
+    signature = _signature(service, method, path, expires, content_type)
+    return "%s%s?expires=%d&signature=%s" % (service.origin, path, expires, signature), expires
+
+
+def _signature(service: Service, method: str, path: str, expires: int, content_type: str) -> str:
+    text = "%s\n%s\n%s\n%s" % (method, path, expires, content_type)
+    return hmac.new(
+        service.secret.encode("ascii"), text.encode("utf-8", "surrogatepass"), hashlib.sha256
+    ).hexdigest()
+
+
+def check_signature(service: Service, request: Request) -> None:
+    """Raise StorageError unless this request was signed, is in time and carries no key."""
+    if any(request.header(name) for name in KEY_HEADERS):
+        raise StorageError(
+            400, "InvalidArgument", "An API key must not be sent to a storage address."
+        )
+    text = request.query.get("expires", "")
+    if not re.fullmatch("[0-9]{1,14}", text):
+        raise StorageError(403, "AccessDenied", "Anonymous caller does not have access.")
+    expires = int(text)
+    content_type = request.header("Content-Type") if request.method == "PUT" else ""
+    wanted = _signature(service, request.method, request.path, expires, content_type)
+    given = request.query.get("signature", "").encode("utf-8", "replace")
+    if not hmac.compare_digest(wanted.encode("ascii"), given):
+        raise StorageError(
+            403,
+            "SignatureDoesNotMatch",
+            (
+                "The request signature does not match: method, path, expiry "
+                "and, for an upload, the declared Content-Type are signed."
+            ),
+        )
+    if time.time() > expires:
+        raise StorageError(400, "ExpiredToken", "The provided token has expired.")
+
+
+def receive_upload(service: Service, request: Request, limit: int) -> tuple[str, int]:
+    """Check the signature and stream the body into a blob; return (blob id, bytes).
+
+    A body that is too large is refused before its bytes are read.
+    """
+    check_signature(service, request)
+    try:
+        if request.body.length > limit:
+            raise TooLarge(request.body.length)
+        return service.blobs.store(request.body.read, limit)
+    except TooLarge:
+        raise StorageError(
+            400, "EntityTooLarge", ("The upload is larger than %d bytes." % limit)
+        ) from None

@@ -1,0 +1,1 @@
+"""Running prompts: the queue, the workspace, the executors, the processes."""

@@ -1,0 +1,204 @@
+"""One process group at a time: start it, pass its lines on as they come, leave nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+LINE_LIMIT_BYTES = 64 * 1024
+READ_BYTES = 64 * 1024
+TICK_SECONDS = 0.1
+LAST_LINES = 5
+GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL
+STDOUT_LIMIT_CHARS = 1024 * 1024
+STDERR_LIMIT_CHARS = 64 * 1024
+
+
+class LineSplitter:
+    """Bytes to lines; of a line beyond the limit the beginning is kept and the rest counted."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self._lost = 0
+
+    def feed(self, data: bytes) -> list[str]:
+        """Return the lines that ended in `data`, without their newline."""
+        lines = []
+        for index, part in enumerate(data.split(b"\n")):
+            if index:
+                lines.append(self._take())
+            room = max(0, LINE_LIMIT_BYTES - len(self._kept))
+            self._kept += part[:room]
+            self._lost += max(0, len(part) - room)
+        return lines
+
+    def finish(self) -> list[str]:
+        """Return the last line, if it had no newline."""
+        return [self._take()] if self._kept or self._lost else []
+
+    def _take(self) -> str:
+        text = self._kept.decode("utf-8", "replace")
+        if self._lost:
+            text += " [%d more bytes of this line left out]" % self._lost
+        self._kept = bytearray()
+        self._lost = 0
+        return text
+
+
+class Excerpt:
+    """The beginning and the last lines of a text that may be very long."""
+
+    def __init__(self, limit_chars: int) -> None:
+        self._limit = limit_chars
+        self._lines: list[str] = []
+        self._chars = 0
+        self._lost = 0
+        self.last: list[str] = []
+
+    def add(self, lines: list[str]) -> None:
+        """Take lines in while there is room."""
+        for line in lines:
+            if self._chars <= self._limit:
+                self._lines.append(line[: self._limit])
+                self._chars += len(line) + 1
+            else:
+                self._lost += 1
+        self.last = (self.last + lines)[-LAST_LINES:]
+
+    def text(self) -> str:
+        """Return what was kept, and how much was not."""
+        return "\n".join(self._lines) + (
+            "\n[%d more lines left out]" % self._lost if self._lost else ""
+        )
+
+
+class ProcessResult:
+    """What a process wrote and how it ended: an exit code, negative for a signal."""
+
+    def __init__(self) -> None:
+        self.code = 0
+        self.stdout = Excerpt(STDOUT_LIMIT_CHARS)
+        self.stderr = Excerpt(STDERR_LIMIT_CHARS)
+
+    def add(self, stream: str, lines: list[str]) -> None:
+        """Take lines of "stdout" or "stderr" in."""
+        (self.stdout if stream == "stdout" else self.stderr).add(lines)
+
+    def failure(self, subject: str) -> str:
+        """Return one sentence about the end, and the last lines of stderr."""
+        if self.code < 0:
+            sentence = "%s was ended by signal %d" % (subject, -self.code)
+        else:
+            sentence = "%s ended with exit code %d" % (subject, self.code)
+        return "\n".join([sentence, *self.stderr.last])
+
+
+class Process:
+    """A program in a process group of its own; `run` blocks until the whole group is gone."""
+
+    def __init__(
+        self,
+        argv: list[str],
+        cwd: str,
+        env: dict[str, str],
+        stdin_path: str,
+        limit_seconds: float | None,
+    ) -> None:
+        self._deadline = None if limit_seconds is None else time.monotonic() + limit_seconds
+        self._killed_at: float | None = None
+        self._gone_at: float | None = None
+        self.timed_out = False
+        with open(stdin_path, "rb") as stdin:
+            self._child = subprocess.Popen(
+                argv,
+                cwd=cwd,
+                env=env,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        self.pid = self._child.pid
+
+    def __repr__(self) -> str:
+        return "Process(pid=%d, returncode=%r)" % (self.pid, self._child.returncode)
+
+    def kill(self) -> None:
+        """Ask the group to end; `run` makes sure of it a little later. Callable from any thread."""
+        if self._killed_at is None:
+            self._killed_at = time.monotonic()
+            _signal_group(self.pid, signal.SIGTERM)
+
+    def run(self, on_lines: Callable[[str, list[str]], None]) -> int:
+        """Call on_lines("stdout" or "stderr", lines) as they come; return the exit code."""
+        splitters = {"stdout": LineSplitter(), "stderr": LineSplitter()}
+        with self._child, selectors.DefaultSelector() as selector:
+            for name in splitters:
+                selector.register(getattr(self._child, name), selectors.EVENT_READ, name)
+            while selector.get_map() and not self._is_abandoned():
+                for key, _ in selector.select(TICK_SECONDS):
+                    data = os.read(key.fd, READ_BYTES)
+                    if not data:
+                        selector.unregister(key.fileobj)
+                    on_lines(key.data, splitters[key.data].feed(data))
+                self._check()
+            for name, splitter in splitters.items():
+                on_lines(name, splitter.finish())
+            return self._wait()
+
+    def _check(self) -> None:
+        """Once per tick: is the leader gone, is the time up, did SIGTERM not help."""
+        now = time.monotonic()
+        if self._deadline is not None and now > self._deadline and self._killed_at is None:
+            self.timed_out = True
+            self.kill()
+        if self._gone_at is not None:
+            return
+        if self._child.poll() is not None:
+            self._gone_at = now
+            # What the leader left behind would hold the pipes open.
+            _signal_group(self.pid, signal.SIGKILL)
+        elif self._killed_at is not None and now - self._killed_at > GRACE_SECONDS:
+            _signal_group(self.pid, signal.SIGKILL)
+
+    def _is_abandoned(self) -> bool:
+        """Return True when what left the group still holds a pipe open: its end cannot come."""
+        return self._gone_at is not None and time.monotonic() - self._gone_at > GRACE_SECONDS
+
+    def _wait(self) -> int:
+        while True:
+            try:
+                code = self._child.wait(TICK_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._check()
+                continue
+            _signal_group(self.pid, signal.SIGKILL)
+            return code
+
+
+def _signal_group(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def start_time(pid: int) -> str:
+    """Return when a process began, as the kernel counts, "" if unknown.
+
+    It tells a process from a later one that got the same number.
+    """
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            return file.read().rpartition(b")")[2].split()[19].decode("ascii")
+    except (OSError, IndexError):
+        return ""
+
+
+def kill_leftover(pid: int, started: str) -> None:
+    """Kill the group of a process that outlived a killed server, if it is still the same one."""
+    if started and start_time(pid) == started:
+        _signal_group(pid, signal.SIGKILL)

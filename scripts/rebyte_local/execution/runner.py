@@ -1,0 +1,151 @@
+"""Which prompt runs when: prompts of one task in order, and so many tasks at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+
+from rebyte_local.execution.lifecycle import INTERRUPTED, fail_prompt, run_prompt
+from rebyte_local.execution.processes import kill_leftover
+from rebyte_local.execution.prompt_run import PromptRun, Question
+from rebyte_local.service import Service
+
+JOIN_SECONDS = 10.0
+
+
+class Runner:
+    """Starts prompts, each in a thread of its own; cancels them; stops all of them."""
+
+    def __init__(self, service: Service, width: int) -> None:
+        self._service = service
+        self._width = max(1, width)
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[str, str]] = []  # (task id, prompt id), oldest first
+        self._active: dict[str, PromptRun] = {}  # prompt id -> its run
+        self._threads: set[threading.Thread] = set()
+        self._used_slots = 0
+
+    def __repr__(self) -> str:
+        return "Runner(active=%d, waiting=%d)" % (len(self._active), len(self._waiting))
+
+    def recover(self) -> None:
+        """After a restart, fail the prompts that were running and queue those that waited."""
+        service = self._service
+        for row in service.database.rows("SELECT pid, born FROM processes"):
+            kill_leftover(row["pid"], row["born"])
+        service.database.write("DELETE FROM processes")
+        for prompt in service.tasks.open_prompts():
+            service.events.open(prompt["id"])
+            if prompt["status"] == "pending":
+                self.submit(prompt["task"], prompt["id"])
+            else:
+                fail_prompt(service, prompt["id"], INTERRUPTED)
+                service.events.close(prompt["id"])
+                service.deliveries.send_end(prompt["task"])
+
+    def submit(self, task_id: str, prompt_id: str) -> None:
+        """Queue a prompt whose timeline is open."""
+        with self._changed:
+            self._waiting.append((task_id, prompt_id))
+            self._start_next()
+
+    def _start_next(self) -> None:
+        """Start what may start: the oldest prompts of tasks that are not busy, while slots last."""
+        busy = {run.task["id"] for run in self._active.values()}
+        for task_id, prompt_id in list(self._waiting):
+            if self._used_slots >= self._width or self._service.stopping.is_set():
+                return
+            if task_id not in busy:
+                busy.add(task_id)
+                self._waiting.remove((task_id, prompt_id))
+                self._start(PromptRun(self._service, prompt_id))
+
+    def _start(self, run: PromptRun) -> None:
+        prompt_id = run.prompt["id"]
+        self._used_slots += 1
+        self._active[prompt_id] = run
+        thread = threading.Thread(
+            target=self._run, args=(run,), name="prompt-" + prompt_id[:8], daemon=True
+        )
+        self._threads.add(thread)
+        thread.start()
+
+    def _run(self, run: PromptRun) -> None:
+        service = self._service
+        task_id = run.task["id"]
+        prompt_id = run.prompt["id"]
+        started = time.monotonic()
+        try:
+            # It may have been canceled, or its task deleted, before its turn came.
+            if not run.task["deleted"] and service.tasks.start_prompt(prompt_id):
+                service.deliveries.send_running(task_id)
+                run_prompt(run)
+        except Exception as error:  # our own bug must not leave the task running for ever
+            traceback.print_exc()
+            reason = traceback.format_exception_only(type(error), error)[-1].strip()
+            fail_prompt(service, prompt_id, "The local server failed: " + reason)
+        finally:
+            service.credits.take_for_work(time.monotonic() - started)
+            service.deliveries.send_end(task_id)
+            service.events.close(prompt_id)
+            with self._changed:
+                del self._active[prompt_id]
+                self._threads.discard(threading.current_thread())
+                self.release_slot()
+
+    def release_slot(self) -> None:
+        """Give a slot away: the prompt has ended, or its question waits for an answer."""
+        with self._changed:
+            self._used_slots -= 1
+            self._start_next()
+            self._changed.notify_all()
+
+    def acquire_slot(self) -> None:
+        """Take a slot again, waiting for one."""
+
+        def may_take() -> bool:
+            return self._used_slots < self._width or self._service.stopping.is_set()
+
+        with self._changed:
+            self._changed.wait_for(may_take)
+            self._used_slots += 1
+
+    def question(self, task_id: str) -> Question | None:
+        """Return the question that a task asks at the moment, or None."""
+        with self._changed:
+            questions = [run.question for run in self._active.values() if run.task["id"] == task_id]
+        return questions[0] if questions else None
+
+    def cancel(self, task_id: str) -> int:
+        """Cancel every open prompt of the task; return how many there were."""
+        ids = self._service.tasks.cancel_prompts(task_id)
+        with self._changed:
+            waiting = [entry for entry in self._waiting if entry[1] in ids]
+            active = [run for run in self._active.values() if run.prompt["id"] in ids]
+            for entry in waiting:
+                self._waiting.remove(entry)
+        for run in active:
+            run.stop(is_canceled=True)
+        for _, prompt_id in waiting:
+            self._service.events.close(prompt_id)
+        if waiting and not active:  # a run tells the end itself
+            self._service.deliveries.send_end(task_id)
+        return len(ids)
+
+    @property
+    def is_busy(self) -> bool:
+        """True while something runs, waits to run or waits for an answer."""
+        with self._changed:
+            return bool(self._active or self._waiting)
+
+    def stop(self) -> None:
+        """Stop every run, the server being about to end; what waits stays in the database."""
+        with self._changed:
+            active = list(self._active.values())
+            threads = list(self._threads)
+            self._changed.notify_all()
+        for run in active:
+            run.stop(is_canceled=False)
+        for thread in threads:
+            thread.join(JOIN_SECONDS)

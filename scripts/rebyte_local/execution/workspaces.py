@@ -1,0 +1,176 @@
+"""The folder a prompt works in: what is laid into it before, what is published from it after."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+
+from rebyte_local.execution.prompt_run import PromptRun
+from rebyte_local.formats import JsonObject
+from rebyte_local.storage.artifacts import artifact_type, file_fingerprint
+
+NAME_LIMIT_BYTES = 255  # of one file name, on every usual file system
+SUFFIX_LIMIT_BYTES = 32
+GIT_SECONDS = 120
+
+
+class SetupFailed(Exception):
+    """The workspace cannot be made ready; the message is for the task."""
+
+
+def prepare(run: PromptRun) -> None:
+    """Lay the prompt's files, skills and repository into its workspace; raises SetupFailed."""
+    setup = run.prompt["setup"]
+    for file in setup["files"]:
+        name = _copy_file(run, file)
+        if name != file["filename"]:
+            run.emit(
+                "stderr",
+                content="a file name was too long for this machine; it is %s here" % name,
+            )
+    for slug in setup["skills"]:
+        problem = _copy_skill(run, slug)
+        if problem:
+            run.emit("stderr", content="skill %s is not installed: %s" % (slug, problem))
+    if setup.get("repository"):
+        _clone(run, setup["repository"], setup["branch"])
+
+
+def _copy_file(run: PromptRun, file: JsonObject) -> str:
+    """Copy an uploaded file; return its name in the workspace."""
+    name = fit_name(file["filename"])
+    target = os.path.join(run.path, name)
+    if os.path.isdir(target) and not os.path.islink(target):
+        raise SetupFailed("the file %s cannot be placed: there is a folder of that name" % name)
+    handle, temporary = tempfile.mkstemp(dir=run.path)
+    os.close(handle)
+    try:
+        shutil.copyfile(run.service.blobs.path(file["id"]), temporary)
+        os.replace(temporary, target)  # replaces a planted link, never follows it
+    except OSError as error:
+        os.unlink(temporary)
+        raise SetupFailed("the file %s cannot be placed: %s" % (name, error.strerror)) from error
+    return name
+
+
+def _copy_skill(run: PromptRun, slug: str) -> str | None:
+    """Copy a skill to .skills/<name>; return None, or why it is not there."""
+    skills = run.service.skills
+    if skills is None:
+        return "this local server was started without a folder of skills"
+    name = slug.rpartition("/")[2]
+    is_name = not name.startswith(".") and "\x00" not in name and not slug.startswith("github:")
+    source = os.path.join(skills, name)
+    if not is_name or not os.path.isdir(source):
+        return "there is no such folder in %s" % skills
+    target = os.path.join(run.path, ".skills", name)
+    if not os.path.lexists(target):
+        shutil.copytree(source, target, symlinks=True)
+    return None
+
+
+def _clone_source(repos: str | None, repository: str) -> str:
+    """Return what git is to clone: the local stand-in if there is one, else GitHub's address."""
+    path = os.path.join(repos or os.devnull, *repository.split("/"))
+    for candidate in (path, path + ".git"):
+        if os.path.isdir(candidate):
+            return candidate
+    return "https://github.com/%s" % repository
+
+
+def _clone(run: PromptRun, repository: str, branch: str) -> None:
+    name = repository.rpartition("/")[2]
+    target = os.path.join(run.path, name)
+    if os.path.lexists(target):
+        run.emit("stderr", content="%s is already in the workspace; it was left as it is" % name)
+        return
+    run.emit(
+        "tool_use", id="clone", name="git_clone", input={"repository": repository, "branch": branch}
+    )
+    git = [
+        "git",
+        "clone",
+        "--quiet",
+        "--no-hardlinks",
+        "--branch",
+        branch,
+        "--",
+        _clone_source(run.service.repos, repository),
+        target,
+    ]
+    result = run.execute(git, env=_git_environment(), limit_seconds=GIT_SECONDS)
+    words = "\n".join(result.stderr.last)
+    is_error = result.code != 0
+    output = words or "cloned to " + target
+    run.emit("tool_result", tool_id="clone", output=output, is_error=is_error)
+    if is_error:
+        reason = words or "no words (%d)" % result.code
+        raise SetupFailed("git could not clone %s at %s:\n%s" % (repository, branch, reason))
+
+
+def _git_environment() -> dict[str, str]:
+    """Return the user's own environment, so that their credentials work; git never asks."""
+    hidden = ("REBYTE_", "GIT_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    env.update(GIT_TERMINAL_PROMPT="0", GIT_ASKPASS="true", GIT_SSH_COMMAND="ssh -oBatchMode=yes")
+    return env
+
+
+def publish(run: PromptRun) -> None:
+    """Copy what is new in /code/artifacts to the store; say in an event what was refused."""
+    folder = os.path.join(run.path, "artifacts")
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        problem = _publish_file(run, os.path.join(folder, name), name)
+        if problem:
+            run.emit(
+                "stderr",
+                content="artifacts/%s was not published: %s"
+                % (name.encode("utf-8", "replace").decode(), problem),
+            )
+
+
+def _publish_file(run: PromptRun, path: str, name: str) -> str | None:
+    """Publish one file; return None, or why it was refused."""
+    try:
+        name.encode("utf-8")
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    except OSError as error:
+        return "it cannot be read as a plain file (%s)" % error.strerror
+    try:
+        return _publish_handle(run, handle, name)
+    finally:
+        os.close(handle)
+
+
+def _publish_handle(run: PromptRun, handle: int, name: str) -> str | None:
+    state = os.fstat(handle)
+    content_type = artifact_type(name)
+    if not stat.S_ISREG(state.st_mode):
+        return "it is not a plain file; folders have to be zipped"
+    if content_type is None:
+        return "the store does not take this kind of file; zip it"
+    artifacts = run.service.artifacts
+    workspace = run.task["workspace"]
+    source = file_fingerprint(state)
+    known = artifacts.find(workspace, name)
+    if known is None or known["source"] != source:
+        blob = run.service.blobs.store(lambda size: os.read(handle, size))
+        artifacts.put(workspace, name, blob, content_type, source)
+    return None
+
+
+def fit_name(name: str) -> str:
+    """Return a name that fits a file system: the suffix stays, the middle goes."""
+    if len(name.encode("utf-8")) <= NAME_LIMIT_BYTES:
+        return name
+    stem, dot, suffix = name.rpartition(".")
+    tail = (dot + suffix).encode("utf-8")
+    if not stem or len(tail) > SUFFIX_LIMIT_BYTES:
+        stem = name
+        tail = b""
+    head = stem.encode("utf-8")[: NAME_LIMIT_BYTES - len(tail)].decode("utf-8", "ignore")
+    return head + tail.decode("utf-8")

@@ -1,0 +1,77 @@
+"""What was asked, without keys and signatures: as a list in memory and as a file of JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from email.message import Message
+
+from rebyte_local.formats import JsonObject
+
+MEMORY_LIMIT = 10000  # requests kept in the list
+FILE_LIMIT_BYTES = 4 * 1024 * 1024  # then the file becomes requests.jsonl.1 and a new one begins
+SECRET_HEADERS = (
+    "api_key",
+    "api-key",
+    "x-api-key",
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+)
+SIGNATURE = re.compile(r"(signature=)[^&\s]*", re.IGNORECASE)
+
+
+class RequestLog:
+    """The log of one server; safe across threads."""
+
+    def __init__(self, folder: str) -> None:
+        self._path = os.path.join(folder, "requests.jsonl")
+        self._lock = threading.Lock()
+        self._open()
+        self.entries: list[JsonObject] = []
+
+    def _open(self) -> None:
+        self._file = open(  # noqa: SIM115 - open as long as the log is
+            os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600),
+            "ab",
+            buffering=0,
+        )
+
+    def add(self, method: str, target: str, headers: Message, status: int, size: int) -> None:
+        """Note a request that is about to be answered; status 0 means without an answer."""
+        entry = {
+            "method": method,
+            "path": _redact(target),
+            "headers": {name.lower(): _header(name, value) for name, value in headers.items()},
+            "status": status,
+            "bytes": size,
+        }
+        line = json.dumps(entry).encode("ascii") + b"\n"
+        with self._lock:
+            self.entries.append(entry)
+            if len(self.entries) > MEMORY_LIMIT:
+                del self.entries[: MEMORY_LIMIT // 2]
+            if not self._file.closed:
+                self._write(line)
+
+    def _write(self, line: bytes) -> None:
+        if self._file.tell() + len(line) > FILE_LIMIT_BYTES:
+            self._file.close()
+            os.replace(self._path, self._path + ".1")
+            self._open()
+        self._file.write(line)
+
+    def close(self) -> None:
+        """Close the file; the list stays."""
+        with self._lock:
+            self._file.close()
+
+
+def _redact(text: str) -> str:
+    return SIGNATURE.sub(r"\1***", text)
+
+
+def _header(name: str, value: str) -> str:
+    return "***" if name.lower() in SECRET_HEADERS else _redact(value)

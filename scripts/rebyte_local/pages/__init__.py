@@ -1,0 +1,1 @@
+"""HTML pages that a person watches in a browser."""

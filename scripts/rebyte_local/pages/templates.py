@@ -1,0 +1,135 @@
+"""The HTML, CSS and JavaScript of the pages; values are escaped before they are put in."""
+
+from __future__ import annotations
+
+STYLE = """
+:root {
+  color-scheme: light dark;
+  --ink: #1c2024; --soft: #60646c; --line: #d9dce1; --paper: #fbfbfc; --card: #fff;
+  --run: #0a66c2; --good: #18794e; --bad: #c0322b; --off: #7d5e00;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --ink: #edeef0; --soft: #a1a6ae; --line: #33373d; --paper: #131518; --card: #1a1d21;
+    --run: #6cb4ff; --good: #4cc38a; --bad: #ff8a80; --off: #e2b93b;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0 auto; max-width: 62rem; padding: 2rem 1.25rem 4rem;
+  background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif;
+}
+header {
+  position: sticky; top: 0; padding: .75rem 0; background: var(--paper);
+  display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: baseline;
+}
+h1 { flex: 1 1 24rem; margin: 0; font-size: 1.35rem; overflow-wrap: anywhere; }
+a { color: var(--run); text-underline-offset: .15em; }
+.soft { color: var(--soft); font-size: .875rem; }
+.badge {
+  padding: .1rem .65rem; border: 1px solid currentColor; border-radius: 1rem;
+  font-size: .875rem; white-space: nowrap;
+}
+.running, .pending { color: var(--run); }
+.completed, .succeeded { color: var(--good); }
+.failed { color: var(--bad); }
+.canceled { color: var(--off); }
+section {
+  margin-top: 1.5rem; border: 1px solid var(--line); border-radius: .6rem;
+  background: var(--card); overflow: hidden;
+}
+section h2 { margin: 0; padding: .6rem 1rem; font-size: .8rem; color: var(--soft); }
+pre {
+  margin: 0; padding: .8rem 1rem; border-top: 1px solid var(--line);
+  font: 13px/1.55 ui-monospace, Menlo, Consolas, monospace;
+  white-space: pre-wrap; overflow-wrap: anywhere;
+}
+pre.prompt { max-height: 16rem; overflow: auto; color: var(--soft); }
+pre.output { min-height: 3rem; }
+pre.output .text { font-weight: 600; }
+pre.output .stderr { color: var(--bad); }
+pre.output .note { color: var(--soft); }
+pre.output .ask { color: var(--off); font-weight: 600; }
+ul { margin: 0; padding: .8rem 1rem .8rem 2.2rem; border-top: 1px solid var(--line); }
+table { width: 100%; border-collapse: collapse; margin-top: 1.5rem; }
+td, th {
+  padding: .5rem .6rem; border-bottom: 1px solid var(--line);
+  text-align: left; vertical-align: top;
+}
+td.title { overflow-wrap: anywhere; }
+"""
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex"><style nonce="{nonce}">{style}</style>
+<title>{title}</title>{head}</head>
+{body}</html>
+"""
+
+LIST_BODY = """<body>
+<header><h1>{heading}</h1>{beside}</header>
+<table><thead><tr><th>Task</th><th>Status</th><th>Created (UTC)</th></tr></thead><tbody>
+{rows}</tbody></table></body>"""
+
+LIST_ROW = """<tr><td class="title"><a href="{address}">{title}</a></td>
+<td>{badge}</td><td class="soft">{created}</td></tr>
+"""
+
+BADGE = '<span class="badge {0}">{0}</span>'
+
+# Without JavaScript a running task reloads; with it the page listens to data-stream.
+REFRESH = '<noscript><meta http-equiv="refresh" content="3"></noscript>'
+
+TASK_BODY = """<body data-stream="{stream}">
+<header><h1>{title}</h1>
+<span id="status" class="badge {status}" role="status">{status}</span></header>
+<p class="soft">local server &middot; {kind} &middot; created {created} UTC &middot; {id}</p>
+{prompts}{files}<script nonce="{nonce}">{script}</script></body>"""
+
+PROMPT_PART = """<section><h2>Prompt</h2><pre class="prompt">{text}</pre>
+<h2>Output &middot; <span class="{status}">{status}</span></h2>
+<pre class="output" id="out-{id}">{output}</pre></section>
+"""
+
+OUTPUT_PIECE = '<span class="{0}">{1}</span>'
+
+FILES_PART = """<section><h2>Files</h2><ul>{rows}</ul></section>
+"""
+
+FILE_ROW = """<li><a href="{address}" download>{name}</a>
+<span class="soft">{size} bytes</span></li>
+"""
+
+SCRIPT = """
+"use strict";
+(function () {
+  var address = document.body.dataset.stream;
+  if (!address || !window.EventSource) { return; }
+  var source = new EventSource(address);
+  function reloadIn(milliseconds) {
+    source.close();
+    setTimeout(function () { location.reload(); }, milliseconds);
+  }
+  function isAtEnd() {
+    return window.innerHeight + window.scrollY >= document.body.scrollHeight - 80;
+  }
+  source.onmessage = function (message) {
+    var data = JSON.parse(message.data);
+    var place = document.getElementById("out-" + data.prompt);
+    var follow = isAtEnd();
+    if (!place) { reloadIn(0); return; }
+    data.pieces.forEach(function (piece) {
+      var span = document.createElement("span");
+      span.className = piece[0];
+      span.textContent = piece[1];
+      place.appendChild(span);
+    });
+    if (follow) { window.scrollTo(0, document.body.scrollHeight); }
+  };
+  source.addEventListener("end", function (message) {
+    reloadIn(JSON.parse(message.data).status === "running" ? 1000 : 0);
+  });
+  source.onerror = function () { reloadIn(2000); };
+})();
+"""

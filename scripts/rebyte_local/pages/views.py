@@ -1,0 +1,225 @@
+"""What a person watches in a browser: the list, a task as it runs, a shared task, a computer."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Generator
+from html import escape
+
+from rebyte_local.api.artifacts import signed_download
+from rebyte_local.api.checks import or_404
+from rebyte_local.api.computers import computer_of, computer_status
+from rebyte_local.api.events import EVENT_STREAM, HEARTBEAT, HEARTBEAT_SECONDS
+from rebyte_local.api.tasks import show_title
+from rebyte_local.formats import JsonObject, iso_milliseconds
+from rebyte_local.http.messages import Request, Response, StreamResponse
+from rebyte_local.pages import templates
+from rebyte_local.service import Service
+
+# Control characters, zero widths, bidi marks, surrogates and tags.
+UNCLEAN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
+POLICY = (
+    "default-src 'none'; style-src 'nonce-%s'; script-src 'nonce-%s'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+LIST_ROWS = 100
+OUTPUT_CHARS = 512 * 1024  # of a prompt's events; the end is what matters
+TRUNCATED = ("note", "[earlier output left out]\n")
+
+
+def _page(page_title: str, body: str, head: str = "", **parts: str) -> Response:
+    """Fill the body's template and return the page; nothing runs in it that is not ours."""
+    nonce = secrets.token_urlsafe(16)
+    headers = {
+        "Content-Security-Policy": POLICY % (nonce, nonce),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "X-Frame-Options": "DENY",
+        "Cache-Control": "no-store",
+    }
+    html = templates.PAGE.format(
+        nonce=nonce,
+        style=templates.STYLE,
+        title=page_title,
+        head=head,
+        body=body.format(nonce=nonce, **parts),
+    )
+    return Response(200, html.encode("utf-8", "replace"), "text/html; charset=utf-8", headers)
+
+
+def _visible(text: str) -> str:
+    """Return foreign text without characters that hide or reorder what is read."""
+    return UNCLEAN.sub("\ufffd", text)
+
+
+def _escaped(text: str) -> str:
+    return escape(_visible(text))
+
+
+def _title(service: Service, task: JsonObject) -> str:
+    return _escaped(show_title(service, task)) or "(no title)"
+
+
+def _created(task: JsonObject) -> str:
+    return iso_milliseconds(task["created"])[:19].replace("T", " ")
+
+
+def _task_path(service: Service, task: JsonObject) -> str:
+    return "/run/" + str(task["id"])
+
+
+def _list_page(service: Service, heading: str, beside: str, tasks: list[JsonObject]) -> Response:
+    statuses = service.tasks.statuses([task["id"] for task in tasks])
+    rows = [
+        templates.LIST_ROW.format(
+            address=_task_path(service, task),
+            title=_title(service, task),
+            badge=templates.BADGE.format(statuses[task["id"]][0]),
+            created=_created(task),
+        )
+        for task in tasks
+    ]
+    return _page(heading, templates.LIST_BODY, heading=heading, beside=beside, rows="".join(rows))
+
+
+def show_list(service: Service, request: Request) -> Response:
+    """GET /: the tasks, newest first."""
+    tasks, total = service.tasks.page(LIST_ROWS, 0)
+    return _list_page(
+        service,
+        "Tasks on this machine",
+        ('<span class="soft">%d in all, newest first</span>' % total),
+        tasks,
+    )
+
+
+def show_computer(service: Service, request: Request) -> Response:
+    """GET /agent/computer/:id: how a computer stands, and its tasks, newest first."""
+    computer = computer_of(service, request)
+    badge = templates.BADGE.format(computer_status(service, computer))
+    return _list_page(
+        service, _escaped(computer["name"]), badge, service.tasks.in_workspace(computer["id"])
+    )
+
+
+def _task_of(service: Service, request: Request) -> JsonObject:
+    """Return the task of a page; /share shows only public ones. Raises ApiError 404."""
+    task = service.tasks.get(request.params[0].lower())
+    if task and request.path.startswith("/share/") and task["visibility"] != "public":
+        task = None
+    return or_404(task, "Task")
+
+
+def show_task(service: Service, request: Request) -> Response:
+    """GET /run/:id, the address that create gives, and GET /share/:id."""
+    task = _task_of(service, request)
+    status = service.tasks.status(task["id"])[0]
+    prompts = ""
+    stream = ""
+    for prompt in service.tasks.prompts(task["id"]):
+        lines = service.events.tail(prompt["id"], OUTPUT_CHARS)
+        prompts += _show_prompt(prompt, lines)
+        if status == "running":
+            seen = json.loads(lines[-1])["seq"] + 1 if lines else 0
+            stream = "%s/stream?prompt=%s&seen=%d" % (request.path, prompt["id"], seen)
+    title = _title(service, task)
+    return _page(
+        "%s: %s" % (status, title),
+        templates.TASK_BODY,
+        head=templates.REFRESH if stream else "",
+        title=title,
+        status=status,
+        stream=escape(stream),
+        kind="rehearsal, no model" if task["rehearsal"] else "agent program",
+        created=_created(task),
+        id=task["id"],
+        prompts=prompts,
+        files=_show_files(service, task["workspace"]),
+        script=templates.SCRIPT,
+    )
+
+
+def _show_prompt(prompt: JsonObject, lines: list[str]) -> str:
+    pieces = list(map(_readable, lines))
+    if lines and json.loads(lines[0])["seq"] > 0:
+        pieces.insert(0, TRUNCATED)
+    output = [templates.OUTPUT_PIECE.format(kind, _escaped(text)) for kind, text in pieces]
+    return templates.PROMPT_PART.format(
+        id=prompt["id"],
+        text=_escaped(prompt["text"].rstrip()),
+        output="".join(output),
+        status=prompt["status"],
+    )
+
+
+def _show_files(service: Service, workspace: str) -> str:
+    rows = [
+        templates.FILE_ROW.format(
+            address=escape(signed_download(service, workspace, artifact["name"])),
+            name=_escaped(artifact["name"]),
+            size=artifact["size"],
+        )
+        for artifact in service.artifacts.in_workspace(workspace)
+    ]
+    return templates.FILES_PART.format(rows="".join(rows)) if rows else ""
+
+
+def _readable(line: str) -> tuple[str, str]:
+    """Return (kind, text) of one stored event, as a person wants to read it."""
+    event = json.loads(line)
+    event_type = event["eventType"]
+    payload = event["payload"]
+    if event_type in ("stdout", "stderr"):
+        return event_type, payload["content"] + "\n"
+    if event_type in ("text", "result"):
+        words = payload.get("content", payload.get("result", ""))
+        return "text", words if payload.get("is_delta") else words + "\n"
+    if event_type == "tool_use":
+        return "note", "\u2500\u2500 %s\n" % payload["name"]
+    if event_type == "tool_result":
+        return "note", "\u2500\u2500 failed\n" if payload["is_error"] else "\u2500\u2500 done\n"
+    if event_type == "ask_user_question":
+        lines = ["? " + payload["question"]]
+        lines += ["  %d. %s" % (n, o["label"]) for n, o in enumerate(payload["options"], 1)]
+        return "ask", "\n".join(lines) + "\n"
+    return "note", ""
+
+
+def stream_task(service: Service, request: Request) -> Response:
+    """GET /run/:id/stream and /share/:id/stream: what the page listens to."""
+    task = _task_of(service, request)
+    return StreamResponse(
+        _frames(service, task["id"], request.query.get("prompt", ""), request.number("seen", 0)),
+        EVENT_STREAM,
+        dict(STREAM_HEADERS),
+    )
+
+
+def _frames(
+    service: Service, task_id: str, prompt_id: str, seen: int
+) -> Generator[bytes, None, None]:
+    """Yield pieces of text for the page until nothing of the task runs; then its status.
+
+    They begin at the `seen`-th event of a prompt; without a prompt, with the first.
+    """
+    prompts = service.tasks.prompts(task_id)
+    ids = [prompt["id"] for prompt in prompts]
+    if prompt_id in ids:
+        ids = ids[ids.index(prompt_id) :]
+    for index, current in enumerate(ids):
+        start = seen if index == 0 else 0
+        for lines in service.events.follow(current, HEARTBEAT_SECONDS, start):
+            pieces = [(kind, _visible(text)) for kind, text in map(_readable, lines)]
+            yield (
+                b"data: %s\n\n" % json.dumps({"prompt": current, "pieces": pieces}).encode("ascii")
+                if lines
+                else HEARTBEAT
+            )
+    status = service.tasks.status(task_id)[0]
+    yield b"event: end\ndata: %s\n\n" % json.dumps({"status": status}).encode("ascii")

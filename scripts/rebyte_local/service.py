@@ -1,0 +1,88 @@
+"""What one folder holds and how it is set up: everything that routes and runs work with."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import threading
+
+from rebyte_local.deliveries import Deliveries
+from rebyte_local.faults import Faults
+from rebyte_local.storage.artifacts import ArtifactStore
+from rebyte_local.storage.blobs import BlobStore
+from rebyte_local.storage.credits import CreditAccount
+from rebyte_local.storage.database import Database
+from rebyte_local.storage.event_log import EventLog
+from rebyte_local.storage.task_table import TaskTable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rebyte_local.execution.runner import Runner
+
+SUBFOLDERS = ("blobs", "scratch", "workspaces")
+
+
+class Service:
+    """The state, the faults and the settings of one folder; no HTTP.
+
+    `runner` is set by who makes the service, because a runner needs a service.
+    """
+
+    runner: Runner
+
+    def __init__(
+        self,
+        folder: str,
+        key: str | None = None,
+        faults: dict[str, object] | list[str] | None = None,
+        repos: str | None = None,
+        skills: str | None = None,
+        agent: list[str] | None = None,
+        signed_seconds: float | None = None,
+        credits: int | None = None,
+    ) -> None:
+        self.folder = folder
+        self.faults = Faults(faults)
+        self.agent = list(agent or ())
+        self.repos = os.path.abspath(repos) if repos else None
+        self.skills = os.path.abspath(skills) if skills else None
+        self.signed_seconds = signed_seconds
+        self.origin = ""
+        self.stopping = threading.Event()
+        self.database = Database(folder)
+        self.secret = self._setting("secret", secrets.token_hex(32))
+        if key:
+            self.database.set_setting("key", key)
+        self.key = self._setting("key", "rbk_local_" + secrets.token_hex(16))
+        shutil.rmtree(os.path.join(folder, "scratch"), ignore_errors=True)
+        for name in SUBFOLDERS:
+            os.makedirs(os.path.join(folder, name), 0o700, exist_ok=True)
+        self.tasks = TaskTable(self.database)
+        self.events = EventLog(self.database)
+        self.blobs = BlobStore(os.path.join(folder, "blobs"))
+        self.artifacts = ArtifactStore(
+            self.database, self.blobs, os.path.join(folder, "workspaces")
+        )
+        self.credits = CreditAccount(self.database)
+        self.credits.init_credits(credits)
+        self.deliveries = Deliveries(self.database, self.tasks, self.stopping)
+
+    def __repr__(self) -> str:
+        return "Service(%r, %r)" % (self.folder, self.faults)
+
+    def _setting(self, name: str, default: str) -> str:
+        return self.database.setting(name) or self.database.set_setting(name, default)
+
+    def workspace_path(self, workspace: str) -> str:
+        """Return the folder of a workspace, made if need be."""
+        path = os.path.join(self.folder, "workspaces", workspace)
+        os.makedirs(path, 0o700, exist_ok=True)
+        return path
+
+    def close(self) -> None:
+        """End what runs; the database stays open for answers that are still being sent."""
+        self.stopping.set()
+        self.runner.stop()
+        self.events.close_all()
+        self.deliveries.close()
