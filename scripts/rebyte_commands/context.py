@@ -10,7 +10,7 @@ import time
 from rebyte_commands import output
 from rebyte_commands.arguments import Stdin
 from rebyte_commands.environment import FORMS, HARNESS_MARKERS, read_number, shell_join
-from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base
+from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base, key_for
 from rebyte_wire.errors import InputError, LedgerUnwritable, NotFound
 from rebyte_wire.requests import Deadline
 
@@ -207,8 +207,6 @@ class Context:
         return server["key"], server["baseUrl"]
 
     def _address(self):
-        from rebyte_client import key_for
-
         base = find_base(self.environ, self.options.base_url)
         key = key_for(self.environ, base, self.options.api_key_file)
         if base != DEFAULT_BASE_URL:

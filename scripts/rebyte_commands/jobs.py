@@ -28,7 +28,7 @@ from rebyte_wire.errors import (
 from rebyte_wire.requests import Deadline
 from rebyte_wire.status import FINAL
 
-EXIT_BY_NAME = {name: number for number, name, _ in EXIT_CODES}
+EXIT_BY_NAME = {row.name: row.number for row in EXIT_CODES}
 AFTER_CANCEL_SECONDS, LEAST_CANCEL_SECONDS = 15, 3
 CANCEL_GRACE_SECONDS = 1
 TEXT_CHARACTERS = 200

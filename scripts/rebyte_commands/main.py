@@ -45,7 +45,7 @@ def _print_help(code):
         "",
         "exit codes:",
     ]
-    lines += ["  %3d  %s" % (number, meaning) for number, _, meaning in EXIT_CODES]
+    lines += ["  %3d  %s" % (number, meaning) for number, _, _, meaning in EXIT_CODES]
     lines += ["", "environment:"] + ["  %s: %s" % pair for pair in VARIABLES]
     return _print("\n".join(lines) + "\n", code)
 

@@ -64,25 +64,7 @@ CODES = {
     "api": SERVICE + (5, 8),
     "local": (5, 7, 10),
 }
-SHORT = {
-    0: "done",
-    1: "unexpected",
-    2: "usage",
-    3: "the task failed",
-    4: "key",
-    5: "not found",
-    6: "canceled",
-    7: "guard",
-    8: "outcome unknown",
-    9: "some failed",
-    10: "network",
-    11: "rate limit",
-    12: "server error",
-    13: "it asks",
-    75: "still running",
-    130: "interrupted",
-    143: "ended from outside",
-}
+SHORT = {row.number: row.short for row in EXIT_CODES}
 VARIABLES = (
     "REBYTE_API_KEY",
     "REBYTE_API_KEY_FILE",
@@ -115,7 +97,7 @@ def nearest(word, words):
 def codes_of(verb):
     """Return the exit codes of a verb, in the order of the one table."""
     own = set(ALWAYS + CODES[verb])
-    return [number for number, _, _ in EXIT_CODES if number in own]
+    return [row.number for row in EXIT_CODES if row.number in own]
 
 
 def closing(verb):

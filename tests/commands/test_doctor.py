@@ -229,7 +229,7 @@ def shown(capsys, *words):
 
 
 def test_the_table_of_codes_speaks_of_every_verb_and_of_codes_that_exist():
-    known = {number for number, _, _ in EXIT_CODES}
+    known = {row.number for row in EXIT_CODES}
     assert set(CODES) == set(VERBS) and set(SHORT) == known
     assert {number for verb in VERBS for number in codes_of(verb)} == known
 

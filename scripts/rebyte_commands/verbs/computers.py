@@ -8,7 +8,6 @@ from rebyte_commands.starting import once_name
 from rebyte_commands.verbs.run import begin
 from rebyte_flows.following.waiting import how_it_stands, reason_of, wait_until_usable
 from rebyte_flows.starting.orders import Order
-from rebyte_services import SECRET_FIELDS
 from rebyte_wire.errors import (
     EXIT_TASK_FAILED,
     DeadlineReached,
@@ -17,6 +16,7 @@ from rebyte_wire.errors import (
     NotFound,
     RouteMissing,
 )
+from rebyte_wire.payloads import SECRET_FIELDS
 from rebyte_wire.status import dict_items
 
 EXAMPLES = """examples:

@@ -253,7 +253,7 @@ def host_checks(label, url, met, problem, environ):
 
 
 def _step_detail(step, url, met, environ):
-    origin, proxy = origin_of(url), proxy_for(url)
+    origin, proxy = origin_of(url), proxy_for(url, environ)
     if step == "name":
         return "left to the proxy" if proxy else "%s is known" % origin.host
     if step == "connection":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import namedtuple
-from urllib.request import getproxies, proxy_bypass
 
-from rebyte_wire.addresses import is_loopback, origin_of
-from rebyte_wire.connections import ConnectionPool
+from rebyte_wire import proxies
+from rebyte_wire.addresses import origin_of
 from rebyte_wire.errors import NetworkError, RebyteError
 from rebyte_wire.requests import Request
+from rebyte_wire.sockets import open_socket
+from rebyte_wire.tls import build_context
 
 STEPS = ("name", "connection", "proxy", "tls")
 # What a code says of the step that failed; steps before it went well.
@@ -21,21 +22,6 @@ FAILED_STEPS = {
 }
 
 Met = namedtuple("Met", "peer proxy version issuer")
-
-
-class Probe(ConnectionPool):
-    """Connections that take every step before the first byte (name, TCP, CONNECT, TLS), note whom they met, and hang up."""
-
-    def speak(self, line, request):
-        """Connect, look, and hang up; nothing is sent."""
-        line.call = request.call
-        try:
-            line.connect()
-            return Met(
-                line.sock.getpeername()[0], line.proxy and "%s:%d" % line.proxy, *_tls_of(line.sock)
-            )
-        finally:
-            line.close()
 
 
 def _tls_of(sock):
@@ -50,13 +36,15 @@ def _tls_of(sock):
 
 def reach(url, environ, deadline):
     """Return (Met, None) for a host that was reached, else (None, the RebyteError that says why not)."""
-    probe = Probe(environ)
     try:
-        return probe.exchange(Request("GET", url, {}, deadline=deadline, public_only=False)), None
+        origin = origin_of(url)
+        proxy = proxies.proxy_for(origin, environ)
+        context = build_context(environ) if origin.scheme == "https" else None
+        sock = open_socket(origin, proxy, context, Request("GET", url, {}, deadline=deadline))
     except RebyteError as problem:
         return None, problem
-    finally:
-        probe.close()
+    with sock:
+        return Met(sock.getpeername()[0], proxy and str(proxy), *_tls_of(sock)), None
 
 
 def reach_all(urls, environ, deadline, grace_seconds=1):
@@ -76,13 +64,13 @@ def reach_all(urls, environ, deadline, grace_seconds=1):
     return [found.get(url) or (None, _hanging(url)) for url in urls]
 
 
-def proxy_for(url):
+def proxy_for(url, environ):
     """Return host and port of the proxy that the environment names for an address, without its password; None if none."""
-    host = origin_of(url).host
-    address = getproxies().get(origin_of(url).scheme)
-    if not address or is_loopback(host) or proxy_bypass(host):
-        return None
-    return address.split("://")[-1].rpartition("@")[2].strip("/") or "an unusable address"
+    try:
+        proxy = proxies.proxy_for(origin_of(url), environ)
+    except NetworkError:
+        return "an unusable address"
+    return proxy and str(proxy)
 
 
 def failed_step(problem):
