@@ -280,19 +280,45 @@ def test_a_server_that_hangs_up_on_a_paid_start_is_not_waited_for(served, monkey
     assert time.monotonic() - started < 3 and error.__cause__.code == "connection_cut"
 
 
-def test_a_connection_that_broke_while_we_wrote_is_not_kept_though_it_answered(served, monkeypatch):
+@pytest.fixture
+def broken_writes(monkeypatch):
+    """broken_writes(send): from here on the client's own next write ends in a broken pipe."""
+    real, left = socket.socket.sendall, []
+
+    def sendall(sock, data):
+        if data.startswith(b"GET") and left:
+            if left.pop():
+                real(sock, data)
+            raise BrokenPipeError("gone")
+        real(sock, data)
+
+    monkeypatch.setattr(socket.socket, "sendall", sendall)
+    monkeypatch.setattr("rebyte_wire.connections.EARLY_RESPONSE_SECONDS", 0.2)
+    return left.append
+
+
+def test_a_connection_that_broke_while_we_wrote_is_not_kept_though_it_answered(
+    served, broken_writes
+):
     client, server = served(TASK)
     read(client)
-    real = socket.socket.sendall
+    broken_writes(True)
+    read(client, 2)
+    assert server.connections == 2
 
-    def half(sock, data):
-        real(sock, data)
-        raise BrokenPipeError("gone")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(socket.socket, "sendall", half)
-        read(client)
+def test_a_fresh_connection_in_place_of_a_broken_one_has_its_whole_time(served, broken_writes):
+    client, server = served(TASK)
     read(client)
+    broken_writes(False)
+    request = client._transport._api_request("GET", "/tasks/t")
+    client._transport._pool.handle_request(request).close()
+    assert server.connections == 2 and request.read_seconds == 60
+
+
+def test_a_server_that_announces_to_close_is_not_asked_again_on_that_connection(served):
+    client, server = served(answer(200, {"id": "t"}, "Connection: close"))
+    read(client, 2)
     assert server.connections == 2
 
 
