@@ -20,7 +20,9 @@ Origin = namedtuple("Origin", "scheme host port")
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
 PLAIN = re.compile("[\x21-\x7e]+")
-HOST = re.compile(r"[a-z0-9_.:-]+(%[a-z0-9]+)?")
+HOST_AND_PORT = re.compile(
+    r"(\[[a-z0-9.:]+(%[a-z0-9]+)?\]|[a-z0-9_.-]+(%[a-z0-9]+)?)(:(0*[1-9][0-9]*)?)?"
+)
 LOOPBACK = re.compile(r"localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1")
 PRIVATE_NAME = re.compile(r"(.*\.)?(localhost|local|internal)")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -32,21 +34,22 @@ def origin_of(address: str) -> Origin:
         if not PLAIN.fullmatch(address):
             raise ValueError("blank or non-ASCII characters")
         parts = urlsplit(address)
-        scheme = parts.scheme.lower()
-        origin = Origin(scheme, parts.hostname or "", parts.port)
+        port = parts.port
     except (ValueError, TypeError):
         raise InputError("The address is not a valid http(s) address.") from None
+    scheme = parts.scheme.lower()
+    host = str(parts.hostname)
     if scheme not in DEFAULT_PORTS:
         raise InputError(
             "The address is not https (nor http to this machine) but {!r}.".format(scheme[:20])
         )
-    if "@" in parts.netloc or "\\" in parts.netloc:
+    if re.search(r"[@\\]", parts.netloc):
         raise InputError("The address holds a user name or password; that is never sent.")
-    if not HOST.fullmatch(origin.host) or origin.port == 0:
+    if not HOST_AND_PORT.fullmatch(parts.netloc.lower()):
         raise InputError("The address names no usable host and port.")
-    if scheme == "http" and not is_loopback(origin.host):
+    if scheme == "http" and not is_loopback(host):
         raise InputError("The address is plain http; only this machine is spoken to without TLS.")
-    return origin._replace(port=origin.port or DEFAULT_PORTS[scheme])
+    return Origin(scheme, host, port or DEFAULT_PORTS[scheme])
 
 
 def bracketed(host: str) -> str:

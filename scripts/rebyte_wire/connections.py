@@ -131,7 +131,8 @@ class ConnectionPool:
         try:
             request.mark_sent()
             raw = connection.send_request(request, head)
-            return request.response_class(raw, connection, self, request)
+            response_class = request.response_class or Response
+            return response_class(raw, connection, self, request)
         except BaseException:
             connection.close()
             raise

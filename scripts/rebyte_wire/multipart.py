@@ -66,11 +66,12 @@ class FileBody:
     def _read(self, file: IO[bytes]) -> Iterator[bytes]:
         """Read the length that was promised, and look once beyond it."""
         left = self.length
-        chunk = file.read(min(CHUNK_BYTES, left))
-        while chunk:
+        while left:
+            chunk = file.read(min(CHUNK_BYTES, left))
+            if not chunk:
+                break
             left -= len(chunk)
             yield chunk
-            chunk = file.read(min(CHUNK_BYTES, left))
         if left or file.read(1):
             raise InputError(
                 "The file changed while it was sent; it had {} bytes before.".format(self.length)
@@ -87,11 +88,11 @@ class MultipartBody:
         self._end = "--{}--\r\n".format(boundary).encode()
         self._parts: list[tuple[bytes, FileBody]] = []
         self.length = len(self._end)
-        for part in parts:
-            head = PART_HEAD.format(boundary, *(word.translate(ESCAPES) for word in part[:3]))
-            encoded = head.encode("utf-8", "replace")
-            self._parts.append((encoded, part[3]))
-            self.length += len(encoded) + part[3].length + len(b"\r\n")
+        for *words, body in parts:
+            escaped = [word.translate(ESCAPES) for word in words]
+            head = PART_HEAD.format(boundary, *escaped).encode("utf-8", "replace")
+            self._parts.append((head, body))
+            self.length += len(head) + body.length + len(b"\r\n")
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the whole form, `length` bytes of it, streaming each file."""

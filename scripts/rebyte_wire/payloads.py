@@ -26,7 +26,9 @@ def encode(value: object) -> bytes:
 
 def parse_json(text: str) -> Any:
     """Return the value of a JSON text; ValueError for what is none, such as NaN."""
-    return json.loads(text[1:] if text[:1] == "\ufeff" else text, parse_constant=refuse_constant)
+    if text.startswith("\ufeff"):
+        text = text[1:]
+    return json.loads(text, parse_constant=refuse_constant)
 
 
 def refuse_constant(word: str) -> None:

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 from rebyte_wire.addresses import DEFAULT_PORTS, bracketed, origin_of
 from rebyte_wire.errors import DeadlineReached, InputError
-from rebyte_wire.responses import Response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rebyte_wire.multipart import Body
+    from rebyte_wire.responses import Response
 
 READ_TIMEOUT_SECONDS = 60
 PAID_START_SECONDS = 300
@@ -62,6 +62,7 @@ class Deadline:
 class Request:
     """A request between transport and connections; `sent` once its first byte may have left.
 
+    `response_class` is Response where none is given.
     `kind` is the kind of paid start (task, follow-up, computer) or None; a paid start is
     `billable`: never repeated on a doubt, and with a time of its own once it is sent.
     """
@@ -83,7 +84,7 @@ class Request:
         idempotent: bool = False,
         reject_private_peer: bool = False,
         before_send: Callable[[], object] | None = None,
-        response_class: type[Response] = Response,
+        response_class: type[Response] | None = None,
     ) -> None:
         """Keep the parts. `before_send()` runs once connected, right before the first byte."""
         self.method = method

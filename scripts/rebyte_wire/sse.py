@@ -40,7 +40,8 @@ class Decoder:
         text = self._text.decode(chunk)
         if self._at_start and text:
             self._at_start = False
-            text = text[1:] if text[0] == "\ufeff" else text
+            if text.startswith("\ufeff"):
+                text = text[1:]
         complete: list[Event] = []
         for line in self._lines(text):
             # Most lines are these two.
@@ -56,7 +57,8 @@ class Decoder:
         """Cut off the complete lines; pieces of an unfinished one are kept apart until it ends."""
         if self._after_cr and text:
             self._after_cr = False
-            text = text[1:] if text[0] == "\n" else text
+            if text.startswith("\n"):
+                text = text[1:]
         if "\r" in text:
             self._after_cr = text[-1] == "\r"
             text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -72,7 +74,8 @@ class Decoder:
     def _take_field(self, line: str) -> None:
         """Take one line into the block."""
         field, _, value = line.partition(":")
-        value = value[1:] if value[:1] == " " else value
+        if value.startswith(" "):
+            value = value[1:]
         if field == "data":
             self._data.append(value)
         elif field == "event":

@@ -21,9 +21,10 @@ OUTCOMES = {
     "cancelled": "canceled",
 }
 ID = r"(?=.{1,200}$)[A-Za-z0-9_.~:-]*[A-Za-z0-9_~:-][A-Za-z0-9_.~:-]*"
+# Years from 1970 to 9998; the zone, if it is not Z, as sign, hours and minutes.
 TIMESTAMP = (
-    r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d+)?"
-    r"\s*(?:Z|([+-])(\d\d):?(\d\d))?$"
+    r"(?!9999)(19[7-9]\d|[2-9]\d{3})-(0[1-9]|1[012])-(0[1-9]|[12]\d|3[01])"
+    r"[T ](\d\d):(\d\d):(\d\d)(\.\d+)?\s*(?:Z|([+-])(\d\d):?(\d\d))?$"
 )
 
 
@@ -69,9 +70,8 @@ def parse_timestamp(text: object) -> float | None:
     match = re.match(TIMESTAMP, text.strip()) if isinstance(text, str) else None
     if not match:
         return None
-    date = [int(part) for part in match.groups()[:6]]
-    if not (1970 <= date[0] <= 9998 and 1 <= date[1] <= 12 and 1 <= date[2] <= 31):
-        return None
-    moment = timegm(tuple(date)) + float(match.group(7) or 0)
-    offset = int(match.group(9) or 0) * 3600 + int(match.group(10) or 0) * 60
-    return moment + offset if match.group(8) == "-" else moment - offset
+    date = tuple(map(int, match.groups()[:6]))
+    fraction, sign, hours, minutes = match.groups("0")[6:]
+    seconds_ahead = int(hours) * 3600 + int(minutes) * 60
+    moment = timegm(date) + float(fraction)
+    return moment + seconds_ahead if sign == "-" else moment - seconds_ahead

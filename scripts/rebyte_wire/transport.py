@@ -170,7 +170,7 @@ class Transport:
         base: str | None = None,
         read_seconds: float = READ_TIMEOUT_SECONDS,
         before_send: Callable[[], object] | None = None,
-        response_class: type[Response] = Response,
+        response_class: type[Response] | None = None,
     ) -> Request:
         """Describe a call to the API itself, with the key."""
         headers = {"User-Agent": USER_AGENT, "Accept": accept, redirects.KEY_HEADER: self._key}

@@ -203,7 +203,7 @@ def test_the_jitter_is_full():
         assert 800 < sum(tenth / 10 <= draw < (tenth + 1) / 10 for draw in draws) < 1200
 
 
-def test_what_the_service_asks_for_beats_the_dice_but_zero_does_not():
+def test_what_the_service_asks_for_beats_the_jitter_but_zero_does_not():
     assert retry.delay_before(1, lambda: 1.0, 20) == 20
     assert retry.delay_before(2, lambda: 1.0, 0) == 1
 
