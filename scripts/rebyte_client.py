@@ -1,81 +1,118 @@
-"""The API of skill-as-a-service, one method per endpoint: dictionaries in, dictionaries out, as the service sends them.
+"""The API of skill-as-a-service, one method per endpoint: dictionaries in and out, as sent.
 
     import sys; sys.path.insert(0, "scripts")          # this folder: its neighbours are needed too
     from rebyte_client import RebyteClient
-    client = RebyteClient()                             # the key comes from REBYTE_API_KEY or a key file
+    client = RebyteClient()                       # the key comes from REBYTE_API_KEY or a key file
     task = client.create_task("Write a haiku about sockets to /code/haiku.txt")
     for event in client.stream_events(task["id"]): print(event.event, event.data)
 
-Every method may raise a RebyteError (rebyte_wire/errors.py draws the family). create_task, follow_up and
-create_computer cost money and are never repeated on a doubt: they raise OutcomeUnknown instead. Nothing is sent that
-was not asked for. The sections computers, webhooks, credits and undocumented stand in rebyte_services.py.
+Every method may raise a RebyteError (rebyte_wire/errors.py draws the family). create_task,
+follow_up and create_computer cost money and are never repeated on a doubt: they raise
+OutcomeUnknown instead. Nothing is sent that was not asked for.
 """
+
+# What the service sends is Any; the return types below are where it gets a shape.
+# mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
 
 import copy
 import os
 import re
-from urllib.parse import quote, unquote
+from collections.abc import Callable, Collection, Iterable, Mapping
 
-from rebyte_services import Services, format_path, omit_none, redact
-from rebyte_wire.credentials import check_key, find_base, find_key_for
-from rebyte_wire.errors import (
-    AnswerUnreadable,
-    AuthError,
-    DeadlineReached,
-    InputError,
-    StorageRefused,
+from rebyte_wire.credentials import check_key, find_base, key_for
+from rebyte_wire.errors import AnswerUnreadable, DeadlineReached, InputError, StorageRefused
+from rebyte_wire.multipart import (
+    DEFAULT_CONTENT_TYPE,
+    MAX_UPLOAD_BYTES,
+    FileBody,
+    MultipartBody,
+    check_size,
+    form_part,
+    opener,
+    size_of,
 )
-from rebyte_wire.multipart import MAX_UPLOAD_BYTES, FileBody, MultipartBody
+from rebyte_wire.paths import artifact_path, check_path, format_path
+from rebyte_wire.payloads import omit_none, redact
+from rebyte_wire.requests import Deadline
 from rebyte_wire.retry import EXPIRED_STATUSES
 from rebyte_wire.status import terminal_status
 from rebyte_wire.transport import ANY_JSON, Transport
 
-DEFAULT_CONTENT_TYPE = "application/octet-stream"
-PATH = r"/[A-Za-z0-9_.~:@!$&'()*+,;=%-][A-Za-z0-9_.~:@!$&'()*+,;=%/-]*(\?[A-Za-z0-9_.~:@!$&'()*+,;=%/?-]*)?"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Union
+
+    from rebyte_types import (
+        ArtifactPage,
+        Computer,
+        ComputerPage,
+        FileReference,
+        Json,
+        JsonValue,
+        PromptPage,
+        Task,
+        TaskPage,
+        UploadSlot,
+        Webhook,
+        WebhookPage,
+    )
+    from rebyte_wire.multipart import ArtifactSource, Path, Source
+    from rebyte_wire.responses import EventStream, Response
+
+    BeforeSend = Union[Callable[[], object], None]
+
+CONTENT_TYPE = "application/octet-stream"
+PATH = r"/[\w.~:@!$&'()*+,;=%-][\w.~:@!$&'()*+,;=%/-]*(\?[\w.~:@!$&'()*+,;=%/?-]*)?"
+__all__ = ["Deadline", "RebyteClient"]
+
 CONTENT_TYPE = r"[\x20-\x7e]+"
 
 
-class RebyteClient(Services):
-    """A client for one service and one key. Safe across threads; close it, or use it in a `with` block."""
+class RebyteClient:
+    """A client for one service and one key. Safe across threads; close it, or use `with`."""
 
     def __init__(
         self,
-        api_key=None,
-        base_url=None,
+        api_key: str | None = None,
+        base_url: str | None = None,
         *,
-        deadline=None,
-        environ=None,
-        key_file=None,
-        transport=None,
-    ):
-        """Find key and address (arguments, then the environment); connect nothing yet. `deadline` bounds every call."""
+        deadline: Deadline | None = None,
+        environ: Mapping[str, str] | None = None,
+        key_file: Path | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        """Find key and address (arguments, then the environment); connect nothing yet.
+
+        `deadline` bounds every call.
+        """
         environ = os.environ if environ is None else environ
         base = find_base(environ, base_url)
-        key = self._key = check_key(api_key) if api_key else key_for(environ, base, key_file)
-        self._transport = transport or Transport(base, key, environ)
-        self.base_url, self.is_loopback = self._transport.base_url, self._transport.is_loopback
+        self._key = check_key(api_key) if api_key else key_for(environ, base, key_file)
+        self._transport = transport or Transport(base, self._key, environ)
+        self.base_url = self._transport.base_url
+        self.is_loopback = self._transport.is_loopback
         self.deadline = deadline or self._transport.deadline
 
     # tasks
 
     def create_task(
         self,
-        prompt,
+        prompt: str,
         *,
-        executor=None,
-        model=None,
-        workspace_id=None,
-        files=None,
-        skills=None,
-        github_url=None,
-        branch_name=None,
-        before_send=None,
-    ) -> dict:
-        """Start a task: POST /tasks. Paid; blocks until a machine is up, a minute or more, at most 300 s.
+        executor: str | None = None,
+        model: str | None = None,
+        workspace_id: str | None = None,
+        files: list[FileReference] | None = None,
+        skills: list[str] | None = None,
+        github_url: str | None = None,
+        branch_name: str | None = None,
+        before_send: BeforeSend = None,
+    ) -> Task:
+        """Start a task: POST /tasks. Paid; blocks until a machine is up, at most 300 s.
 
-        `files` are dictionaries with the id and filename that upload_file gave. `before_send()` runs once connected.
+        `files` are as upload_file returns them. `before_send()` runs once connected.
         """
         body = omit_none(
             prompt=prompt,
@@ -89,46 +126,54 @@ class RebyteClient(Services):
         )
         return self._transport.fetch("POST", "/tasks", body=body, before_send=before_send)
 
-    def list_tasks(self, limit=None, offset=None) -> dict:
-        """List tasks made through the API, newest first: GET /tasks. At most 100 at once; items carry no status."""
+    def list_tasks(self, limit: int | None = None, offset: int | None = None) -> TaskPage:
+        """List tasks made through the API, newest first: GET /tasks. At most 100, no status."""
         return self._transport.fetch("GET", "/tasks", query={"limit": limit, "offset": offset})
 
-    def get_task(self, id) -> dict:
+    def get_task(self, id: str) -> Task:
         """Get a task with its status and prompts, but never its answer: GET /tasks/:id."""
         return self._transport.fetch("GET", format_path("/tasks/{}", id))
 
-    def follow_up(self, id, prompt, skills=None, *, files=None, before_send=None) -> dict:
-        """Send one more prompt to a task's machine: POST /tasks/:id/prompts. Paid, like create_task; {"promptId"}."""
+    def follow_up(
+        self,
+        id: str,
+        prompt: str,
+        skills: list[str] | None = None,
+        *,
+        files: list[FileReference] | None = None,
+        before_send: BeforeSend = None,
+    ) -> Json:
+        """Send one more prompt to a task's machine: POST /tasks/:id/prompts. Paid; {"promptId"}."""
+        path = format_path("/tasks/{}/prompts", id)
+        body = omit_none(prompt=prompt, skills=skills, files=files)
+        return self._transport.fetch("POST", path, body=body, before_send=before_send)
+
+    def cancel_task(self, id: str) -> Json:
+        """Cancel what runs or waits: POST /tasks/:id/cancel. A late answer can still arrive."""
         return self._transport.fetch(
-            "POST",
-            format_path("/tasks/{}/prompts", id),
-            before_send=before_send,
-            body=omit_none(prompt=prompt, skills=skills, files=files),
+            "POST", format_path("/tasks/{}/cancel", id), empty_allowed=True
         )
 
-    def cancel_task(self, id) -> dict:
-        """Cancel what runs or waits in a task: POST /tasks/:id/cancel. A late answer can still arrive."""
-        return self._transport.fetch("POST", format_path("/tasks/{}/cancel", id))
+    def stream_events(self, id: str, *, read_seconds: float = 60) -> EventStream:
+        """Stream the latest prompt's events from its start: GET /tasks/:id/events.
 
-    def stream_events(self, id, *, read_seconds=60):
-        """Stream the latest prompt's events from its start: GET /tasks/:id/events. Minutes of silence are normal.
-
-        Iterate it for events or its chunks() for bytes; close() ends it, from another thread too.
+        Minutes of silence are normal. Iterate it for events, or its chunks() for bytes; close()
+        ends it, from another thread too.
         """
         return self._transport.open_stream(format_path("/tasks/{}/events", id), read_seconds)
 
-    def set_visibility(self, id, visibility) -> dict:
-        """Set who may see a task (private, shared, public): PATCH /tasks/:id/visibility."""
-        return self._transport.fetch(
-            "PATCH", format_path("/tasks/{}/visibility", id), body={"visibility": visibility}
-        )
+    def set_visibility(self, id: str, visibility: str) -> Json:
+        """Set who sees a task (private, shared, public): PATCH /tasks/:id/visibility."""
+        path = format_path("/tasks/{}/visibility", id)
+        body = {"visibility": visibility}
+        return self._transport.fetch("PATCH", path, body=body, empty_allowed=True)
 
-    def delete_task(self, id) -> None:
-        """Delete a task softly: DELETE /tasks/:id. Whether that stops it is not documented: cancel first."""
-        self._transport.fetch("DELETE", format_path("/tasks/{}", id))
+    def delete_task(self, id: str) -> None:
+        """Delete a task softly: DELETE /tasks/:id. It may run on: cancel it first."""
+        self._delete(format_path("/tasks/{}", id))
 
-    def wait_for_task(self, id, poll_interval=5, timeout=600) -> dict:
-        """Ask GET /tasks/:id until the task has ended, and return it; DeadlineReached after `timeout` seconds."""
+    def wait_for_task(self, id: str, poll_interval: float = 5, timeout: float = 600) -> Task:
+        """Ask GET /tasks/:id until it has ended; DeadlineReached after `timeout` seconds."""
         deadline = self.deadline.within(timeout)
         while True:
             task = self.get_task(id)
@@ -136,129 +181,248 @@ class RebyteClient(Services):
                 return task
             if deadline.expired:
                 raise DeadlineReached("The task is still running after {} s.".format(timeout))
-            left = deadline.left()
-            self._transport.sleep(poll_interval if left is None else min(poll_interval, left))
+            self._transport.sleep(min(poll_interval, deadline.left() or 0))
 
     # files
 
-    def create_upload(self, filename, content_type=None) -> dict:
-        """Ask for a place to upload a file to: POST /files. The address is a secret and lasts an hour."""
-        return self._transport.fetch(
-            "POST", "/files", body=omit_none(filename=filename, contentType=content_type)
-        )
+    def create_upload(self, filename: str, content_type: str | None = None) -> UploadSlot:
+        """Ask for a place to upload a file to: POST /files. Its address is secret, for an hour."""
+        body = omit_none(filename=filename, contentType=content_type)
+        return self._transport.fetch("POST", "/files", body=body)
 
-    def put_bytes(self, upload_url, source, length, content_type) -> None:
-        """Send `length` bytes to a signed upload address: PUT. `source` opens a binary file, or is a seekable one."""
+    def put_bytes(self, upload_url: str, source: Source, length: int, content_type: str) -> None:
+        """Send `length` bytes to a signed upload address: PUT.
+
+        `source` is a function that opens a binary file, or a seekable one.
+        """
         if not re.fullmatch(CONTENT_TYPE, content_type):
             raise InputError(
                 "The content type {!r} cannot travel in a header.".format(content_type)
             )
         self._transport.put_signed(upload_url, FileBody(source, length), content_type)
 
-    def upload_file(self, path, filename=None, content_type=None) -> dict:
-        """Upload a file from disk: POST /files, then PUT. Returns {"id", "filename"}, ready for create_task's `files`."""
-        return self.upload_source(
-            opener(path), size_of(path), filename or os.path.basename(path), content_type
-        )
+    def upload_file(
+        self, path: Path, filename: str | None = None, content_type: str | None = None
+    ) -> UploadSlot:
+        """Upload a file from disk: POST /files, then PUT. Returns {"id", "filename"}."""
+        name = filename or os.path.basename(path)
+        return self.upload_source(opener(path), size_of(path), name, content_type)
 
-    def upload_source(self, source, length, filename, content_type=None) -> dict:
-        """Upload `length` bytes under a name: POST /files, then PUT. `source` is as put_bytes takes it."""
+    def upload_source(
+        self, source: Source, length: int, filename: str, content_type: str | None = None
+    ) -> UploadSlot:
+        """Upload `length` bytes under a name: POST /files, then PUT. `source` as for put_bytes.
+
+        An address that has expired is replaced by a fresh one, once.
+        """
         check_size(filename, length, MAX_UPLOAD_BYTES)
-        # An address may have expired; then one fresh one is asked for, once.
-        for may_ask_again in (True, False):
-            slot = self.create_upload(filename, content_type)
-            if not isinstance(slot.get("uploadUrl"), str) or not isinstance(slot.get("id"), str):
-                raise AnswerUnreadable("The service gave no id or address to upload to.")
-            check_size(filename, length, slot.get("maxFileSize"))
-            try:
-                self.put_bytes(
-                    slot.pop("uploadUrl"), source, length, content_type or DEFAULT_CONTENT_TYPE
-                )
-                return slot
-            except StorageRefused as error:
-                if not may_ask_again or error.http_status not in EXPIRED_STATUSES:
-                    raise
+        kind = content_type or DEFAULT_CONTENT_TYPE
+        url, slot = self._upload_slot(filename, length, content_type)
+        try:
+            self.put_bytes(url, source, length, kind)
+        except StorageRefused as error:
+            if error.http_status not in EXPIRED_STATUSES:
+                raise
+            url, slot = self._upload_slot(filename, length, content_type)
+            self.put_bytes(url, source, length, kind)
+        return slot
+
+    def _upload_slot(
+        self, filename: str, length: int, content_type: str | None
+    ) -> tuple[str, UploadSlot]:
+        slot = self.create_upload(filename, content_type)
+        url = slot.pop("uploadUrl", None)
+        if not isinstance(url, str) or not isinstance(slot.get("id"), str):
+            raise AnswerUnreadable("The service gave no id or address to upload to.")
+        check_size(filename, length, slot.get("maxFileSize"))
+        return url, slot
 
     # artifacts
 
-    def list_artifacts(self, workspace_id) -> dict:
-        """List a workspace's artifacts with their signed addresses: GET /workspaces/:id/artifacts."""
+    def list_artifacts(self, workspace_id: str) -> ArtifactPage:
+        """List artifacts with their signed addresses: GET /workspaces/:id/artifacts."""
         return self._transport.fetch("GET", format_path("/workspaces/{}/artifacts", workspace_id))
 
-    def open_artifact(self, workspace_id, name):
-        """Open an artifact to read(n) and close: GET /workspaces/:id/artifacts/:name. A short body raises."""
+    def open_artifact(self, workspace_id: str, name: str) -> Response:
+        """Open an artifact to read(n) and close: GET /workspaces/:id/artifacts/:name."""
         return self._transport.open(artifact_path(workspace_id, name))
 
-    def open_address(self, url):
-        """Open a signed download address to read(n) and close: GET, without the key. A short body raises."""
+    def open_address(self, url: str) -> Response:
+        """Open a signed download address to read(n) and close: GET, without the key."""
         return self._transport.open_signed(url)
 
-    def upload_artifacts(self, workspace_id, files) -> dict:
-        """Upload files as artifacts: POST /workspaces/:id/artifacts. At most 10 of 10 MB; same names are replaced.
+    def upload_artifacts(self, workspace_id: str, files: Iterable[ArtifactSource]) -> Json:
+        """Upload at most 10 files of 10 MB as artifacts: POST /workspaces/:id/artifacts.
 
-        Each is a path, or (name, content type, source, length) with a source as put_bytes takes it.
+        Each is a path, or (name, content type, source, length) with a source as for put_bytes.
+        Artifacts of the same names are replaced.
         """
-        parts = [
-            (os.path.basename(file), DEFAULT_CONTENT_TYPE, opener(file), size_of(file))
-            if isinstance(file, (str, os.PathLike))
-            else file
-            for file in files
-        ]
-        form = MultipartBody(
-            [
-                ("files", name, kind, FileBody(source, length))
-                for name, kind, source, length in parts
-            ]
-        )
-        return self._transport.fetch(
-            "POST",
-            format_path("/workspaces/{}/artifacts", workspace_id),
-            body=form,
-            content_type=form.content_type,
-        )
+        form = MultipartBody(form_part(file) for file in files)
+        path = format_path("/workspaces/{}/artifacts", workspace_id)
+        return self._transport.fetch("POST", path, body=form, content_type=form.content_type)
 
-    def request_artifact_uploads(self, workspace_id, files) -> dict:
-        """Ask for addresses to put up to 50 artifacts to: POST /workspaces/:id/artifacts/upload-url. They last 15 min."""
-        return self._transport.fetch(
-            "POST",
-            format_path("/workspaces/{}/artifacts/upload-url", workspace_id),
-            body={"files": files},
-        )
+    def request_artifact_uploads(self, workspace_id: str, files: list[Json]) -> Json:
+        """Ask to put up to 50 artifacts: POST /workspaces/:id/artifacts/upload-url. For 15 min."""
+        path = format_path("/workspaces/{}/artifacts/upload-url", workspace_id)
+        return self._transport.fetch("POST", path, body={"files": files})
 
-    def delete_artifact(self, workspace_id, name) -> None:
+    def delete_artifact(self, workspace_id: str, name: str) -> None:
         """Delete one artifact: DELETE /workspaces/:id/artifacts/:name."""
-        self._transport.fetch("DELETE", artifact_path(workspace_id, name))
+        self._delete(artifact_path(workspace_id, name))
 
-    def delete_artifacts(self, workspace_id) -> None:
+    def delete_artifacts(self, workspace_id: str) -> None:
         """Delete all artifacts of a workspace: DELETE /workspaces/:id/artifacts."""
-        self._transport.fetch("DELETE", format_path("/workspaces/{}/artifacts", workspace_id))
+        self._delete(format_path("/workspaces/{}/artifacts", workspace_id))
 
-    # the raw door, and the client itself
+    # computers
 
-    def request(self, method, path, *, query=None, body=None, before_send=None):
-        """Make any API call and return its JSON, or None for 204, without a machine's secret. `path` is below /v1."""
-        if not re.fullmatch(PATH, path) or ".." in unquote(path.partition("?")[0]).split("/"):
-            raise InputError(
-                "The path {!r} cannot be used; expected one like /tasks?limit=10.".format(path)
-            )
+    def create_computer(
+        self, name: str | None = None, icon: str | None = None, *, before_send: BeforeSend = None
+    ) -> Computer:
+        """Start a machine that lasts: POST /agent-computers. Paid; returns while it is made."""
+        body = omit_none(name=name, icon=icon)
         return redact(
-            self._transport.fetch(
-                method.upper(),
-                path,
-                query=query,
-                body=body,
-                expected=ANY_JSON,
-                before_send=before_send,
-            )
+            self._transport.fetch("POST", "/agent-computers", body=body, before_send=before_send)
         )
+
+    def list_computers(self, limit: int | None = None, offset: int | None = None) -> ComputerPage:
+        """List the organization's computers, newest first: GET /agent-computers. At most 100."""
+        query = {"limit": limit, "offset": offset}
+        return redact(self._transport.fetch("GET", "/agent-computers", query=query))
+
+    def get_computer(self, id: str, *, reveal: Collection[str] = ()) -> Computer:
+        """Get a computer: GET /agent-computers/:id. `reveal` names secret fields to show."""
+        return redact(self._transport.fetch("GET", format_path("/agent-computers/{}", id)), reveal)
+
+    # webhooks
+
+    def create_webhook(
+        self,
+        url: str,
+        events: Iterable[str],
+        description: str | None = None,
+        secret: str | None = None,
+    ) -> Webhook:
+        """Have an https address told of events: POST /webhooks. At most 3.
+
+        List first: the same address may then be told twice.
+        """
+        body = omit_none(url=url, events=list(events), description=description, secret=secret)
+        return self._transport.fetch("POST", "/webhooks", body=body)
+
+    def list_webhooks(self) -> WebhookPage:
+        """List the webhooks: GET /webhooks. Whatever the service calls the list, it is `data`."""
+        answer = self._transport.fetch("GET", "/webhooks", expected=(dict, list))
+        page: Any = {"data": answer} if isinstance(answer, list) else answer
+        if "data" not in page:
+            page["data"] = page.pop("webhooks", None)
+        if not isinstance(page["data"], list):
+            raise AnswerUnreadable(
+                "The list of webhooks cannot be used;"
+                " expected an array, or one under data or webhooks."
+            )
+        return page
+
+    def get_webhook(self, id: str) -> Webhook:
+        """Get a webhook and its count of failures, never its secret: GET /webhooks/:id."""
+        return self._transport.fetch("GET", format_path("/webhooks/{}", id))
+
+    def delete_webhook(self, id: str) -> None:
+        """Delete a webhook: DELETE /webhooks/:id."""
+        self._delete(format_path("/webhooks/{}", id))
+
+    def get_webhook_key(self) -> Json:
+        """Get the key that signatures are checked with: GET /webhooks/public_key."""
+        return self._transport.fetch("GET", "/webhooks/public_key")
+
+    # undocumented: seen in use by others, may answer RouteMissing on some deployments
+
+    def task_content(self, id: str, events: bool = False) -> PromptPage:
+        """Get the prompts with their answers, and events if asked: GET /tasks/:id/content."""
+        query = {"include": "events" if events else None}
+        return self._transport.fetch("GET", format_path("/tasks/{}/content", id), query=query)
+
+    def prompt_events(self, id: str, prompt_id: str) -> Json:
+        """Get the events of a delegated prompt: GET /tasks/:id/prompts/:promptId/events."""
+        path = format_path("/tasks/{}/prompts/{}/events", id, prompt_id)
+        return self._transport.fetch("GET", path)
+
+    def answer_question(self, id: str, answer: Json) -> Json:
+        """Answer what a task asks: POST /tasks/:id/answer. 409: nothing is asked any more."""
+        path = format_path("/tasks/{}/answer", id)
+        return self._transport.fetch("POST", path, body=answer, empty_allowed=True)
+
+    def update_computer(
+        self, id: str, *, instructions: str | None = None, views: dict[str, bool] | None = None
+    ) -> Computer:
+        """Change standing instructions or switch views: PATCH /agent-computers/:id."""
+        path = format_path("/agent-computers/{}", id)
+        body = omit_none(agent_instructions=instructions, views=views)
+        return redact(self._transport.fetch("PATCH", path, body=body, empty_allowed=True))
+
+    def delete_computer(self, id: str) -> None:
+        """Delete a computer and free its machine: DELETE /agent-computers/:id."""
+        self._delete(format_path("/agent-computers/{}", id))
+
+    def get_health(self) -> Json:
+        """Ask whether the service is up: GET /health, beside /v1."""
+        return self._transport.fetch("GET", "/health", base=self.base_url[: -len("/v1")])
+
+    # credits, undocumented too
+
+    def get_credits(self) -> Json:
+        """Get what the organization has left to spend: GET /billing/credits."""
+        return self._transport.fetch("GET", "/billing/credits")
+
+    # any other call, and the client itself
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: Any = None,
+        before_send: BeforeSend = None,
+    ) -> JsonValue:
+        """Make any API call and return its JSON without secrets, or None for 204.
+
+        `path` is below /v1.
+        """
+        answer = self._transport.fetch(
+            method.upper(),
+            check_path(path),
+            query=query,
+            body=body,
+            expected=ANY_JSON,
+            empty_allowed=True,
+            before_send=before_send,
+        )
+        return redact(answer)
+
+    def _delete(self, path: str) -> None:
+        self._transport.fetch("DELETE", path, empty_allowed=True)
+
+    def within(self, seconds: float | None) -> RebyteClient:
+        """Return a client over the same connections whose calls end `seconds` from now.
+
+        They end with this client's deadline if that is earlier. Close only the first of them.
+        """
+        return self.with_deadline(self.deadline.within(seconds))
+
+    def with_deadline(self, deadline: Deadline) -> RebyteClient:
+        """Return a client over the same connections with another deadline, also a later one."""
+        view = copy.copy(self)
+        view._transport = self._transport.with_deadline(deadline)
+        return view
 
     @property
-    def deadline(self):
-        """The Deadline of every call, settable; only a paid start that has left takes its own time."""
+    def deadline(self) -> Deadline:
+        """The Deadline of every call, settable; only a paid start that has left outlasts it."""
         return self._transport.deadline
 
     @deadline.setter
-    def deadline(self, deadline):
+    def deadline(self, deadline: Deadline) -> None:
         """Set the deadline of the calls that follow."""
         self._transport.deadline = deadline
 
@@ -275,55 +439,19 @@ class RebyteClient(Services):
         return self._key
 
     @property
-    def clock_skew(self):
-        """Seconds by which the service's clock is ahead of this machine's; None before the first answer."""
+    def clock_skew(self) -> float | None:
+        """Seconds by which the service's clock is ahead of ours; None before the first answer."""
         return self._transport.clock_skew
 
-    def close(self):
+    def close(self) -> None:
         """Close the kept connections."""
         self._transport.close()
 
-    def __enter__(self):
+    def __enter__(self) -> RebyteClient:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "<RebyteClient {}>".format(self.base_url)
-
-
-def key_for(environ, base, key_file) -> str:
-    """Return the key to send to a base address; AuthError if there is none."""
-    key, _ = find_key_for(environ, base, key_file)
-    if not key:
-        raise AuthError("No API key was found.", code="missing_api_key")
-    return key
-
-
-def artifact_path(workspace_id, name) -> str:
-    """Return the path of one artifact; its name is quoted whole."""
-    if not name or name in (".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name):
-        raise InputError("{!r} is not the name of an artifact.".format(name))
-    return format_path("/workspaces/{}/artifacts", workspace_id) + "/" + quote(name, safe="")
-
-
-def opener(path):
-    """Return a function that opens a file from its start."""
-    return lambda: open(path, "rb")
-
-
-def size_of(path) -> int:
-    """Return a file's size; one that cannot be read raises InputError."""
-    if not os.path.isfile(path) or not os.access(path, os.R_OK):
-        raise InputError("{} is not a file that can be read.".format(path))
-    return os.path.getsize(path)
-
-
-def check_size(name, length, limit):
-    """Raise InputError for more bytes than a limit allows, if it is one."""
-    if isinstance(limit, int) and length > limit:
-        raise InputError(
-            "The file {} has {} bytes; at most {} can be uploaded.".format(name, length, limit),
-            hint="artifacts put takes larger files into a workspace.",
-        )

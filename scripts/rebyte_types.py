@@ -80,6 +80,71 @@ class FileReference(TypedDict):
     filename: str
 
 
+class TaskPage(TypedDict, total=False):
+    """GET /tasks: newest first; the items carry no status."""
+
+    data: List[Task]
+    total: int
+    limit: int
+    offset: int
+
+
+class PromptPage(TypedDict, total=False):
+    """GET /tasks/:id/content: the turns of a task with what was said in them."""
+
+    prompts: List[Prompt]
+
+
+class ArtifactPage(TypedDict, total=False):
+    """GET /workspaces/:id/artifacts; no paging is documented."""
+
+    data: List[Artifact]
+
+
+class Computer(TypedDict, total=False):
+    """A machine that lasts: GET /agent-computers/:id. `sandboxApiKey` is a secret."""
+
+    id: str
+    name: str
+    icon: str
+    url: str
+    status: str
+    provisionError: str
+    sandboxId: str
+    sandboxBaseUrl: str
+    sandboxApiKey: str
+    agentInstructions: str
+    views: List[Json]
+    createdAt: str
+    updatedAt: str
+
+
+class ComputerPage(TypedDict, total=False):
+    """GET /agent-computers: newest first."""
+
+    data: List[Computer]
+
+
+class Webhook(TypedDict, total=False):
+    """GET /webhooks/:id; its secret is never told again."""
+
+    id: str
+    url: str
+    events: List[str]
+    description: str
+    hasSecret: bool
+    isActive: bool
+    createdAt: str
+    lastTriggeredAt: str
+    failureCount: int
+
+
+class WebhookPage(TypedDict, total=False):
+    """GET /webhooks, whatever the service calls the list."""
+
+    data: List[Webhook]
+
+
 class Option(TypedDict):
     """One choice of a question; `n` counts from 1."""
 

@@ -57,7 +57,7 @@ def _help_text() -> str:
         "",
         "exit codes:",
     ]
-    lines += ["  %3d  %s" % (row[0], row[-1]) for row in EXIT_CODES]
+    lines += ["  %3d  %s" % (row.number, row.meaning) for row in EXIT_CODES]
     lines += ["", "environment:"]
     lines += ["  %s: %s" % pair for pair in VARIABLES]
     return "\n".join(lines) + "\n"

@@ -112,7 +112,7 @@ def help_header(prog: str, summary: str, examples: str) -> str:
 
 def help_footer() -> str:
     """Return the lines under the flags: exit codes and environment."""
-    codes = ", ".join("%d %s" % (row[0], row[1].replace("_", " ")) for row in EXIT_CODES)
+    codes = ", ".join("%d %s" % (row.number, row.short) for row in EXIT_CODES)
     names = ", ".join(VARIABLES)
     more = " (see: rebyte_cli.py --help)"
     return "%s\n%s\n" % (wrap("exit codes: " + codes), wrap("environment: " + names + more))

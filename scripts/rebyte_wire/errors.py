@@ -1,57 +1,82 @@
-"""What can go wrong, as one family; each member knows its code, its hint and the exit code it ends a command with.
+"""What can go wrong, as one family; each member knows its code, its hint and its exit code.
 
 RebyteError
 ├── before anything is sent:  InputError, AuthError, GuardRefused, LedgerUnwritable
 ├── on the way:               NetworkError, DeadlineReached
 ├── about a paid start:       OutcomeUnknown, NotRecorded
-└── from the service:         AuthError, RequestRefused, NotFound (RouteMissing), RateLimited, ServerError,
-                              AnswerUnreadable, StorageRefused
+└── from the service:         AuthError, RequestRefused, NotFound (RouteMissing), RateLimited,
+                              ServerError, AnswerUnreadable, StorageRefused
 This module imports nothing of the package.
 """
 
 from __future__ import annotations
 
-EXIT_DONE, EXIT_UNEXPECTED, EXIT_USAGE, EXIT_TASK_FAILED, EXIT_KEY, EXIT_NOT_FOUND = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-)
-EXIT_CANCELED, EXIT_GUARD, EXIT_UNKNOWN, EXIT_SOME_FAILED, EXIT_NETWORK, EXIT_RATE_LIMITED = (
-    6,
-    7,
-    8,
-    9,
-    10,
-    11,
-)
-EXIT_SERVER, EXIT_QUESTION, EXIT_RUNNING, EXIT_INTERRUPTED, EXIT_TERMINATED = 12, 13, 75, 130, 143
+from collections import namedtuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rebyte_types import Json, Step
+
+EXIT_DONE = 0
+EXIT_UNEXPECTED = 1
+EXIT_USAGE = 2
+EXIT_TASK_FAILED = 3
+EXIT_KEY = 4
+EXIT_NOT_FOUND = 5
+EXIT_CANCELED = 6
+EXIT_GUARD = 7
+EXIT_UNKNOWN = 8
+EXIT_SOME_FAILED = 9
+EXIT_NETWORK = 10
+EXIT_RATE_LIMITED = 11
+EXIT_SERVER = 12
+EXIT_QUESTION = 13
+EXIT_RUNNING = 75
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+ExitCode = namedtuple("ExitCode", "number name short meaning")
 
 # The one table of exit codes; --help and the documents are checked against it.
 EXIT_CODES = (
-    (EXIT_DONE, "done", "done, and what was awaited completed"),
-    (
+    ExitCode(EXIT_DONE, "done", "done", "done, and what was awaited completed"),
+    ExitCode(
         EXIT_UNEXPECTED,
+        "unexpected",
         "unexpected",
         "unexpected; also: started but could not be recorded (the ids are printed)",
     ),
-    (EXIT_USAGE, "usage", "usage, bad input, or a 4xx that says the request is wrong"),
-    (EXIT_TASK_FAILED, "task_failed", "the task ran and failed"),
-    (EXIT_KEY, "key", "the key is missing or refused"),
-    (EXIT_NOT_FOUND, "not_found", "not found"),
-    (EXIT_CANCELED, "canceled", "the task was canceled"),
-    (EXIT_GUARD, "guard", "a guard refused, or the ledger cannot be written before the send"),
-    (EXIT_UNKNOWN, "unknown", "the outcome of a paid start is unknown"),
-    (EXIT_SOME_FAILED, "some_failed", "some of many failed, or some names were refused"),
-    (EXIT_NETWORK, "network", "network, proxy or TLS"),
-    (EXIT_RATE_LIMITED, "rate_limited", "rate limited"),
-    (EXIT_SERVER, "server", "server error, or an answer that cannot be read"),
-    (EXIT_QUESTION, "question", "the task asks a question"),
-    (EXIT_RUNNING, "running", "still running when the time was over"),
-    (EXIT_INTERRUPTED, "interrupted", "interrupted (SIGINT)"),
-    (EXIT_TERMINATED, "terminated", "interrupted (SIGTERM)"),
+    ExitCode(
+        EXIT_USAGE, "usage", "usage", "usage, bad input, or a 4xx that says the request is wrong"
+    ),
+    ExitCode(EXIT_TASK_FAILED, "task_failed", "the task failed", "the task ran and failed"),
+    ExitCode(EXIT_KEY, "key", "key", "the key is missing or refused"),
+    ExitCode(EXIT_NOT_FOUND, "not_found", "not found", "not found"),
+    ExitCode(EXIT_CANCELED, "canceled", "canceled", "the task was canceled"),
+    ExitCode(
+        EXIT_GUARD,
+        "guard",
+        "guard",
+        "a guard refused, or the ledger cannot be written before the send",
+    ),
+    ExitCode(EXIT_UNKNOWN, "unknown", "outcome unknown", "the outcome of a paid start is unknown"),
+    ExitCode(
+        EXIT_SOME_FAILED,
+        "some_failed",
+        "some failed",
+        "some of many failed, or some names were refused",
+    ),
+    ExitCode(EXIT_NETWORK, "network", "network", "network, proxy or TLS"),
+    ExitCode(EXIT_RATE_LIMITED, "rate_limited", "rate limit", "rate limited"),
+    ExitCode(
+        EXIT_SERVER, "server", "server error", "server error, or an answer that cannot be read"
+    ),
+    ExitCode(EXIT_QUESTION, "question", "it asks", "the task asks a question"),
+    ExitCode(EXIT_RUNNING, "running", "still running", "still running when the time was over"),
+    ExitCode(EXIT_INTERRUPTED, "interrupted", "interrupted", "interrupted (SIGINT)"),
+    ExitCode(EXIT_TERMINATED, "terminated", "ended from outside", "interrupted (SIGTERM)"),
 )
 
 
@@ -59,42 +84,46 @@ class RebyteError(Exception):
     """Base of the family: a message for people, and the data that decisions are made from.
 
     `outcome` speaks of paid starts only: "not_sent", "refused" (surely not made) or "unknown".
+    `retry_after` is in seconds. `details`, `warnings` and `next` (lines to type) go into the
+    document that reports the error; whoever knows more on the way up may fill them in.
     """
 
-    exit_code, default_code, default_hint = EXIT_UNEXPECTED, "unexpected", None
-    default_retryable, default_outcome = False, None
-    # Set by who knows more: what to do next, and what else is told beside the error.
-    next = ()
-    warnings = ()
+    exit_code: int = EXIT_UNEXPECTED
+    default_code: str = "unexpected"
+    default_hint: str | None = None
+    default_retryable: bool = False
+    default_outcome: str | None = None
 
     def __init__(
         self,
-        message,
+        message: str,
         *,
-        code=None,
-        hint=None,
-        http_status=None,
-        retryable=None,
-        retry_after=None,
-        outcome=None,
-        details=None,
-    ):
+        code: str | None = None,
+        hint: str | None = None,
+        http_status: int | None = None,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+        outcome: str | None = None,
+        details: Json | None = None,
+    ) -> None:
         """Keep what is given; what is not given comes from the class."""
         super().__init__(message)
-        self.message, self.code, self.hint = (
-            message,
-            code or self.default_code,
-            hint or self.default_hint,
-        )
-        self.http_status, self.retry_after, self.details = http_status, retry_after, details
+        self.message = message
+        self.code = code or self.default_code
+        self.hint = hint or self.default_hint
+        self.http_status = http_status
         self.retryable = self.default_retryable if retryable is None else retryable
+        self.retry_after = retry_after
         self.outcome = outcome or self.default_outcome
+        self.details = details
+        self.warnings: list[str] = []
+        self.next: list[Step] = []
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Return message and hint: what a traceback shows to who calls from Python."""
         return "{} {}".format(self.message, self.hint) if self.hint else self.message
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Return the error as the JSON object that commands print, without empty fields."""
         fields = {
             "code": self.code,
@@ -110,26 +139,31 @@ class RebyteError(Exception):
 class InputError(RebyteError):
     """Raised for input that cannot be right, before anything is sent."""
 
-    exit_code, default_code, default_outcome = EXIT_USAGE, "invalid_input", "not_sent"
+    exit_code = EXIT_USAGE
+    default_code = "invalid_input"
+    default_outcome = "not_sent"
 
 
 class AuthError(RebyteError):
     """Raised when the key is missing, malformed, refused (401) or lacks a scope (403)."""
 
-    exit_code, default_code = EXIT_KEY, "invalid_api_key"
+    exit_code = EXIT_KEY
+    default_code = "invalid_api_key"
     default_hint = "Get a key at https://app.rebyte.ai/settings/api-keys and set REBYTE_API_KEY."
 
 
 class RequestRefused(RebyteError):
     """Raised for a 4xx that says the request itself is wrong; the code is the service's own."""
 
-    exit_code, default_code = EXIT_USAGE, "request_refused"
+    exit_code = EXIT_USAGE
+    default_code = "request_refused"
 
 
 class NotFound(RebyteError):
     """Raised when the service does not know the thing, or this key may not see it."""
 
-    exit_code, default_code = EXIT_NOT_FOUND, "not_found"
+    exit_code = EXIT_NOT_FOUND
+    default_code = "not_found"
     default_hint = "Check the id, and that the key belongs to the organization that owns it."
 
 
@@ -145,66 +179,91 @@ class RouteMissing(NotFound):
 class GuardRefused(RebyteError):
     """Raised when a spending guard fired; nothing was sent."""
 
-    exit_code, default_code, default_outcome = EXIT_GUARD, "guard_refused", "not_sent"
+    exit_code = EXIT_GUARD
+    default_code = "guard_refused"
+    default_outcome = "not_sent"
 
 
 class LedgerUnwritable(RebyteError):
     """Raised when a paid start could not be written down beforehand; nothing was sent."""
 
-    exit_code, default_code, default_outcome = EXIT_GUARD, "ledger_unwritable", "not_sent"
+    exit_code = EXIT_GUARD
+    default_code = "ledger_unwritable"
+    default_outcome = "not_sent"
 
 
 class OutcomeUnknown(RebyteError):
-    """Raised when a paid start left and its outcome cannot be told; repeating it could pay twice."""
+    """Raised when a paid start left and its outcome cannot be told; a repeat could pay twice."""
 
-    exit_code, default_code, default_outcome = EXIT_UNKNOWN, "outcome_unknown", "unknown"
-    default_hint = "The service may have started (and billed) it. List the newest tasks before starting it again."
+    exit_code = EXIT_UNKNOWN
+    default_code = "outcome_unknown"
+    default_outcome = "unknown"
     # True when the caller interrupted the wait for the answer.
     interrupted = False
+    default_hint = (
+        "The service may have started (and billed) it."
+        " List the newest tasks before starting it again."
+    )
 
 
 class NotRecorded(RebyteError):
-    """Raised when a paid start was made and could not be written down; the ids are in `details`."""
+    """Raised when a paid start was made and not written down; the ids are in `details`."""
 
     default_code = "not_recorded"
 
 
 class NetworkError(RebyteError):
-    """Raised for names, connections, proxies, TLS, cuts and silence; `outcome` is "not_sent" if nothing left."""
+    """Raised for names, connections, proxies, TLS, cuts and silence.
 
-    exit_code, default_code, default_retryable = EXIT_NETWORK, "connect_failed", True
+    `outcome` is "not_sent" if nothing left.
+    """
+
+    exit_code = EXIT_NETWORK
+    default_code = "connect_failed"
+    default_retryable = True
 
 
 class RateLimited(RebyteError):
-    """Raised for a 429 that could not be waited out; `retry_after` holds the seconds asked for, if any."""
+    """Raised for a 429 that could not be waited out; `retry_after` says for how long, if told."""
 
-    exit_code, default_code, default_retryable = EXIT_RATE_LIMITED, "rate_limited", True
+    exit_code = EXIT_RATE_LIMITED
+    default_code = "rate_limited"
     default_hint = "Wait, then run the same line again."
+    default_retryable = True
 
 
 class ServerError(RebyteError):
     """Raised for a 5xx or 408 that did not go away."""
 
-    exit_code, default_code, default_retryable = EXIT_SERVER, "server_error", True
+    exit_code = EXIT_SERVER
+    default_code = "server_error"
     default_hint = "Nothing is wrong with the request; run the same line again later."
+    default_retryable = True
 
 
 class AnswerUnreadable(RebyteError):
-    """Raised for an answer that is a web page, empty, of the wrong shape, too big, too deep, or encoded unasked."""
+    """Raised for a web page, or an empty, too big, too deep or encoded answer, or a wrong shape."""
 
-    exit_code, default_code = EXIT_SERVER, "bad_answer"
-    default_hint = "Check that the base address is the API's, and that no proxy or portal answers in its place."
+    exit_code = EXIT_SERVER
+    default_code = "bad_answer"
+    default_hint = (
+        "Check that the base address is the API's,"
+        " and that no proxy or portal answers in its place."
+    )
 
 
 class StorageRefused(RebyteError):
-    """Raised when the storage behind a signed address refuses; `code` is the storage's own word."""
+    """Raised when the storage behind a signed address refuses; `code` is the storage's word."""
 
-    exit_code, default_code = EXIT_SERVER, "storage_refused"
+    exit_code = EXIT_SERVER
+    default_code = "storage_refused"
     default_hint = "Signed addresses expire; run the same line again to get a fresh one."
 
 
 class DeadlineReached(RebyteError):
     """Raised when the caller's time is over; what runs in the service goes on."""
 
-    exit_code, default_code, default_retryable = EXIT_RUNNING, "deadline", True
+    exit_code = EXIT_RUNNING
+    default_code = "deadline"
     default_hint = "Run the same line again, or give it more time."
+    default_retryable = True

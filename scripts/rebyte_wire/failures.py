@@ -1,41 +1,64 @@
-"""The edge where what sockets, ssl and http.client raise becomes one of our errors; the cause stays chained."""
+"""What sockets, ssl and http.client raise becomes one of our errors; the cause stays chained."""
 
 from __future__ import annotations
 
 import http.client
 import socket
 import ssl
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rebyte_wire.errors import AnswerUnreadable, DeadlineReached, NetworkError
 from rebyte_wire.tls import hint_for
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rebyte_wire.proxies import Proxy
+    from rebyte_wire.requests import Request
+
 TIMEOUTS = (socket.timeout, TimeoutError)
+# Of the errors of a handshake these say that the peer hung up, not that it cannot be trusted.
+HANG_UPS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 CONNECT_CODES = (
     ((socket.gaierror, UnicodeError), "dns_failed"),
     (TIMEOUTS, "connect_timeout"),
     (ConnectionRefusedError, "connection_refused"),
 )
-PROXY_HINT = "The proxy or sandbox must allow this host (api.rebyte.ai and storage.googleapis.com); ask who runs it."
+CONNECT_HINT = "Check the address and the network; in a sandbox, whether HTTPS_PROXY has to be set."
+PROXY_HINT = (
+    "The proxy or sandbox must allow this host (api.rebyte.ai and storage.googleapis.com);"
+    " ask who runs it."
+)
+UNREACHABLE_HINT = (
+    "HTTPS_PROXY (or https_proxy, ALL_PROXY) names it:"
+    " correct it, or unset it where the way is free."
+)
 
 
 @contextmanager
-def map_exceptions(call, cut="connection_cut"):
-    """Translate what goes wrong once a call may have left; `cut` is the code for a body that ends too early."""
+def map_exceptions(request: Request, short_code: str = "connection_cut") -> Iterator[None]:
+    """Translate what goes wrong once a request may have left.
+
+    `short_code` is the code of the error for a body that ends too early.
+    """
     try:
         yield
     except TIMEOUTS as error:
-        if call.deadline.expired:
+        if request.deadline.expired:
             raise DeadlineReached(
                 "The time for this call is over, and the service has not answered in full."
             ) from error
         raise NetworkError(
-            "Nothing came for {:g} s, although the connection is open.".format(call.read_seconds),
+            "Nothing came for {:g} s, although the connection is open.".format(
+                request.read_seconds
+            ),
             code="read_timeout",
         ) from error
     except http.client.IncompleteRead as error:
         raise NetworkError(
-            "The connection ended before the answer was complete.", code=cut
+            "The connection ended before the answer was complete.", code=short_code
         ) from error
     except OSError as error:
         raise NetworkError(
@@ -47,65 +70,69 @@ def map_exceptions(call, cut="connection_cut"):
         ) from error
 
 
-def connect_failure(place, error) -> NetworkError:
-    """Return the error for a host whose name is unknown or that could not be reached."""
-    code = next(
-        (code for kinds, code in CONNECT_CODES if isinstance(error, kinds)), "connect_failed"
-    )
+def connect_failure(
+    host: str,
+    port: int,
+    proxy: Proxy | None,
+    error: Exception,
+) -> NetworkError:
+    """Return the error for a host, or the proxy before it, that could not be reached."""
+    reason = reason_of(error)
+    if proxy:
+        return not_sent(
+            "No connection to the proxy {} port {} that the environment names ({}).".format(
+                host, port, reason
+            ),
+            "proxy_unreachable",
+            hint=UNREACHABLE_HINT,
+        )
+    codes = [code for kinds, code in CONNECT_CODES if isinstance(error, kinds)]
     return not_sent(
-        "No connection to {} port {} ({}).".format(place[0], place[1], reason_of(error)),
-        code,
-        hint="Check the address and the network; in a sandbox, whether HTTPS_PROXY has to be set.",
+        "No connection to {} port {} ({}).".format(host, port, reason),
+        codes[0] if codes else "connect_failed",
+        hint=CONNECT_HINT,
     )
 
 
-def proxy_unreachable(place, error) -> NetworkError:
-    """Return the error for a proxy that is set and cannot be reached itself."""
+def tunnel_failure(
+    proxy: Proxy,
+    reason: str,
+    status: int | None = None,
+) -> NetworkError:
+    """Return the error for a proxy that opens no tunnel; all but its 4xx may pass."""
     return not_sent(
-        "No connection to the proxy {} port {} that the environment names ({}).".format(
-            place[0], place[1], reason_of(error)
-        ),
-        "proxy_unreachable",
-        hint="HTTPS_PROXY (or https_proxy, ALL_PROXY) names it: correct it, or unset it where the way is free.",
-    )
-
-
-def proxy_failure(place, error) -> NetworkError:
-    """Return the error for a proxy that does not open the tunnel; its own failures (5xx, cuts) may pass."""
-    passing = " 4" not in str(error).partition("failed:")[2][:2]
-    return not_sent(
-        "The proxy {} port {} does not open a tunnel ({}).".format(
-            place[0], place[1], reason_of(error)
-        ),
+        "The proxy {} port {} does not open a tunnel ({}).".format(proxy.host, proxy.port, reason),
         "proxy_refused",
-        retryable=passing,
+        retryable=status is None or status >= 500,
         hint=PROXY_HINT,
     )
 
 
-def tls_failure(host, error, context) -> NetworkError:
-    """Return the error for a failed handshake: a matter of configuration, unless the peer simply hung up."""
+def tls_failure(
+    host: str,
+    error: Exception,
+    context: ssl.SSLContext,
+) -> NetworkError:
+    """Return the error for a failed handshake: the configuration, unless the peer just hung up."""
     if isinstance(error, TIMEOUTS):
         return not_sent("The TLS handshake with {} took too long.".format(host), "connect_timeout")
-    if not isinstance(error, (ssl.SSLError, ValueError)) or isinstance(
-        error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-    ):
+    if isinstance(error, HANG_UPS) or not isinstance(error, (ssl.SSLError, ValueError)):
         return not_sent("{} hung up during the TLS handshake.".format(host), "connect_failed")
-    why = getattr(error, "verify_message", None) or reason_of(error)
+    reason = getattr(error, "verify_message", None) or reason_of(error)
     return not_sent(
-        "The TLS connection to {} cannot be trusted ({}).".format(host, why),
+        "The TLS connection to {} cannot be trusted ({}).".format(host, reason),
         "tls_failed",
         retryable=False,
         hint=hint_for(error, context),
     )
 
 
-def not_sent(message, code, **more) -> NetworkError:
+def not_sent(message: str, code: str, **more: Any) -> NetworkError:
     """Return a network error from before the first byte."""
     return NetworkError(message, code=code, outcome="not_sent", **more)
 
 
-def reason_of(error) -> str:
+def reason_of(error: Exception) -> str:
     """Return the short reason inside an exception, on one line."""
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(reason).split())[:160]

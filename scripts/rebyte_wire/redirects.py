@@ -12,10 +12,19 @@ FOLLOWED = frozenset((301, 302, 303, 307, 308))
 KEY_HEADER = "API_KEY"
 
 
-def next_address(status, location, url, *, method, hops, may_leave, api_is_loopback) -> str:
+def next_address(
+    status: int,
+    location: str | None,
+    url: str,
+    *,
+    method: str,
+    hops: int,
+    cross_origin: bool,
+    api_is_loopback: bool,
+) -> str:
     """Return where a redirect leads, or raise NetworkError(redirect_refused).
 
-    Only GET is ever followed, to its own origin; where `may_leave`, also to another https origin.
+    Only GET is ever followed, to its own origin; with `cross_origin` to any other over https.
     """
     if status not in FOLLOWED or not location:
         raise refused(status, "it names no place to go to")
@@ -23,29 +32,36 @@ def next_address(status, location, url, *, method, hops, may_leave, api_is_loopb
         raise refused(status, "a {} is never sent on".format(method))
     if hops >= MAX_REDIRECTS:
         raise refused(status, "it is the {}th in a row".format(hops + 1))
+    here = origin_of(url)
     try:
         target = urljoin(url, location).partition("#")[0]
-        here, there = origin_of(url), origin_of(target)
+        there = origin_of(target)
     except (InputError, ValueError):
         raise refused(status, "its target is no address that may be used") from None
+    if there == here:
+        return target
     if here.scheme == "https" and there.scheme == "http":
         raise refused(status, "it leaves https")
-    if there != here:
-        if not may_leave:
-            raise refused(
-                status, "it leads to another origin ({}://{})".format(there.scheme, there.host)
-            )
-        check_signed(target, api_is_loopback)
+    if not cross_origin:
+        raise refused(
+            status, "it leads to another origin ({}://{})".format(there.scheme, there.host)
+        )
+    check_signed(target, api_is_loopback)
     return target
 
 
-def headers_for(headers: dict, url: str, target: str) -> dict:
+def headers_for(
+    headers: dict[str, str],
+    url: str,
+    target: str,
+) -> dict[str, str]:
     """Return the headers for the next hop: off the origin the key stays behind."""
-    same = origin_of(url) == origin_of(target)
-    return {name: value for name, value in headers.items() if same or name != KEY_HEADER}
+    if origin_of(url) == origin_of(target):
+        return headers
+    return {name: value for name, value in headers.items() if name != KEY_HEADER}
 
 
-def refused(status, why: str) -> NetworkError:
+def refused(status: int, why: str) -> NetworkError:
     """Return the error for a redirect that is not followed."""
     return NetworkError(
         "The answer is a redirect (HTTP {}) that is not followed: {}.".format(status, why),

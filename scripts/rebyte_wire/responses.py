@@ -1,9 +1,13 @@
-"""An answer of the service: its body read to the true end, its JSON, or the error that its status stands for."""
+"""A response of the service: its body to the true end, its JSON, or the error it stands for."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
+from collections import namedtuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rebyte_wire.errors import (
     AnswerUnreadable,
@@ -11,21 +15,36 @@ from rebyte_wire.errors import (
     NetworkError,
     NotFound,
     RateLimited,
+    RebyteError,
     RequestRefused,
     RouteMissing,
     ServerError,
     StorageRefused,
 )
 from rebyte_wire.failures import map_exceptions
+from rebyte_wire.payloads import parse_json
 from rebyte_wire.retry import is_passing, retry_after_seconds
-from rebyte_wire.sse import events
+from rebyte_wire.sse import Event, events
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    from rebyte_wire.connections import Connection, ConnectionPool
+    from rebyte_wire.requests import Request
+
+    AnyResponse = TypeVar("AnyResponse", bound="Response")
 
 EVENT_STREAM = "text/event-stream"
-BYTE_ORDER_MARK = "\ufeff"
 CHUNK_BYTES = 64 * 1024
-MAX_JSON_BYTES, MAX_ERROR_BYTES = 8 * 1024 * 1024, 64 * 1024
+MAX_JSON_BYTES = 8 * 1024 * 1024
+MAX_ERROR_BYTES = 64 * 1024
 MAX_MESSAGE_CHARS = 300
-# Compiled when an answer has to be explained; most have not.
+# The states of a response: its body is being read, was read to its end, or was given up.
+OPEN = "open"
+DONE = "done"
+ABORTED = "closed"
+# Compiled when an error has to be explained; most responses are none.
 SIGNATURE = (
     r"(?i)((?:x-goog-|x-amz-)?(?:signature|credential|security-token)|sig|token|key)=[^&\s\"'<>]+"
 )
@@ -33,224 +52,273 @@ CODE = r"[A-Za-z0-9_.-]{1,64}"
 XML_CODE = r"<Code>([A-Za-z0-9_.-]{1,64})</Code>"
 # How servers say that a path is none of theirs, even in the shape of an error of the API.
 NO_ROUTE = r"(?i)route\b|cannot (get|post|put|patch|delete)\b|no such (route|endpoint)"
+ERROR_CLASSES = {401: AuthError, 403: AuthError, 429: RateLimited}
 DEFAULT_CODES = {401: "invalid_api_key", 403: "forbidden"}
 HINTS = {
-    401: "Check the key. If it is right, a proxy may drop header names with an underscore (API_KEY), as nginx does by default.",
+    401: "Check the key. If it is right, a proxy may drop header names with an underscore"
+    " (API_KEY), as nginx does by default.",
     402: "The organization may be out of credit; see https://app.rebyte.ai.",
     403: "The key may lack the scope for this; see https://app.rebyte.ai/settings/api-keys.",
 }
 
+# `is_ours` is true for an error in the service's own shape.
+ErrorBody = namedtuple("ErrorBody", "code message is_ours")
+
 
 class Response:
-    """An answer whose head is in: status, headers, length (None if not told), and a body to read to its true end."""
+    """A response whose head is in: status, headers, length (None if not told), and its body."""
 
-    def __init__(self, response, line, pool, call):
-        self.status, self.headers, self.length = response.status, response.headers, response.length
-        self.received, self.closed, self.complete = 0, False, False
-        self._response, self._line, self._pool, self._call = response, line, pool, call
+    def __init__(
+        self,
+        raw: http.client.HTTPResponse,
+        connection: Connection,
+        pool: ConnectionPool,
+        request: Request,
+    ) -> None:
+        self.status = raw.status
+        self.headers = raw.headers
+        self.length = raw.length
+        self.received = 0
+        self.state = OPEN
+        self._raw = raw
+        self._connection = connection
+        self._pool = pool
+        self._request = request
 
-    def read(self, size=CHUNK_BYTES) -> bytes:
-        """Return up to `size` bytes, b"" only at the end; a body shorter than told raises NetworkError(short_body)."""
-        return self._more(self._take(lambda: self._response.read(size), "short_body"))
+    def read(self, size: int = CHUNK_BYTES) -> bytes:
+        """Return up to `size` bytes, b"" only at the end.
 
-    def readinto(self, buffer) -> int:
-        """Fill a buffer as far as there are bytes, and return how many; else as read."""
-        return (
-            self._more(self._take(lambda: self._response.readinto(buffer), "short_body", int)) or 0
-        )
+        A body that is shorter than told raises NetworkError(short_body).
+        """
+        buffer = bytearray(size)
+        return bytes(buffer[: self.readinto(buffer)])
 
-    def _more(self, chunk):
-        """Return what was read, unless that is nothing because somebody closed the answer too early."""
-        if not chunk and not self.complete:
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Fill a buffer as far as there are bytes, and return how many; errors as for read."""
+        count = 0
+        with self._reading("short_body"):
+            count = self._raw.readinto(buffer)
+            self._advance(count, "short_body")
+        if not count and self.state is not DONE:
             raise NetworkError(
                 "The answer was closed before it was read to its end.", code="short_body"
             )
-        return chunk
+        return count
 
-    def _take(self, read, cut, size_of=len):
-        """Read a chunk and count it; at the end compare the count and give the connection back."""
+    @contextmanager
+    def _reading(self, short_code: str) -> Iterator[None]:
+        """Map what goes wrong in a read; nothing does once another thread has closed it."""
         try:
-            with map_exceptions(self._call, cut):
-                chunk = read()
-            self.received += size_of(chunk)
-            if self.closed or chunk and not self._response.isclosed():
-                return chunk
-            if self.length is not None and self.received < self.length:
-                raise NetworkError(
-                    "The answer ended after {} of {} bytes.".format(self.received, self.length),
-                    code=cut,
-                )
-            self.closed = self.complete = True
-            self._response.close()
-            self._pool.give_back(self._line, self._response.will_close)
-            return chunk
-        except BaseException:
-            # Closed by another thread while we waited: a quiet end, whatever http.client made of it.
-            if self.closed:
-                return b""
+            with map_exceptions(self._request, short_code):
+                yield
+        except BaseException as error:
+            if self.state is ABORTED and isinstance(error, Exception):
+                return
             self.close()
             raise
 
-    def close(self):
-        """Let go of what was not read; a reader in another thread wakes up and ends."""
-        if not self.closed:
-            self.closed = True
-            self._line.hang_up()
-            self._response.close()
+    def _advance(self, count: int, short_code: str) -> None:
+        """Count what was read; at the end compare the sum and give the connection back."""
+        self.received += count
+        if self.state is not OPEN or (count and not self._raw.isclosed()):
+            return
+        if self.length is not None and self.received < self.length:
+            raise NetworkError(
+                "The answer ended after {} of {} bytes.".format(self.received, self.length),
+                code=short_code,
+            )
+        self.state = DONE
+        self._raw.close()
+        self._pool.release(self._connection, self._raw.will_close)
 
-    def __enter__(self):
+    def close(self) -> None:
+        """Give up what was not read; a reader in another thread wakes up and ends."""
+        if self.state is OPEN:
+            self.state = ABORTED
+            self._connection.abort()
+            self._raw.close()
+
+    def __enter__(self: AnyResponse) -> AnyResponse:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __repr__(self):
-        return "<{} {}, {} of {} bytes{}>".format(
-            type(self).__name__, self.status, self.received, self.length, ", closed" * self.closed
+    def __repr__(self) -> str:
+        return "<{} {}, {} of {} bytes, {}>".format(
+            type(self).__name__, self.status, self.received, self.length, self.state
         )
 
 
 class EventStream(Response):
-    """Iterate it for events as they complete. A clean end just ends; a cut or silence raises NetworkError."""
+    """Iterate it for events as they complete. A clean end just ends; a cut or silence raises."""
 
-    def chunks(self):
-        """Yield the raw bytes as they arrive. Once another thread has closed the stream, end quietly."""
-        return iter(
-            lambda: self._take(lambda: self._response.read1(CHUNK_BYTES), "connection_cut"), b""
-        )
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the raw bytes as they arrive. Once another thread has closed it, end quietly."""
+        while True:
+            chunk = b""
+            with self._reading("connection_cut"):
+                chunk = self._raw.read1(CHUNK_BYTES)
+                self._advance(len(chunk), "connection_cut")
+            if not chunk:
+                return
+            yield chunk
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Event]:
         """Yield the events."""
         return events(self.chunks())
 
 
-def check_stream(answer):
-    """Return an answer that is an event stream; anything else raises AnswerUnreadable instead of waiting for ever."""
-    if answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() != EVENT_STREAM:
-        answer.close()
-        raise unreadable(answer, "it is not an event stream")
-    return check_encoding(answer)
+def check_stream(response: EventStream) -> EventStream:
+    """Return a response that is an event stream; AnswerUnreadable instead of an endless wait."""
+    kind = response.headers.get("Content-Type", "").partition(";")[0]
+    if kind.strip().lower() != EVENT_STREAM:
+        response.close()
+        raise unreadable(response, "it is not an event stream")
+    check_encoding(response)
+    return response
 
 
-def check_encoding(answer):
-    """Return an answer that is not compressed: that was not asked for, and a small one can grow without bound."""
-    if answer.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
-        answer.close()
-        raise unreadable(answer, "it is compressed although that was not asked for")
-    return answer
+def check_encoding(response: Response) -> Response:
+    """Return a response that is not compressed: unasked, and a small one can grow unbounded."""
+    if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+        response.close()
+        raise unreadable(response, "it is compressed although that was not asked for")
+    return response
 
 
-def read_json(answer, expected=dict, may_be_empty=False):
-    """Read an answer as JSON of the expected type(s), or None for an empty one where that may be. Anything else raises AnswerUnreadable."""
-    with check_encoding(answer):
-        body = b"".join(read_up_to(answer, MAX_JSON_BYTES + 1))
-    if not body and may_be_empty:
+def read_json(
+    response: Response,
+    expected: Any = dict,
+    empty_allowed: bool = False,
+) -> Any:
+    """Read a body as JSON of the expected type(s); None for an empty one where that is allowed.
+
+    AnswerUnreadable for anything else.
+    """
+    with check_encoding(response):
+        body = b"".join(read_up_to(response, MAX_JSON_BYTES + 1))
+    if not body and empty_allowed:
         return None
     if len(body) > MAX_JSON_BYTES:
-        raise unreadable(answer, "it is larger than {} bytes".format(MAX_JSON_BYTES))
+        raise unreadable(response, "it is larger than {} bytes".format(MAX_JSON_BYTES))
     try:
-        text = body.decode("utf-8")
-        value = json.loads(
-            text[1:] if text[:1] == BYTE_ORDER_MARK else text, parse_constant=refuse_constant
-        )
+        value = parse_json(body.decode("utf-8"))
     except RecursionError:
-        raise unreadable(answer, "it is nested too deeply") from None
+        raise unreadable(response, "it is nested too deeply") from None
     except ValueError:
-        start = body.strip()[:1]
-        why = "it is a web page" if start == b"<" else "it is not JSON" if start else "it is empty"
-        raise unreadable(answer, why) from None
+        raise unreadable(response, why_no_json(body)) from None
     if not isinstance(value, expected):
-        raise unreadable(answer, "it is JSON, but a {}".format(type(value).__name__))
+        raise unreadable(response, "it is JSON, but a {}".format(type(value).__name__))
     return value
 
 
-def refuse_constant(word):
-    """Raise ValueError for NaN and Infinity, which Python reads and JSON does not know."""
-    raise ValueError(word)
+def why_no_json(body: bytes) -> str:
+    """Say what a body is that is no JSON."""
+    start = body.strip()[:1]
+    if not start:
+        return "it is empty"
+    return "it is a web page" if start == b"<" else "it is not JSON"
 
 
-def read_up_to(answer, limit: int):
+def read_up_to(response: Response, limit: int) -> Iterator[bytes]:
     """Yield chunks until the end of the body or until `limit` bytes have come."""
     while limit > 0:
-        chunk = answer.read(min(CHUNK_BYTES, limit))
+        chunk = response.read(min(CHUNK_BYTES, limit))
         if not chunk:
             return
         limit -= len(chunk)
         yield chunk
 
 
-def unreadable(answer, why: str) -> AnswerUnreadable:
-    """Return the error for an answer that is not what the API promises."""
+def unreadable(response: Response, why: str) -> AnswerUnreadable:
+    """Return the error for a response that is not what the API promises."""
     return AnswerUnreadable(
         "The answer (HTTP {}) cannot be used: {}; expected what the API documents.".format(
-            answer.status, why
+            response.status, why
         ),
-        http_status=answer.status,
+        http_status=response.status,
     )
 
 
-def error_from_response(answer, secret: str, now: float):
-    """Read an answer whose status is no success and return the error it stands for; never shows `secret`."""
-    code, text, is_ours = parse_error_body(read_error_body(answer))
-    status, headers = answer.status, answer.headers
-    kind = error_class(status, is_ours and not re.match(NO_ROUTE, text))
-    said = " ".join(re.sub(SIGNATURE, r"\1=***", text.replace(secret, "***")).split())[
-        :MAX_MESSAGE_CHARS
-    ]
-    passing = is_passing(status) and headers.get("x-should-retry", "").strip().lower() != "false"
-    told = "HTTP {}{}".format(
-        status, ": " + said if said else " without a message from the service."
-    )
+def error_from_response(
+    response: Response,
+    secret: str,
+    now: float,
+) -> RebyteError:
+    """Read a response whose status is no success and return its error; never shows `secret`."""
+    status = response.status
+    headers = response.headers
+    body = parse_error_body(read_error_body(response))
+    kind = error_class(status, body.is_ours and not re.match(NO_ROUTE, body.message))
+    code = body.code or DEFAULT_CODES.get(status)
+    words = redact_message(body.message, secret)
+    message = "HTTP {}: {}".format(status, words)
+    if not words:
+        message = "HTTP {} without a message from the service.".format(status)
     if kind is RouteMissing:
-        told, code = "This service has no such route ({}).".format(told.rstrip(".")), None
+        message = "This service has no such route ({}).".format(message.rstrip("."))
+        code = None
+    may_pass = headers.get("x-should-retry", "").strip().lower() != "false"
     return kind(
-        told,
-        code=code or DEFAULT_CODES.get(status),
+        message,
+        code=code,
         hint=HINTS.get(status),
         http_status=status,
-        retryable=passing,
+        retryable=is_passing(status) and may_pass,
         retry_after=retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), now),
     )
 
 
-def error_from_storage(answer) -> StorageRefused:
-    """Return the error for a signed address that did not answer 2xx; storage speaks XML, of which the code is told."""
-    found = re.search(XML_CODE, read_error_body(answer).decode("utf-8", "replace"))
+def redact_message(text: str, secret: str) -> str:
+    """Return a message on one short line, without the key and without signatures."""
+    text = re.sub(SIGNATURE, r"\1=***", text.replace(secret, "***"))
+    return " ".join(text.split())[:MAX_MESSAGE_CHARS]
+
+
+def error_from_storage(response: Response) -> StorageRefused:
+    """Return the error for a signed address that did not answer 2xx; storage speaks XML."""
+    found = re.search(XML_CODE, read_error_body(response).decode("utf-8", "replace"))
     code = found.group(1) if found else None
     return StorageRefused(
-        "The storage answered HTTP {}{}.".format(answer.status, ": " + code if code else ""),
+        "The storage answered HTTP {}{}.".format(response.status, ": " + code if code else ""),
         code=code,
-        http_status=answer.status,
-        retryable=is_passing(answer.status),
+        http_status=response.status,
+        retryable=is_passing(response.status),
     )
 
 
-def read_error_body(answer) -> bytes:
-    """Read what there is of an error's body; the status counts even if the body is cut, late or encoded."""
+def read_error_body(response: Response) -> bytes:
+    """Read what there is of an error's body; its status counts also if it is cut or encoded."""
     try:
-        with check_encoding(answer):
-            return b"".join(read_up_to(answer, MAX_ERROR_BYTES))
+        with check_encoding(response):
+            return b"".join(read_up_to(response, MAX_ERROR_BYTES))
     except (NetworkError, AnswerUnreadable):
         return b""
 
 
-def parse_error_body(body: bytes) -> tuple:
-    """Return (code, message, whether it is the service's own shape) for an error body of any shape."""
+def parse_error_body(body: bytes) -> ErrorBody:
+    """Return code, message and whether it is the service's own shape, of a body of any shape."""
     try:
         value = json.loads(body.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
-        return None, "", False
+        value = None
     error = value.get("error", value) if isinstance(value, dict) else None
+    if isinstance(error, str):
+        return ErrorBody(None, error, False)
     if not isinstance(error, dict):
-        return None, error if isinstance(error, str) else "", False
-    code, message = error.get("code"), error.get("message")
-    code = code if isinstance(code, str) and re.fullmatch(CODE, code) else None
-    return code, message if isinstance(message, str) else "", "error" in value
+        return ErrorBody(None, "", False)
+    code = error.get("code")
+    message = error.get("message")
+    is_code = isinstance(code, str) and re.fullmatch(CODE, code)
+    return ErrorBody(
+        code if is_code else None, message if isinstance(message, str) else "", "error" in value
+    )
 
 
-def error_class(status: int, is_ours: bool):
+def error_class(status: int, is_ours: bool) -> Callable[..., RebyteError]:
     """Return the class of error that a status stands for."""
     if status in (404, 410):
         return NotFound if is_ours else RouteMissing
-    known = {401: AuthError, 403: AuthError, 429: RateLimited}
-    return known.get(status) or (ServerError if is_passing(status) else RequestRefused)
+    usual = ServerError if is_passing(status) else RequestRefused
+    return ERROR_CLASSES.get(status, usual)

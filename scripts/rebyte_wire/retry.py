@@ -1,25 +1,29 @@
-"""Pure: may this be tried again, and after how long. The tables are data; clock and dice are arguments."""
+"""Pure: may this be tried again, and after how long. Tables are data; clock and rng arguments."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from urllib.parse import unquote
 
+from rebyte_wire.errors import RebyteError
+
 MAX_RETRIES = 3
-BASE_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.5, 8.0
+BASE_DELAY_SECONDS = 0.5
+MAX_DELAY_SECONDS = 8.0
 MAX_RETRY_AFTER_SECONDS = 120
 # More than a year is not a time to come back at but a mistake.
 RUBBISH_RETRY_AFTER_SECONDS = 366 * 86400
 
 # What costs money: the kind of start, and where it is posted.
-PAID_POSTS = (
-    ("task", r"/tasks"),
-    ("follow-up", r"/tasks/[^/]+/prompts"),
-    ("computer", r"/agent-computers"),
-)
-REPEATABLE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
-REPEATABLE_ROUTES = {
+PAID_POSTS = {
+    "task": r"/tasks",
+    "follow-up": r"/tasks/[^/]+/prompts",
+    "computer": r"/agent-computers",
+}
+IDEMPOTENT_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
+IDEMPOTENT_ROUTES = {
     "POST": r"/tasks/[^/]+/cancel|/files|/workspaces/[^/]+/artifacts(/upload-url)?",
     "PATCH": r"/tasks/[^/]+/visibility",
 }
@@ -59,7 +63,7 @@ REFUSED = frozenset(
 # These say "not now": the service did not begin, so that even a paid start may be sent again.
 NOT_BEGUN = frozenset((425, 429))
 PASSING = frozenset((408, 425, 429))
-# So storage answers when a signed address is too old.
+# What storage answers when a signed address has expired.
 EXPIRED_STATUSES = (400, 403)
 
 NUMBER = r"[0-9]+(\.[0-9]*)?"
@@ -68,8 +72,8 @@ HTTP_DATE = re.compile(
 )
 
 
-def parts_of(path: str) -> list:
-    """Return the words of a path below /v1 as they were typed; servers forgive slashes and escapes."""
+def parts_of(path: str) -> list[str]:
+    """Return the words of a path below /v1 as typed; servers forgive slashes and escapes."""
     return [part for part in unquote(path.partition("?")[0]).split("/") if part not in ("", ".")]
 
 
@@ -78,25 +82,20 @@ def route_of(path: str) -> str:
     return "/" + "/".join(parts_of(path)).lower()
 
 
-def kind_of_start(method: str, path: str):
-    """Return task, follow-up or computer for a call that starts something that costs money, None for any other."""
-    format_path = route_of(path)
-    return next(
-        (
-            kind
-            for kind, form in PAID_POSTS
-            if method.upper() == "POST" and re.fullmatch(form, format_path)
-        ),
-        None,
-    )
+def kind_of_start(method: str, path: str) -> str | None:
+    """Return task, follow-up or computer for a call that starts something that costs money."""
+    if method.upper() != "POST":
+        return None
+    route = route_of(path)
+    return next((kind for kind, form in PAID_POSTS.items() if re.fullmatch(form, route)), None)
 
 
-def is_repeatable(method: str, path: str) -> bool:
+def is_idempotent(method: str, path: str) -> bool:
     """Say whether sending a call twice leaves the same state as sending it once."""
-    format_path = REPEATABLE_ROUTES.get(method.upper())
-    return method.upper() in REPEATABLE_METHODS or bool(
-        format_path and re.fullmatch(format_path, route_of(path))
-    )
+    method = method.upper()
+    if method in IDEMPOTENT_METHODS:
+        return True
+    return bool(re.fullmatch(IDEMPOTENT_ROUTES.get(method, "never"), route_of(path)))
 
 
 def is_passing(status: int) -> bool:
@@ -104,55 +103,68 @@ def is_passing(status: int) -> bool:
     return status in PASSING or status >= 500
 
 
-def outcome_of_start(status, has_retry_after: bool) -> str:
+def outcome_of_start(status: int | None, has_retry_after: bool) -> str:
     """Return "refused" for a paid start that was surely not made, else "unknown"."""
-    return "refused" if status in REFUSED or status == 503 and has_retry_after else "unknown"
+    if status in REFUSED or (status == 503 and has_retry_after):
+        return "refused"
+    return "unknown"
 
 
-def may_retry(failure, repeatable: bool, tried: int) -> bool:
-    """Say whether a call that failed so, after `tried` tries, may be sent again without asking anyone."""
-    if (
-        tried > MAX_RETRIES
-        or not failure.retryable
-        or (failure.retry_after or 0) > MAX_RETRY_AFTER_SECONDS
-    ):
+def may_retry(
+    failure: RebyteError,
+    idempotent: bool,
+    tried: int,
+) -> bool:
+    """Say whether a call that failed so may be sent again after `tried` tries, asking nobody."""
+    if tried > MAX_RETRIES or not failure.retryable:
         return False
-    if repeatable or failure.outcome == "not_sent":
+    if (failure.retry_after or 0) > MAX_RETRY_AFTER_SECONDS:
+        return False
+    if idempotent or failure.outcome == "not_sent":
         return True
-    return (
-        failure.http_status in NOT_BEGUN
-        or failure.http_status == 503
-        and failure.retry_after is not None
-    )
+    if failure.http_status == 503:
+        return failure.retry_after is not None
+    return failure.http_status in NOT_BEGUN
 
 
-def delay_before(tried: int, rng, retry_after=None) -> float:
-    """Return the seconds to wait after `tried` tries: what the service asked for, else full jitter."""
+def delay_before(
+    tried: int,
+    rng: Callable[[], float],
+    retry_after: float | None = None,
+) -> float:
+    """Return the seconds to wait after `tried` tries: what the service asked, else full jitter."""
     if retry_after:
         return retry_after
-    return rng() * min(MAX_DELAY_SECONDS, BASE_DELAY_SECONDS * 2 ** min(tried - 1, 10))
+    return rng() * min(MAX_DELAY_SECONDS, BASE_DELAY_SECONDS * 2.0 ** min(tried - 1, 10))
 
 
-def retry_after_seconds(value, date, now: float):
-    """Return what Retry-After asks for, against the answer's own Date (else `now`); None for anything unusable."""
+def retry_after_seconds(
+    value: str | None,
+    date: str | None,
+    now: float,
+) -> float | None:
+    """Return what Retry-After asks for, or None for anything unusable.
+
+    A date counts from the answer's own Date, or from `now` where it has none.
+    """
     value = (value or "").strip()
+    moment = moment_of(value)
     if re.fullmatch(NUMBER, value):
         seconds = float(value)
-    else:
-        moment, sent = moment_of(value), moment_of(date)
-        if moment is None:
-            return None
+    elif moment is not None:
+        sent = moment_of(date)
         seconds = max(0.0, moment - (now if sent is None else sent))
+    else:
+        return None
     return seconds if seconds <= RUBBISH_RETRY_AFTER_SECONDS else None
 
 
-def moment_of(date):
+def moment_of(date: str | None) -> float | None:
     """Return an HTTP date as seconds since 1970, or None."""
+    date = (date or "").strip()
+    if not HTTP_DATE.fullmatch(date):
+        return None
     try:
-        return (
-            parsedate_to_datetime(date).timestamp()
-            if HTTP_DATE.fullmatch((date or "").strip())
-            else None
-        )
+        return parsedate_to_datetime(date).timestamp()
     except (TypeError, ValueError, OverflowError):
         return None

@@ -1,10 +1,11 @@
-"""Server-sent events: byte chunks -> lines -> events, as WHATWG HTML 9.2 has it. No HTTP, no clock."""
+"""Server-sent events: byte chunks -> lines -> events, as WHATWG HTML 9.2. No HTTP, no clock."""
 
 from __future__ import annotations
 
 import codecs
 import re
 from collections import namedtuple
+from collections.abc import Iterable, Iterator
 
 Event = namedtuple("Event", "event data id retry")
 
@@ -13,24 +14,35 @@ MAX_RETRY_DIGITS = 9
 
 
 class Decoder:
-    """Turns chunks, cut anywhere, into events; a block without its empty line at the end is never told."""
+    """Turns chunks, cut anywhere, into events.
 
-    def __init__(self):
+    A block whose empty line at the end never comes is no event. `last_event_id` and `retry` (in
+    milliseconds, or None) are what the stream has said so far.
+    """
+
+    def __init__(self) -> None:
         self.last_event_id = ""
-        self.retry = None
+        self.retry: int | None = None
         self._text = codecs.getincrementaldecoder("utf-8")("replace")
-        self._pending = []
+        self._pending: list[str] = []
         self._after_cr = False
         self._at_start = True
-        self._forget_block()
+        self._begin_block()
 
-    def feed(self, chunk: bytes) -> list:
+    def _begin_block(self) -> None:
+        self._event = ""
+        self._data: list[str] = []
+        self._id: str | None = None
+        self._block_retry: int | None = None
+
+    def feed(self, chunk: bytes) -> list[Event]:
         """Take the next bytes and return the events they complete."""
         text = self._text.decode(chunk)
         if self._at_start and text:
             self._at_start = False
-            text = text[1:] if text[0] == "\ufeff" else text
-        told = []
+            if text.startswith("\ufeff"):
+                text = text[1:]
+        complete: list[Event] = []
         for line in self._lines(text):
             # Most lines are these two.
             if line[:6] == "data: ":
@@ -38,30 +50,32 @@ class Decoder:
             elif line:
                 self._take_field(line)
             else:
-                self._end_block(told)
-        return told
+                self._end_block(complete)
+        return complete
 
-    def _lines(self, text) -> list:
-        """Cut off the complete lines; pieces of an unfinished one are kept apart, so that long lines stay linear."""
+    def _lines(self, text: str) -> list[str]:
+        """Cut off the complete lines; pieces of an unfinished one are kept apart until it ends."""
         if self._after_cr and text:
             self._after_cr = False
-            text = text[1:] if text[0] == "\n" else text
-        if "\n" not in text and "\r" not in text:
-            self._pending.append(text)
-            return []
+            if text.startswith("\n"):
+                text = text[1:]
         if "\r" in text:
             self._after_cr = text[-1] == "\r"
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         # Not splitlines, which cuts at characters that end no line here.
         lines = text.split("\n")
-        lines[0] = "".join(self._pending) + lines[0]
+        self._pending.append(lines[0])
+        if len(lines) == 1:
+            return []
+        lines[0] = "".join(self._pending)
         self._pending = [lines.pop()]
         return lines
 
-    def _take_field(self, line):
+    def _take_field(self, line: str) -> None:
         """Take one line into the block."""
         field, _, value = line.partition(":")
-        value = value[1:] if value[:1] == " " else value
+        if value.startswith(" "):
+            value = value[1:]
         if field == "data":
             self._data.append(value)
         elif field == "event":
@@ -70,28 +84,22 @@ class Decoder:
             self._id = value
         elif field == "retry" and re.fullmatch(DIGITS, value):
             # Clamped, because a server may send more digits than an integer should be made of.
-            self.retry = self._retry = (
-                int(value) if len(value) <= MAX_RETRY_DIGITS else 10**MAX_RETRY_DIGITS
-            )
+            too_long = len(value) > MAX_RETRY_DIGITS
+            self._block_retry = 10**MAX_RETRY_DIGITS if too_long else int(value)
+            self.retry = self._block_retry
 
-    def _end_block(self, told):
+    def _end_block(self, complete: list[Event]) -> None:
         """Finish the block: its id counts from here on, and it is an event if it had data."""
         if self._id is not None:
             self.last_event_id = self._id
         if self._data:
-            told.append(
-                Event(
-                    self._event or "message", "\n".join(self._data), self.last_event_id, self._retry
-                )
-            )
-        self._forget_block()
-
-    def _forget_block(self):
-        """Begin the next block."""
-        self._event, self._data, self._id, self._retry = "", [], None, None
+            name = self._event or "message"
+            data = "\n".join(self._data)
+            complete.append(Event(name, data, self.last_event_id, self._block_retry))
+        self._begin_block()
 
 
-def events(chunks):
+def events(chunks: Iterable[bytes]) -> Iterator[Event]:
     """Yield the events in an iterable of byte chunks."""
     decoder = Decoder()
     for chunk in chunks:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from calendar import timegm
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 FINAL = ("completed", "failed", "canceled")
 OUTCOMES = {
     "completed": "completed",
@@ -17,52 +21,57 @@ OUTCOMES = {
     "cancelled": "canceled",
 }
 ID = r"(?=.{1,200}$)[A-Za-z0-9_.~:-]*[A-Za-z0-9_~:-][A-Za-z0-9_.~:-]*"
-FORM = r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d+)?\s*(Z|[+-]\d\d:?\d\d)?$"
+# Years from 1970 to 9998; the zone, if it is not Z, as sign, hours and minutes.
+TIMESTAMP = (
+    r"(?!9999)(19[7-9]\d|[2-9]\d{3})-(0[1-9]|1[012])-(0[1-9]|[12]\d|3[01])"
+    r"[T ](\d\d):(\d\d):(\d\d)(\.\d+)?\s*(?:Z|([+-])(\d\d):?(\d\d))?$"
+)
 
 
-def terminal_status(word) -> str | None:
-    """Return completed, failed or canceled; None for any other word, which means still running."""
-    return OUTCOMES.get(word.strip().lower()) if isinstance(word, str) else None
+def terminal_status(word: object) -> str | None:
+    """Return completed, failed or canceled; None for any other word: still running."""
+    if not isinstance(word, str):
+        return None
+    return OUTCOMES.get(word.strip().lower())
 
 
-def dict_items(answer, name="data") -> list:
-    """Return the objects in the list that an answer holds under a name; whatever else stands there is left out."""
+def dict_items(answer: object, name: str = "data") -> list[dict[str, Any]]:
+    """Return the objects in the list under a name; whatever else stands there is left out."""
     found = answer.get(name) if isinstance(answer, dict) else None
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    if not isinstance(found, list):
+        return []
+    return [item for item in found if isinstance(item, dict)]
 
 
-def items_with_id(page) -> list:
+def items_with_id(page: object) -> list[dict[str, Any]]:
     """Return the tasks (or computers) of a page that have a usable id."""
     return [item for item in dict_items(page) if is_id(item.get("id"))]
 
 
-def is_id(value) -> bool:
-    """Say whether a value can be the id of something: it stands in addresses, file names and lines to paste."""
+def is_id(value: object) -> bool:
+    """Say whether a value can be an id: it stands in addresses, file names and lines to paste."""
     return isinstance(value, str) and bool(re.fullmatch(ID, value))
 
 
-def str_field(item, name):
-    """Return the text under a name, None where there is none or it is no text that could be kept or sent."""
+def str_field(item: dict[str, Any], name: str) -> str | None:
+    """Return the text under a name; None if there is none, or none that could be kept or sent."""
     value = item.get(name)
-    if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
+    # A lone surrogate is no text: it cannot be encoded.
+    if not isinstance(value, str) or re.search("[\ud800-\udfff]", value):
         return None
     return value
 
 
-def parse_timestamp(text):
-    """Return the moment a text such as 2026-01-28T12:00:00.000Z or ...+00:00 names, or None; without a zone it is UTC."""
-    match = re.match(FORM, text.strip()) if isinstance(text, str) else None
+def parse_timestamp(text: object) -> float | None:
+    """Return the moment of a text such as 2026-01-28T12:00:00.000Z or ...+00:00, else None.
+
+    Without a zone it is UTC.
+    """
+    match = re.match(TIMESTAMP, text.strip()) if isinstance(text, str) else None
     if not match:
         return None
-    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    if not (1970 <= year <= 9998 and 1 <= month <= 12 and 1 <= day <= 31):
-        return None
-    moment = timegm((year, month, day, hour, minute, second))
-    return moment + float(match.group(7) or 0) - _zone_seconds(match.group(8))
-
-
-def _zone_seconds(zone):
-    if not zone or zone == "Z":
-        return 0
-    digits = zone[1:].replace(":", "")
-    return (1 if zone[0] == "+" else -1) * (int(digits[:2]) * 3600 + int(digits[2:]) * 60)
+    date = tuple(map(int, match.groups()[:6]))
+    fraction, sign, hours, minutes = match.groups("0")[6:]
+    seconds_ahead = int(hours) * 3600 + int(minutes) * 60
+    moment = timegm(date) + float(fraction)
+    return moment + seconds_ahead if sign == "-" else moment - seconds_ahead

@@ -1,17 +1,19 @@
-"""One logical call: build it, send it (again where that is safe), and return what it answered or raise."""
+"""One logical call: build it, send it (again where that is safe), return its answer or raise."""
 
 from __future__ import annotations
 
-import json
+import copy
 import random
 import time
+from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
 from rebyte_wire import redirects, retry
 from rebyte_wire.addresses import check_signed, is_loopback, origin_of
 from rebyte_wire.connections import ConnectionPool
-from rebyte_wire.errors import InputError, OutcomeUnknown, RebyteError
-from rebyte_wire.requests import Deadline, Request
+from rebyte_wire.errors import OutcomeUnknown, RebyteError
+from rebyte_wire.payloads import encode, omit_none
+from rebyte_wire.requests import READ_TIMEOUT_SECONDS, Deadline, Request
 from rebyte_wire.responses import (
     EVENT_STREAM,
     EventStream,
@@ -24,256 +26,321 @@ from rebyte_wire.responses import (
 )
 from rebyte_wire.status import is_id
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Union
+
+    from rebyte_wire.multipart import Body, FileBody
+
+    RequestBody = Union[dict[str, Any], list[Any], Body, None]
+
 VERSION = "0.1.0"
-# What the raw door takes: an object, a list, or nothing.
+# What `client.request` takes: an object, a list, or nothing.
 ANY_JSON = (dict, list, type(None))
 USER_AGENT = "skill-as-a-service/" + VERSION
 
 
+class Clock:
+    """What is known of the service's clock, for all views of one transport."""
+
+    skew: float | None = None
+
+
 class Transport:
-    """Knows the service's address and the key, and carries calls there. Clock, sleep, dice and time are arguments."""
+    """Knows the service's address and the key, and carries calls there."""
 
     def __init__(
         self,
-        base_url,
-        key,
-        environ,
+        base_url: str,
+        key: str,
+        environ: Mapping[str, str],
         *,
-        deadline=None,
-        sleep=time.sleep,
-        rng=random.random,
-        now=time.time,
-    ):
+        deadline: Deadline | None = None,
+        sleep: Callable[[float], object] = time.sleep,
+        rng: Callable[[], float] = random.random,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         """Connect nothing yet; `deadline` bounds every call and can be set again later."""
-        self.base_url, self.origin = base_url, origin_of(base_url)
+        self.base_url = base_url
+        self.origin = origin_of(base_url)
         self.is_loopback = is_loopback(self.origin.host)
-        self.deadline, self.clock_skew, self.sleep = deadline or Deadline(), None, sleep
-        self._key, self._rng, self._now, self._connections = key, rng, now, ConnectionPool(environ)
+        self.deadline = deadline or Deadline()
+        self.sleep = sleep
+        self._key = key
+        self._rng = rng
+        self._now = now
+        self._clock = Clock()
+        self._pool = ConnectionPool(environ)
+
+    def with_deadline(self, deadline: Deadline) -> Transport:
+        """Return a transport over the same connections whose calls end at another deadline."""
+        view = copy.copy(self)
+        view.deadline = deadline
+        return view
+
+    @property
+    def clock_skew(self) -> float | None:
+        """Seconds by which the service's clock is ahead of ours; None before the first answer."""
+        return self._clock.skew
 
     def fetch(
         self,
-        method,
-        path,
+        method: str,
+        path: str,
         *,
-        query=None,
-        body=None,
-        content_type="application/json",
-        expected=dict,
-        before_send=None,
-        base=None,
-    ):
-        """Make an API call and return its JSON (None for an empty answer to DELETE); a paid start that gives no id raises OutcomeUnknown."""
-        call, kind = (
-            self._api_call(
-                method, path, query, body, content_type, base=base, before_send=before_send
-            ),
-            retry.kind_of_start(method, path),
+        query: Mapping[str, object] | None = None,
+        body: RequestBody = None,
+        content_type: str = "application/json",
+        expected: Any = dict,
+        empty_allowed: bool = False,
+        before_send: Callable[[], object] | None = None,
+        base: str | None = None,
+    ) -> Any:
+        """Make an API call and return its JSON, of the `expected` type(s).
+
+        A paid start that gives no id raises OutcomeUnknown.
+        """
+        request = self._api_request(
+            method, path, query, body, content_type, base=base, before_send=before_send
         )
-
-        def receive(answer):
-            value = read_json(
-                answer, expected, may_be_empty=may_be_empty(call, answer.status, expected)
-            )
-            if call.paid:
-                check_started(value, kind, answer.status)
-            return {} if value is None and expected is dict and method != "DELETE" else value
-
-        return self._perform(call, receive)
-
-    def open(self, path):
-        """Open a GET to the API and return its Answer, unread; redirects to other origins go without the key."""
         return self._perform(
-            self._api_call("GET", path, accept="*/*"), check_encoding, may_leave=True
+            request, lambda response: decode(request, response, expected, empty_allowed)
         )
 
-    def open_stream(self, path, read_seconds):
+    def open(self, path: str) -> Response:
+        """Open a GET to the API and return its response, unread.
+
+        Redirects to other origins are followed, without the key.
+        """
+        request = self._api_request("GET", path, accept="*/*")
+        response: Response = self._perform(request, check_encoding, cross_origin=True)
+        return response
+
+    def open_stream(self, path: str, read_seconds: float) -> EventStream:
         """Open an EventStream; it may be silent for `read_seconds`."""
-        call = self._api_call(
-            "GET", path, accept=EVENT_STREAM, read_seconds=read_seconds, answer_type=EventStream
+        request = self._api_request(
+            "GET",
+            path,
+            accept=EVENT_STREAM,
+            read_seconds=read_seconds,
+            response_class=EventStream,
         )
-        call.headers["Cache-Control"] = "no-cache"
-        return self._perform(call, check_stream)
+        request.headers["Cache-Control"] = "no-cache"
+        stream: EventStream = self._perform(request, check_stream)
+        return stream
 
-    def open_signed(self, url):
+    def open_signed(self, url: str) -> Response:
         """Open a signed download address: no key, no redirects."""
-        return self._perform(self._signed_call("GET", url, {}), check_encoding)
+        response: Response = self._perform(self._signed_request("GET", url), check_encoding)
+        return response
 
-    def put_signed(self, url, source, content_type):
-        """Put bytes to a signed upload address: fixed headers, no key, no redirects; again from byte 0 if that helps."""
-        headers = {"Content-Type": content_type, "Content-Length": str(source.length)}
-        self._perform(self._signed_call("PUT", url, headers, source), lambda answer: answer.close())
+    def put_signed(
+        self,
+        url: str,
+        source: FileBody,
+        content_type: str,
+    ) -> None:
+        """Put bytes to a signed upload address: fixed headers, no key, no redirects.
 
-    def close(self):
-        """Close the kept connections."""
-        self._connections.close()
+        It is sent again from byte 0 where that may help.
+        """
+        request = self._signed_request("PUT", url, source)
+        request.headers["Content-Type"] = content_type
+        request.headers["Content-Length"] = str(source.length)
+        self._perform(request, Response.close)
 
-    def __repr__(self):
-        return "<Transport {} {!r}>".format(self.base_url, self._connections)
+    def close(self) -> None:
+        """Close the kept connections, for all views of this transport."""
+        self._pool.close()
+
+    def __repr__(self) -> str:
+        return "<Transport {} {!r}>".format(self.base_url, self._pool)
 
     # Building the request...
 
-    def _api_call(
+    def _api_request(
         self,
-        method,
-        path,
-        query=None,
-        body=None,
-        content_type=None,
-        accept="application/json",
-        base=None,
-        answer_type=Response,
-        **more,
+        method: str,
+        path: str,
+        query: Mapping[str, object] | None = None,
+        body: RequestBody = None,
+        content_type: str = "",
+        *,
+        accept: str = "application/json",
+        base: str | None = None,
+        read_seconds: float = READ_TIMEOUT_SECONDS,
+        before_send: Callable[[], object] | None = None,
+        response_class: type[Response] | None = None,
     ) -> Request:
         """Describe a call to the API itself, with the key."""
         headers = {"User-Agent": USER_AGENT, "Accept": accept, redirects.KEY_HEADER: self._key}
-        if isinstance(body, (dict, list)):
-            body = encode(body)
-        if body is not None:
-            headers.update(
-                {
-                    "Content-Type": content_type,
-                    "Content-Length": str(getattr(body, "length", None) or len(body)),
-                }
-            )
+        content = encode(body) if isinstance(body, (dict, list)) else body
+        if content is not None:
+            headers["Content-Type"] = content_type
+            headers["Content-Length"] = str(length_of(content))
         elif method in ("POST", "PUT", "PATCH"):
             headers["Content-Length"] = "0"
-        query = urlencode(
-            {name: value for name, value in (query or {}).items() if value is not None}
-        )
+        words = urlencode(omit_none(**(query or {})))
         return Request(
             method,
-            (base or self.base_url) + path + ("?" + query if query else ""),
+            (base or self.base_url) + path + ("?" + words if words else ""),
             headers,
-            body,
+            content,
             deadline=self.deadline,
-            paid=retry.kind_of_start(method, path) is not None,
-            repeatable=retry.is_repeatable(method, path),
-            answer_type=answer_type,
-            **more,
+            read_seconds=read_seconds,
+            kind=retry.kind_of_start(method, path),
+            idempotent=retry.is_idempotent(method, path),
+            before_send=before_send,
+            response_class=response_class,
         )
 
-    def _signed_call(self, method, url, headers, body=None) -> Request:
+    def _signed_request(
+        self,
+        method: str,
+        url: str,
+        body: FileBody | None = None,
+    ) -> Request:
         """Describe a call to a signed address, which must be public if the API is."""
         check_signed(url, self.is_loopback)
         return Request(
             method,
             url,
-            headers,
+            {},
             body,
             deadline=self.deadline,
-            repeatable=True,
-            public_only=not self.is_loopback,
-            answer_type=Response,
+            idempotent=True,
+            reject_private_peer=not self.is_loopback,
         )
 
     # Sending it...
 
-    def _perform(self, call, receive, may_leave=False):
-        """Try a call until it is answered, its failure is final, or waiting would outlast the deadline."""
-        tried, may_have_acted = 0, False
+    def _perform(
+        self,
+        request: Request,
+        receive: Callable[[Any], object],
+        cross_origin: bool = False,
+    ) -> Any:
+        """Try until there is an answer, the failure is final, or waiting outlasts the deadline."""
+        tried = 0
+        may_have_acted = False
         while True:
             tried += 1
             try:
-                return receive(self._follow(call, may_leave))
+                return receive(self._exchange(request, cross_origin))
             except RebyteError as error:
-                if error.http_status == 404 and call.method == "DELETE" and may_have_acted:
+                if error.http_status == 404 and request.method == "DELETE" and may_have_acted:
                     return None
-                failure = classify_failure(call, error)
-            wait, left = (
-                retry.delay_before(tried, self._rng, failure.retry_after),
-                self.deadline.left(),
-            )
-            if (
-                not retry.may_retry(failure, call.repeatable, tried)
-                or left is not None
-                and wait >= left
-            ):
+                failure = classify(request, error)
+            if not retry.may_retry(failure, request.idempotent, tried):
                 raise failure
-            may_have_acted = may_have_acted or call.sent
-            self.sleep(wait)
+            delay = retry.delay_before(tried, self._rng, failure.retry_after)
+            left = self.deadline.left()
+            if left is not None and delay >= left:
+                raise failure
+            may_have_acted = may_have_acted or request.sent
+            self.sleep(delay)
 
-    def _follow(self, call, may_leave):
-        """Exchange a call, following what may be followed; return the successful answer or raise what it says."""
+    def _exchange(self, request: Request, cross_origin: bool) -> Response:
+        """Send a request and follow its redirects; return the 2xx response or raise its error."""
         for hops in range(redirects.MAX_REDIRECTS + 1):
-            answer = self._connections.exchange(call)
-            self._note_clock(call, answer)
-            if 200 <= answer.status < 300:
-                return answer
-            is_redirect = 300 <= answer.status < 400
-            if redirects.KEY_HEADER not in call.headers and not (is_redirect and hops):
-                raise error_from_storage(answer)
+            response = self._pool.handle_request(request)
+            self._note_clock(request, response)
+            if 200 <= response.status < 300:
+                return response
+            is_redirect = 300 <= response.status < 400
+            if redirects.KEY_HEADER not in request.headers and not (is_redirect and hops):
+                raise error_from_storage(response)
             if not is_redirect:
-                raise error_from_response(answer, self._key, self._now())
-            answer.close()
-            url = redirects.next_address(
-                answer.status,
-                answer.headers.get("Location"),
-                call.url,
-                method=call.method,
-                hops=hops,
-                may_leave=may_leave,
-                api_is_loopback=self.is_loopback,
-            )
-            call = Request(
-                "GET",
-                url,
-                redirects.headers_for(call.headers, call.url, url),
-                deadline=call.deadline,
-                repeatable=True,
-                read_seconds=call.read_seconds,
-                answer_type=call.answer_type,
-                public_only=not self.is_loopback and origin_of(url) != self.origin,
-            )
+                break
+            response.close()
+            request = self._redirected(request, response, hops, cross_origin)
+        raise error_from_response(response, self._key, self._now())
 
-    def _note_clock(self, call, answer):
+    def _redirected(
+        self,
+        request: Request,
+        response: Response,
+        hops: int,
+        cross_origin: bool,
+    ) -> Request:
+        """Return the request that a redirect asks for, or raise NetworkError(redirect_refused)."""
+        url = redirects.next_address(
+            response.status,
+            response.headers.get("Location"),
+            request.url,
+            method=request.method,
+            hops=hops,
+            cross_origin=cross_origin,
+            api_is_loopback=self.is_loopback,
+        )
+        return Request(
+            "GET",
+            url,
+            redirects.headers_for(request.headers, request.url, url),
+            deadline=request.deadline,
+            idempotent=True,
+            read_seconds=request.read_seconds,
+            response_class=request.response_class,
+            reject_private_peer=not self.is_loopback and origin_of(url) != self.origin,
+        )
+
+    def _note_clock(self, request: Request, response: Response) -> None:
         """Remember how far the API's clock is ahead of ours."""
-        moment = retry.moment_of(answer.headers.get("Date"))
-        if moment is not None and redirects.KEY_HEADER in call.headers:
-            self.clock_skew = moment - self._now()
+        moment = retry.moment_of(response.headers.get("Date"))
+        if moment is not None and redirects.KEY_HEADER in request.headers:
+            self._clock.skew = moment - self._now()
 
 
-def may_be_empty(call, status, expected) -> bool:
-    """Say whether an answer may have no body: 204 is none to a question, but it may be one to an order."""
-    return (
-        call.method == "DELETE"
-        or status == 204
-        and (expected is ANY_JSON or call.method != "GET" and not call.paid)
-    )
+def decode(
+    request: Request,
+    response: Response,
+    expected: Any,
+    empty_allowed: bool,
+) -> Any:
+    """Return the JSON of a response; for an empty one that may be, {} or (any JSON) None.
+
+    Only an answer to DELETE, or a 204, may be empty. OutcomeUnknown for a start without an id.
+    """
+    may_be_empty = empty_allowed and (request.method == "DELETE" or response.status == 204)
+    value = read_json(response, expected, may_be_empty)
+    if request.kind:
+        check_started(value, request.kind, response.status)
+    return {} if value is None and expected is dict else value
 
 
-def check_started(value, kind, status):
-    """Raise OutcomeUnknown unless the answer to a paid start has a usable id of what was started."""
-    if not (
-        isinstance(value, dict) and is_id(value.get("promptId" if kind == "follow-up" else "id"))
-    ):
+def check_started(
+    value: object,
+    kind: str,
+    status: int,
+) -> None:
+    """Raise OutcomeUnknown unless the answer to a paid start has a usable id of what it made."""
+    field = "promptId" if kind == "follow-up" else "id"
+    if not isinstance(value, dict) or not is_id(value.get(field)):
         raise OutcomeUnknown(
             "The service said HTTP {} but gave no usable id of what it started.".format(status),
             http_status=status,
         )
 
 
-def classify_failure(call, error):
+def classify(request: Request, error: RebyteError) -> RebyteError:
     """Return what a failed try means; of a paid start only a sure refusal is told as one."""
-    if not call.paid or error.outcome:
+    if not request.billable or error.outcome:
         return error
-    if not call.sent:
+    if not request.sent:
         error.outcome = "not_sent"
-    elif retry.outcome_of_start(error.http_status, error.retry_after is not None) == "refused":
+        return error
+    if retry.outcome_of_start(error.http_status, error.retry_after is not None) == "refused":
         error.outcome = "refused"
-    else:
-        unknown = OutcomeUnknown(
-            "The start was sent, but whether it was made is unknown. " + error.message,
-            http_status=error.http_status,
-            retry_after=error.retry_after,
-        )
-        unknown.__cause__ = error
-        return unknown
-    return error
+        return error
+    unknown = OutcomeUnknown(
+        "The start was sent, but whether it was made is unknown. " + error.message,
+        http_status=error.http_status,
+        retry_after=error.retry_after,
+    )
+    unknown.__cause__ = error
+    return unknown
 
 
-def encode(value) -> bytes:
-    """Return a value as JSON bytes; what JSON cannot say raises InputError."""
-    try:
-        return json.dumps(value, allow_nan=False).encode("ascii")
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError("The request cannot be written as JSON ({}).".format(error)) from None
+def length_of(body: bytes | Body) -> int:
+    """Return how many bytes a body has."""
+    return len(body) if isinstance(body, bytes) else body.length

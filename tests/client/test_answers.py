@@ -79,6 +79,18 @@ def test_the_raw_door_takes_a_list_and_nothing(served):
     assert [client.request("DELETE", "/webhooks/1") for _ in range(2)] == [None, None]
 
 
+def test_an_empty_answer_to_a_question_is_none_but_for_a_204(served):
+    failure(lambda: served(answer(200, b""))[0].request("GET", "/x"), AnswerUnreadable)
+    assert served(answer(204))[0].request("GET", "/x") is None
+    get_failure(served(answer(204))[0], AnswerUnreadable)
+
+
+def test_an_order_may_be_answered_with_nothing(served):
+    client, _ = served(answer(204))
+    assert client.cancel_task("t") == client.set_visibility("t", "private") == {}
+    assert client.answer_question("t", {}) == client.update_computer("c1", views={}) == {}
+
+
 @pytest.mark.parametrize(
     "body, code, message",
     [

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from rebyte_wire.connections import is_hang_up
 from rebyte_wire.errors import (
     AnswerUnreadable,
     DeadlineReached,
@@ -18,7 +19,8 @@ from rebyte_wire.errors import (
     OutcomeUnknown,
     ServerError,
 )
-from rebyte_wire.requests import Deadline
+from rebyte_wire.requests import Deadline, Request
+from rebyte_wire.sockets import apply_timeout
 from rebyte_wire.tls import CA_HINT, STRICT_HINT, build_context
 from scripted_server import Proxy, Server, answer, chunked, failure, reset, say_and_close
 
@@ -111,16 +113,6 @@ def test_small_writes_are_not_held_back(served, monkeypatch):
     )
     read(client)
     assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in options
-
-
-def test_the_private_seams_of_the_standard_library_are_where_we_expect_them():
-    made = http.client.HTTPConnection("proxy.test", 3128)
-    made.set_tunnel("api.example.test", 443, {})
-    assert made._tunnel_host == "api.example.test" and made._tunnel_port == 443
-    assert (
-        made._create_connection is socket.create_connection
-        and made.response_class is http.client.HTTPResponse
-    )
 
 
 # A body that ends too early, or lies about its length...
@@ -242,13 +234,161 @@ def test_a_paid_start_in_flight_outlasts_the_deadline_but_not_its_own_time(serve
     failure(lambda: client.create_task("x"), OutcomeUnknown)
 
 
+def test_a_silence_after_the_first_bytes_ends_at_the_deadline(served):
+    client, server = served(deadline=Deadline(0.6))
+    half = answer(200, {"id": "t"}, length=100)
+    server.script = [lambda sock: (sock.sendall(half), server.ending.wait(20))]
+    started = time.monotonic()
+    failure(lambda: read(client), DeadlineReached)
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(
+    "left, current, set_to",
+    [(60, None, 60), (60, 0, 60), (10, 60, 10), (59, 60, None), (53, 60, 53), (61, 60, 61)],
+)
+def test_a_timeout_is_set_unless_the_one_that_stands_is_nearly_it(left, current, set_to):
+    class Socket:
+        given = None
+
+        def gettimeout(self):
+            return current
+
+        def settimeout(self, seconds):
+            self.given = seconds
+
+    sock, clock = Socket(), lambda: 0.0
+    request = Request(
+        "GET", "https://x/", {}, deadline=Deadline(left, clock), read_seconds=100, idempotent=True
+    )
+    apply_timeout(sock, request)
+    assert sock.given == set_to
+
+
+def test_a_server_that_hangs_up_on_a_paid_start_is_not_waited_for(served, monkeypatch):
+    def stop_reading(sock):
+        sock.shutdown(socket.SHUT_RD)
+        server.ending.wait(20)
+
+    monkeypatch.setattr("rebyte_wire.connections.EARLY_RESPONSE_SECONDS", 0.2)
+    monkeypatch.setattr(
+        socket.socket, "sendall", lambda *_: (_ for _ in ()).throw(BrokenPipeError("gone"))
+    )
+    client, server = served(stop_reading, early=True)
+    started = time.monotonic()
+    error = failure(lambda: client.create_task("x"), OutcomeUnknown)
+    assert time.monotonic() - started < 3 and error.__cause__.code == "connection_cut"
+
+
+@pytest.fixture
+def broken_writes(monkeypatch):
+    """broken_writes(send): from here on the client's own next write ends in a broken pipe."""
+    real, left = socket.socket.sendall, []
+
+    def sendall(sock, data):
+        if data.startswith(b"GET") and left:
+            if left.pop():
+                real(sock, data)
+            raise BrokenPipeError("gone")
+        real(sock, data)
+
+    monkeypatch.setattr(socket.socket, "sendall", sendall)
+    monkeypatch.setattr("rebyte_wire.connections.EARLY_RESPONSE_SECONDS", 0.2)
+    return left.append
+
+
+def test_a_connection_that_broke_while_we_wrote_is_not_kept_though_it_answered(
+    served, broken_writes
+):
+    client, server = served(TASK)
+    read(client)
+    broken_writes(True)
+    read(client, 2)
+    assert server.connections == 2
+
+
+def test_a_fresh_connection_in_place_of_a_broken_one_has_its_whole_time(served, broken_writes):
+    client, server = served(TASK)
+    read(client)
+    broken_writes(False)
+    request = client._transport._api_request("GET", "/tasks/t")
+    client._transport._pool.handle_request(request).close()
+    assert server.connections == 2 and request.read_seconds == 60
+
+
+def test_a_server_that_announces_to_close_is_not_asked_again_on_that_connection(served):
+    client, server = served(answer(200, {"id": "t"}, "Connection: close"))
+    read(client, 2)
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "cause, replaced",
+    [
+        (ConnectionResetError(), True),
+        (BrokenPipeError(), True),
+        (http.client.RemoteDisconnected(), True),
+        (socket.timeout(), False),
+        (http.client.IncompleteRead(b""), False),
+        (None, False),
+    ],
+)
+def test_only_a_hang_up_replaces_a_kept_connection(cause, replaced):
+    error = NetworkError("x")
+    error.__cause__ = cause
+    assert is_hang_up(error) is replaced
+
+
+def test_a_silence_on_a_kept_connection_is_waited_for_once(served):
+    client, server = served()
+    server.script = [TASK, lambda sock: server.ending.wait(20)]
+    read(client)
+    client.deadline = Deadline(5)
+    request = client._transport._api_request("GET", "/tasks/t", read_seconds=0.2)
+    error = failure(lambda: client._transport._pool.handle_request(request), NetworkError)
+    assert error.code == "read_timeout" and server.connections == 1 and len(server.requests) == 2
+
+
+def test_a_connection_in_use_while_the_client_closes_ends_with_its_answer(served):
+    client, server = served(TASK)
+    download = client.open_artifact("w", "a")
+    client.close()
+    assert download.read() + download.read() == b'{"id": "t"}'
+    assert repr(client._transport._pool) == "<ConnectionPool {}>"
+    assert download._connection.sock.fileno() == -1
+
+
+def test_no_more_connections_are_kept_than_the_pool_holds(served, monkeypatch):
+    monkeypatch.setattr("rebyte_wire.connections.MAX_IDLE_CONNECTIONS", 1)
+    client, server = served(TASK)
+    downloads = [client.open_artifact("w", "a") for _ in range(2)]
+    for download in downloads:
+        download.read()
+        download.read()
+    assert "127.0.0.1': 1" in repr(client._transport._pool)
+
+
+def test_a_view_with_another_deadline_shares_connections_and_clock(served):
+    client, server = served(answer(200, {"id": "t"}, "Date: Fri, 29 Sep 2023 16:26:37 GMT"))
+    read(client)
+    view = client.within(60)
+    read(view)
+    assert server.connections == 1 and view.clock_skew == client.clock_skew is not None
+    assert client.deadline.left() is None and 59 < view.deadline.left() <= 60
+    assert view.within(900).deadline.left() <= 60
+    assert view.with_deadline(Deadline(900)).deadline.left() > 60
+    failure(lambda: read(client.within(0)), DeadlineReached)
+    view.deadline = Deadline(0)
+    read(client)
+
+
 def test_closing_the_client_hangs_up_the_kept_connections(served):
     client, _ = served(TASK)
     read(client)
-    pool = client._transport._connections
+    pool = client._transport._pool
     assert "127.0.0.1': 1" in repr(pool)
     client.close()
-    assert repr(pool) == "<Connections {}>"
+    assert repr(pool) == "<ConnectionPool {}>"
 
 
 # Certificates that are trusted or not, and proxies that open tunnels or not. Made by openssl, else skipped.
@@ -406,7 +546,7 @@ def test_a_proxys_password_goes_to_the_proxy_and_nowhere_else(
     monkeypatch.setenv("https_proxy", proxy.url.replace("//", "//user:pass@"))
     read(client_for(API, environ=trusting))
     assert (
-        b"Proxy-authorization: Basic dXNlcjpwYXNz" in proxy.heads[0]
+        b"Proxy-Authorization: Basic dXNlcjpwYXNz" in proxy.heads[0]
         and b"roxy-" not in server.heads[0]
     )
 

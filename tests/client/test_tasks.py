@@ -265,10 +265,8 @@ def test_the_environments_key_goes_to_the_environments_origin(tmp_path):
 def test_no_repr_shows_the_key_or_a_query(client_for):
     client = client_for("http://127.0.0.1:1")
     transport = client._transport
-    call = transport._signed_call("GET", "http://127.0.0.1:1/f?X-Goog-Signature=CANARY", {}, None)
-    shown = [
-        repr(thing) for thing in (client, transport, transport._connections, call, client.deadline)
-    ]
+    call = transport._signed_request("GET", "http://127.0.0.1:1/f?X-Goog-Signature=CANARY")
+    shown = [repr(thing) for thing in (client, transport, transport._pool, call, client.deadline)]
     assert "CANARY" not in "".join(shown) and "http://127.0.0.1:1/v1" in shown[0]
 
 

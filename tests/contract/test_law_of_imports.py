@@ -24,11 +24,9 @@ from measure import (
 )
 
 # Each room may import itself and the rooms below it.
-# rebyte_services.py holds the sections of the client that it inherits, so that each of the two can be read in one go.
 STOREYS = (
     "rebyte_types",
     "rebyte_wire",
-    "rebyte_services",
     "rebyte_client",
     "rebyte_flows",
     "rebyte_commands",

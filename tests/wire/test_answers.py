@@ -203,7 +203,7 @@ def test_the_jitter_is_full():
         assert 800 < sum(tenth / 10 <= draw < (tenth + 1) / 10 for draw in draws) < 1200
 
 
-def test_what_the_service_asks_for_beats_the_dice_but_zero_does_not():
+def test_what_the_service_asks_for_beats_the_jitter_but_zero_does_not():
     assert retry.delay_before(1, lambda: 1.0, 20) == 20
     assert retry.delay_before(2, lambda: 1.0, 0) == 1
 
@@ -252,12 +252,12 @@ def test_paid_starts_are_known_in_any_spelling(method, path, paid):
     ],
 )
 def test_only_calls_with_the_same_end_state_are_repeatable(method, path, repeatable):
-    assert retry.is_repeatable(method, path) is repeatable
+    assert retry.is_idempotent(method, path) is repeatable
 
 
-def test_no_paid_start_is_repeatable():
+def test_no_paid_start_is_idempotent():
     for path in ("/tasks", "/tasks/a/prompts", "/agent-computers"):
-        assert retry.kind_of_start("POST", path) and not retry.is_repeatable("POST", path)
+        assert retry.kind_of_start("POST", path) and not retry.is_idempotent("POST", path)
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ FAMILY = [
 
 
 def test_every_member_ends_with_an_exit_code_of_the_table():
-    numbers = [number for number, _, _ in errors.EXIT_CODES]
+    numbers = [row.number for row in errors.EXIT_CODES]
     assert len(set(numbers)) == len(numbers) == 17
     assert {member.exit_code for member in FAMILY} <= set(numbers)
 
@@ -428,18 +428,18 @@ def test_a_dictionary_of_an_error_leaves_out_what_is_empty_and_keeps_a_false():
 
 
 def test_a_paid_call_has_its_own_time_only_from_its_first_byte_to_its_answer():
-    call = Request("POST", "https://x/v1/tasks", {}, deadline=Deadline(5), paid=True)
-    assert call.pace(60) <= 5 and not call.sent
-    call.begin()
-    assert 5 < call.pace(1000) <= PAID_START_SECONDS and call.sent
-    call.rewind()
-    assert call.pace(60) <= 5 and not call.sent
+    call = Request("POST", "https://x/v1/tasks", {}, deadline=Deadline(5), kind="task")
+    assert call.timeout_for(60) <= 5 and not call.sent
+    call.mark_sent()
+    assert 5 < call.timeout_for(1000) <= PAID_START_SECONDS and call.sent
+    call.reset()
+    assert call.timeout_for(60) <= 5 and not call.sent
 
 
 def test_a_call_counts_as_sent_only_after_its_last_step():
     seen = []
     call = Request("GET", "https://x/", {}, before_send=lambda: seen.append(call.sent))
-    call.begin()
+    call.mark_sent()
     assert seen == [False] and call.sent
 
 

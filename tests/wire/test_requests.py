@@ -165,7 +165,9 @@ HEADERS = {"API_KEY": "rbk_CANARY", "Accept": "*/*"}
 
 def step(location, status=302, url=API, **more):
     """Ask for the next address with the defaults of a download."""
-    more = dict({"method": "GET", "hops": 0, "may_leave": True, "api_is_loopback": False}, **more)
+    more = dict(
+        {"method": "GET", "hops": 0, "cross_origin": True, "api_is_loopback": False}, **more
+    )
     return next_address(status, location, url, **more)
 
 
@@ -179,8 +181,8 @@ def refused(*args, **more):
 
 @pytest.mark.parametrize("status", sorted(FOLLOWED))
 def test_a_get_is_followed_within_its_origin(status):
-    assert step("/v1/other#part", status, may_leave=False) == "https://api.example.com/v1/other"
-    assert step("https://API.example.com:443/x", status, may_leave=False).endswith("/x")
+    assert step("/v1/other#part", status, cross_origin=False) == "https://api.example.com/v1/other"
+    assert step("https://API.example.com:443/x", status, cross_origin=False).endswith("/x")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_a_get_is_followed_within_its_origin(status):
     ],
 )
 def test_an_api_call_never_leaves_its_origin(location):
-    assert refused(location, may_leave=False) == "redirect_refused"
+    assert refused(location, cross_origin=False) == "redirect_refused"
 
 
 def test_a_download_may_leave_for_a_public_https_address_only():
@@ -262,7 +264,7 @@ def test_the_key_stays_behind_when_the_origin_changes():
 
 def test_no_refusal_shows_a_signature():
     with pytest.raises(NetworkError) as caught:
-        step("https://evil.example.com/f?X-Goog-Signature=CANARY", may_leave=False)
+        step("https://evil.example.com/f?X-Goog-Signature=CANARY", cross_origin=False)
     assert "CANARY" not in str(caught.value.as_dict())
 
 

@@ -12,7 +12,7 @@ from rebyte_commands.shell.environment import in_harness, read_number, shell_joi
 from rebyte_commands.shell.interrupts import Interrupts
 from rebyte_commands.shell.output import is_terminal
 from rebyte_commands.shell.stdin import Stdin
-from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base
+from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base, key_for
 from rebyte_wire.errors import LedgerUnwritable
 from rebyte_wire.requests import Deadline
 
@@ -156,8 +156,6 @@ class Context:
         return server["key"], server["baseUrl"]
 
     def _address(self) -> tuple[str, str]:
-        from rebyte_client import key_for
-
         base = find_base(self.environ, self.options.base_url)
         key = key_for(self.environ, base, self.options.api_key_file)
         if base != DEFAULT_BASE_URL:

@@ -1,0 +1,82 @@
+"""Pure: which proxy the environment names for an origin. The one rule, for calls and for doctor."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections import namedtuple
+from collections.abc import Mapping
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from rebyte_wire.addresses import Origin, bracketed, is_loopback
+from rebyte_wire.errors import NetworkError
+from rebyte_wire.failures import not_sent
+
+# The first that is set decides; an empty https_proxy means: no proxy.
+PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+DEFAULT_PROXY_PORT = 80
+
+
+class Proxy(namedtuple("Proxy", "host port headers")):
+    """An HTTP proxy: where it listens, and the (name, value) headers that it alone is sent."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        # Without the headers, which may hold a password.
+        return "{}:{}".format(bracketed(self.host), self.port)
+
+
+def proxy_for(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
+    """Return the proxy for an origin, None where the way is direct, as to this machine always.
+
+    Raises NetworkError(proxy_refused) for a setting that is no address of an HTTP proxy.
+    """
+    address = proxy_address(environ)
+    if not address or is_loopback(origin.host) or is_excluded(origin, environ):
+        return None
+    scheme, separator, rest = address.rpartition("://")
+    try:
+        parts = urlsplit("//" + rest.lstrip("/"))
+        port = parts.port or DEFAULT_PROXY_PORT
+    except ValueError:
+        raise unusable() from None
+    if not parts.hostname or (separator and scheme.lower() != "http"):
+        raise unusable()
+    return Proxy(parts.hostname, port, authorization(parts.netloc))
+
+
+def proxy_address(environ: Mapping[str, str]) -> str:
+    """Return what the environment names as the proxy for https, "" for none."""
+    if environ.get("https_proxy") == "":
+        return ""
+    named = [environ[name].strip() for name in PROXY_VARIABLES if environ.get(name)]
+    return named[0] if named else ""
+
+
+def authorization(netloc: str) -> tuple[tuple[str, str], ...]:
+    """Return the header for the user name and password in a proxy's address, if there are any."""
+    user, separator, _ = netloc.rpartition("@")
+    if not separator:
+        return ()
+    name, _, password = user.partition(":")
+    credentials = unquote_to_bytes(name) + b":" + unquote_to_bytes(password)
+    return (("Proxy-Authorization", "Basic " + b64encode(credentials).decode("ascii")),)
+
+
+def is_excluded(origin: Origin, environ: Mapping[str, str]) -> bool:
+    """Say whether NO_PROXY lists an origin: "*", or its name, or one that it is a part of."""
+    listed = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    names = [name.lstrip(".").lower() for name in re.split(r"[\s,]+", listed)]
+    host = origin.host.rstrip(".")
+    return "*" in names or any(host == name or host.endswith("." + name) for name in names if name)
+
+
+def unusable() -> NetworkError:
+    """Return the error for a proxy setting that cannot be used; it may hold a password."""
+    return not_sent(
+        "The proxy set in the environment is not the address of an HTTP proxy.",
+        "proxy_refused",
+        retryable=False,
+        hint="Expected something like HTTPS_PROXY=http://proxy.example.com:3128.",
+    )
