@@ -426,13 +426,6 @@ class RebyteClient:
         """Set the deadline of the calls that follow."""
         self._transport.deadline = deadline
 
-    def within(self, seconds) -> RebyteClient:
-        """Return this client with a deadline of `seconds` from now, or the own one if earlier."""
-        view = copy.copy(self)
-        view._transport = copy.copy(self._transport)
-        view._transport.deadline = self.deadline.within(seconds)
-        return view
-
     @property
     def api_key(self) -> str:
         """The key: a secret, for telling accounts apart and nothing else."""

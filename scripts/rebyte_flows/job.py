@@ -8,9 +8,9 @@ import time
 from rebyte_flows.files.atomic import open_folder
 from rebyte_flows.files.uploads import Attachment
 from rebyte_flows.following.follower import Follower
+from rebyte_flows.starting.guards import Guards, owners_limit
 from rebyte_flows.starting.ledger import open_ledger
 from rebyte_flows.starting.requests import task_request
-from rebyte_flows.starting.guards import Guards, owners_limit
 from rebyte_flows.starting.submitter import Submitter
 from rebyte_flows.state import find_state
 from rebyte_wire.status import FINAL

@@ -83,15 +83,14 @@ def find_state(
 
 
 def _asked_folder(path: str) -> StateFolder:
-    is_empty = not os.path.exists(path) or not os.listdir(path)
     if not _is_usable(path):
         raise LedgerUnwritable(
             "REBYTE_STATE_DIR is %s, and nothing can be written there" % path,
             hint="make it writable, or point REBYTE_STATE_DIR elsewhere",
         )
     mark = os.path.join(path, MARK_FILE)
-    if is_empty:
-        with suppress(OSError):
+    with suppress(OSError):
+        if not os.listdir(path):
             _touch(mark)
     return StateFolder(path, own=os.path.exists(mark))
 
@@ -271,8 +270,12 @@ def _touch(path: str) -> None:
 def open_private(path: str, mode: int = FILE_MODE) -> TextIO:
     """Open a new text file of ours (0600) that takes the place of whatever has the name.
 
-    So a link, a FIFO or a file with a second name is not written through.
+    So a link, a FIFO or a file with a second name is not written through; OSError for a device.
     """
+    with suppress(FileNotFoundError):
+        mode_there = os.lstat(path).st_mode
+        if stat.S_ISCHR(mode_there) or stat.S_ISBLK(mode_there):
+            raise OSError(errno.EINVAL, "it is a device", path)
     temporary = "%s.%s.part" % (path, os.urandom(4).hex())
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:

@@ -103,19 +103,19 @@ def test_a_skill_of_this_machine_goes_along_and_one_line_says_so(rebyte, world, 
     assert rebyte("upload", "--skill", "review")["files"][0]["filename"] == "review.zip"
 
 
-def test_several_files_go_up_at_once_and_each_gets_its_own_id(rebyte, world, server):
-    for name, text in (("a/x.csv", "1"), ("b/x.csv", "1"), ("c.csv", "2")):
+def test_several_files_go_up_at_once_and_one_that_is_named_twice_once(rebyte, world, server):
+    for name, text in (("a/x.csv", "1"), ("c.csv", "2")):
         (world / name).parent.mkdir(exist_ok=True)
         (world / name).write_text(text)
-    document = rebyte("upload", "a/x.csv", "b/x.csv", "c.csv").document
+    document = rebyte("upload", "a/x.csv", "./a/x.csv", "c.csv").document
     ids, names = ([item[key] for item in document["files"]] for key in ("id", "filename"))
     assert (
         len(document["flags"]) == 3
-        and len(set(ids)) == 3
+        and ids[0] == ids[1] != ids[2]
         and names == ["x.csv", "x.csv", "c.csv"]
     )
     puts = [seen for seen in server.requests if seen["method"] == "PUT"]
-    assert len(puts) == 3 and not {"api_key", "x-api-key", "authorization", "api-key"} & set(
+    assert len(puts) == 2 and not {"api_key", "x-api-key", "authorization", "api-key"} & set(
         puts[0]["headers"]
     )
 
@@ -403,27 +403,17 @@ def test_mine_merges_ledger_and_service(rebyte):
         task["status"] for task in tasks
     } == {"completed"}
     assert tasks[1]["once"] == "first" and tasks[1]["workspaceId"] == first["workspaceId"]
-    assert [task["id"] for task in rebyte("list", "--grep", "FIRST")["tasks"]] == [first["id"]]
 
 
 def test_running_ones_and_questions_are_told_apart(rebyte):
     rebyte("run", "over")
     running = rebyte("create", sh("sleep 30"))["id"]
     asking = rebyte("run", ask("Which?", "a"))["id"]
-    found = {task["id"]: task["status"] for task in rebyte("list", "--running")["tasks"]}
-    assert found == {running: "running", asking: "question"}
+    found = {task["id"]: task["status"] for task in rebyte("list", "--mine", "--status")["tasks"]}
+    assert (found[running], found[asking]) == ("running", "question")
     text = rebyte("get", asking, "--text").out
     assert "question: Which?" in text and "1 a" in text and "reply" in text
     assert "question" in rebyte("list", "--status", "--text").out
-
-
-def test_since_takes_a_span_or_a_time_and_nothing_else(rebyte):
-    rebyte("create", "x")
-    assert len(rebyte("list", "--mine", "--since", "2h")["tasks"]) == 1
-    assert (
-        rebyte("list", "--mine", "--since", "2031-01-01")["tasks"] == []
-        and rebyte("list", "--since", "soon").code == 2
-    )
 
 
 def test_result_with_events_is_still_one_document(rebyte):

@@ -189,7 +189,7 @@ def test_a_batch_tells_the_ids_of_what_it_could_not_record_or_write(rebyte, worl
         return whole(self, number, **values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "note", fail)
+        patch.setattr(Ledger, "update", fail)
         ran = rebyte("batch", "--prompt", "a", "--out", "o")
     assert (
         ran.code == 1

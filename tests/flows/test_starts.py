@@ -15,8 +15,8 @@ import pytest
 from measure import SCRIPTS, files_under
 from rebyte_client import RebyteClient
 from rebyte_flows.job import run
-from rebyte_flows.starting.ledger import Ledger, account_fingerprint
 from rebyte_flows.starting.guards import Guards
+from rebyte_flows.starting.ledger import Ledger, account_fingerprint
 from rebyte_flows.starting.requests import follow_up_request, task_request
 from rebyte_flows.starting.rows import (
     RECONCILE,

@@ -22,6 +22,7 @@ from rebyte_wire.errors import (
     RebyteError,
     RouteMissing,
 )
+from rebyte_wire.requests import Deadline
 from rebyte_wire.status import FINAL
 
 TYPE_CHECKING = False
@@ -130,7 +131,7 @@ def _follow_with_limits(context: Context, follower: Follower, options: Namespace
     # The task must not run on only because the slice is over.
     rest = context.deadline.left()
     if rest is not None and rest < LEAST_CANCEL_SECONDS:
-        follower.client = context.client.within(LEAST_CANCEL_SECONDS, extend=True)
+        follower.client = context.client.with_deadline(Deadline(LEAST_CANCEL_SECONDS))
     follower.watch_seconds = AFTER_CANCEL_SECONDS
     if follower.cancel():
         context.info("--cancel-after: %g seconds are over; canceled" % limit)

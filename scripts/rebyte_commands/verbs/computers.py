@@ -17,7 +17,6 @@ from rebyte_commands.shell.identifiers import resolve
 from rebyte_commands.shell.interrupts import Interrupted
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.verb_table import Command
-from rebyte_wire.payloads import SECRET_FIELDS
 from rebyte_flows.following.waiting import computer_status, provision_error, wait_until_usable
 from rebyte_flows.starting.requests import computer_request
 from rebyte_wire.errors import (
@@ -28,6 +27,7 @@ from rebyte_wire.errors import (
     NotFound,
     RouteMissing,
 )
+from rebyte_wire.payloads import SECRET_FIELDS
 from rebyte_wire.status import dict_items
 
 TYPE_CHECKING = False

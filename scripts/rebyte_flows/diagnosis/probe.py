@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import namedtuple
-from urllib.request import getproxies, proxy_bypass
 
-from rebyte_wire.addresses import is_loopback, origin_of
-from rebyte_wire.connections import ConnectionPool
+from rebyte_wire import proxies
+from rebyte_wire.addresses import origin_of
 from rebyte_wire.errors import NetworkError, RebyteError
 from rebyte_wire.requests import Request
+from rebyte_wire.sockets import open_socket
+from rebyte_wire.tls import build_context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,19 +33,6 @@ GRACE_SECONDS = 1
 Peer = namedtuple("Peer", "address version issuer")
 
 
-class Probe(ConnectionPool):
-    """Takes every step before the first byte (name, TCP, CONNECT, TLS), and hangs up."""
-
-    def speak(self, line: Any, request: Any) -> Peer:
-        """Connect, note whom was met, and hang up; nothing is sent."""
-        line.call = request.call
-        try:
-            line.connect()
-            return peer_of(line.sock)
-        finally:
-            line.close()
-
-
 def peer_of(sock: Any) -> Peer:
     """Return address, TLS version and signer of the peer of a socket, None where it has none."""
     address = sock.getpeername()[0]
@@ -58,15 +46,15 @@ def peer_of(sock: Any) -> Peer:
 
 def reach(url: str, environ: Mapping[str, str], deadline: Deadline) -> Peer | RebyteError:
     """Return the Peer of a host that was reached, else the error that says why not."""
-    probe = Probe(environ)
-    request = Request("GET", url, {}, deadline=deadline, public_only=False)
+    origin = origin_of(url)
+    request = Request("GET", url, {}, deadline=deadline)
     try:
-        peer: Peer = probe.exchange(request)
-        return peer
+        context = build_context(environ) if origin.scheme == "https" else None
+        sock = open_socket(origin, proxies.proxy_for(origin, environ), context, request)
     except RebyteError as problem:
         return problem
-    finally:
-        probe.close()
+    with sock:
+        return peer_of(sock)
 
 
 def reach_all(
@@ -88,14 +76,13 @@ def reach_all(
     return [found.get(url) or _hanging(url) for url in urls]
 
 
-def proxy_for(url: str) -> str | None:
+def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     """Return host and port of the proxy that the environment names for an address, or None."""
-    origin = origin_of(url)
-    address = getproxies().get(origin.scheme)
-    if not address or is_loopback(origin.host) or proxy_bypass(origin.host):
-        return None
-    without_password = address.split("://")[-1].rpartition("@")[2]
-    return without_password.strip("/") or "an unusable address"
+    try:
+        proxy = proxies.proxy_for(origin_of(url), environ)
+    except NetworkError:
+        return "an unusable address"
+    return str(proxy) if proxy else None
 
 
 def failed_step(problem: RebyteError) -> str:
