@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""RUN ME: rebyte_cli.py VERB ... (see --help). Finds the verb, hands over, exits. Parses on old Pythons to say what is missing."""
+"""RUN ME: rebyte_cli.py VERB ...
+
+(see --help). Finds the verb, hands over, exits. Parses on old Pythons to say what is missing.
+"""
 
 import sys
 import time
@@ -19,12 +22,11 @@ if __name__ == "__main__":
     import signal
 
     def leave(number, frame):
+        # type: (int, object) -> None
         """End on a signal that comes before the command can listen to it."""
         if not any(word.startswith(("--field", "--text")) for word in sys.argv):
-            os.write(
-                1,
-                b'{"error":{"code":"interrupted","message":"interrupted before anything began","retryable":true}}\n',
-            )
+            error = b'"code":"interrupted","message":"interrupted before anything began"'
+            os.write(1, b'{"error":{' + error + b',"retryable":true}}\n')
         os._exit(128 + number)
 
     for early in (signal.SIGINT, signal.SIGTERM):
@@ -35,7 +37,8 @@ if __name__ == "__main__":
     # Python has put it there already, unless -I, -P or PYTHONSAFEPATH forbade it.
     if sys.path[0] != scripts:
         sys.path.insert(0, scripts)
-    # An installed skill stays as it was installed: no bytecode beside the sources, unless somebody said where it belongs.
+    # An installed skill stays as it was installed: no bytecode beside the sources, unless somebody
+    # said where it belongs.
     if not sys.pycache_prefix and not sys.dont_write_bytecode:
         sys.dont_write_bytecode = True
         from rebyte_commands.shell.bytecode import keep_bytecode
@@ -46,7 +49,8 @@ if __name__ == "__main__":
     try:
         code = main(sys.argv[1:], STARTED)
     except BaseException as problem:
-        # A signal in the very moment of leaving, or files that are missing; all else was told inside.
+        # A signal in the very moment of leaving, or files that are missing; all else was told
+        # inside.
         code = getattr(problem, "exit_code", 1)
         if isinstance(problem, Exception) and sys.stderr:
             sys.stderr.write(
@@ -58,5 +62,6 @@ if __name__ == "__main__":
             stream.flush()
         except (OSError, ValueError, AttributeError):
             pass
-    # All is written and closed; to take the interpreter apart as well is a good part of a short call's time.
+    # All is written and closed; to take the interpreter apart as well is a good part of a short
+    # call's time.
     os._exit(code)

@@ -6,9 +6,11 @@ import it under TYPE_CHECKING. Every field of the service may be missing, and un
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, TypedDict, Union
+from typing import Any, Dict, List, Mapping, TypedDict, Union
 
 Json = Dict[str, Any]
+# Any of the shapes below, to read from.
+Shape = Mapping[str, Any]
 JsonValue = Union[Json, List[Any], str, int, float, bool, None]
 
 

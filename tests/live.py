@@ -19,9 +19,10 @@ sys.path.insert(0, os.path.join(ROOT, "scripts"))
 from rebyte_client import RebyteClient
 from rebyte_flows.following.ending import Outcome
 from rebyte_flows.following.stream import watch
+from rebyte_flows.starting.guards import Guards, owners_limit
 from rebyte_flows.starting.ledger import open_ledger
-from rebyte_flows.starting.requests import task_request
-from rebyte_flows.starting.submitter import Guards, Submitter, owners_limit
+from rebyte_flows.starting.requests import follow_up_request, task_request
+from rebyte_flows.starting.submitter import Submitter
 from rebyte_flows.state import find_state
 from rebyte_wire.credentials import find_base, find_key
 from rebyte_wire.errors import AuthError, NotFound, RebyteError, RequestRefused, RouteMissing
@@ -76,7 +77,7 @@ class Visit:
         self.client, self.ledger, self.say = client, ledger, say
         guards = Guards(owners_limit(os.environ), PAID_STARTS_MOST, True)
         self.starter, self.left, self.made = (
-            Submitter(client, ledger, guards=guards, say=say),
+            Submitter(client, ledger, guards=guards, info=say),
             PAID_STARTS_MOST,
             [],
         )
@@ -85,13 +86,17 @@ class Visit:
     def __repr__(self):
         return "Visit(%r, %d made)" % (self.client, len(self.made))
 
-    def start(self, prompt, **parts):
+    def start(self, prompt, task_id=None, **parts):
         """Start something paid, at most three times, and return the service's answer."""
         if not self.left:
             raise RuntimeError("a visit makes %d paid starts and no more" % PAID_STARTS_MOST)
         self.left -= 1
-        started = self.starter.start(Order(prompt, bare=True, **parts), again=True)
-        if parts.get("kind") != "follow-up":
+        if task_id:
+            request = follow_up_request(task_id, prompt, bare=True, **parts)
+        else:
+            request = task_request(prompt, bare=True, **parts)
+        started = self.starter.submit(request, again=True)
+        if not task_id:
             self.made.append(started.row.task_id)
         return started.answer or {"id": started.row.task_id, "promptId": started.row.prompt_id}
 
@@ -381,7 +386,7 @@ def check_content(visit):
 @fact
 def check_follow_up(visit):
     """A follow-up is answered with its promptId; GET lists the newest prompt first, /content the oldest. PAID."""
-    answer = visit.start(visit.PROMPT, kind="follow-up", task_id=visit.task["id"])
+    answer = visit.start(visit.PROMPT, task_id=visit.task["id"])
     found = fields("the answer", answer, ("promptId",))
     task = visit.wait(visit.task["id"])
     ids = [

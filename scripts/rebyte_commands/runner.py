@@ -76,11 +76,7 @@ def _end_badly(context: Context, problem: BaseException) -> int:
     """Report what ended the command and return its exit code."""
     console = context.console
     if context.options.debug or context.environ.get("REBYTE_DEBUG") in ("1", "true"):
-        # Lazy: a command that ends well does not pay for it.
-        import traceback
-
-        lines = traceback.format_exception(type(problem), problem, problem.__traceback__)
-        console.error("".join(lines).rstrip())
+        _print_traceback(context, problem)
     if isinstance(problem, BrokenPipeError) or console.stdout is None or console.stdout.closed:
         silence_stdout()
         console.error("stdout is closed, so the document was not delivered")
@@ -90,11 +86,19 @@ def _end_badly(context: Context, problem: BaseException) -> int:
     error, code = describe(problem)
     verb = context.options.verb
     error.setdefault("hint", "see: rebyte_cli.py %s--help" % (verb + " " if verb else ""))
-    sentences = [error["message"].rstrip("."), error["hint"].rstrip(".")]
-    console.error(". ".join(sentence for sentence in sentences if sentence))
+    console.error("%s. %s" % (error["message"].rstrip("."), error["hint"].rstrip(".")))
     if console.form == "json" and console.field is None:
         _print_error(context, problem, error)
     return code
+
+
+def _print_traceback(context: Context, problem: BaseException) -> None:
+    """Write a traceback to stderr, its foreign text made harmless."""
+    # Lazy: a command that ends well does not pay for it.
+    import traceback
+
+    lines = traceback.format_exception(type(problem), problem, problem.__traceback__)
+    context.console.error("".join(lines).rstrip())
 
 
 def _explain_missing_route(context: Context, problem: RouteMissing) -> None:
@@ -135,31 +139,41 @@ def _next_steps(context: Context, problem: RebyteError) -> list[Step]:
     """Return what helps against an error that brings no steps of its own."""
     options = context.options
     if problem.code == "missing_api_key" and problem.hint == AuthError.default_hint:
-        # Lazy: only who lacks a key pays for the words to ask with.
-        from rebyte_flows.diagnosis.asks import ask_for
-
-        return [
-            {"why": "nothing can be done in the cloud without a key", "ask": ask_for(problem)},
-            context.rerun_step(
-                "what was started with --local needs --local on each later line, and no key",
-                "--local",
-                without="--local",
-            ),
-        ]
+        return _steps_without_key(context, problem)
     if isinstance(problem, DeadlineReached) and options.verb:
         # Without --again: to go on must never pay for a second task.
         why = "the time was over before there was anything to show; this goes on"
         return [context.rerun_step(why, without="--again")]
-    doctor = context.command_line("doctor")
-    if isinstance(problem, AuthError) and problem.http_status and not options.local:
-        why = "this tells where the key came from, and whether it arrives"
-        return [{"why": why, "run": doctor}]
-    if problem.exit_code == EXIT_NETWORK and not options.local:
-        why = "this finds the cause, and the words to ask your human with"
-        if problem.outcome == "not_sent" and options.verb in STARTING_VERBS:
-            why = "nothing was started; " + why
-        return [{"why": why, "run": doctor}]
-    return []
+    why = "" if options.local else _why_doctor(problem, options.verb)
+    return [{"why": why, "run": context.command_line("doctor")}] if why else []
+
+
+def _why_doctor(problem: RebyteError, verb: str) -> str:
+    """Return why `doctor` helps against an error, "" if it does not."""
+    if isinstance(problem, AuthError) and problem.http_status:
+        return "this tells where the key came from, and whether it arrives"
+    if problem.exit_code != EXIT_NETWORK:
+        return ""
+    was_sent = problem.outcome != "not_sent" or verb not in STARTING_VERBS
+    nothing = "" if was_sent else "nothing was started; "
+    return nothing + "this finds the cause, and the words to ask your human with"
+
+
+def _steps_without_key(context: Context, problem: RebyteError) -> list[Step]:
+    # Lazy: only who lacks a key pays for the words to ask with.
+    from rebyte_flows.diagnosis.asks import ask_for
+
+    return [
+        {
+            "why": "nothing can be done in the cloud without a key",
+            "ask": ask_for(problem) or "",
+        },
+        context.rerun_step(
+            "what was started with --local needs --local on each later line, and no key",
+            "--local",
+            without="--local",
+        ),
+    ]
 
 
 def describe(problem: BaseException) -> tuple[ErrorView, int]:

@@ -89,7 +89,7 @@ def module_of(verb: str) -> ModuleType:
 
 
 def commands_of(verb: str) -> dict[str, Command]:
-    """Return the commands of a verb by name: one of its own name, or one for each of its actions."""
+    """Return the commands of a verb: one of its own name, or one for each of its actions."""
     commands: dict[str, Command] = module_of(verb).COMMANDS
     return {name: command for name, command in commands.items() if name.split()[0] == verb}
 

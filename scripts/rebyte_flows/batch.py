@@ -9,7 +9,7 @@ import os
 import threading
 import time
 
-from rebyte_flows.files.downloads import open_folder
+from rebyte_flows.files.atomic import open_folder
 from rebyte_flows.following.follower import Follower
 from rebyte_flows.following.result import task_document
 from rebyte_flows.starting.rows import START
@@ -158,7 +158,7 @@ class Batch:
         self.stopped = self.stopped or reason
 
     def write_results(self) -> str:
-        """Write results.jsonl in the order of the input, replaced as a whole, and return its path."""
+        """Write results.jsonl in the order of the input, as a whole, and return its path."""
         path = os.path.join(self.out, RESULTS)
         # Another batch may write to the same folder.
         temporary = "%s.%s.part" % (path, os.urandom(4).hex())

@@ -7,6 +7,7 @@ from calendar import timegm
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 FINAL = ("completed", "failed", "canceled")
@@ -53,7 +54,7 @@ def is_id(value: object) -> bool:
     return isinstance(value, str) and bool(re.fullmatch(ID, value))
 
 
-def str_field(item: dict[str, Any], name: str) -> str | None:
+def str_field(item: Mapping[str, Any], name: str) -> str | None:
     """Return the text under a name; None if there is none, or none that could be kept or sent."""
     value = item.get(name)
     # A lone surrogate is no text: it cannot be encoded.

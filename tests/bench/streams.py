@@ -248,17 +248,10 @@ def write_rows(count):
     with new_folder() as folder, RebyteClient(KEY, "http://127.0.0.1:9") as client:
         ledger = open_ledger(client, StateFolder(folder))
         for number in range(count):
-            order = Order("task %d" % number)
-            ledger.earlier(order, None)
-            claimed = ledger.claim(
-                order,
-                None,
-                prompt_digest="d",
-                known=(),
-                may_start=lambda row: True,
-                limits=lambda count: None,
-            )
-            ledger.note(claimed, state="created", holder=None, task_id="t%d" % number)
+            row, _ = ledger.claim(task_request("task %d" % number))
+            ledger.mark_sent(row.id, prompt_digest="d")
+            ledger.record(row.id, state="created", task_id="t%d" % number)
+            ledger.release(row.id)
         assert len(ledger.started_tasks()) == count
         ledger.close()
 
@@ -308,18 +301,19 @@ def fill(state, url, count):
         ledger = open_ledger(client, StateFolder(state))
     out, now = os.path.join(state, "out"), time.time()
     os.makedirs(out)
-    ledger._db.execute("BEGIN")
-    with open(os.path.join(state, "jobs.jsonl"), "w") as jobs, open(
-        os.path.join(out, "results.jsonl"), "w"
-    ) as results:
+    with ledger._database.transaction("fill the ledger"), open(
+        os.path.join(state, "jobs.jsonl"), "w"
+    ) as jobs, open(os.path.join(out, "results.jsonl"), "w") as results:
         for n in range(count):
-            number = ledger._insert(
-                Order("task %d" % n), "n%d" % n, None, "digest", (), None, False
-            )
+            number = ledger._insert(task_request("task %d" % n), "n%d" % n, None, False)
             task_id = "%08x-0000-4000-8000-%012x" % (n, n)
-            ledger._db.execute(
-                "UPDATE starts SET state='created', task_id=?, answered_at=?, status='completed', delivered_at=? WHERE id=?",
-                (task_id, now, now, number),
+            ledger.update(
+                number,
+                state="created",
+                task_id=task_id,
+                answered_at=now,
+                status="completed",
+                delivered_at=now,
             )
             jobs.write(json.dumps({"once": "n%d" % n, "prompt": "task %d" % n}) + "\n")
             results.write(
@@ -328,7 +322,6 @@ def fill(state, url, count):
                 )
                 + "\n"
             )
-    ledger._db.execute("COMMIT")
     ledger.close()
 
 

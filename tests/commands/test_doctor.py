@@ -13,7 +13,6 @@ import pytest
 from measure import run_quietly
 from rebyte_commands.main import main
 from rebyte_commands.verb_table import VERBS
-from rebyte_wire.errors import EXIT_CODES
 from scripted_server import Proxy, Server, answer
 
 from .conftest import DOOR

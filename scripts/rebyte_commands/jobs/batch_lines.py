@@ -233,28 +233,26 @@ def _entry(
     attachments: dict[str, Attachment],
 ) -> Entry:
     """Return the entry of a line, the flags of the command filled in where it says nothing."""
-    value = _checked(line)
+    value = checked_line(line)
     files = value.get("files", []) + options.file
     skills = value.get("skills", []) + options.skill + options.skills
     local = [word for word in skills if is_local_skill(word)]
     # The same file of many lines is read and packed once.
-    for word in files:
-        if word not in attachments:
-            attachments[word] = attach(word, context.stdin, options.zip)
-    for word in local:
-        if word not in attachments:
-            attachments[word] = attach_skill(word)
+    for word in set(files) - set(attachments):
+        attachments[word] = attach(word, context.stdin, options.zip)
+    for word in set(local) - set(attachments):
+        attachments[word] = attach_skill(word)
     prompt = value.get("prompt")
     if prompt is None:
         prompt = read_prompt_file(value["prompt_file"], context.stdin)
-    place = {key: value.get(key) or getattr(options, key) for key in PLACE_KEYS}
+    want = value.get("want", []) + list(map(decode_argument, options.want))
     request = task_request(
         prompt,
-        **place_fields(context, argparse.Namespace(**place)),
-        attachments=[attachments[word] for word in files + local],
+        **place_fields(context, _place_of(options, value)),
+        attachments=list(map(attachments.__getitem__, files + local)),
         skills=[word for word in skills if word not in local],
-        file_ids=[file_id(word) for word in options.file_id],
-        want=value.get("want", []) + [decode_argument(name) for name in options.want],
+        file_ids=list(map(file_id, options.file_id)),
+        want=want,
         no_questions=options.no_questions,
         bare=options.bare,
     )
@@ -262,7 +260,13 @@ def _entry(
     return Entry(index, request, name)
 
 
-def _checked(line: Line) -> Json:
+def _place_of(options: Namespace, value: Json) -> Namespace:
+    """Return who works and where: what a line says, else what the flags say."""
+    place = {key: value.get(key) or getattr(options, key) for key in PLACE_KEYS}
+    return argparse.Namespace(**place)
+
+
+def checked_line(line: Line) -> Json:
     """Return the object of a line whose keys and types are right; raises InputError."""
     if line.problem:
         raise InputError(line.problem)

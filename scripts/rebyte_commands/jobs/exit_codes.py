@@ -46,17 +46,18 @@ def exit_code_of_many(
     is left was given up.
     """
     found = set(statuses)
-    left = found & {"running", "waiting"}
     if "unknown" in found:
         return EXIT_UNKNOWN
     if "question" in found:
         return EXIT_QUESTION
+    left = found & {"running", "waiting"}
+    some_failed = not found <= left | {"completed"}
     if ended_by in (EXIT_INTERRUPTED, EXIT_TERMINATED):
-        if found - left - {"completed"}:
+        if some_failed:
             return EXIT_SOME_FAILED
         return ended_by if left else EXIT_DONE
     if ended_by:
         return ended_by
     if "running" in left or (left and may_go_on):
         return EXIT_RUNNING
-    return EXIT_DONE if found <= {"completed"} else EXIT_SOME_FAILED
+    return EXIT_SOME_FAILED if some_failed or left else EXIT_DONE

@@ -1,4 +1,4 @@
-"""A paid start on the command line: its flags, the request they make, and sending it at most once."""
+"""A paid start on the command line: its flags, its request, and sending it at most once."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from rebyte_commands.shell.stdin import Stdin
     from rebyte_flows.starting.requests import StartRequest
     from rebyte_flows.starting.submitter import Submission
-    from rebyte_types import FileReference, Json, Step
+    from rebyte_types import FileReference, Json, Shape, Step
 
 # owner/repo, as people paste it: with https://github.com/, git@github.com:, a token, or .git
 # behind.
 REPOSITORY = re.compile(
-    r"(?:(?:https?://|ssh://|git://)(?:[^@/\s]+@)?(?:www\.)?github\.com/|(?:[^@/\s]+@)?github\.com[:/])?"
+    r"(?:(?:https?://|ssh://|git://)?(?:[^@/\s]+@)?(?:www\.)?github\.com[:/])?"
     r"([\w.-]+/[\w.-]+?)(?:\.git)?/?$",
     re.I,
 )
@@ -136,7 +136,7 @@ def add_task_flags(parser: ArgumentParser) -> None:
 
 
 def read_prompt(context: Context, options: Namespace) -> str:
-    """Return the prompt from the one place it was given in; raises InputError for none or several."""
+    """Return the prompt from the one place it was given in; InputError for none or several."""
     given = [options.prompt, options.prompt_flag, options.prompt_file]
     texts = [text for text in given if text is not None]
     if len(texts) != 1:
@@ -181,7 +181,7 @@ def request_from(context: Context, options: Namespace) -> StartRequest:
     return task_request(prompt, **place_fields(context, options), **turn_parts(context, options))
 
 
-def place_fields(context: Context, options: Namespace) -> dict[str, str | None]:
+def place_fields(context: Context, options: Namespace) -> dict[str, Any]:
     """Return the fields of a new task that say who works, and where.
 
     `options` has executor, model, repo, branch and workspace, None where one is left to the
@@ -298,7 +298,7 @@ def submit(
     """Start a request, or go on with it; an error carries the lines that go on."""
     if getattr(options, "out", None):
         # Before it is paid for: what comes must have a place.
-        from rebyte_flows.files.downloads import open_folder
+        from rebyte_flows.files.atomic import open_folder
 
         open_folder(options.out)
     total = sum(item.bytes for item in request.attachments)
@@ -322,12 +322,13 @@ def _add_steps(
         id = (problem.details or {}).get("id") or request.task_id
         line = context.command_line(*words, id)
         problem.next = [{"why": "it was started; this reads it", "run": line}]
-    elif isinstance(problem, NotFound) and not isinstance(problem, RouteMissing):
-        if getattr(options, "workspace", None):
-            problem.hint = (
-                "if %s is a task made elsewhere, pass the workspaceId that its create printed"
-                % options.workspace
-            )
+    elif isinstance(problem, RouteMissing):
+        return
+    elif isinstance(problem, NotFound) and getattr(options, "workspace", None):
+        problem.hint = (
+            "if %s is a task made elsewhere, pass the workspaceId that its create printed"
+            % options.workspace
+        )
 
 
 def _steps_when_unknown(context: Context, problem: OutcomeUnknown) -> list[Step]:
@@ -351,7 +352,7 @@ def _steps_when_unknown(context: Context, problem: OutcomeUnknown) -> list[Step]
 def started_outcome(
     context: Context,
     submission: Submission,
-    answer: Json,
+    answer: Shape,
     *,
     steps: Sequence[Step] = (),
     again: str | None = None,
@@ -361,7 +362,7 @@ def started_outcome(
     `again` says why a second one needs --again; it is told where the start was made before.
     """
     row = submission.row
-    document = {key: value for key, value in answer.items() if value is not None}
+    document: Json = {key: value for key, value in answer.items() if value is not None}
     document["service"] = context.service
     document["next"] = list(steps)
     if row.name:

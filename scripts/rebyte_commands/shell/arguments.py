@@ -123,10 +123,11 @@ def _take_action(
 
 def _print_actions(verb: str, actions: Sequence[str], prog: str) -> NoReturn:
     """Print which actions a verb has, and exit."""
-    parser = Parser(prog="%s %s" % (prog, verb), add_help=False)
+    parser = Parser(prog="%s %s" % (prog, verb))
     parser.summary = VERBS[verb][1]
     lines = ["  %s %s %s --help" % (prog, verb, action) for action in actions]
-    parser.examples = "\n".join(["each action has its own flags:", *lines])
+    parser.examples = "\n".join(["each action has flags of its own; examples:", *lines])
+    add_global_flags(parser)
     parser.print_help()
     parser.exit()
 
@@ -199,7 +200,7 @@ def add_global_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def unparsed_options(words: Sequence[str]) -> argparse.Namespace:
-    """Return options for a command line that could not be read: only how its error is to be told."""
+    """Return options for a line that could not be read: only how its error is to be told."""
     form = None
     if "--text" in words:
         form = "text"

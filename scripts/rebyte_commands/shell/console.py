@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from rebyte_commands.shell import output
 from rebyte_commands.shell.environment import FORMS
@@ -104,8 +105,6 @@ def form_for(asked: str | None, environ: Mapping[str, str], *, is_terminal: bool
 
 def silence_stdout() -> None:
     """Point stdout nowhere, so that the interpreter's last flush does not complain."""
-    try:
+    with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    except OSError:
-        pass
-    sys.stdout = None  # type: ignore[assignment]
+    sys.stdout = None

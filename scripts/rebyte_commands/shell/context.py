@@ -1,4 +1,4 @@
-"""What surrounds one command: its time, its console, and the client, state and ledger it asks for."""
+"""What surrounds one command: its time, its console, the client, state and ledger it asks for."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from rebyte_client import RebyteClient
     from rebyte_flows.starting.ledger import Ledger
@@ -140,7 +141,7 @@ class Context:
 
     @property
     def client(self) -> RebyteClient:
-        """The client for the service this command speaks to, the one on this machine with --local."""
+        """The client for the service this command speaks to, with --local that of this machine."""
         if self._client is None:
             # Lazy: verbs that send nothing load no network.
             from rebyte_client import RebyteClient
@@ -198,7 +199,7 @@ class Context:
 
         self._ledger = Ledger(self.state, None, None, deadline=self.deadline)
 
-    def deliver(self, row: Row, **values: object) -> None:
+    def deliver(self, row: Row, **values: Any) -> None:
         """Remember that a start's final document was written to stdout; the first time counts."""
         if row.id is None:
             return

@@ -100,8 +100,7 @@ def workspace_of(context: Context, word: str) -> str:
         if UUID.match(word):
             return word.lower()
         raise InputError(
-            "the workspace of task %s is not known here; it was told once, when the task was created"
-            % task_id,
+            "the workspace of task %s is not known here; create told it once" % task_id,
             hint="pass the workspaceId that create printed",
         )
     if not row.workspace_id:

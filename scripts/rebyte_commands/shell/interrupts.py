@@ -83,6 +83,6 @@ class Interrupts:
             self._held_off = False
 
     def raise_pending(self) -> None:
-        """Raise the interrupt that waited for a paid start, once no answer is waited for any more."""
+        """Raise the interrupt that waited for a paid start, once no answer is waited for."""
         if self.pending is not None and not self._is_busy():
             raise self.pending

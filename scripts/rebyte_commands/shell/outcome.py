@@ -1,4 +1,4 @@
-"""What a command has to say: the one document, and what it means for the exit code and the ledger."""
+"""What a command has to say: the one document, its exit code, and what to note once printed."""
 
 from __future__ import annotations
 

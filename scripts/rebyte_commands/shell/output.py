@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TextIO
 
-    from rebyte_types import Json, Step, TaskDocument
+    from rebyte_types import Json, Shape, TaskDocument
 
     Save = Callable[[str], "str | None"]
 
@@ -53,7 +53,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def escape_controls(text: str) -> str:
-    """Make foreign text safe for a terminal: control characters become visible, lines stay lines."""
+    """Make foreign text safe for a terminal: control characters become visible."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_escape_control, text))
@@ -104,7 +104,7 @@ def without_signed(value: Any) -> Any:
 
 
 def field_of(document: Any, path: str) -> Any:
-    """Return what stands at a path such as answer or files.0.path; InputError tells what is there."""
+    """Return what stands at a path such as files.0.path; InputError tells what is there."""
     value = document
     for part in path.split("."):
         index = _index_of(part, value)
@@ -238,15 +238,20 @@ def task_text(document: TaskDocument) -> str:
         lines.append("why: " + document["failure"]["reason"])
     for item in document.get("files", []):
         lines.append("file: %s (%s bytes)" % (item.get("path") or item["name"], item.get("bytes")))
-    lines += ["missing: " + name for name in document.get("missing", [])]
-    lines += ["refused: %(name)s, %(reason)s" % item for item in document.get("refused", [])]
-    lines += ["note: " + text for text in document.get("warnings", [])]
-    if document.get("reused"):
-        lines.append("note: an earlier task, taken up again")
+    lines += _notes(document)
     labels = (("the whole answer: ", "answerPath"), ("id:   ", "id"), ("live: ", "url"))
     fields: Json = dict(document)
     lines += [label + str(fields[key]) for label, key in labels if fields.get(key)]
     return "\n".join(lines + next_lines(document))
+
+
+def _notes(document: TaskDocument) -> list[str]:
+    lines = ["missing: " + name for name in document.get("missing", [])]
+    lines += ["refused: %(name)s, %(reason)s" % item for item in document.get("refused", [])]
+    lines += ["note: " + text for text in document.get("warnings", [])]
+    if document.get("reused"):
+        lines.append("note: an earlier task, taken up again")
+    return lines
 
 
 def _headline(document: TaskDocument) -> str:
@@ -268,8 +273,8 @@ def next_lines(document: Any) -> list[str]:
     return ["next: %s" % _step_text(step) for step in steps if isinstance(step, dict)]
 
 
-def _step_text(step: Step) -> str:
-    return step.get("run") or step.get("ask") or step.get("why") or ""
+def _step_text(step: Shape) -> str:
+    return str(step.get("run") or step.get("ask") or step.get("why") or "")
 
 
 def plain_text(value: Any, indent: str = "") -> str:

@@ -11,7 +11,7 @@ from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import without_signed
 from rebyte_commands.shell.progress import Meter
 from rebyte_commands.verb_table import Command
-from rebyte_flows.files.downloads import download_artifacts, list_files
+from rebyte_flows.files.downloads import download_artifacts, list_files, listed_size, plan
 from rebyte_flows.files.uploads import check_items, put_all
 from rebyte_wire.errors import (
     EXIT_DONE,
@@ -20,6 +20,7 @@ from rebyte_wire.errors import (
     GuardRefused,
     InputError,
     NotFound,
+    RebyteError,
     RouteMissing,
 )
 
@@ -99,14 +100,14 @@ def get(context: Context, options: Namespace, workspace_id: str) -> Outcome:
     folder = os.path.expanduser(options.out or os.curdir)
     listing = list_files(context.client, workspace_id)
     names, missing = _listed_names(listing, options.name)
-    wanted = [item for item in listing if not options.name or item.get("name") in names]
-    total = sum(size for size in (item.get("size") for item in wanted) if isinstance(size, int))
+    wanted = names if options.name else None
+    total = sum(listed_size(item) or 0 for item in plan(listing, wanted)[0])
     with Meter(context, "downloading", total) as meter:
         files, refused = download_artifacts(
             context.client,
             workspace_id,
             folder,
-            names=names if options.name else None,
+            names=wanted,
             force=options.force,
             listing=listing,
             digests=False,
@@ -114,17 +115,21 @@ def get(context: Context, options: Namespace, workspace_id: str) -> Outcome:
             say=context.info,
         )
     document: Json = {"workspaceId": workspace_id, "files": files}
-    if refused:
-        document["refused"] = refused
-    if missing:
-        document["missing"] = missing
-    if missing and not files and not refused:
-        message = "no artifact of that name: %s" % ", ".join(missing)
-        line = context.command_line("artifacts", "list", options.id)
-        context.error("%s. see: %s" % (message, line))
-        document["next"] = [{"why": "this shows which there are", "run": line}]
-        return Outcome(document, code=EXIT_NOT_FOUND)
-    return Outcome(document, code=EXIT_SOME_FAILED if refused or missing else EXIT_DONE)
+    parts = {"refused": refused, "missing": missing}
+    document.update((key, value) for key, value in parts.items() if value)
+    if len(missing) == len(options.name) > 0:
+        return _none_found(context, options, document)
+    is_whole = "refused" not in document and "missing" not in document
+    return Outcome(document, code=EXIT_DONE if is_whole else EXIT_SOME_FAILED)
+
+
+def _none_found(context: Context, options: Namespace, document: Json) -> Outcome:
+    """Say that no artifact has one of the names that were asked for."""
+    line = context.command_line("artifacts", "list", options.id)
+    names = ", ".join(document["missing"])
+    context.error("no artifact of that name: %s. see: %s" % (names, line))
+    document["next"] = [{"why": "this shows which there are", "run": line}]
+    return Outcome(document, code=EXIT_NOT_FOUND)
 
 
 def _listed_names(listing: Iterable[Artifact], asked: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -170,8 +175,15 @@ def put(context: Context, options: Namespace, workspace_id: str) -> Outcome:
     document: Json = {"workspaceId": workspace_id, "uploaded": uploaded}
     if not failed:
         return Outcome(document)
-    document["failed"] = [{"name": name, "error": error.as_dict()} for name, error in failed]
+    document["failed"] = [{"name": name, "error": _error_of(error)} for name, error in failed]
     return Outcome(document, code=EXIT_SOME_FAILED)
+
+
+def _error_of(problem: Exception) -> Json:
+    """Return an error as the document shows it."""
+    if isinstance(problem, RebyteError):
+        return problem.as_dict()
+    return {"code": "system_error", "message": "the system says: %s" % problem}
 
 
 def _check_new(listing: Iterable[Artifact], names: Iterable[str]) -> None:

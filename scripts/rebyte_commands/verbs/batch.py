@@ -37,8 +37,8 @@ EXAMPLES = """examples:
 A line of jobs.jsonl:
   {"once":"a","prompt":"...","files":["data.csv"],"executor":"codex","want":["report.pdf"]}
 Flags hold for every line, or fill in what a line does not say.
-Type the same line again after a kill, a cut or exit 75: no line is started twice. Once all of it was printed that
-holds for 15 minutes more; with names (once, --once-field) for good.
+Type the same line again after a kill, a cut or exit 75: no line is started twice. Once all of it
+was printed that holds for 15 minutes more; with names (once, --once-field) for good.
 """
 TASKS_AT_ONCE = 8
 SHOWN_TASKS = 20
@@ -204,12 +204,9 @@ def _document(context: Context, run: Batch, out: str) -> Json:
     except OSError as problem:
         reason = problem.strerror or problem
         warnings.insert(0, "%s cannot be written: %s" % (RESULTS, reason))
-    shown = run.entries
-    if len(shown) > SHOWN_TASKS:
-        shown = [entry for entry in shown if entry.status not in ("completed", "waiting")]
     document: Json = {
         "counts": run.counts(),
-        "tasks": _brief(shown[:SHOWN_TASKS]),
+        "tasks": _brief(_shown(run.entries)),
         "results": results,
         "out": os.path.abspath(out),
         "service": context.service,
@@ -222,6 +219,13 @@ def _document(context: Context, run: Batch, out: str) -> Json:
     elif run.stopped:
         document["stopped"] = run.stopped
     return {key: value for key, value in document.items() if value not in ([], {}, None, False)}
+
+
+def _shown(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Return the entries that the document shows: all of a few, of many those that need a look."""
+    if len(entries) > SHOWN_TASKS:
+        entries = [entry for entry in entries if entry.status not in ("completed", "waiting")]
+    return entries[:SHOWN_TASKS]
 
 
 def _of(entry: Entry) -> Json:
@@ -247,7 +251,7 @@ def _brief(entries: Sequence[Entry]) -> list[Json]:
 
 
 def _warnings(entries: Sequence[Entry]) -> list[str]:
-    """Return what the tasks' documents warn of, each once; results.jsonl tells which task it was."""
+    """Return what the tasks' documents warn of, each once; results.jsonl tells which task."""
     texts = [text for entry in entries for text in _of(entry).get("warnings", ())]
     return list(dict.fromkeys(texts))[:WARNINGS_SHOWN]
 
@@ -263,13 +267,17 @@ def _next(context: Context, run: Batch) -> list[Step]:
     if counts.get("unknown"):
         why = "this looks once more at what is unknown and starts nothing"
         return [{"why": why, "run": context.command_line("ledger", "settle")}]
-    may_succeed = any(_of(entry).get("error", {}).get("retryable") for entry in run.entries)
-    if counts.get("running") or counts.get("waiting") or may_succeed:
+    if counts.get("running") or counts.get("waiting") or _may_succeed(run.entries):
         return [context.rerun_step("this goes on; no line is started twice")]
     if counts.get("failed"):
         more = [] if context.options.retry else ["--retry", "failed"]
         return [context.rerun_step("a second paid task for each line that failed", *more)]
     return []
+
+
+def _may_succeed(entries: Sequence[Entry]) -> bool:
+    """Tell whether an entry ended with an error that may not come again."""
+    return any(_of(entry).get("error", {}).get("retryable") for entry in entries)
 
 
 def _text(document: Json) -> str:

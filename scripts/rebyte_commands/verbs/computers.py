@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rebyte_commands.shell.context import Context
     from rebyte_flows.starting.requests import StartRequest
     from rebyte_flows.starting.rows import Row
-    from rebyte_types import Json
+    from rebyte_types import Json, Shape
 
 EXAMPLES = """examples:
   rebyte_cli.py computers create --name builder --once builder
@@ -71,7 +71,7 @@ def add_create_flags(parser: ArgumentParser) -> None:
 
 
 def create(context: Context, options: Namespace) -> Outcome:
-    """Start one computer, at most once, and return the service's answer with what helps to go on."""
+    """Start one computer, at most once, and return the service's answer."""
     request = _request(options)
     name = once_name(options)
     if options.dry_run:
@@ -88,7 +88,7 @@ def create(context: Context, options: Namespace) -> Outcome:
     )
 
 
-def _earlier(context: Context, row: Row) -> Json:
+def _earlier(context: Context, row: Row) -> Shape:
     """Return the computer that the same line made before, as it stands now."""
     try:
         return context.client.get_computer(row.task_id)
@@ -142,7 +142,7 @@ def _add_id(parser: ArgumentParser) -> None:
 
 
 def get(context: Context, options: Namespace) -> Outcome:
-    """Return one computer; its sandbox's key is shown to `--field sandboxApiKey` and nothing else."""
+    """Return one computer; its secret key is shown to `--field sandboxApiKey` and nothing else."""
     revealed = [options.field] if options.field in SECRET_FIELDS else []
     computer = context.client.get_computer(resolve(context, options.id), reveal=revealed)
     return Outcome(computer)
@@ -203,13 +203,13 @@ def wait(context: Context, options: Namespace) -> Outcome:
     reason.
     """
     computer_id = resolve(context, options.id)
-    seen: Json = {"id": computer_id, "status": "provisioning"}
+    known: Json = {"id": computer_id, "status": "provisioning"}
     try:
-        seen = wait_until_usable(context.client, computer_id, on_poll=seen.update)
+        seen = wait_until_usable(context.client, computer_id, on_poll=known.update)
     except (DeadlineReached, Interrupted) as end:
         line = context.command_line("computers", "wait", computer_id)
         why = "it is still being provisioned; this goes on waiting"
-        return Outcome(dict(seen, next=[{"why": why, "run": line}]), code=end.exit_code)
+        return Outcome(dict(known, next=[{"why": why, "run": line}]), code=end.exit_code)
     if computer_status(seen) == "error":
         failure = {"reason": provision_error(seen)}
         return Outcome(dict(seen, failure=failure), code=EXIT_TASK_FAILED)

@@ -22,7 +22,7 @@ from rebyte_commands.jobs.start import (
 from rebyte_commands.shell.identifiers import resolve, row_of
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.verb_table import Command
-from rebyte_flows.files.downloads import open_folder
+from rebyte_flows.files.atomic import open_folder
 from rebyte_flows.following.questions import standing
 from rebyte_flows.starting.kinds import REPLY
 from rebyte_flows.starting.requests import digest_of_part, follow_up_request
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from rebyte_commands.shell.context import Context
     from rebyte_flows.following.questions import Question
     from rebyte_flows.starting.rows import Row
-    from rebyte_types import Json
+    from rebyte_types import Json, Step
 
 HTTP_CONFLICT = 409
 FOLLOW_UP_EXAMPLES = """examples:
@@ -102,7 +102,7 @@ def follow_up(context: Context, options: Namespace) -> Outcome:
             reused=started.reused,
         )
     answer = dict(started.answer or {"promptId": row.prompt_id}, taskId=task_id)
-    step = {"why": "this waits for that very turn", "run": go_on_line(context, row, options)}
+    step: Step = {"why": "this waits for that very turn", "run": go_on_line(context, row, options)}
     outcome = started_outcome(context, started, answer, steps=[step])
     del outcome.document["service"]
     return outcome
@@ -202,40 +202,33 @@ def _earlier_reply(
     """
     ledger = context.ledger
     if options.question:
-        earlier = ledger.latest(kind=REPLY.name, task_id=task_id, message_id=options.question)
+        found = _replies(context, task_id, "message_id = ?", options.question)
     else:
-        earlier = _undelivered_reply(context, task_id, digest)
-    if earlier is not None and earlier.state == NOT_SENT:
-        earlier = None
+        found = _replies(context, task_id, "digest = ? AND delivered_at IS NULL", digest)
+    earlier = found[0] if found else None
     wanted = options.question or (earlier.message_id if earlier else None)
     if question and wanted in (None, str(question.message_id)):
         return None
-    see = context.command_line("result", task_id)
-    if earlier is None:
-        what = "another question" if question else "nothing"
+    if earlier is None or earlier.digest != digest:
+        message = "that question was answered from here in another way"
+        if earlier is None:
+            message = "the task asks %s just now" % ("another question" if question else "nothing")
         raise InputError(
-            "the task asks %s just now" % what,
+            message,
             code="no_question",
-            hint="see how it stands: %s" % see,
-        )
-    if earlier.digest != digest:
-        raise InputError(
-            "that question was answered from here in another way",
-            code="no_question",
-            hint="see what came of it: %s" % see,
+            hint="see how it stands: %s" % context.command_line("result", task_id),
         )
     ledger.update(earlier.id, state=CREATED)
     return earlier
 
 
-def _undelivered_reply(context: Context, task_id: str, digest: str) -> Row | None:
-    """Return the reply that the same line gave and whose outcome was not yet shown, or None."""
-    found = context.ledger.rows(
-        "kind = ? AND task_id = ? AND digest = ? AND delivered_at IS NULL",
-        (REPLY.name, task_id, digest),
+def _replies(context: Context, task_id: str, condition: str, value: str) -> list[Row]:
+    """Return the latest reply to a task that fits a condition, and that the service may have."""
+    return context.ledger.rows(
+        "kind = ? AND task_id = ? AND state != ? AND " + condition,
+        (REPLY.name, task_id, NOT_SENT, value),
         newest=1,
     )
-    return found[0] if found else None
 
 
 def _send_answer(

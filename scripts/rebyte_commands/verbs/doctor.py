@@ -50,7 +50,7 @@ class Parts:
         """Return the base address of this command line."""
         return find_base(self.context.environ, self.context.options.base_url)
 
-    def key(self) -> tuple[str | None, str]:
+    def key(self) -> tuple[str | None, str | None]:
         """Return (key, source); the environment's key is not for another address."""
         options = self.context.options
         return find_key_for(self.context.environ, self.base(), options.api_key_file)
@@ -76,7 +76,7 @@ class LocalParts(Parts):
         address: str = self.server["baseUrl"]
         return address
 
-    def key(self) -> tuple[str | None, str]:
+    def key(self) -> tuple[str | None, str | None]:
         """Return the key of the server."""
         return self.server["key"], "the local server's folder"
 

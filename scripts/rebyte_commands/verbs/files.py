@@ -8,7 +8,7 @@ from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.progress import Meter
 from rebyte_commands.verb_table import Command
 from rebyte_flows.files.uploads import Uploads
-from rebyte_wire.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError, RebyteError
+from rebyte_wire.errors import EXIT_SOME_FAILED, InputError, RebyteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,11 +53,15 @@ def upload(context: Context, options: Namespace) -> Outcome:
             raise outcome
         else:
             failed.append({"path": item.path, "error": outcome.as_dict()})
+    return _uploaded_outcome(done, failed)
+
+
+def _uploaded_outcome(done: list[Json], failed: list[Json]) -> Outcome:
     flags = ["--file-id=%(id)s=%(filename)s" % item for item in done]
     document: Json = {"files": done, "flags": flags}
-    if failed:
-        document["failed"] = failed
-    return Outcome(document, code=EXIT_SOME_FAILED if failed else EXIT_DONE)
+    if not failed:
+        return Outcome(document)
+    return Outcome(dict(document, failed=failed), code=EXIT_SOME_FAILED)
 
 
 COMMANDS = {"upload": Command(upload, add_flags, examples=EXAMPLES)}

@@ -4,7 +4,7 @@ event as it comes.
 
 from __future__ import annotations
 
-from rebyte_commands.jobs.exit_codes import STATUS_CODES, exit_code_of, exit_code_of_many
+from rebyte_commands.jobs.exit_codes import STATUS_CODES, exit_code_of_many
 from rebyte_commands.jobs.follow import deliver_replies, deliver_turn, follow
 from rebyte_commands.jobs.next_steps import reply_steps
 from rebyte_commands.jobs.start import add_list_flag
@@ -52,7 +52,8 @@ WAIT_EXAMPLES = """examples:
   rebyte_cli.py wait ID1 ID2 --all
   rebyte_cli.py wait ID1 ID2 ID3 --any --max-wait 60
 
-One ID ends as result does (3 failed, 6 canceled, 13 asks); several end with 9 when some did not complete.
+One ID ends as result does (3 failed, 6 canceled, 13 asks); several end with 9 when some did
+not complete.
 """
 WATCH_EXAMPLES = """examples:
   rebyte_cli.py watch ID
@@ -112,34 +113,51 @@ def wait(context: Context, options: Namespace) -> Outcome:
     """Wait for tasks and return the documents of those that ended, with what still runs."""
     ids = list(dict.fromkeys(resolve(context, word) for word in options.id))
     ended: list[Ending] = []
-    ended_by: int | None = None
-    report: Json = {}
+    ended_by, error = _collect(context, ids, options, ended)
+    running = sorted(set(ids) - {end.id for end in ended}, key=ids.index)
+    # Without --all the first end is enough, and the others are not left.
+    waits_on = [] if options.any and ended else running
+    tasks: list[Any] = [_document(context, end, len(ids)) for end in ended]
+    tasks += [{"id": task_id, "status": "running"} for task_id in running]
+    report: Json = {"tasks": tasks, "counts": _counts(tasks)}
+    if waits_on:
+        report["next"] = [_go_on_step(context, running, options)]
+    if error:
+        report["error"] = error.as_dict()
+    return Outcome(
+        report,
+        text=_wait_text,
+        code=_exit_code(ids, ended, waits_on, ended_by),
+        on_printed=lambda: _deliver(context, ended),
+    )
+
+
+def _collect(
+    context: Context, ids: Sequence[str], options: Namespace, ended: list[Ending]
+) -> tuple[int | None, RebyteError | None]:
+    """Add each task to `ended` as it ends; return the exit code and error of what came first."""
     try:
         for end in wait_for(context.client, ids, any_of=options.any, answered=context.answered):
             ended.append(end)
             context.info("%s: %s (%d of %d)" % (end.id, end.status, len(ended), len(ids)))
     except DeadlineReached:
-        ended_by = EXIT_RUNNING
+        return EXIT_RUNNING, None
     except Interrupted as interrupt:
-        ended_by = interrupt.exit_code
+        return interrupt.exit_code, None
     except RebyteError as problem:
         context.error(problem.message)
-        ended_by = problem.exit_code
-        report["error"] = problem.as_dict()
-    ended_ids = {end.id for end in ended}
-    running = [task_id for task_id in ids if task_id not in ended_ids]
-    tasks = [_document(context, end, len(ids)) for end in ended]
-    report["tasks"] = [*tasks, *({"id": task_id, "status": "running"} for task_id in running)]
-    # Without --all the first end is enough, and the others are not left.
-    waits_on = [] if options.any and ended else running
+        return problem.exit_code, problem
+    return None, None
+
+
+def _exit_code(
+    ids: Sequence[str], ended: Sequence[Ending], waits_on: Sequence[str], ended_by: int | None
+) -> int:
+    """Return the exit code of a wait; one task ends as `result` does."""
+    if len(ids) == 1 and ended and ended[0].status in STATUS_CODES:
+        return STATUS_CODES[ended[0].status]
     statuses = [end.status for end in ended] + ["running"] * len(waits_on)
-    report["counts"] = _counts(report["tasks"])
-    if waits_on:
-        report["next"] = [_go_on_step(context, running, options)]
-    code = exit_code_of_many(statuses, ended_by)
-    if len(ids) == 1 and len(ended) == 1:
-        code = exit_code_of(tasks[0]) if ended[0].status in STATUS_CODES else code
-    return Outcome(report, text=_wait_text, code=code, on_printed=lambda: _deliver(context, ended))
+    return exit_code_of_many(statuses, ended_by)
 
 
 def _deliver(context: Context, ended: Sequence[Ending]) -> None:
@@ -164,21 +182,15 @@ def _document(context: Context, end: Ending, share: int) -> TaskDocument:
     row = row_of(context, end.id)
     room = max(BUDGET_BYTES // share - ROOM_PER_TASK_BYTES, LEAST_ANSWER_BYTES)
     answer = cut_text(end.answer, room) if end.status in ("completed", "failed") else ""
-    is_cut = end.answer_bytes > len(answer.encode("utf-8", "replace")) or answer != end.answer
-    why = ""
-    if end.question:
-        why = "it asks; this shows the line for each answer"
-    elif end.status == "failed":
-        why = "why it failed, and what can be done"
-    elif answer and is_cut:
-        why = "the whole answer"
+    why = _why_look(end, answer)
+    steps = [{"why": why, "run": context.command_line("result", end.id)}] if why else None
     return task_document(
         id=end.id,
         workspaceId=row.workspace_id,
         url=row.url or end.task.get("url"),
         once=row.name,
         status=end.status,
-        next=[{"why": why, "run": context.command_line("result", end.id)}] if why else None,
+        next=steps,
         answer=answer,
         answerBytes=end.answer_bytes,
         question=end.question.as_dict() if end.question else None,
@@ -187,6 +199,16 @@ def _document(context: Context, end: Ending, share: int) -> TaskDocument:
         recovered=row.is_recovered() and row.id is not None,
         error=end.error.as_dict() if isinstance(end.error, RebyteError) else None,
     )
+
+
+def _why_look(end: Ending, answer: str) -> str:
+    """Return why to look at the whole document of an ended task, "" where all was shown."""
+    if end.question:
+        return "it asks; this shows the line for each answer"
+    if end.status == "failed":
+        return "why it failed, and what can be done"
+    is_whole = end.answer_bytes == len(answer.encode("utf-8", "replace"))
+    return "" if is_whole or not answer else "the whole answer"
 
 
 def _counts(tasks: Sequence[Any]) -> dict[str, int]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rebyte_commands.shell.context import Context
     from rebyte_flows.starting.rows import Row
-    from rebyte_types import Json
+    from rebyte_types import Json, Step
 
 NUMBER_DIGITS = 9
 SHOWN_ROWS = 20
@@ -156,8 +156,14 @@ def settle(context: Context, options: Namespace) -> Outcome:
     }
     if not unknown:
         return Outcome(document)
-    words = ("ledger", "settle", unknown[0]["row"])
-    document["next"] = [
+    document["next"] = _decisions(context, unknown[0]["row"])
+    return Outcome(document, code=EXIT_UNKNOWN)
+
+
+def _decisions(context: Context, number: int) -> list[Step]:
+    """Return the lines that settle a row by the caller's word."""
+    words = ("ledger", "settle", number)
+    return [
         {
             "why": "a candidate is the one that the row started",
             "run": context.command_line(*words, "--adopt", "ID"),
@@ -167,7 +173,6 @@ def settle(context: Context, options: Namespace) -> Outcome:
             "run": context.command_line(*words, "--abandon"),
         },
     ]
-    return Outcome(document, code=EXIT_UNKNOWN)
 
 
 def _decide(context: Context, options: Namespace) -> Outcome:
@@ -232,12 +237,7 @@ def forget(context: Context, options: Namespace) -> Outcome:
         )
     _read_ledger_for(context, options.row)
     rows = [_row_of(context, word) for word in options.row]
-    still_open = [str(row.id) for row in rows if row.state in OPEN]
-    if still_open:
-        raise GuardRefused(
-            "nobody knows yet what became of row %s" % ", ".join(still_open),
-            hint="settle it first: %s" % context.command_line("ledger", "settle"),
-        )
+    _check_closed(context, rows)
     newest = time.time() - DAY_SECONDS * (options.older_than or 0)
     if rows:
         newest = max(row.claimed_at for row in rows)
@@ -247,6 +247,16 @@ def forget(context: Context, options: Namespace) -> Outcome:
     else:
         gone = context.ledger.forget_before(newest)
     return Outcome({"forgotten": gone})
+
+
+def _check_closed(context: Context, rows: list[Row]) -> None:
+    """Raise GuardRefused for rows whose outcome is not known yet."""
+    still_open = [str(row.id) for row in rows if row.state in OPEN]
+    if still_open:
+        raise GuardRefused(
+            "nobody knows yet what became of row %s" % ", ".join(still_open),
+            hint="settle it first: %s" % context.command_line("ledger", "settle"),
+        )
 
 
 def _check_not_counted(context: Context, newest: float) -> None:

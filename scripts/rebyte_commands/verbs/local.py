@@ -22,7 +22,6 @@ from rebyte_wire.errors import EXIT_DONE, EXIT_NOT_FOUND, EXIT_UNEXPECTED, Input
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
     from typing import Any
 
     from rebyte_commands.shell.context import Context
@@ -163,7 +162,7 @@ def _agent(words: str | None) -> list[str]:
         ) from None
 
 
-def _faults(words: Sequence[str]) -> Sequence[str]:
+def _faults(words: list[str]) -> list[str]:
     """Return the words of --fault NAME[=VALUE], which a server could take; raises InputError."""
     from rebyte_local.faults import Faults
 

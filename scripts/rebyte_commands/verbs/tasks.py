@@ -48,7 +48,7 @@ def add_get_flags(parser: ArgumentParser) -> None:
 def get(context: Context, options: Namespace) -> Outcome:
     """Return one task as the service tells it; for people, with the question it waits with."""
     task_id = resolve(context, options.id)
-    task: Json = context.client.get_task(task_id)
+    task: Any = context.client.get_task(task_id)
     is_text = context.console.form == "text" and not options.field
     if is_text and terminal_status(task.get("status")) is None:
         task = _with_question(context, task_id, task)
@@ -91,10 +91,10 @@ def add_list_flags(parser: ArgumentParser) -> None:
 
 
 def list_tasks(context: Context, options: Namespace) -> Outcome:
-    """Return a page of tasks, newest first, as the service lists them; --mine asks the ledger too."""
+    """Return a page of tasks, newest first; --mine those of the ledger."""
     if options.mine:
         return _list_mine(context, options)
-    page = context.client.list_tasks(options.limit, options.offset)
+    page: Any = context.client.list_tasks(options.limit, options.offset)
     if options.status:
         page = dict(page, data=_with_status(context, items_with_id(page)))
     return Outcome(page, text=_list_text)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rebyte_commands.shell.context import Context
     from rebyte_commands.shell.stdin import Stdin
-    from rebyte_types import Json
+    from rebyte_types import Json, Step
 
 EXAMPLES = """examples:
   rebyte_cli.py webhooks create https://hooks.example.com/rebyte --event task.completed \\
@@ -84,7 +84,7 @@ def _existing_outcome(
     for.
     """
     line = context.command_line("webhooks", "delete", hook.get("id"))
-    step = {"why": "this removes it, so that it can be made anew", "run": line}
+    step: Step = {"why": "this removes it, so that it can be made anew", "run": line}
     lacking = _lacking(hook, events, secret)
     if lacking:
         problem = RequestRefused(

@@ -250,8 +250,8 @@ class _Store:
         if group[0].bytes > FORM_FILE_BYTES:
             self._put_large(group[0])
         else:
-            parts = [
-                (item.name, type_of(item.name), opener(item, self._on_progress), item.bytes)
+            parts: list[Any] = [
+                (item.name, type_of(item.name) or "", opener(item, self._on_progress), item.bytes)
                 for item in group
             ]
             answer = self._client.upload_artifacts(self._workspace_id, parts)
@@ -274,7 +274,7 @@ class _Store:
         if not isinstance(address, str):
             raise AnswerUnreadable("The service gave no address to upload %s to." % item.name)
         source = opener(item, self._on_progress)
-        self._client.put_bytes(address, source, item.bytes, type_of(item.name))
+        self._client.put_bytes(address, source, item.bytes, type_of(item.name) or "")
 
 
 def groups(items: Sequence[Attachment], most: int) -> Iterator[Sequence[Attachment]]:

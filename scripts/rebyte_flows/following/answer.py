@@ -12,7 +12,7 @@ from rebyte_wire.status import is_id
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rebyte_client import RebyteClient
-    from rebyte_types import Event, EventLine, Json
+    from rebyte_types import Event, EventLine, Shape
 
 LAST_EVENTS = 5
 REASON_CHARACTERS = 300
@@ -120,7 +120,7 @@ class AnswerBuilder:
         texts = (paragraph.text for paragraph in self._paragraphs)
         return "\n\n".join(text.strip("\n") for text in texts if text.strip())
 
-    def answer(self, task: Json | None = None, final: str | None = None) -> str:
+    def answer(self, task: Shape | None = None, final: str | None = None) -> str:
         """Return what was said: words, `result`, `done.finalResult`, the task's own fields."""
         fields = task or {}
         found = (
@@ -154,7 +154,7 @@ def last_words(answer: str) -> str:
     return kept
 
 
-def read_content(client: RebyteClient, task_id: str, events: bool = True) -> Json | None:
+def read_content(client: RebyteClient, task_id: str, events: bool = True) -> Shape | None:
     """Return what the undocumented /content tells, or None where it is not offered just now."""
     try:
         return client.task_content(task_id, events=events)
@@ -177,7 +177,7 @@ def response_of(client: RebyteClient, task_id: str, prompt_id: str | None = None
         return ""
 
 
-def response_in(content: Json, prompt_id: str | None = None) -> str:
+def response_in(content: Shape, prompt_id: str | None = None) -> str:
     """Return the response in a content, of a turn or of the latest one, or ""."""
     turns = turns_of(content)
     turn = find_turn(content, prompt_id) if prompt_id else turns[-1] if turns else None

@@ -7,7 +7,7 @@ from collections import namedtuple
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rebyte_flows.following.questions import Question
-    from rebyte_types import Json
+    from rebyte_types import Shape
 
 # The last words can come after the status has flipped; they are waited for so long.
 DRAIN_AT_LEAST_SECONDS = 5
@@ -33,7 +33,7 @@ class Outcome:
         id: str,
         status: str,
         *,
-        task: Json | None = None,
+        task: Shape | None = None,
         prompt_id: str | None = None,
         final: str | None = None,
         question: Question | None = None,
@@ -42,7 +42,7 @@ class Outcome:
     ) -> None:
         self.id = id
         self.status = status
-        self.task: Json = task or {}
+        self.task: Shape = task or {}
         self.prompt_id = prompt_id
         self.final = final
         self.question = question

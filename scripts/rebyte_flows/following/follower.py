@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rebyte_flows.starting.requests import StartRequest
     from rebyte_flows.starting.rows import Row
     from rebyte_flows.state import StateFolder
-    from rebyte_types import Event, Failure, FileHome, Json, TaskDocument
+    from rebyte_types import Event, Failure, FileHome, Json, Shape, TaskDocument
 
 REHEARSAL = "a rehearsal on this machine: no model read the prompt"
 ANOTHERS_FOLDER = (
@@ -87,7 +87,7 @@ class Follower:
         """Forget what an earlier call found."""
         self._out = OutFolder(self._out_path) if self._out_path else None
         self._builder = AnswerBuilder()
-        self._task: Json = {}
+        self._task: Shape = {}
         self._answer = ""
         self._warnings: list[str] = []
         # Keys of the document, as they are found out.
@@ -196,7 +196,7 @@ class Follower:
     def _transcript_path(self) -> str:
         if self._out:
             return self._out.transcript_path()
-        ids = [id for id in (self.row.task_id, self.row.prompt_id) if is_id(id)]
+        ids = [id for id in (self.row.task_id, self.row.prompt_id) if id and is_id(id)]
         return self.state.file("transcripts", "-".join(ids) + ".jsonl")
 
     def _find_answer(self, outcome: Outcome) -> str:

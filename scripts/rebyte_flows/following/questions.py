@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rebyte_client import RebyteClient
-    from rebyte_types import Event, Json, QuestionView
+    from rebyte_types import Event, Json, QuestionView, Shape
 
 ASKING = "ask_user_question"
 # A question is standing when nothing came after it for so long.
@@ -103,7 +103,7 @@ def question_of(event: Event, answered: Collection[str] = ()) -> Question | None
     return None if str(question.message_id) in answered else question
 
 
-def question_in(content: Json, answered: Collection[str] = ()) -> Question | None:
+def question_in(content: Shape, answered: Collection[str] = ()) -> Question | None:
     """Return the question that the last event of a content asks, or None."""
     turns = turns_of(content)
     events = turns[-1].get("events") if turns else None

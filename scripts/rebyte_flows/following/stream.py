@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator
 
     from rebyte_client import RebyteClient
-    from rebyte_types import Event, Json
+    from rebyte_types import Event, Json, Shape
 
 # The status is asked when nothing new has come for so long, whatever the stream does.
 POLL_SECONDS = 12
@@ -89,7 +89,7 @@ class Watch:
         self.spoken = False
         self.question: Question | None = None
         self.final: str | None = None
-        self.task: Json = {}
+        self.task: Shape = {}
         self.word: str | None = None
         self.status: str | None = None
         self.over_at: float | None = None
@@ -202,7 +202,7 @@ class Watch:
         elif self.over_at is None:
             self.over_at = self.clock() - self._seconds_since(ended_at(task, self.prompt_id))
 
-    def _check_turn(self, task: Json) -> None:
+    def _check_turn(self, task: Shape) -> None:
         if turns_of(task) and find_turn(task, self.prompt_id) is None:
             raise NotFound("the task %s has no turn %s" % (self.task_id, self.prompt_id))
 

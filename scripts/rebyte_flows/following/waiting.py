@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rebyte_client import RebyteClient
     from rebyte_flows.following.questions import Question
-    from rebyte_types import Json
+    from rebyte_types import Json, Shape
 
 REQUESTS_PER_SECOND = 1.1
 # So few tasks are asked one by one; of more a list says who has ended.
@@ -149,7 +149,7 @@ class Ring:
             return None
         return Outcome(task_id, "question", task=_brief(task), question=question)
 
-    def _content(self, task_id: str, events: bool = True) -> Json | None:
+    def _content(self, task_id: str, events: bool = True) -> Shape | None:
         """Return what the undocumented /content tells, None where it is not offered or fails."""
         self._content_refused = False
         if not self._offers_content:
@@ -163,7 +163,7 @@ class Ring:
             self._content_refused = not problem.retryable
             return None
 
-    def _task(self, task_id: str) -> Json:
+    def _task(self, task_id: str) -> Shape:
         self._requests += 1
         task = self._client.get_task(task_id)
         self._failures = 0
@@ -172,7 +172,7 @@ class Ring:
             self._offers_content = False
         return task
 
-    def _ended(self, task_id: str, status: str, task: Json, content: Json | None) -> Outcome:
+    def _ended(self, task_id: str, status: str, task: Shape, content: Shape | None) -> Outcome:
         if content is None:
             content = self._content(task_id, events=False) or {}
         final = task.get("finalResult")
@@ -188,7 +188,7 @@ class Ring:
         outcome.answer = answer[:ANSWER_KEPT_CHARACTERS]
         return outcome
 
-    def _question(self, task_id: str, look: str, content: Json | None) -> Question | None:
+    def _question(self, task_id: str, look: str, content: Shape | None) -> Question | None:
         answered = {str(word) for word in self._answered(task_id)}
         if content is not None:
             return question_in(content, answered)
@@ -205,11 +205,11 @@ class Ring:
             raise problem
 
 
-def _brief(task: Json) -> Json:
+def _brief(task: Shape) -> Json:
     return {key: value for key, value in task.items() if key != "prompts"}
 
 
-def computer_status(computer: Json) -> str:
+def computer_status(computer: Shape) -> str:
     """Return ready, error or provisioning; an error counts first, and a sandbox id is ready."""
     if computer.get("status") == "error":
         return "error"
@@ -218,7 +218,7 @@ def computer_status(computer: Json) -> str:
     return "provisioning"
 
 
-def provision_error(computer: Json) -> str:
+def provision_error(computer: Shape) -> str:
     """Return why a computer could not be provisioned, in the service's words."""
     return str(computer.get("provisionError") or "the service gives no reason")
 
@@ -228,8 +228,8 @@ def wait_until_usable(
     computer_id: str,
     *,
     sleep: Callable[[float], object] = time.sleep,
-    on_poll: Callable[[Json], object] | None = None,
-) -> Json:
+    on_poll: Callable[[Shape], object] | None = None,
+) -> Shape:
     """Ask until a computer is ready, has a sandbox id, or is in error, and return it.
 
     `on_poll(computer)` is told how it stands. Raises DeadlineReached; single failures are

@@ -17,7 +17,7 @@ TELLING_STATUSES = frozenset((400, 402, 403, 409, 422))
 
 
 def credits_left(answer: Json) -> float | None:
-    """Return how many credits an answer of GET /billing/credits tells, None when it does not tell."""
+    """Return how many credits an answer of GET /billing/credits tells, None for none."""
     for name in ("totalAvailable", "balance"):
         value = answer.get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool):

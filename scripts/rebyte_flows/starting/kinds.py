@@ -7,7 +7,7 @@ from rebyte_wire.status import str_field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rebyte_types import Json
+    from rebyte_types import Json, Shape
 
 
 class Kind:
@@ -29,7 +29,7 @@ class Kind:
     def __repr__(self) -> str:
         return "Kind(%s)" % self.name
 
-    def columns(self, answer: Json) -> Json:
+    def columns(self, answer: Shape) -> Json:
         """Return what an answer tells of the start, as columns of the ledger."""
         if self.is_turn:
             return {"prompt_id": answer.get(self.id_field)}

@@ -226,7 +226,7 @@ class Ledger:
         return self._owner.name
 
     def is_held(self, row: Row) -> bool:
-        """Tell whether a live run is at this row just now; of our own rows, only those in flight."""
+        """Tell whether a live run is at this row; of our own rows, only those in flight."""
         if row.state not in (CLAIMED, SENT) or row.holder is None:
             return False
         if self._owner is not None and row.holder == self._owner.name:
@@ -248,7 +248,7 @@ class Ledger:
     def rows(
         self, where: str = "1", values: Sequence[Any] = (), *, newest: int | None = None
     ) -> list[Row]:
-        """Return rows that fit a condition, oldest first; `newest` keeps that many of the latest."""
+        """Return rows that fit a condition, oldest first; `newest` keeps that many of them."""
         order = "id" if newest is None else "id DESC LIMIT %d" % newest
         sql = "SELECT %s FROM starts WHERE %s ORDER BY %s"
         found = self._database.query(sql % (", ".join(COLUMNS), where, order), values)

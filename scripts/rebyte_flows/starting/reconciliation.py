@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rebyte_client import RebyteClient
     from rebyte_flows.starting.ledger import Ledger
     from rebyte_flows.starting.rows import Row
-    from rebyte_types import Json
+    from rebyte_types import Json, Shape
 
     # What stays unknown: a row, and what could be what it started.
     Unproven = List[Tuple[Row, List["Match"]]]
@@ -298,7 +298,7 @@ def _reconcile_follow_up(client: RebyteClient, ledger: Ledger, row: Row) -> Unpr
     return []
 
 
-def adopt(ledger: Ledger, row: Row, item: Json) -> None:
+def adopt(ledger: Ledger, row: Row, item: Shape) -> None:
     """Write down that a task or computer of the service is the one that this row started."""
     columns = row.kind_value.columns(item)
     if not columns["workspace_id"]:
@@ -308,7 +308,7 @@ def adopt(ledger: Ledger, row: Row, item: Json) -> None:
 
 
 def _new_items(
-    client: RebyteClient, ledger: Ledger, list_page: Callable[..., Json], since: float
+    client: RebyteClient, ledger: Ledger, list_page: Callable[..., Shape], since: float
 ) -> list[tuple[Json, float | None]]:
     """Return each listed item newer than `since` that the ledger does not know, with its moment by
     our clock.
@@ -338,7 +338,7 @@ def _first_prompt_digest(client: RebyteClient, task_id: str) -> str | None:
     return _digest_of(prompts[0].get("userPrompt")) if prompts else None
 
 
-def prompts_of(task: Json) -> list[Json]:
+def prompts_of(task: Shape) -> list[Json]:
     """Return the prompts of a task that have a usable id."""
     return [prompt for prompt in dict_items(task, "prompts") if is_id(prompt.get("id"))]
 

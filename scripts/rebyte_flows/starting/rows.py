@@ -116,7 +116,7 @@ class Row:
         return self.state in STARTED
 
     def is_recovered(self) -> bool:
-        """Tell whether the answer to the start was lost, and what it started was found by looking."""
+        """Tell whether the answer to the start was lost, and its task found by looking."""
         return self.state == SETTLED
 
 
@@ -156,6 +156,11 @@ def next_move(
     if row.state in OPEN:
         # Where the run is gone before a byte had left, nothing was started.
         return START if row.state == CLAIMED else RECONCILE
+    return _move_when_started(row, named, now)
+
+
+def _move_when_started(row: Row, named: bool, now: float) -> str:
+    """Return what typing the line of a start means that the service is known to have made."""
     if row.delivered_at is None:
         is_ours = named or now - row.claimed_at < RESUME_SECONDS
         return RESUME if is_ours else START

@@ -168,14 +168,15 @@ class Submitter:
             def before_send() -> None:
                 self.ledger.mark_sent(row.id, prompt_digest=digest, known=known)
 
-            answer: Json = self.client.request(
+            answer: Any = self.client.request(
                 "POST",
                 request.path,
                 query=dict(request.query),
                 body=body,
                 before_send=before_send,
             )
-            return answer
+            started: Json = answer
+            return started
         except BaseException as problem:
             self._record_failure(row, problem)
             raise
