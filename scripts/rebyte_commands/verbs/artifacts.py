@@ -117,7 +117,7 @@ def get(context: Context, options: Namespace, workspace_id: str) -> Outcome:
     document: Json = {"workspaceId": workspace_id, "files": files}
     parts = {"refused": refused, "missing": missing}
     document.update((key, value) for key, value in parts.items() if value)
-    if len(missing) == len(options.name) > 0:
+    if missing and not (files or refused):
         return _none_found(context, options, document)
     is_whole = "refused" not in document and "missing" not in document
     return Outcome(document, code=EXIT_DONE if is_whole else EXIT_SOME_FAILED)
