@@ -13,6 +13,7 @@ was not asked for. The sections computers, webhooks, credits and undocumented st
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from urllib.parse import quote, unquote
@@ -260,6 +261,13 @@ class RebyteClient(Services):
     def deadline(self, deadline):
         """Set the deadline of the calls that follow."""
         self._transport.deadline = deadline
+
+    def within(self, seconds) -> RebyteClient:
+        """Return this client with a deadline of `seconds` from now, or the own one if earlier."""
+        view = copy.copy(self)
+        view._transport = copy.copy(self._transport)
+        view._transport.deadline = self.deadline.within(seconds)
+        return view
 
     @property
     def api_key(self) -> str:

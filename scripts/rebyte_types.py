@@ -111,6 +111,7 @@ class FileHome(TypedDict, total=False):
     path: str
     bytes: int
     sha256: str
+    kept: bool
 
 
 class Refusal(TypedDict):

@@ -23,10 +23,13 @@ LEAF = "subjectAltName=DNS:localhost,DNS:api.example.test,DNS:files.example.test
 IMPORT_ALL = "import sys, pkgutil; sys.path.insert(0, sys.argv[1]); [__import__(m.name) for m in pkgutil.walk_packages(sys.argv[1:])]"
 PAUSES = {
     "flows.following.stream": {
-        "BACK_OFF_SECONDS": (0.1, 0.1, 0.1, 0.2, 0.2, 0.2),
-        "EMPTY_DONE_PAUSE_SECONDS": 0.06,
         "QUESTION_GRACE_SECONDS": 0.3,
-        "QUIET_LOOK_SECONDS": 0.2,
+        "POLL_SECONDS": 0.2,
+        "DRAIN_POLL_SECONDS": 0.2,
+    },
+    "flows.following.ending": {
+        "BACK_OFF_SECONDS": (0.1, 0.1, 0.1, 0.2, 0.2, 0.2),
+        "DRAIN_PAUSE_SECONDS": 0.06,
         "DRAIN_AT_LEAST_SECONDS": 1.2,
         "DRAIN_AT_MOST_SECONDS": 3.0,
     },
@@ -34,7 +37,7 @@ PAUSES = {
     "flows.starting.submitter": {"HOLD_LOOK_SECONDS": 0.05},
     "flows.batch": {"SLOW_DOWN_SECONDS": 0.2},
     "flows.following.waiting": {"REQUESTS_PER_SECOND": 20, "COMPUTER_POLL_SECONDS": 0.05},
-    "flows.following.result": {"QUIET_SECONDS": 0.3},
+    "flows.following.questions": {"GRACE_SECONDS": 0.3, "LOOK_SECONDS": 1.5},
     "local.computers": {"PROVISION_SECONDS": 0.1},
     "wire.retry": {"BASE_DELAY_SECONDS": 0.02},
 }

@@ -17,7 +17,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 
 from rebyte_client import RebyteClient
-from rebyte_flows.following.stream import End, watch
+from rebyte_flows.following.ending import Outcome
+from rebyte_flows.following.stream import watch
 from rebyte_flows.starting.ledger import open_ledger
 from rebyte_flows.starting.orders import Order
 from rebyte_flows.starting.submitter import Guards, Submitter, owners_limit
@@ -100,7 +101,7 @@ class Visit:
         self.client.deadline = whole.within(self.TASK_SECONDS)
         try:
             for seen in watch(self.client, task_id):
-                if isinstance(seen, End):
+                if isinstance(seen, Outcome):
                     break
         finally:
             self.client.deadline = whole

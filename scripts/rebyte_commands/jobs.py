@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 from rebyte_commands import output
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.progress import Progress
+from rebyte_flows.following.events import event_line
+from rebyte_flows.following.follower import Follower
 from rebyte_flows.following.result import exit_name, task_document
-from rebyte_flows.following.stream import event_text
-from rebyte_flows.job import Job
 from rebyte_wire.errors import (
     EXIT_CODES,
     EXIT_DONE,
@@ -31,10 +30,8 @@ from rebyte_wire.status import FINAL
 EXIT_BY_NAME = {name: number for number, name, _ in EXIT_CODES}
 AFTER_CANCEL_SECONDS, LEAST_CANCEL_SECONDS = 15, 3
 CANCEL_GRACE_SECONDS = 1
-TEXT_CHARACTERS = 200
 REPLIES_SHOWN = 4
 MEND = "That failed. Find out why, mend it, and finish the job."
-NAME_CHARACTERS = 80
 
 
 def finish(
@@ -47,12 +44,12 @@ def finish(
     answered=(),
     rehearsal=False,
     with_events=False,
-    look_seconds=None,
+    watch_seconds=None,
 ):
     """Follow a started row, print its document and return the exit code."""
     seen = [] if with_events else None
     progress = Progress(context, seen)
-    job = Job(
+    job = Follower(
         context.client,
         row,
         state=context.state,
@@ -64,7 +61,7 @@ def finish(
         rehearsal=rehearsal,
         answered=answered,
         on_event=progress,
-        look_seconds=look_seconds,
+        watch_seconds=watch_seconds,
     )
     ended_by = None
     try:
@@ -81,7 +78,7 @@ def finish(
     finally:
         progress.close()
     if seen:
-        document = task_document(**dict(document, events=[compact(event) for event in seen]))
+        document = task_document(**dict(document, events=[event_line(event) for event in seen]))
     steps = next_steps(context, document, row, options, ended_by)
     context.emit(task_document(**dict(document, next=steps)), output.task_text)
     if document["status"] not in ("running", "question") and ended_by is None:
@@ -145,13 +142,13 @@ def _follow_with_limits(context, job, options):
         return job.follow()
     whole, moment = context.client.deadline, job.row.claimed_at + limit
     try:
-        job.look_seconds = max(0.0, moment - time.time())
+        job.watch_seconds = max(0.0, moment - time.time())
         document = job.follow()
         left = moment - time.time()
         if document["status"] != "running" or left > CANCEL_GRACE_SECONDS:
             return document
         time.sleep(max(left, 0))
-        job.look_seconds, left = AFTER_CANCEL_SECONDS, whole.left()
+        job.watch_seconds, left = AFTER_CANCEL_SECONDS, whole.left()
         if left is not None and left < LEAST_CANCEL_SECONDS:
             context.client.deadline = Deadline(LEAST_CANCEL_SECONDS)
         if job.cancel():
@@ -309,31 +306,3 @@ def reply_steps(context, task_id, question, *words):
         }
         for option in many[:REPLIES_SHOWN]
     ]
-
-
-def compact(event):
-    """Return an event in the few fields a caller reads: type, text (200 characters), tool, error, parent."""
-    payload = event.get("payload") if isinstance(event.get("payload"), dict) else {}
-    told = (
-        ("type", event.get("eventType"), NAME_CHARACTERS),
-        ("tool", payload.get("name") or payload.get("tool_name"), NAME_CHARACTERS),
-        (
-            "text",
-            event_text(payload)
-            or payload.get("output")
-            or payload.get("question")
-            or payload.get("thinking"),
-            TEXT_CHARACTERS,
-        ),
-        ("parent", event.get("parent"), NAME_CHARACTERS),
-    )
-    small = {key: brief_text(value, most) for key, value, most in told if value}
-    if payload.get("is_error"):
-        small["isError"] = True
-    return small
-
-
-def brief_text(value, most):
-    """Return foreign words cut to so many characters; what is no text is written as JSON."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text[:most] + "..." if len(text) > most else text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from rebyte_flows.following.result import question_in_content
+from rebyte_flows.following.questions import standing
 from rebyte_wire.errors import EXIT_DONE, InputError, NotFound
 from rebyte_wire.status import items_with_id, parse_timestamp, terminal_status
 
@@ -82,7 +82,7 @@ def status_of(context, task_id):
         return outcome
     return (
         "question"
-        if question_in_content(context.client, task_id, context.ledger.replies(task_id))
+        if standing(context.client, task_id, context.ledger.replies(task_id), stream=False)
         else "running"
     )
 

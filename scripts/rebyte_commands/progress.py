@@ -7,7 +7,7 @@ import threading
 import time
 
 from rebyte_commands.output import escape_controls, escape_non_ascii, is_terminal
-from rebyte_flows.following.stream import event_text
+from rebyte_flows.following.events import event_text
 
 TERMINAL_SECONDS, PLAIN_SECONDS = 0.2, 5
 # What is over in a moment needs no words.
@@ -153,7 +153,7 @@ def brief(event, width=400):
     """Return one event as one short line for a person."""
     payload = event.get("payload") if isinstance(event.get("payload"), dict) else {}
     text = (
-        event_text(payload)
+        event_text(event)
         or payload.get("name")
         or payload.get("tool_name")
         or payload.get("output")

@@ -123,7 +123,7 @@ def _usual_steps(context, problem):
         return []
     if problem.code == "missing_api_key" and problem.hint == AuthError.default_hint:
         # Second lazy seam: only who lacks a key pays for the words to ask with.
-        from rebyte_flows.diagnosis.checkup import ask_for
+        from rebyte_flows.diagnosis.asks import ask_for
 
         return [
             {"why": "nothing can be done in the cloud without a key", "ask": ask_for(problem)},

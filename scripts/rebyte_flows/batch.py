@@ -7,9 +7,9 @@ import os
 import threading
 import time
 
-from rebyte_flows.files.downloads import open_folder
+from rebyte_flows.files.atomic import open_folder
 from rebyte_flows.following.result import task_document
-from rebyte_flows.job import Job
+from rebyte_flows.following.follower import Follower
 from rebyte_flows.starting.rows import START
 from rebyte_flows.state import open_private
 from rebyte_wire.errors import (
@@ -204,7 +204,7 @@ class Batch:
         row = entry.row = started.row
         entry.reused = started.reused
         self.changed(entry)
-        job = Job(
+        job = Follower(
             self.starter.client,
             row,
             state=self.state,

@@ -1,78 +1,101 @@
-"""The state folder: where it lies, who may read it, and which run is still alive."""
+"""The state folder: where it lies, who may read it, which run is alive, and what is too old."""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import stat
 import tempfile
 import time
+from contextlib import suppress
 
 from rebyte_wire.errors import LedgerUnwritable
 
-TRANSCRIPT_DAYS = 30
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import IO, Any, TextIO
+
+KEPT_SECONDS = 30 * 86_400
 PRUNE_EVERY_SECONDS = 86_400
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
+MARK_FILE = "rebyte-state"
+PRUNED_FILE = "pruned"
+# The names that are made here, in each folder: nothing else is ever removed.
+OWN_NAMES = {
+    "transcripts": re.compile(r"[A-Za-z0-9_.~:-]+\.jsonl"),
+    "answers": re.compile(r"[a-z-]+-[0-9a-f]{12}\.txt"),
+    "batches": re.compile(r"[0-9a-f]{16}"),
+}
+OWNER_NAME = re.compile(r"(\d+)-[0-9a-f]{12}")
+HELD_ERRORS = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
 class StateFolder:
-    """A private folder (0700) for the ledger, transcripts and answers; `lasting` is False under the temp directory."""
+    """A private folder (0700) for the ledger, transcripts and answers.
 
-    def __init__(self, path, lasting=True):
+    `lasting` is False under the temp directory, `own` for a folder that others made and use.
+    """
+
+    def __init__(self, path: str, lasting: bool = True, own: bool = True) -> None:
         self.path = path
         self.lasting = lasting
+        self.own = own
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "StateFolder(%r%s)" % (self.path, "" if self.lasting else ", not lasting")
 
-    def folder(self, *names):
+    def folder(self, *names: str) -> str:
         """Return a folder below this one, made when missing; OSError when the disk says no."""
         path = os.path.join(self.path, *names)
         os.makedirs(path, FOLDER_MODE, exist_ok=True)
         return path
 
-    def file(self, *names):
+    def file(self, *names: str) -> str:
         """Return the path of a file below this folder, its parent made when missing."""
         return os.path.join(self.folder(*names[:-1]), names[-1])
 
 
-def find_state(environ, say=None):
-    """Return the StateFolder: REBYTE_STATE_DIR, else XDG_STATE_HOME, else ~/.local/state, else a checked temp folder.
+def find_state(
+    environ: Mapping[str, str], say: Callable[[str], object] | None = None
+) -> StateFolder:
+    """Return the folder of REBYTE_STATE_DIR, else the usual one, else a checked temporary one.
 
-    Raises LedgerUnwritable when REBYTE_STATE_DIR is set and unusable, or when no place can be had.
+    The usual one is below XDG_STATE_HOME or ~/.local/state. Raises LedgerUnwritable when
+    REBYTE_STATE_DIR is set and unusable, or when no place can be had.
     """
     asked = environ.get("REBYTE_STATE_DIR")
     if asked:
         return _asked_folder(os.path.abspath(os.path.expanduser(asked)))
     for place in _usual_places(environ):
-        if _usable(place):
+        if _is_usable(place):
             return StateFolder(place)
-    place = os.path.join(tempfile.gettempdir(), "rebyte-%s" % _user_id())
-    if not _usable(place) or not _is_mine(place):
-        raise LedgerUnwritable(
-            "no folder for the ledger: the home folder is not writable and %s is not mine alone"
-            % place,
-            hint="set REBYTE_STATE_DIR to a folder of your own that lasts",
-        )
+    place = _temporary_place()
     if say:
         say(
-            "the ledger is kept in %s, which may not outlive this machine; set REBYTE_STATE_DIR to keep it"
-            % place
+            "the ledger is kept in %s, which may not outlive this machine;"
+            " set REBYTE_STATE_DIR to keep it" % place
         )
     return StateFolder(place, lasting=False)
 
 
-def _asked_folder(path):
-    if not _usable(path):
+def _asked_folder(path: str) -> StateFolder:
+    if not _is_usable(path):
         raise LedgerUnwritable(
             "REBYTE_STATE_DIR is %s, and nothing can be written there" % path,
             hint="make it writable, or point REBYTE_STATE_DIR elsewhere",
         )
-    return StateFolder(path)
+    mark = os.path.join(path, MARK_FILE)
+    with suppress(OSError):
+        if not os.listdir(path):
+            _touch(mark)
+    return StateFolder(path, own=os.path.exists(mark))
 
 
-def _usual_places(environ):
+def _usual_places(environ: Mapping[str, str]) -> Iterator[str]:
     xdg = environ.get("XDG_STATE_HOME")
     if xdg and os.path.isabs(xdg):
         yield os.path.join(xdg, "rebyte")
@@ -81,7 +104,22 @@ def _usual_places(environ):
         yield os.path.join(home, ".local", "state", "rebyte")
 
 
-def _usable(path):
+def _temporary_place() -> str:
+    """Return the folder below the temp directory; LedgerUnwritable if it is not mine alone."""
+    place = "the temp directory"
+    with suppress(OSError):
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        place = os.path.join(tempfile.gettempdir(), "rebyte-%s" % user)
+        if _is_usable(place) and _is_mine(place):
+            return place
+    raise LedgerUnwritable(
+        "no folder for the ledger: the home folder is not writable and %s is not mine alone"
+        % place,
+        hint="set REBYTE_STATE_DIR to a folder of your own that lasts",
+    )
+
+
+def _is_usable(path: str) -> bool:
     try:
         os.makedirs(path, FOLDER_MODE, exist_ok=True)
         handle, probe = tempfile.mkstemp(prefix="probe-", dir=path)
@@ -92,129 +130,158 @@ def _usable(path):
     return True
 
 
-def _is_mine(path):
+def _is_mine(path: str) -> bool:
     found = os.lstat(path)
-    mine = not hasattr(os, "getuid") or found.st_uid == os.getuid()
-    return mine and stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
-
-
-def _user_id():
-    return os.getuid() if hasattr(os, "getuid") else "user"
+    if hasattr(os, "getuid") and found.st_uid != os.getuid():
+        return False
+    return stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
 
 
 class Owner:
-    """A run that is alive: it holds a lock on its own file, which the system drops when the process dies."""
+    """A run that is alive: it holds a lock on its own file, which ends with the process."""
 
-    def __init__(self, state):
+    def __init__(self, state: StateFolder) -> None:
         folder = state.folder("owners")
         self.name = "%d-%s" % (os.getpid(), os.urandom(6).hex())
         self._path = os.path.join(folder, self.name)
-        self._file = os.fdopen(
-            os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE), "r+b"
-        )
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        self._file = os.fdopen(handle, "r+b")
         lock_file(self._file)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "Owner(%s, %s)" % (self.name, "closed" if self._file.closed else "alive")
 
-    def close(self):
+    def close(self) -> None:
         """Give the lock back; the file goes with it."""
         if not self._file.closed:
-            _remove(self._path)
+            with suppress(OSError):
+                os.unlink(self._path)
             self._file.close()
 
 
-def is_alive(state, name):
-    """Tell whether the run that wrote this owner name still holds its lock."""
+def is_alive(state: StateFolder, name: str | None) -> bool:
+    """Say whether the run that wrote this owner name still lives; the file of a dead one goes."""
     path = os.path.join(state.path, "owners", name or "")
     if not name or not os.path.isfile(path):
         return False
     try:
         with open(path, "r+b") as file:
-            if not lock_file(file):
+            locked = try_lock(file)
+            if locked is False or (locked is None and _is_running(name)):
                 return True
-            _remove(path)
+            os.unlink(path)
     except OSError:
         return False
     return False
 
 
-def lock_file(file):
-    """Take an exclusive lock without waiting; False when another process has it. Released when the file closes."""
+def _is_running(name: str) -> bool:
+    """Say whether the process that an owner name begins with runs, where no locks can tell."""
+    found = OWNER_NAME.fullmatch(name)
+    if not found:
+        return False
+    try:
+        os.kill(int(found.group(1)), 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def try_lock(file: IO[Any]) -> bool | None:
+    """Take an exclusive lock without waiting: False when another process has it.
+
+    None where the file system knows no locks. It is released when the file closes.
+    """
     try:
         import fcntl
     except ImportError:
-        return _lock_on_windows(file)
+        return _try_lock_on_windows(file)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as problem:
+        return False if problem.errno in HELD_ERRORS else None
     return True
 
 
-def _lock_on_windows(file):
+def lock_file(file: IO[Any]) -> bool:
+    """Take an exclusive lock without waiting; False only when another process has it."""
+    return try_lock(file) is not False
+
+
+def _try_lock_on_windows(file: IO[Any]) -> bool:
     import msvcrt
 
+    locks: Any = msvcrt
     try:
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        locks.locking(file.fileno(), locks.LK_NBLCK, 1)
     except OSError:
         return False
     return True
 
 
-def _remove(path):
-    try:
-        os.unlink(path)
-    except OSError:
-        pass
+def prune(state: StateFolder, now: float | None = None) -> None:
+    """Once a day remove transcripts, answers and batches older than 30 days, and dead owners.
 
-
-def prune(state, now=None):
-    """Once a day remove transcripts, answers and batches older than 30 days, and the marks of dead runs; what cannot go is left."""
+    Only what was made here goes; what cannot be removed is left.
+    """
     now = time.time() if now is None else now
-    mark = os.path.join(state.path, "pruned")
-    try:
-        if now - os.path.getmtime(mark) < PRUNE_EVERY_SECONDS:
-            return
-    except OSError:
-        pass
-    for kind in ("transcripts", "answers"):
-        for path in _old_files(os.path.join(state.path, kind), now - TRANSCRIPT_DAYS * 86400):
-            _remove(path)
-    for path in _old_files(os.path.join(state.path, "batches"), now - TRANSCRIPT_DAYS * 86400):
-        shutil.rmtree(path, ignore_errors=True)
-    for path in _old_files(os.path.join(state.path, "owners"), now - PRUNE_EVERY_SECONDS):
+    mark = os.path.join(state.path, PRUNED_FILE)
+    # A mark from the future was made under a wrong clock.
+    if not state.own or 0 <= now - _modified(mark) < PRUNE_EVERY_SECONDS:
+        return
+    for kind, names in OWN_NAMES.items():
+        for path in _old_entries(os.path.join(state.path, kind), names, now - KEPT_SECONDS):
+            if kind == "batches":
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    os.unlink(path)
+    owners = os.path.join(state.path, "owners")
+    for path in _old_entries(owners, OWNER_NAME, now - PRUNE_EVERY_SECONDS):
         is_alive(state, os.path.basename(path))
-    try:
-        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT, FILE_MODE))
+    with suppress(OSError):
+        _touch(mark)
         os.utime(mark, (now, now))
-    except OSError:
-        pass
 
 
-def _old_files(folder, oldest):
-    """Return the files and folders in a folder that were last changed before a moment."""
-    found = []
+def _old_entries(folder: str, names: re.Pattern[str], oldest: float) -> Iterator[str]:
+    """Yield the entries of a folder with such names that were last changed before a moment."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            path = os.path.join(folder, name)
+            if names.fullmatch(name) and 0 < _modified(path) < oldest:
+                yield path
+
+
+def _modified(path: str) -> float:
+    """Return when a file was last changed, 0 when it is not there."""
     try:
-        names = os.listdir(folder)
+        return os.lstat(path).st_mtime
     except OSError:
-        return found
-    for name in names:
-        path = os.path.join(folder, name)
-        try:
-            if os.lstat(path).st_mtime < oldest:
-                found.append(path)
-        except OSError:
-            pass
-    return found
+        return 0.0
 
 
-def open_private(path, mode="w"):
-    """Open a text file of ours for writing with mode 0600 whatever the umask; a planted link is not followed."""
-    flags = (
-        os.O_WRONLY
-        | os.O_CREAT
-        | getattr(os, "O_NOFOLLOW", 0)
-        | (os.O_APPEND if mode == "a" else os.O_TRUNC)
-    )
-    return os.fdopen(os.open(path, flags, FILE_MODE), mode, encoding="utf-8", newline="\n")
+def _touch(path: str) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, FILE_MODE))
+
+
+def open_private(path: str, mode: int = FILE_MODE) -> TextIO:
+    """Open a new text file of ours (0600) that takes the place of whatever has the name.
+
+    So a link, a FIFO or a file with a second name is not written through; OSError for a device.
+    """
+    with suppress(FileNotFoundError):
+        mode_there = os.lstat(path).st_mode
+        if stat.S_ISCHR(mode_there) or stat.S_ISBLK(mode_there):
+            raise OSError(errno.EINVAL, "it is a device", path)
+    temporary = "%s.%s.part" % (path, os.urandom(4).hex())
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        os.replace(temporary, path)
+    except OSError:
+        os.close(handle)
+        os.unlink(temporary)
+        raise
+    return os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n")

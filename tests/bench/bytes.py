@@ -45,7 +45,7 @@ import json, sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, sys.argv[1])
 from rebyte_client import RebyteClient
-from rebyte_flows.files.downloads import bring_home
+from rebyte_flows.files.downloads import download_artifacts
 how, url, place, names = sys.argv[2], sys.argv[3], sys.argv[4], json.loads(sys.argv[5])
 with RebyteClient("rbk_bench", "http://127.0.0.1:9/v1") as client:
     if how == "up":
@@ -53,7 +53,7 @@ with RebyteClient("rbk_bench", "http://127.0.0.1:9/v1") as client:
         client.put_bytes(url, lambda: open(place, "rb"), os.path.getsize(place), "application/octet-stream")
     else:
         listing = [{"name": name, "size": size, "downloadUrl": url + "/" + name} for name, size in names]
-        files, refused = bring_home(client, "w", place, listing=listing, digests=how == "digests", force=True)
+        files, refused = download_artifacts(client, "w", place, listing=listing, digests=how == "digests", force=True)
         assert len(files) == len(names) and not refused, refused[:3]
 """
 

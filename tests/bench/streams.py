@@ -299,7 +299,7 @@ def wait_for(client, ids):
     def sleep(pause):
         now[0] += max(pause, 0.0001)
 
-    assert sum(1 for _ in wait(client, ids, clock=lambda: now[0], sleep=sleep)) == len(ids)
+    assert sum(1 for _ in wait(client, ids, sleep=sleep)) == len(ids)
 
 
 def fill(state, url, count):

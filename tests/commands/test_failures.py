@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from measure import run_quietly
-from rebyte_flows.job import Transcript
+from rebyte_flows.files.out_folder import Transcript
 from rebyte_local.server import LocalServer
 from rebyte_wire.errors import ServerError
 from scripted_server import Server, answer, say_and_close
@@ -512,7 +512,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_paid_for(reb
     assert posts(server) == []
 
 
-def test_what_cannot_be_written_at_the_end_hides_no_answer_and_no_link_is_followed(
+def test_what_is_in_the_way_at_the_end_hides_no_answer_and_no_link_is_followed(
     rebyte, world, tmp_path
 ):
     elsewhere = tmp_path / "elsewhere"
@@ -522,18 +522,20 @@ def test_what_cannot_be_written_at_the_end_hides_no_answer_and_no_link_is_follow
         (world / "result" / name).symlink_to(elsewhere / name)
     ran = rebyte("run", SUM, "--file", "numbers.csv", "--out", "result")
     assert ran.code == 9 and "total is 6" in ran["answer"] and ran["id"]
-    assert [item["name"] for item in ran["refused"]] == ["answer.md", "files", "manifest.json"]
-    assert any("transcript" in text for text in ran["warnings"]) and not list(elsewhere.iterdir())
+    assert [item["name"] for item in ran["refused"]] == ["files"]
+    assert not list(elsewhere.iterdir())
+    for name in ("answer.md", "transcript.jsonl", "manifest.json"):
+        assert (world / "result" / name).is_file() and not (world / "result" / name).is_symlink()
 
 
-def test_a_transcript_that_fills_the_disk_is_given_up_and_said_so():
-    kept = (
-        Transcript(lambda: "/dev/full")
-        if os.path.exists("/dev/full")
-        else pytest.skip("this system has no /dev/full")
-    )
+def test_a_transcript_that_fills_the_disk_is_given_up_and_said_so(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    kept = Transcript(lambda: str(tmp_path / "t.jsonl"))
+    kept._file.close()
+    kept._file = open("/dev/full", "w")
     for _ in range(3):
-        kept.keep({"text": "x" * 100_000})
+        kept.write({"text": "x" * 100_000})
     assert len(kept.close()) == 1 and "No space" in kept.warnings[0]
 
 

@@ -332,8 +332,8 @@ def test_a_look_at_a_finished_task_has_time_for_its_files(rebyte, server, monkey
     made = rebyte("run", SUM, "--file", "numbers.csv").document
     monkeypatch.setattr("rebyte_commands.verbs.follow.LOOK_SECONDS", 1)
     monkeypatch.setattr(
-        "rebyte_flows.job.list_files",
-        lambda *words, whole=__import__("rebyte_flows.job").job.list_files: (
+        "rebyte_flows.following.follower.list_files",
+        lambda *words, whole=__import__("rebyte_flows.following.follower").following.follower.list_files: (
             time.sleep(1.2) or whole(*words)
         ),
     )
@@ -351,7 +351,7 @@ def test_a_task_that_has_ended_is_not_told_as_running_when_time_ends_before_its_
 
         raise DeadlineReached("the time is over")
 
-    monkeypatch.setattr("rebyte_flows.job.list_files", late)
+    monkeypatch.setattr("rebyte_flows.following.follower.list_files", late)
     ran = rebyte("result", made["id"], "--workspace", made["workspaceId"], "--out", "o")
     assert (
         ran.code == 75
@@ -803,8 +803,8 @@ def test_a_turn_that_is_none_is_not_found_and_files_outlive_the_time_to_cancel(r
     made = rebyte("run", SUM, "--file", "numbers.csv")["id"]
     assert rebyte("result", made, "--prompt", "no-such-turn", "--max-wait", "8").code == 5
     monkeypatch.setattr(
-        "rebyte_flows.job.list_files",
-        lambda *words, whole=__import__("rebyte_flows.job").job.list_files: (
+        "rebyte_flows.following.follower.list_files",
+        lambda *words, whole=__import__("rebyte_flows.following.follower").following.follower.list_files: (
             time.sleep(1.2) or whole(*words)
         ),
     )

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from rebyte_client import RebyteClient
 from measure import SCRIPTS
-from rebyte_flows.files import downloads
-from rebyte_flows.files.downloads import download_artifacts, reject_reason
+from rebyte_client import RebyteClient
+from rebyte_flows.files import atomic, downloads
+from rebyte_flows.files.downloads import download_artifacts
+from rebyte_flows.files.names import reject_reason
 from rebyte_flows.state import lock_file
 from rebyte_wire.errors import DeadlineReached, NetworkError, NotFound, StorageRefused
 
@@ -104,9 +105,12 @@ class Store:
 
     def __init__(self, bodies, address_error=None):
         self.bodies, self.address_error, self.asked = bodies, address_error, []
+        self.expired = ()
 
     def open_address(self, url):
         self.asked.append(url)
+        if url in self.expired:
+            raise StorageRefused("gone", http_status=403)
         if self.address_error:
             raise self.address_error
         return self._body(url.rpartition("/")[2])
@@ -264,12 +268,15 @@ def test_an_address_that_cannot_be_reached_is_tried_once_and_the_api_serves_the_
     )
 
 
-def test_an_expired_address_costs_only_its_own_file_a_detour(tmp_path):
-    store = Store({"a.csv": lambda: Body(b"x")}, StorageRefused("gone", http_status=403))
-    files, _ = download_artifacts(
-        store, "w", str(tmp_path), listing=[{"name": "a.csv", "downloadUrl": "https://s/a.csv"}]
-    )
-    assert len(files) == 1 and store.asked == ["https://s/a.csv", "a.csv"]
+def test_an_expired_address_costs_only_its_own_file_a_detour(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "DOWNLOADS_AT_ONCE", 1)
+    names = ["a.csv", "b.csv", "c.csv"]
+    store = Store({name: lambda: Body(b"x") for name in names})
+    store.expired = {"https://s/a.csv"}
+    listing = [{"name": name, "downloadUrl": "https://s/" + name} for name in names]
+    files, _ = download_artifacts(store, "w", str(tmp_path), listing=listing)
+    assert len(files) == 3
+    assert store.asked == ["https://s/a.csv", "a.csv", "https://s/b.csv", "https://s/c.csv"]
 
 
 @pytest.mark.parametrize(
@@ -304,11 +311,11 @@ def test_a_body_of_another_length_has_its_own_words_and_leaves_no_file(tmp_path,
 def test_a_full_disk_leaves_no_file_and_the_rerun_completes(tmp_path, monkeypatch):
     data, room = os.urandom(100_000), [90_000]
 
-    def write_all(file, piece):
+    def write(self, piece):
         room[0] -= len(piece)
         if room[0] < 0:
             raise OSError(errno.ENOSPC, "No space left on device")
-        file.write(piece)
+        self.file.write(piece)
 
     store = Store(
         {
@@ -318,7 +325,7 @@ def test_a_full_disk_leaves_no_file_and_the_rerun_completes(tmp_path, monkeypatc
         }
     )
     with monkeypatch.context() as patch:
-        patch.setattr(downloads, "write_all", write_all)
+        patch.setattr(atomic.AtomicFile, "write", write)
         files, reason = one(store, tmp_path, 100_000)
     assert files == [] and "No space left" in reason and os.listdir(str(tmp_path)) == []
     files, reason = one(store, tmp_path, 100_000)
@@ -329,7 +336,7 @@ def test_a_full_disk_leaves_no_file_and_the_rerun_completes(tmp_path, monkeypatc
     )
 
 
-def test_a_write_that_takes_only_a_part_is_gone_on_with():
+def test_a_write_that_takes_only_a_part_is_gone_on_with(tmp_path):
     class Slow:
         got = b""
 
@@ -337,9 +344,14 @@ def test_a_write_that_takes_only_a_part_is_gone_on_with():
             self.got += bytes(piece[:3])
             return min(3, len(piece))
 
-    slow = Slow()
-    downloads.write_all(slow, memoryview(b"12345678"))
-    assert slow.got == b"12345678"
+        def close(self):
+            pass
+
+    with atomic.AtomicFile(str(tmp_path)) as landing:
+        landing.file.close()
+        landing.file = Slow()
+        landing.write(memoryview(b"12345678"))
+    assert landing.file.got == b"12345678"
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -387,8 +399,8 @@ def test_temporary_files_of_dead_runs_go_and_those_of_living_ones_stay(tmp_path)
     dead, other = tmp_path / (".rebyte-%s.part" % ("a" * 16)), tmp_path / ".rebyte-mine.part"
     for path in (dead, other):
         path.write_text("half")
-    with downloads.AtomicFile(str(tmp_path)) as living:
-        downloads.remove_stale(str(tmp_path))
+    with atomic.AtomicFile(str(tmp_path)) as living:
+        atomic.remove_stale(str(tmp_path))
         assert not dead.exists() and other.exists() and os.path.exists(living.path)
     assert not os.path.exists(living.path)
 

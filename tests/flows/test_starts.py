@@ -463,19 +463,19 @@ def test_old_transcripts_and_marks_of_dead_runs_go_once_a_day(state):
         return path
 
     for kind, name, age in (
-        ("transcripts", "old", 31),
-        ("transcripts", "new", 29),
-        ("answers", "old", 40),
-        ("owners", "1-dead", 3),
+        ("transcripts", "old.jsonl", 31),
+        ("transcripts", "new.jsonl", 29),
+        ("answers", "result-0123456789ab.txt", 40),
+        ("owners", "1-0123456789ab", 3),
     ):
         leave(kind, name, age)
     owner = Owner(state)
     prune(state, now)
     assert [os.path.relpath(path, state.path) for path in files_under(state.path)] == sorted(
-        ["transcripts/new", "pruned", os.path.join("owners", owner.name)]
+        ["transcripts/new.jsonl", "pruned", os.path.join("owners", owner.name)]
     )
     owner.close()
-    late = leave("transcripts", "late", 50)
+    late = leave("transcripts", "late.jsonl", 50)
     prune(state, now + 3600)
     assert os.path.exists(late)
     prune(state, now + 25 * 3600)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import itertools
-import json
 import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from rebyte_client import RebyteClient
-from rebyte_flows.following.result import Reader, answer_body, question_of
-from rebyte_flows.following.stream import End, watch
-from rebyte_flows.following.waiting import FAILURES_AT_MOST, reason_of, wait, wait_until_usable
+from rebyte_flows.following.answer import AnswerBuilder, response_of
+from rebyte_flows.following.ending import Outcome
+from rebyte_flows.following.questions import Question
+from rebyte_flows.following.stream import FAILURES_AT_MOST as FAILURES_IN_A_ROW
+from rebyte_flows.following.stream import watch
+from rebyte_flows.following.waiting import (
+    FAILURES_AT_MOST,
+    provision_error,
+    wait,
+    wait_until_usable,
+)
 from rebyte_flows.starting.credit import credits_left, note_of
 from rebyte_local.server import LocalServer
 from rebyte_wire.errors import (
@@ -21,83 +28,13 @@ from rebyte_wire.errors import (
     InputError,
     NetworkError,
     NotFound,
+    RequestRefused,
     RouteMissing,
     ServerError,
 )
 from rebyte_wire.requests import Deadline
 
-
-def event(kind, seq, prompt="p1", **payload):
-    return {
-        "seq": seq,
-        "promptId": prompt,
-        "eventType": kind,
-        "payload": payload,
-        "eventKey": "%s:%d" % (prompt, seq),
-    }
-
-
-def frames(events, done="succeeded"):
-    """Return the bytes of a stream with these events, and with this word in `done` if it has one."""
-    text = "".join("event: event\ndata: %s\n\n" % json.dumps(item) for item in events)
-    end = {"status": done, "lastSeq": events[-1]["seq"], "finalResult": ""}
-    return (text + ("event: done\ndata: %s\n\n" % json.dumps(end) if done else "")).encode()
-
-
-class Stream:
-    """An open stream that gives these bytes and then ends, or is cut."""
-
-    def __init__(self, data, cut=False):
-        self.data, self.cut, self.closed = data, cut, False
-
-    def chunks(self):
-        yield self.data
-        if self.cut:
-            raise NetworkError("cut", code="connection_cut")
-
-    def close(self):
-        self.closed = True
-
-
-def next_of(script):
-    """Take the next of some answers; the last one stays, and an error is raised."""
-    found = script.pop(0) if len(script) > 1 else script[0]
-    if isinstance(found, Exception):
-        raise found
-    return found
-
-
-class Service:
-    """Streams and statuses, one after the other; the last of each stays."""
-
-    def __init__(self, streams, statuses=("completed",), prompts=None, nested=None):
-        self.streams, self.statuses, self.prompts, self.nested = (
-            list(streams),
-            list(statuses),
-            prompts,
-            nested or {},
-        )
-        self.deadline, self.opened = Deadline(20), []
-
-    def stream_events(self, task_id):
-        found = next_of(self.streams)
-        self.opened.append(found if isinstance(found, Stream) else Stream(found))
-        return self.opened[-1]
-
-    def get_task(self, task_id):
-        task = {"id": task_id, "status": next_of(self.statuses)}
-        return dict(task, prompts=next_of(self.prompts)) if self.prompts else task
-
-    def prompt_events(self, task_id, prompt_id):
-        return {"events": next_of(self.nested[prompt_id])}
-
-
-WORK = [
-    event("init", 0),
-    event("tool_use", 1, name="bash"),
-    event("tool_result", 2, output="x"),
-    event("text", 3, content="the answer"),
-]
+from .service import WORK, Service, Stream, event, frames
 
 
 def told(service, **more):
@@ -108,7 +45,7 @@ def told(service, **more):
         now[0] += seconds
 
     seen = list(watch(service, "t", clock=lambda: now[0], sleep=sleep, **more))
-    assert isinstance(seen[-1], End) and all(stream.closed for stream in service.opened)
+    assert isinstance(seen[-1], Outcome) and all(stream.closed for stream in service.opened)
     return seen[:-1], seen[-1]
 
 
@@ -131,6 +68,22 @@ STORIES = {
     ),
     "a task that never says a word ends after the drain": ([frames(WORK[:3])], ["completed"], 3),
     "a cut is never an end": ([cut_after(2), cut_after(3), frames(WORK)], ["completed"], 4),
+    "a cut after the last words is no end, though the status is known": (
+        [cut_after(3), cut_after(4), frames(WORK)],
+        ["completed"],
+        4,
+    ),
+    "a `done` that counts more than came is no end": (
+        [frames(WORK[:3]).replace(b'"lastSeq": 2', b'"lastSeq": 3'), frames(WORK)],
+        ["completed"],
+        4,
+    ),
+    "a drain that is cut each time ends all the same": ([cut_after(3)], ["completed"], 3),
+    "a status that flips back is waited for anew": (
+        [frames(WORK[:3])] * 3 + [frames(WORK)],
+        ["completed", "running", "running", "completed"],
+        4,
+    ),
     "broken frames are passed over": (
         [b"event: event\ndata: {not json\n\nevent: event\ndata: [1]\n\n" + frames(WORK)],
         ["completed"],
@@ -172,16 +125,14 @@ def test_delegated_work_is_shown_inside_and_may_grow_later():
         event("text", 2, content="done"),
     ]
     inner = [event("text", n, "sub", content="inner %d" % n) for n in range(3)]
-    events, end = told(
-        Service([frames(work)], nested={"sub": [inner[:1], inner[:2], inner[:2], inner]})
-    )
+    events, end = told(Service([frames(work)], nested={"sub": [inner[:1], inner]}))
     assert [item["payload"]["content"] for item in events if "parent" in item] == [
         "inner 0",
         "inner 1",
         "inner 2",
     ]
     assert {item["parent"] for item in events if "parent" in item} == {"tool"}
-    reader = Reader()
+    reader = AnswerBuilder()
     for item in events:
         reader.take(item)
     assert reader.words == "done"
@@ -199,7 +150,7 @@ def test_a_new_task_may_be_not_found_for_a_moment_and_an_old_one_may_not():
     with pytest.raises(NotFound):
         list(
             watch(
-                Service([NotFound("no")]),
+                Service([NotFound("no")], [NotFound("no")]),
                 "t",
                 clock=lambda: next(clock),
                 sleep=lambda seconds: None,
@@ -207,10 +158,22 @@ def test_a_new_task_may_be_not_found_for_a_moment_and_an_old_one_may_not():
         )
 
 
-@pytest.mark.parametrize("problem", [AuthError("no"), RouteMissing("no")])
+@pytest.mark.parametrize(
+    "problem", [AuthError("no"), RouteMissing("no"), RequestRefused("no", http_status=400)]
+)
 def test_what_waiting_cannot_mend_is_raised_at_once(problem):
+    asked = []
+
+    class Refusing(Service):
+        def get_task(self, task_id):
+            asked.append(task_id)
+            raise problem
+
     with pytest.raises(type(problem)):
-        list(watch(Service([problem]), "t", sleep=lambda seconds: None))
+        list(watch(Refusing([frames(WORK[:1])]), "t", sleep=lambda seconds: None))
+    assert len(asked) == 1
+    with pytest.raises(AuthError):
+        list(watch(Service([AuthError("no")]), "t", sleep=lambda seconds: None))
 
 
 def test_a_service_that_stays_away_is_given_up_and_the_deadline_comes_first(impatient):
@@ -228,8 +191,28 @@ def test_a_service_that_stays_away_is_given_up_and_the_deadline_comes_first(impa
         list(watch(service, "t"))
 
 
+def test_a_service_that_says_nothing_is_given_up_when_its_status_cannot_be_asked():
+    pauses = []
+    with pytest.raises(ServerError):
+        list(watch(Service([b": hello\n\n"], [ServerError("down")]), "t", sleep=pauses.append))
+    assert len(pauses) == FAILURES_IN_A_ROW and pauses[-1] == 8
+
+
+def test_a_replayed_question_that_was_answered_is_not_asked_again():
+    asks = event("ask_user_question", 1, question="Which?", messageId="m")
+    replay = [frames(WORK[:1] + [asks], done=None), frames(WORK[:1] + [asks] + WORK[2:])]
+    assert told(Service(replay[:1], ["running"]))[1].question.text == "Which?"
+    events, end = told(Service(replay, ["running", "completed"]), answered={"m"})
+    assert end.status == "completed" and len(events) == 4
+
+
+def test_a_question_of_a_task_that_was_canceled_is_none():
+    asks = event("ask_user_question", 1, question="Which?", messageId="m")
+    assert told(Service([frames([asks], done="canceled")], ["canceled"]))[1].status == "canceled"
+
+
 def test_the_same_words_twice_are_said_once():
-    reader = Reader()
+    reader = AnswerBuilder()
     for item in (
         event("text", 0, content="on it"),
         event("tool_use", 1),
@@ -244,7 +227,7 @@ def test_the_same_words_twice_are_said_once():
 
 
 def test_deltas_are_joined_and_a_snapshot_replaces_them():
-    reader = Reader()
+    reader = AnswerBuilder()
     for text in ("It ", "is ", "42"):
         reader.take(event("text", 0, content=text, is_delta=True))
     assert reader.words == "It is 42"
@@ -253,7 +236,7 @@ def test_deltas_are_joined_and_a_snapshot_replaces_them():
 
 
 def test_several_questions_at_once_are_shown_and_not_answered_by_halves():
-    asked = question_of(
+    asked = Question(
         {
             "messageId": "m",
             "questions": [
@@ -262,10 +245,10 @@ def test_several_questions_at_once_are_shown_and_not_answered_by_halves():
             ],
         }
     )
-    assert asked["text"] == "Which?\nHow many?" and asked["count"] == 2
+    assert asked.text == "Which?\nHow many?" and asked.count == 2
     with pytest.raises(InputError, match="2 questions"):
-        answer_body(asked, ["1"], None)
-    one = question_of(
+        asked.answer(["1"])
+    one = Question(
         {
             "messageId": "m",
             "actionId": 3,
@@ -274,14 +257,14 @@ def test_several_questions_at_once_are_shown_and_not_answered_by_halves():
             "multiSelect": True,
         }
     )
-    assert answer_body(one, ["2", "A"], "as you like") == {
+    assert one.answer(["2", "A"], "as you like") == {
         "messageId": "m",
         "actionId": 3,
         "answer": {"selectedOptions": [1, 0], "customResponse": "as you like"},
     }
     for wrong in ("0", "3", "c"):
         with pytest.raises(InputError, match="no option"):
-            answer_body(one, [wrong], None)
+            one.answer([wrong])
 
 
 # Whatever the stream does, alone or together: the same events, the same answer, the same end.
@@ -316,14 +299,14 @@ TRIPLES = random.Random(7).sample(list(itertools.combinations(sorted(FAULTS), 3)
 
 def parse_error_body(client, task_id):
     """Return (events, end, answer) of a watch from its start to its end."""
-    reader, events, end = Reader(), [], None
+    reader, events, end = AnswerBuilder(), [], None
     for seen in watch(client, task_id):
-        if isinstance(seen, End):
+        if isinstance(seen, Outcome):
             end = seen
         else:
             events.append(seen)
             reader.take(seen)
-    return events, end, reader.answer(client, task_id, final=end.final)
+    return events, end, reader.answer(None, end.final) or response_of(client, task_id)
 
 
 def is_nowhere(names):
@@ -452,10 +435,7 @@ class Tasks:
 
 
 def ends_told(service, ids, **more):
-    return [
-        (service.now, end)
-        for end in wait(service, ids, clock=service.clock, sleep=service.sleep, **more)
-    ]
+    return [(service.now, end) for end in wait(service, ids, sleep=service.sleep, **more)]
 
 
 @pytest.mark.parametrize("content", [True, False])
@@ -579,7 +559,9 @@ def test_it_ends_before_a_pause_that_the_time_has_no_room_for():
 
 
 def test_the_reason_is_the_services_own_or_said_to_be_missing():
-    assert reason_of({"provisionError": "no room"}) == "no room" and "no reason" in reason_of({})
+    assert provision_error(
+        {"provisionError": "no room"}
+    ) == "no room" and "no reason" in provision_error({})
 
 
 @pytest.mark.parametrize(

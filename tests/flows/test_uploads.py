@@ -64,39 +64,14 @@ def write(tmp_path):
     return make
 
 
-def test_the_same_content_goes_up_once_and_other_content_of_the_name_again(write):
-    items = [
-        Attachment(write("a/x.csv")),
-        Attachment(write("b/x.csv")),
-        Attachment(write("c/x.csv", b"atad")),
-        Attachment(write("y.csv")),
-    ]
+def test_the_same_file_goes_up_once_and_others_of_its_name_as_well(write):
+    first = write("a/x.csv")
+    items = [Attachment(first), Attachment(first), Attachment(write("b/x.csv", b"atad"))]
     service = Service()
     entries = Uploads(service).send(items)
-    assert sorted(service.seen) == [("x.csv", b"atad"), ("x.csv", b"data"), ("y.csv", b"data")]
-    assert entries[0] == entries[1] != entries[2] and [entry["filename"] for entry in entries] == [
-        "x.csv"
-    ] * 3 + ["y.csv"]
-
-
-def test_only_files_of_one_name_and_size_are_read_to_compare_them(write, monkeypatch):
-    read = []
-    monkeypatch.setattr(
-        "rebyte_flows.files.uploads.digest_of",
-        lambda file: read.append(file.name) or file.read().decode(),
-    )
-    items = [
-        Attachment(write("a/x.csv")),
-        Attachment(write("b/x.csv", b"longer")),
-        Attachment(write("y.csv")),
-    ]
-    Uploads(Service()).send(items)
-    assert read == []
-    Uploads(Service()).send(items + [Attachment(write("c/x.csv", b"atad"))])
-    assert sorted(read) == [
-        items[0].path,
-        os.path.join(os.path.dirname(os.path.dirname(items[0].path)), "c", "x.csv"),
-    ]
+    assert sorted(service.seen) == [("x.csv", b"atad"), ("x.csv", b"data")]
+    assert entries[0] == entries[1] != entries[2]
+    assert [entry["filename"] for entry in entries] == ["x.csv"] * 3
 
 
 def test_uploads_run_side_by_side(write):

@@ -86,7 +86,7 @@ def get(context, options, workspace):
             force=options.force,
             listing=listing,
             digests=False,
-            moved=meter,
+            on_progress=meter,
             say=context.say,
         )
     document = {"workspaceId": workspace, "files": files}

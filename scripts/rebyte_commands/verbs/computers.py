@@ -6,7 +6,7 @@ from rebyte_commands.arguments import count
 from rebyte_commands.interrupts import Interrupted
 from rebyte_commands.starting import once_name
 from rebyte_commands.verbs.run import begin
-from rebyte_flows.following.waiting import how_it_stands, reason_of, wait_until_usable
+from rebyte_flows.following.waiting import computer_status, provision_error, wait_until_usable
 from rebyte_flows.starting.orders import Order
 from rebyte_services import SECRET_FIELDS
 from rebyte_wire.errors import (
@@ -222,7 +222,7 @@ def wait(context, options):
     """Wait until a computer is ready, has a sandbox id, or is in error; its document, with the reason if there is one."""
     seen = {"id": options.id, "status": "provisioning"}
     try:
-        seen = wait_until_usable(context.client, options.id, on_look=seen.update)
+        seen = wait_until_usable(context.client, options.id, on_poll=seen.update)
     except (DeadlineReached, Interrupted) as end:
         context.emit(
             dict(
@@ -236,8 +236,8 @@ def wait(context, options):
             )
         )
         return end.exit_code
-    if how_it_stands(seen) == "error":
-        context.emit(dict(seen, failure={"reason": reason_of(seen)}))
+    if computer_status(seen) == "error":
+        context.emit(dict(seen, failure={"reason": provision_error(seen)}))
         return EXIT_TASK_FAILED
     context.emit(seen)
     return 0

@@ -12,8 +12,8 @@ from rebyte_commands.starting import (
     turn_parts,
 )
 from rebyte_commands.verbs.run import begin
-from rebyte_flows.files.downloads import open_folder
-from rebyte_flows.following.result import answer_body, open_question, shown
+from rebyte_flows.files.atomic import open_folder
+from rebyte_flows.following.questions import standing
 from rebyte_flows.starting.orders import Order, part_digest
 from rebyte_flows.starting.replies import Replies
 from rebyte_wire.errors import (
@@ -70,7 +70,7 @@ def follow_up(context, options):
     if options.dry_run:
         return dry_run(context, order, name)
     if not options.anyway:
-        asked = open_question(context.client, task_id, context.ledger.replies(task_id))
+        asked = standing(context.client, task_id, context.ledger.replies(task_id))
         if asked:
             return _show_question(
                 context,
@@ -106,8 +106,8 @@ def _show_question(context, task_id, asked, why):
         {
             "id": task_id,
             "status": "question",
-            "question": shown(asked),
-            "next": reply_steps(context, task_id, shown(asked), "--wait"),
+            "question": asked.as_dict(),
+            "next": reply_steps(context, task_id, asked.as_dict(), "--wait"),
         }
     )
     return EXIT_QUESTION
@@ -159,7 +159,7 @@ def reply(context, options):
     if options.out:
         open_folder(options.out)
     replies, digest = Replies(context.ledger, task_id), part_digest([options.option, options.say])
-    asked = open_question(context.client, task_id, context.ledger.replies(task_id))
+    asked = standing(context.client, task_id, context.ledger.replies(task_id))
     earlier = _earlier_reply(context, replies, options, digest, asked)
     row = with_task(context, context.row_of(task_id))
     row.prompt_id = (
@@ -191,7 +191,7 @@ def _earlier_reply(context, replies, options, digest, asked):
     """Return the reply that this line gave before and that the service has, or None when the open question is to be answered."""
     earlier = replies.to(options.question) if options.question else replies.unseen(digest)
     wanted = options.question or earlier and earlier.message_id
-    if asked and wanted in (None, str(asked["messageId"])):
+    if asked and wanted in (None, str(asked.message_id)):
         return None
     if earlier is None:
         raise InputError(
@@ -211,20 +211,20 @@ def _earlier_reply(context, replies, options, digest, asked):
 
 def _answer(context, task_id, replies, asked, options, digest):
     """Answer the open question and return the id of its prompt."""
-    prompt_id = asked["promptId"] if is_id(asked.get("promptId")) else None
-    body = answer_body(asked, options.option, options.say)
-    replies.begin(asked["messageId"], prompt_id, digest)
+    prompt_id = asked.prompt_id if is_id(asked.prompt_id) else None
+    body = asked.answer(options.option, options.say)
+    replies.begin(asked.message_id, prompt_id, digest)
     try:
         context.client.answer_question(task_id, body)
     except RebyteError as problem:
         # 409: nothing is blocked any more, somebody else has answered.
         if problem.http_status != 409:
             if problem.outcome == "not_sent" or isinstance(problem, (RequestRefused, NotFound)):
-                replies.drop(asked["messageId"])
+                replies.drop(asked.message_id)
             if isinstance(problem, RouteMissing):
                 problem.hint = "this deployment takes no replies; answer in a browser at the task's address, or send a follow-up with --anyway"
             raise
-    replies.confirm(asked["messageId"])
+    replies.confirm(asked.message_id)
     return prompt_id
 
 

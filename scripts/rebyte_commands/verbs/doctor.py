@@ -106,7 +106,7 @@ def _shown(check):
 
 def _next(context, causes):
     """Return what to ask the human, once each, and the line that needs neither key nor network."""
-    from rebyte_flows.diagnosis.checkup import ask_for
+    from rebyte_flows.diagnosis.asks import ask_for
 
     steps, base = [], _base(context)
     for cause in causes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rebyte_commands.interrupts import Interrupted
-from rebyte_commands.jobs import EXIT_BY_NAME, compact, exit_code_of_many, finish, reply_steps
+from rebyte_commands.jobs import EXIT_BY_NAME, exit_code_of_many, finish, reply_steps
 from rebyte_commands.output import (
     BUDGET_BYTES,
     cut_to,
@@ -15,8 +15,9 @@ from rebyte_commands.output import (
 )
 from rebyte_commands.progress import brief
 from rebyte_commands.verbs.conversation import with_task
-from rebyte_flows.following.result import exit_name, question_of, shown, task_document
-from rebyte_flows.following.stream import End
+from rebyte_flows.following.ending import Outcome
+from rebyte_flows.following.events import event_line
+from rebyte_flows.following.result import exit_name, task_document
 from rebyte_flows.following.stream import watch as events_of
 from rebyte_flows.following.waiting import wait as wait_for
 from rebyte_wire.errors import EXIT_RUNNING, DeadlineReached, InputError, RebyteError
@@ -81,7 +82,7 @@ def result(context, options):
         options,
         answered=context.ledger.replies(task_id),
         with_events=options.events,
-        look_seconds=None if options.wait else LOOK_SECONDS,
+        watch_seconds=None if options.wait else LOOK_SECONDS,
     )
 
 
@@ -144,7 +145,7 @@ def _document(context, end, share):
     row = context.row_of(end.id)
     answer = end.answer if end.status in ("completed", "failed") else ""
     room = max(BUDGET_BYTES // share - ROOM_PER_TASK_BYTES, 120)
-    question = shown(end.question) if end.question else None
+    question = end.question.as_dict() if end.question else None
     steps = None
     if question:
         steps = [
@@ -218,7 +219,7 @@ def watch(context, options):
             prompt_id=options.prompt_id,
             answered=context.ledger.replies(task_id),
         ):
-            if isinstance(seen, End):
+            if isinstance(seen, Outcome):
                 end = seen
                 break
             if not (as_text and seen.get("eventType") == "init"):
@@ -237,7 +238,7 @@ def watch(context, options):
         code, error = problem.exit_code, problem.as_dict()
     done = {"id": task_id, "status": end.status if end else "running", "events": written}
     if end and end.question:
-        done["question"] = shown(question_of(end.question))
+        done["question"] = end.question.as_dict()
         done["next"] = reply_steps(context, task_id, done["question"], "--wait")
     if error:
         done["error"] = error
@@ -263,7 +264,7 @@ def _line(event, raw, as_text):
         return to_json(event)
     if as_text:
         return ("    " if "parent" in event else "") + escape_controls(brief(event))
-    return to_json(compact(event))
+    return to_json(event_line(event))
 
 
 def _end_text(done):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rebyte_commands.jobs import finish, go_on_line
 from rebyte_commands.starting import add_start_flags, dry_run, once_name, starter_for, task_order
-from rebyte_flows.files.downloads import open_folder
+from rebyte_flows.files.atomic import open_folder
 from rebyte_wire.errors import InputError, NotFound, NotRecorded, OutcomeUnknown, RouteMissing
 from rebyte_wire.status import is_id
 
@@ -145,7 +145,7 @@ def begin(context, order, name, options):
         ]
         raise
     finally:
-        starter.uploads.moved.end()
+        starter.uploads.on_progress.end()
     return started
 
 

@@ -28,15 +28,17 @@ def get(context, options):
         and terminal_status(task.get("status")) is None
     ):
         # Second lazy seam: JSON needs no look at the conversation.
-        from rebyte_flows.following.result import question_in_content
+        from rebyte_flows.following.questions import standing
 
-        asked = question_in_content(context.client, task_id, context.ledger.replies(task_id))
+        asked = standing(
+            context.client, task_id, context.ledger.replies(task_id), stream=False
+        )
         if asked:
             task = dict(
                 task,
                 status="question",
-                question=asked["text"],
-                options=["%(n)d %(label)s" % option for option in asked["options"]],
+                question=asked.text,
+                options=["%(n)d %(label)s" % option for option in asked.as_dict()["options"]],
                 next=context.line("reply", task_id, "--option", "1", "--wait"),
             )
     context.emit(task)

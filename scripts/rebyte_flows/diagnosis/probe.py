@@ -1,4 +1,4 @@
-"""How far one host can be reached: the client's own connect, through its own proxy and certificates, and not a byte more."""
+"""How far one host can be reached: the client's own connect, by its own rules, and no byte more."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from rebyte_wire.connections import ConnectionPool
 from rebyte_wire.errors import NetworkError, RebyteError
 from rebyte_wire.requests import Request
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from rebyte_wire.requests import Deadline
+
 STEPS = ("name", "connection", "proxy", "tls")
 # What a code says of the step that failed; steps before it went well.
 FAILED_STEPS = {
@@ -19,51 +26,56 @@ FAILED_STEPS = {
     "proxy_unreachable": "proxy",
     "tls_failed": "tls",
 }
+# After its time a name look-up that never returns is left behind.
+GRACE_SECONDS = 1
 
-Met = namedtuple("Met", "peer proxy version issuer")
+Peer = namedtuple("Peer", "address version issuer")
 
 
 class Probe(ConnectionPool):
-    """Connections that take every step before the first byte (name, TCP, CONNECT, TLS), note whom they met, and hang up."""
+    """Takes every step before the first byte (name, TCP, CONNECT, TLS), and hangs up."""
 
-    def speak(self, line, request):
-        """Connect, look, and hang up; nothing is sent."""
+    def speak(self, line: Any, request: Any) -> Peer:
+        """Connect, note whom was met, and hang up; nothing is sent."""
         line.call = request.call
         try:
             line.connect()
-            return Met(
-                line.sock.getpeername()[0], line.proxy and "%s:%d" % line.proxy, *_tls_of(line.sock)
-            )
+            return peer_of(line.sock)
         finally:
             line.close()
 
 
-def _tls_of(sock):
-    """Return (version, who signed the certificate) of a TLS socket, (None, None) of a plain one."""
+def peer_of(sock: Any) -> Peer:
+    """Return address, TLS version and signer of the peer of a socket, None where it has none."""
+    address = sock.getpeername()[0]
     if not hasattr(sock, "getpeercert"):
-        return None, None
-    names = dict(pair for part in (sock.getpeercert() or {}).get("issuer", ()) for pair in part)
-    return sock.version(), names.get("organizationName") or names.get(
-        "commonName"
-    ) or "an unnamed authority"
+        return Peer(address, None, None)
+    issuer = (sock.getpeercert() or {}).get("issuer", ())
+    names = dict(pair for part in issuer for pair in part)
+    signer = names.get("organizationName") or names.get("commonName")
+    return Peer(address, sock.version(), signer or "an unnamed authority")
 
 
-def reach(url, environ, deadline):
-    """Return (Met, None) for a host that was reached, else (None, the RebyteError that says why not)."""
+def reach(url: str, environ: Mapping[str, str], deadline: Deadline) -> Peer | RebyteError:
+    """Return the Peer of a host that was reached, else the error that says why not."""
     probe = Probe(environ)
+    request = Request("GET", url, {}, deadline=deadline, public_only=False)
     try:
-        return probe.exchange(Request("GET", url, {}, deadline=deadline, public_only=False)), None
+        peer: Peer = probe.exchange(request)
+        return peer
     except RebyteError as problem:
-        return None, problem
+        return problem
     finally:
         probe.close()
 
 
-def reach_all(urls, environ, deadline, grace_seconds=1):
-    """Reach several hosts at once; a name look-up that never returns is left behind when the time is over."""
-    found = {}
+def reach_all(
+    urls: Sequence[str], environ: Mapping[str, str], deadline: Deadline
+) -> list[Peer | RebyteError]:
+    """Reach several hosts at once; returns what reach() does, in order."""
+    found: dict[str, Peer | RebyteError] = {}
 
-    def note(url):
+    def note(url: str) -> None:
         """Reach one host, and keep what came of it."""
         found[url] = reach(url, environ, deadline)
 
@@ -72,25 +84,28 @@ def reach_all(urls, environ, deadline, grace_seconds=1):
         thread.start()
     for thread in threads:
         left = deadline.left()
-        thread.join(None if left is None else left + grace_seconds)
-    return [found.get(url) or (None, _hanging(url)) for url in urls]
+        thread.join(None if left is None else left + GRACE_SECONDS)
+    return [found.get(url) or _hanging(url) for url in urls]
 
 
-def proxy_for(url):
-    """Return host and port of the proxy that the environment names for an address, without its password; None if none."""
-    host = origin_of(url).host
-    address = getproxies().get(origin_of(url).scheme)
-    if not address or is_loopback(host) or proxy_bypass(host):
+def proxy_for(url: str) -> str | None:
+    """Return host and port of the proxy that the environment names for an address, or None."""
+    origin = origin_of(url)
+    address = getproxies().get(origin.scheme)
+    if not address or is_loopback(origin.host) or proxy_bypass(origin.host):
         return None
-    return address.split("://")[-1].rpartition("@")[2].strip("/") or "an unusable address"
+    without_password = address.split("://")[-1].rpartition("@")[2]
+    return without_password.strip("/") or "an unusable address"
 
 
-def failed_step(problem):
+def failed_step(problem: RebyteError) -> str:
     """Return which of STEPS an error of `reach` belongs to."""
-    return FAILED_STEPS.get(problem.code) or ("tls" if "TLS" in problem.message else "connection")
+    if problem.code in FAILED_STEPS:
+        return FAILED_STEPS[problem.code]
+    return "tls" if "TLS" in problem.message else "connection"
 
 
-def _hanging(url):
+def _hanging(url: str) -> NetworkError:
     return NetworkError(
         "No answer to the name %s for too long." % origin_of(url).host,
         code="dns_failed",

@@ -1,332 +1,224 @@
-"""Files home safely: hostile names refused, several at once, each under its name only when it is whole."""
+"""Artifacts home safely: hostile names refused, several at once, each only when it is whole."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import re
-import stat
-import unicodedata
 
 from rebyte_flows.concurrency import map_concurrently
-from rebyte_flows.state import lock_file
-from rebyte_wire.errors import InputError, NetworkError, RebyteError, StorageRefused
+from rebyte_flows.files.atomic import (
+    AtomicFile,
+    check_target,
+    disk_words,
+    open_folder,
+    remove_stale,
+)
+from rebyte_flows.files.names import reject_reasons
+from rebyte_wire.errors import (
+    AnswerUnreadable,
+    InputError,
+    NetworkError,
+    RebyteError,
+    StorageRefused,
+)
 from rebyte_wire.status import dict_items
 
-NAME_LIMIT_BYTES = 255
-DEVICES = frozenset(
-    ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
-    + [word + digit for word in ("com", "lpt") for digit in "123456789\u00b9\u00b2\u00b3"]
-)
-SEPARATORS = frozenset("/\\:\u2044\u2215\u29f8\uff0f\uff3c")
-FILE_MODE = 0o644
-TEMPORARY = re.compile(r"\.rebyte-[0-9a-f]{16}\.part")
-NO_LINKS_HERE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from rebyte_client import RebyteClient
+    from rebyte_types import Artifact, FileHome, Refusal
+    from rebyte_wire.responses import Response
+
 DOWNLOADS_AT_ONCE = 8
 PIECE_BYTES = 1 << 20
+NOT_LISTED = "the workspace has no artifact of that name"
 
 
-def reject_reason(name):
-    """Return why a name must not become a file, or None when it may."""
-    if not isinstance(name, str) or not name:
-        return "it is empty"
-    if name in (".", ".."):
-        return "it names a folder"
-    if any(letter in SEPARATORS for letter in name):
-        return "it holds a separator"
-    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") for letter in name):
-        return "it holds control or invisible characters"
-    if name[0] in "-~" or name[0].isspace():
-        return "it begins with a dash, a tilde or a blank"
-    if name[-1] == "." or name[-1].isspace():
-        return "it ends with a dot or a blank"
-    if any(letter in '<>"|?*' for letter in name):
-        return "it holds a character that some systems do not allow"
-    if name.split(".")[0].strip().casefold() in DEVICES:
-        return "it is the name of a device"
-    if len(name.encode("utf-8")) > NAME_LIMIT_BYTES:
-        return "it has more than %d bytes" % NAME_LIMIT_BYTES
-    return None
+def list_files(client: RebyteClient, workspace_id: str) -> list[Artifact]:
+    """Return the artifacts of a workspace as the service lists them, objects only."""
+    items: list[Any] = dict_items(client.list_artifacts(workspace_id))
+    return items
 
 
-def sort_names(names):
-    """Return (names that may be kept, {name: reason} for the others); of names that collide none is kept."""
-    refused, same = {}, {}
-    for name in names:
-        reason = reject_reason(name)
-        if reason:
-            refused[name if isinstance(name, str) else repr(name)] = reason
+def plan(
+    listing: Iterable[Artifact], names: Iterable[str] | None = None
+) -> tuple[list[Artifact], list[Refusal], list[str]]:
+    """Decide what to download, of all artifacts or of those named; returns three lists.
+
+    The artifacts to download, those whose names must not become files with the reason, and the
+    names that are not listed.
+    """
+    items = list(listing)
+    missing: list[str] = []
+    if names is not None:
+        known = {_shown(item.get("name")): item for item in items}
+        asked = list(dict.fromkeys(names))
+        missing = [name for name in asked if name not in known]
+        items = [known[name] for name in asked if name in known]
+    downloads: list[Artifact] = []
+    refused: list[Refusal] = []
+    for item, reason in zip(items, reject_reasons(item.get("name") for item in items)):
+        if reason is None:
+            downloads.append(item)
         else:
-            same.setdefault(_folded(name), []).append(name)
-    kept = []
-    for group in same.values():
-        if len(group) == 1:
-            kept += group
-        else:
-            for name in group:
-                refused[name] = "it collides with %d other%s" % (
-                    len(group) - 1,
-                    "" if len(group) == 2 else "s",
-                )
-    return kept, refused
-
-
-def _folded(name):
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-class AtomicFile:
-    """A temporary file in a folder, locked while its run lives; finish() gives it its name, else it goes on exit."""
-
-    def __init__(self, folder):
-        """Open a new one; OSError when the disk says no."""
-        flags = (
-            os.O_RDWR
-            | os.O_CREAT
-            | os.O_EXCL
-            | getattr(os, "O_NOFOLLOW", 0)
-            | getattr(os, "O_BINARY", 0)
-        )
-        while True:
-            self.path = os.path.join(folder, ".rebyte-%s.part" % os.urandom(8).hex())
-            # Unbuffered: the pieces are large.
-            self.file = os.fdopen(os.open(self.path, flags, FILE_MODE), "wb", 0)
-            lock_file(self.file)
-            # Between its making and its lock another run may have taken it for a dead one's.
-            if os.path.exists(self.path):
-                return
-            self.file.close()
-
-    def __repr__(self):
-        return "Landing(%s)" % os.path.basename(self.path)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-        try:
-            os.unlink(self.path)
-        except OSError:
-            pass
-
-    def finish(self, path, force=False):
-        """Bring the bytes to the disk and give the file its name; see place()."""
-        os.fsync(self.file.fileno())
-        place(self.path, path, force)
-
-
-def place(temporary, path, force=False):
-    """Give a finished file its name without following a link and, unless `force`, without overwriting."""
-    check_target(path)
-    if force:
-        os.replace(temporary, path)
-        return
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise InputError(
-            "%s appeared while it was being downloaded" % path, hint="--force overwrites it"
-        )
-    except OSError as problem:
-        if problem.errno not in NO_LINKS_HERE:
-            raise
-        # Some file systems know no links.
-        os.replace(temporary, path)
-
-
-def check_target(path):
-    """Raise InputError when a link, a folder or anything but a plain file is in the way."""
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return
-    if not stat.S_ISREG(found.st_mode):
-        raise InputError(
-            "%s is there already and is no plain file" % path,
-            hint="move it away or pass another --out",
-        )
-
-
-def remove_stale(folder):
-    """Remove the temporary files that killed runs left in a folder; those of living runs are locked and stay."""
-    for name in os.listdir(folder):
-        if TEMPORARY.fullmatch(name):
-            path = os.path.join(folder, name)
-            try:
-                check_target(path)
-                with open(path, "r+b") as file:
-                    if lock_file(file):
-                        os.unlink(path)
-            except (OSError, InputError):
-                pass
-
-
-def list_files(client, workspace_id):
-    """Return the artifacts of a workspace as the service lists them, entries that are no objects left out."""
-    return dict_items(client.list_artifacts(workspace_id))
+            refused.append({"name": _shown(item.get("name")), "reason": reason})
+    return downloads, refused, missing
 
 
 def download_artifacts(
-    client,
-    workspace_id,
-    folder,
+    client: RebyteClient,
+    workspace_id: str,
+    folder: str,
     *,
-    names=None,
-    force=False,
-    listing=None,
-    digests=True,
-    moved=None,
-    say=None,
-):
+    names: Iterable[str] | None = None,
+    force: bool = False,
+    listing: Iterable[Artifact] | None = None,
+    digests: bool = True,
+    on_progress: Callable[[int], object] | None = None,
+    say: Callable[[str], object] | None = None,
+) -> tuple[list[FileHome], list[Refusal]]:
     """Download artifacts into a folder (all, or those named); returns (files, refused).
 
-    files: [{"name","path","bytes"}], with "sha256" if `digests`; refused: [{"name","reason"}]. Unless `force`, a file that
-    is there is kept (and says so: "kept") when its size is the listed one, else refused. A failure leaves no file behind
-    and does not hide the others; a refused key and the end of the time are raised. `moved(bytes)` is told of what comes,
-    `say(text)` of a detour.
+    files: [{"name","path","bytes"}], with "sha256" if `digests`; refused: [{"name","reason"}].
+    Unless `force`, a file that is there is kept (and says so: "kept") when its size is the listed
+    one, else refused. A failure leaves no file behind and does not hide the others; a refused key
+    and the end of the time are raised. `on_progress(bytes)` is told of what comes, `say(text)` of
+    a detour.
     """
     listing = list_files(client, workspace_id) if listing is None else listing
-    known = {item.get("name"): item for item in listing if isinstance(item.get("name"), str)}
-    wanted = [item.get("name") for item in listing] if names is None else list(names)
-    kept, reasons = sort_names(wanted)
-    files, refused = [], [{"name": name, "reason": reason} for name, reason in reasons.items()]
+    downloads, refused, missing = plan(listing, names)
+    refused += [{"name": name, "reason": NOT_LISTED} for name in missing]
     open_folder(folder)
     remove_stale(folder)
-    fetch = Fetch(
-        client, workspace_id, folder, known, force=force, digests=digests, moved=moved, say=say
-    )
-    for name, outcome in zip(kept, map_concurrently(fetch, kept, DOWNLOADS_AT_ONCE)):
-        if isinstance(outcome, dict):
-            files.append(outcome)
-        elif isinstance(outcome, (RebyteError, OSError)):
-            refused.append(
-                {
-                    "name": name,
-                    "reason": outcome.message
-                    if isinstance(outcome, RebyteError)
-                    else disk_words(outcome),
-                }
-            )
-        else:
+    downloader = Downloader(client, workspace_id, folder, force, digests, on_progress, say)
+    files: list[FileHome] = []
+    outcomes = map_concurrently(downloader.download, downloads, DOWNLOADS_AT_ONCE)
+    for item, outcome in zip(downloads, outcomes):
+        if isinstance(outcome, RebyteError):
+            refused.append({"name": item["name"], "reason": outcome.message})
+        elif isinstance(outcome, OSError):
+            refused.append({"name": item["name"], "reason": disk_words(outcome)})
+        elif isinstance(outcome, Exception):
             raise outcome
+        else:
+            files.append(outcome)
     return files, refused
 
 
-def open_folder(folder):
-    """Make a folder for files when it is missing; raises InputError when it cannot be one, or nothing can be written there."""
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as problem:
-        raise InputError(
-            "cannot make the folder %s: %s" % (folder, problem.strerror),
-            hint="pass --out a folder that can be written",
-        )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(
-            "nothing can be written to the folder %s" % folder,
-            hint="pass --out a folder that can be written",
-        )
+class Downloader:
+    """Downloads artifacts of a workspace into a folder; threads may share it."""
 
+    def __init__(
+        self,
+        client: RebyteClient,
+        workspace_id: str,
+        folder: str,
+        force: bool = False,
+        digests: bool = True,
+        on_progress: Callable[[int], object] | None = None,
+        say: Callable[[str], object] | None = None,
+    ) -> None:
+        self._client = client
+        self._workspace_id = workspace_id
+        self._folder = folder
+        self._force = force
+        self._digests = digests
+        self._on_progress = on_progress or (lambda count: None)
+        self._say = say or (lambda text: None)
+        # False once the storage's host turned out to be out of reach.
+        self._by_address = True
 
-class Fetch:
-    """Brings one artifact of a workspace into a folder: fetch(name) -> {"name","path","bytes"[,"sha256"]}."""
+    def __repr__(self) -> str:
+        return "Downloader(%s)" % self._folder
 
-    def __init__(self, client, workspace_id, folder, known, *, force, digests, moved, say):
-        self.client, self.workspace_id, self.folder, self.known = (
-            client,
-            workspace_id,
-            folder,
-            known,
-        )
-        self.force, self.digests = force, digests
-        self.moved, self.say = moved or (lambda count: None), say or (lambda text: None)
-        self.by_address = True
-
-    def __repr__(self):
-        return "Fetch(%d files to %s)" % (len(self.known), self.folder)
-
-    def __call__(self, name):
-        """Bring one home, or keep what an earlier run brought."""
-        item, path = self.known.get(name) or {}, os.path.join(self.folder, name)
+    def download(self, item: Artifact) -> FileHome:
+        """Bring one artifact home, or keep what an earlier run brought."""
+        path = os.path.join(self._folder, item["name"])
         check_target(path)
-        kept = not self.force and os.path.exists(path)
-        if kept:
-            size, digest = self._kept(path, item)
-        else:
-            with AtomicFile(self.folder) as landing:
-                size, digest = self._write(name, item, landing.file)
-                landing.finish(path, self.force)
-        brought = {"name": name, "path": os.path.abspath(path), "bytes": size}
-        if digest:
-            brought["sha256"] = digest.hexdigest()
-        return dict(brought, kept=True) if kept else brought
+        if not self._force and os.path.exists(path):
+            return self._keep(path, item)
+        with AtomicFile(self._folder) as file:
+            size, digest = self._receive(item, file)
+            file.commit(path, self._force)
+        return self._file_home(item, path, size, digest)
 
-    def _kept(self, path, item):
-        """A rerun keeps what an earlier one brought, when its size is what the service lists."""
+    def _keep(self, path: str, item: Artifact) -> FileHome:
         size = os.path.getsize(path)
-        if item.get("size") != size:
+        if listed_size(item) != size:
             raise InputError("%s is there already and differs" % path, hint="--force overwrites it")
-        digest = hashlib.sha256() if self.digests else None
-        if digest:
+        digest = hashlib.sha256()
+        if self._digests:
             with open(path, "rb") as file:
                 for piece in iter(lambda: file.read(PIECE_BYTES), b""):
                     digest.update(piece)
-        return size, digest
+        home = self._file_home(item, path, size, digest)
+        home["kept"] = True
+        return home
 
-    def _write(self, name, item, file):
-        """Write an artifact's bytes to a file; Content-Length, the listing and what comes have to agree."""
-        listed = item.get("size") if isinstance(item.get("size"), int) else None
-        digest, size = hashlib.sha256() if self.digests else None, 0
-        # One byte more than is expected, so that more is noticed.
-        buffer = memoryview(
-            bytearray(PIECE_BYTES if listed is None else min(PIECE_BYTES, max(0, listed) + 1))
-        )
-        with self._open(name, item) as source:
+    def _file_home(self, item: Artifact, path: str, size: int, digest: Any) -> FileHome:
+        home: FileHome = {"name": item["name"], "path": os.path.abspath(path), "bytes": size}
+        if self._digests:
+            home["sha256"] = digest.hexdigest()
+        return home
+
+    def _receive(self, item: Artifact, file: AtomicFile) -> tuple[int, Any]:
+        """Write an artifact's bytes to a file; Content-Length, listing and bytes have to agree."""
+        listed = listed_size(item)
+        digest = hashlib.sha256()
+        size = 0
+        buffer = memoryview(bytearray(_buffer_size(listed)))
+        with self._open(item) as source:
             if listed is not None and source.length not in (None, listed):
                 raise wrong_length(
                     "%d bytes are announced, and the service lists %d" % (source.length, listed)
                 )
             for count in iter(lambda: source.readinto(buffer), 0):
-                piece, size = buffer[:count], size + count
+                piece = buffer[:count]
+                size += count
                 if listed is not None and size > listed:
-                    raise wrong_length(
-                        "more came than the %d bytes that the service lists" % listed
-                    )
-                write_all(file, piece)
-                if digest:
+                    raise wrong_length("more came than the %d bytes that it lists" % listed)
+                file.write(piece)
+                if self._digests:
                     digest.update(piece)
-                self.moved(count)
+                self._on_progress(count)
         if listed is not None and listed != size:
             raise wrong_length("%d bytes came, and the service lists %d" % (size, listed))
         return size, digest
 
-    def _open(self, name, item):
-        """Open the address of the listing, else the artifact itself: in some sandboxes only one of them can be reached."""
+    def _open(self, item: Artifact) -> Response:
+        """Open the signed address, else the artifact itself: a sandbox may reach only one of them.
+
+        An address that has expired costs only its own file a detour.
+        """
         url = item.get("downloadUrl")
-        if self.by_address and isinstance(url, str):
+        if self._by_address and isinstance(url, str):
             try:
-                return self.client.open_address(url)
-            except (StorageRefused, NetworkError) as problem:
-                if self.by_address:
-                    self.by_address = not isinstance(problem, NetworkError)
-                    self.say("%s Taking the way through the API instead." % problem.message)
-        return self.client.open_artifact(self.workspace_id, name)
+                return self._client.open_address(url)
+            except (AnswerUnreadable, NetworkError, StorageRefused) as problem:
+                if isinstance(problem, NetworkError):
+                    self._by_address = False
+                self._say("%s Taking the way through the API instead." % problem.message)
+        return self._client.open_artifact(self._workspace_id, item["name"])
 
 
-def write_all(file, piece):
-    """Write a memoryview to an unbuffered file, which may take it in parts."""
-    written = file.write(piece)
-    while written < len(piece):
-        written += file.write(piece[written:])
+def listed_size(item: Artifact) -> int | None:
+    """Return the size that the service lists, or None where it lists none."""
+    size = item.get("size")
+    return size if isinstance(size, int) else None
 
 
-def wrong_length(why):
+def wrong_length(why: str) -> NetworkError:
     """Return the error for a file of another length than was told."""
     return NetworkError(why, code="wrong_length", hint="type the same line again")
 
 
-def disk_words(problem):
-    """Return what the disk says, as the reason why something is refused."""
-    return "the disk says: %s" % (problem.strerror or problem)
+def _buffer_size(listed: int | None) -> int:
+    """Return room for a small file and one byte more, so that more than is listed is noticed."""
+    return PIECE_BYTES if listed is None else min(PIECE_BYTES, max(0, listed) + 1)
+
+
+def _shown(name: Any) -> str:
+    return name if isinstance(name, str) else repr(name)

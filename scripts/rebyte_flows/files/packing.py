@@ -1,6 +1,7 @@
 """What a task takes along that is no file yet: folders and skills as zips, and streams.
 
-A zip depends on nothing but what it holds: the same folder again is the same file, and the same line the same task.
+A zip depends on nothing but what it holds: the same folder again is the same file, and so the same
+line the same task.
 """
 
 from __future__ import annotations
@@ -16,23 +17,37 @@ from rebyte_flows.files.uploads import PIECE_BYTES, STREAM, Attachment
 from rebyte_wire.errors import InputError
 from rebyte_wire.multipart import MAX_UPLOAD_BYTES
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, BinaryIO
+
 # The earliest moment a zip can tell; times would make equal folders differ.
-MOMENT = (1980, 1, 1, 0, 0, 0)
+EARLIEST = (1980, 1, 1, 0, 0, 0)
 UNIX = 3
-FILE_MODE, PROGRAM_MODE = 0o100644, 0o100755
+FILE_MODE = 0o100644
+PROGRAM_MODE = 0o100755
 # What tools leave behind, and a repository's history, which can hold secrets.
 LEFT_OUT = frozenset((".git", "__pycache__", ".DS_Store"))
 SKILL_FILE = "SKILL.md"
 
 
 class Spooled(Attachment):
-    """Bytes that lie in no file of the caller's: in a nameless temporary one, which goes when the process does."""
+    """Bytes that lie in no file of the caller's, but in a nameless temporary one."""
 
-    def __init__(self, path, name, write, limit=MAX_UPLOAD_BYTES):
+    def __init__(
+        self,
+        path: str,
+        name: str,
+        write: Callable[[BinaryIO], object],
+        limit: int | None = MAX_UPLOAD_BYTES,
+    ) -> None:
         """Call `write(file)` to fill it; `path` is what messages call it."""
-        self.path, self.name, self._file = path, name, None
+        self.path = path
+        self.name = name
+        self._file: Any = None
         try:
-            self._file = TemporaryFile(prefix="rebyte-")
+            self._file = TemporaryFile(prefix="rebyte-")  # noqa: SIM115
             write(self._file)
             self._file.flush()
             self.bytes = os.fstat(self._file.fileno()).st_size
@@ -40,16 +55,16 @@ class Spooled(Attachment):
             raise InputError(
                 "cannot keep %s while it is uploaded: %s" % (path, problem.strerror or problem),
                 hint="TMPDIR names the folder for temporary files",
-            )
+            ) from problem
         self._check(limit)
 
-    def open(self):
+    def open(self) -> BinaryIO:
         """Open it from its start; only one reader at a time."""
         file = os.fdopen(os.dup(self._file.fileno()), "rb")
         file.seek(0)
         return file
 
-    def __del__(self):
+    def __del__(self) -> None:
         if getattr(self, "_file", None):
             self._file.close()
 
@@ -57,16 +72,17 @@ class Spooled(Attachment):
 class Packed(Spooled):
     """A folder (or one file) as a zip; `links` are those left out of it."""
 
-    def __init__(self, path, limit=MAX_UPLOAD_BYTES):
-        self.links = []
-        name = os.path.basename(os.path.abspath(path))
-        name = (name if os.path.isdir(path) else os.path.splitext(name)[0]) or "folder"
-        super().__init__(
-            os.path.abspath(path),
-            name + ".zip",
-            lambda file: self.links.extend(pack(path, file, limit)),
-            limit,
-        )
+    def __init__(self, path: str, limit: int | None = MAX_UPLOAD_BYTES) -> None:
+        self.links: list[str] = []
+        self._limit = limit
+        whole = os.path.abspath(path)
+        name = os.path.basename(whole)
+        if not os.path.isdir(path):
+            name = os.path.splitext(name)[0]
+        super().__init__(whole, (name or "folder") + ".zip", self._pack, limit)
+
+    def _pack(self, file: BinaryIO) -> None:
+        self.links += pack(self.path, file, self._limit)
 
 
 class LocalSkill(Packed):
@@ -74,7 +90,7 @@ class LocalSkill(Packed):
 
     is_skill = True
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         path = os.path.expanduser(path)
         if not os.path.isfile(os.path.join(path, SKILL_FILE)):
             raise InputError(
@@ -87,7 +103,7 @@ class LocalSkill(Packed):
 class Stream(Spooled):
     """What comes on stdin, read to its end, under a name: -=NAME."""
 
-    def __init__(self, word, stdin, limit=MAX_UPLOAD_BYTES):
+    def __init__(self, word: str, stdin: Any, limit: int | None = MAX_UPLOAD_BYTES) -> None:
         name = word[len(STREAM) :]
         if not name or "/" in name or "\\" in name:
             raise InputError(
@@ -96,46 +112,52 @@ class Stream(Spooled):
             )
         if stdin.closed:
             raise InputError("%s reads stdin, and stdin is closed" % word)
+        self._source = getattr(stdin, "buffer", stdin)
+        # One byte more than may be, so that more is noticed.
+        self._left = sys.maxsize if limit is None else limit + 1
+        super().__init__(word, name, self._fill, limit)
 
-        def fill(file):
-            source, left = (
-                getattr(stdin, "buffer", stdin),
-                limit + 1 if limit is not None else sys.maxsize,
-            )
-            for piece in iter(lambda: source.read(min(PIECE_BYTES, left)), source.read(0)):
-                left -= len(piece)
-                file.write(piece if isinstance(piece, bytes) else piece.encode())
-
-        super().__init__(word, name, fill, limit)
+    def _fill(self, file: BinaryIO) -> None:
+        while True:
+            piece = self._source.read(min(PIECE_BYTES, self._left))
+            if not piece:
+                return
+            self._left -= len(piece)
+            file.write(piece if isinstance(piece, bytes) else piece.encode())
 
 
-def pack(path, file, limit=None):
-    """Write a folder (or one file) as a zip into an open binary file, under its own name; return the links left out.
+def pack(path: str, file: BinaryIO, limit: int | None = None) -> list[str]:
+    """Write a folder (or one file) as a zip into an open binary file, under its own name.
 
-    Links are not followed. Raises InputError once the zip is larger than `limit` bytes, or holds nothing.
+    Returns the links, which are left out. Raises InputError once the zip is larger than `limit`
+    bytes, or when it would hold nothing.
     """
-    name, links, count = os.path.basename(os.path.abspath(path)), [], 0
+    name = os.path.basename(os.path.abspath(path))
+    links: list[str] = []
+    found = iter([(name, path)]) if os.path.isfile(path) else members(path, name, links)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for inside, place in [(name, path)] if os.path.isfile(path) else members(path, name, links):
-            count += 1
-            _add(archive, inside, place)
+        for inside, member in found:
+            _add(archive, inside, member)
             if limit is not None and file.tell() > limit:
                 raise InputError(
                     "%s has more than %d bytes when packed" % (path, limit),
                     hint="attach only what the task needs",
                 )
-    if not count:
-        raise InputError("%s holds no files to pack" % path)
+        if not archive.filelist:
+            raise InputError("%s holds no files to pack" % path)
     return links
 
 
-def members(folder, name, links):
-    """Yield (name in the zip, path) for each file below a folder, in one order on every system; note links in `links`."""
+def members(folder: str, name: str, links: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield (name in the zip, path) for each file below a folder, in one order on every system.
+
+    Links are noted in `links` and not followed.
+    """
     try:
-        found = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
+        entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
     except OSError as problem:
-        raise InputError("cannot read %s: %s" % (folder, problem.strerror))
-    for entry in found:
+        raise InputError("cannot read %s: %s" % (folder, problem.strerror)) from problem
+    for entry in entries:
         inside = name + "/" + entry.name
         if entry.name in LEFT_OUT:
             continue
@@ -147,17 +169,19 @@ def members(folder, name, links):
             yield inside, entry.path
 
 
-def _add(archive, inside, path):
+def _add(archive: zipfile.ZipFile, inside: str, path: str) -> None:
     try:
         with open(path, "rb") as source:
-            mode = os.fstat(source.fileno()).st_mode
-            info = zipfile.ZipInfo(inside, MOMENT)
-            info.create_system, info.compress_type = UNIX, zipfile.ZIP_DEFLATED
-            info.external_attr = (PROGRAM_MODE if mode & stat.S_IXUSR else FILE_MODE) << 16
-            info.file_size = os.fstat(source.fileno()).st_size
+            status = os.fstat(source.fileno())
+            info = zipfile.ZipInfo(inside, EARLIEST)
+            info.create_system = UNIX
+            info.compress_type = zipfile.ZIP_DEFLATED
+            mode = PROGRAM_MODE if status.st_mode & stat.S_IXUSR else FILE_MODE
+            info.external_attr = mode << 16
+            info.file_size = status.st_size
             with archive.open(info, "w") as target:
                 shutil.copyfileobj(source, target, PIECE_BYTES)
     except OSError as problem:
-        raise InputError("cannot pack %s: %s" % (path, problem.strerror or problem))
+        raise InputError("cannot pack %s: %s" % (path, problem.strerror or problem)) from problem
     except UnicodeEncodeError:
-        raise InputError("cannot pack %r: its name is not text" % path, hint="rename it")
+        raise InputError("cannot pack %r: its name is not text" % path, hint="rename it") from None

@@ -1,4 +1,4 @@
-"""Files out: what a task takes along, uploads with equal content sent once, and files into a workspace's artifact store."""
+"""Files out: what a task takes along, each sent once, and files into a workspace's store."""
 
 from __future__ import annotations
 
@@ -13,13 +13,22 @@ from rebyte_wire.multipart import MAX_UPLOAD_BYTES
 from rebyte_wire.retry import EXPIRED_STATUSES
 from rebyte_wire.status import dict_items
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, BinaryIO
+
+    from rebyte_client import RebyteClient
+    from rebyte_types import FileReference, Json
+
 FILENAME_LIMIT_CHARACTERS = 255
 PIECE_BYTES = 1 << 18
 # What stands before the name that stdin gets: -=NAME.
 STREAM = "-="
 UPLOADS_AT_ONCE = 4
 PUTS_AT_ONCE = 4
-FORM_FILES, FORM_FILE_BYTES = 10, 10 * 1024 * 1024
+FORM_FILES = 10
+FORM_FILE_BYTES = 10 * 1024 * 1024
 ADDRESSES_AT_ONCE = 50
 
 
@@ -28,7 +37,7 @@ class Attachment:
 
     is_skill = False
 
-    def __init__(self, path, limit=MAX_UPLOAD_BYTES):
+    def __init__(self, path: str, limit: int | None = MAX_UPLOAD_BYTES) -> None:
         if os.path.isdir(path):
             raise InputError("%s is a folder; a task takes files" % path, hint="--zip packs it")
         if os.path.exists(path) and not os.path.isfile(path):
@@ -37,23 +46,21 @@ class Attachment:
                 "%s is no plain file" % path, hint="for a stream pass -=NAME and pipe it in"
             )
         try:
-            self.path, self.name, self.bytes = (
-                os.path.abspath(path),
-                os.path.basename(path),
-                os.path.getsize(path),
-            )
+            self.path = os.path.abspath(path)
+            self.name = os.path.basename(path)
+            self.bytes = os.path.getsize(path)
             open(path, "rb").close()
         except OSError as problem:
             raise InputError(
                 "cannot read %s: %s" % (path, problem.strerror),
                 hint="check the path; --file takes a file on this machine",
-            )
+            ) from problem
         self._check(limit)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "%s(%r, %d bytes)" % (type(self).__name__, self.name, self.bytes)
 
-    def _check(self, limit):
+    def _check(self, limit: int | None) -> None:
         if limit is not None and self.bytes > limit:
             raise InputError(
                 "%s has %d bytes; a task's file may have %d" % (self.path, self.bytes, limit),
@@ -65,112 +72,119 @@ class Attachment:
                 % (self.name[:40], FILENAME_LIMIT_CHARACTERS)
             )
 
-    def open(self):
+    def open(self) -> BinaryIO:
         """Open it from its start, to read in binary; the caller closes."""
         return open(self.path, "rb")
 
     @property
-    def sha256(self):
-        """The SHA-256 of the content as hexadecimal text; read when first asked for, in flat memory."""
+    def sha256(self) -> str:
+        """The SHA-256 of the content as hexadecimal text; read when first asked for."""
         if not hasattr(self, "_sha256"):
             with self.open() as file:
                 self._sha256 = digest_of(file)
         return self._sha256
 
 
-def digest_of(file):
-    """Return the SHA-256 of what is left of an open binary file."""
-    seen = hashlib.sha256()
+def digest_of(file: BinaryIO) -> str:
+    """Return the SHA-256 of what is left of an open binary file, in flat memory."""
+    digest = hashlib.sha256()
     for piece in iter(lambda: file.read(PIECE_BYTES), b""):
-        seen.update(piece)
-    return seen.hexdigest()
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 class Uploads:
-    """Uploads attachments through one client and remembers them; safe to share by threads. `moved(bytes)` is told."""
+    """Uploads attachments through one client, each path once; threads may share it.
 
-    def __init__(self, client, moved=None):
-        self.client, self.moved = client, moved
-        self._slots, self._lock = {}, threading.Lock()
+    `on_progress(bytes)` is told of what is sent.
+    """
 
-    def __repr__(self):
-        return "Uploads(%d names)" % len(self._slots)
+    def __init__(
+        self, client: RebyteClient, on_progress: Callable[[int], object] | None = None
+    ) -> None:
+        self.client = client
+        self.on_progress = on_progress
+        self._sent: dict[tuple[str, str], Any] = {}
+        self._lock = threading.Lock()
 
-    def send(self, items):
-        """Upload all and return what the service takes as `files`, in order; the first failure is raised."""
+    def __repr__(self) -> str:
+        return "Uploads(%d files)" % len(self._sent)
+
+    def send(self, items: Sequence[Attachment]) -> list[FileReference]:
+        """Upload all and return what the service takes as `files`, in order.
+
+        The first failure is raised.
+        """
         outcomes = self.try_each(items)
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
         return outcomes
 
-    def try_each(self, items):
+    def try_each(self, items: Sequence[Attachment]) -> list[Any]:
         """Upload each; return an entry of `files` or the exception for each, in order."""
         return map_concurrently(self.send_one, items, UPLOADS_AT_ONCE)
 
-    def send_one(self, item):
-        """Upload one attachment unless the same was; returns {"id", "filename"} with the name that the service chose."""
-        slot = self._slot_for(item)
-        with slot.lock:
-            if slot.entry is None:
-                answer = self.client.upload_source(
-                    lambda: counted(item.open(), self.moved), item.bytes, item.name
-                )
-                slot.entry = {"id": answer["id"], "filename": answer.get("filename") or item.name}
-        return dict(slot.entry)
-
-    def _slot_for(self, item):
-        """Return the place of an item; only files of equal name and size are read to compare them."""
+    def send_one(self, item: Attachment) -> FileReference:
+        """Upload one attachment unless it was; the service chooses the name in `filename`."""
         with self._lock:
-            alike = self._slots.setdefault((item.name, item.bytes), [])
-            for slot in alike:
-                if slot.item is item or slot.item.sha256 == item.sha256:
-                    return slot
-            alike.append(_Slot(item))
-            return alike[-1]
+            entry = self._sent.setdefault((item.path, item.name), _Sent())
+        with entry.lock:
+            if entry.reference is None:
+                opened = opener(item, self.on_progress)
+                answer = self.client.upload_source(opened, item.bytes, item.name)
+                filename = answer.get("filename") or item.name
+                entry.reference = {"id": answer["id"], "filename": filename}
+        return dict(entry.reference)  # type: ignore[return-value]
 
 
-class _Slot:
-    """One content under one name, and what the service called it."""
+class _Sent:
+    """One file that was or is being uploaded, and what the service called it."""
 
-    def __init__(self, item):
-        self.item, self.entry, self.lock = item, None, threading.Lock()
-
-
-def counted(file, moved):
-    """Return an open file that tells `moved` of each piece it gives; the file itself when nobody listens."""
-    return _Counted(file, moved) if moved else file
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.reference: FileReference | None = None
 
 
-class _Counted:
+def opener(item: Attachment, on_progress: Callable[[int], object] | None) -> Callable[[], BinaryIO]:
+    """Return a function that opens an attachment from its start and tells what is read."""
+    if on_progress is None:
+        return item.open
+    told = on_progress
+    return lambda: _ReportingFile(item.open(), told)  # type: ignore[return-value]
+
+
+class _ReportingFile:
     """A file that is read to be sent."""
 
-    def __init__(self, file, moved):
-        self._file, self._moved = file, moved
+    def __init__(self, file: BinaryIO, on_progress: Callable[[int], object]) -> None:
+        self._file = file
+        self._on_progress = on_progress
 
-    def read(self, size):
+    def read(self, size: int) -> bytes:
         """Read on, and tell how much it was."""
         piece = self._file.read(size)
         if piece:
-            self._moved(len(piece))
+            self._on_progress(len(piece))
         return piece
 
-    def __enter__(self):
+    def __enter__(self) -> _ReportingFile:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 
-def check_items(items):
-    """Raise InputError for types that the store refuses and for names that collide; nothing was sent."""
+def check_items(items: Sequence[Attachment]) -> None:
+    """Raise InputError for types that the store refuses and for names that collide."""
     refused = [item.name for item in items if not type_of(item.name)]
     if refused:
+        them = "it" if len(refused) == 1 else "them"
         raise InputError(
             "the artifact store does not take the type of: %s" % ", ".join(refused),
             code="type_refused",
             hint="the same line with --zip packs %s; taken as they are: %s"
-            % ("it" if len(refused) == 1 else "them", " ".join(sorted(ARTIFACT_TYPES))),
+            % (them, " ".join(sorted(ARTIFACT_TYPES))),
         )
     names = [item.name for item in items]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -181,28 +195,26 @@ def check_items(items):
         )
 
 
-def put_all(client, workspace_id, items, moved=None):
-    """Put attachments into a workspace; returns (uploaded, failed): [{"name","size"}] and [(name, exception)]."""
-    small = [item for item in items if item.bytes <= FORM_FILE_BYTES]
+def put_all(
+    client: RebyteClient,
+    workspace_id: str,
+    items: Sequence[Attachment],
+    on_progress: Callable[[int], object] | None = None,
+) -> tuple[list[Json], list[tuple[str, Exception]]]:
+    """Put attachments into a workspace: small ones in forms of ten, large ones one by one.
+
+    Returns (uploaded, failed): [{"name","size"}] and [(name, exception)].
+    """
+    store = _Store(client, workspace_id, on_progress)
     large = [item for item in items if item.bytes > FORM_FILE_BYTES]
-    # One large file is worth a form of ten: the lanes take whichever is next.
-    work = [[item] for item in large] + groups(small, FORM_FILES)
-    addresses = {}
+    small = [item for item in items if item.bytes <= FORM_FILE_BYTES]
     for group in groups(large, ADDRESSES_AT_ONCE):
-        addresses.update(addresses_for(client, workspace_id, group))
-
-    def put(group):
-        """Put one large file, or a form of small ones; return what is in the store now."""
-        if group[0].bytes > FORM_FILE_BYTES:
-            return [put_large(client, workspace_id, group[0], addresses.get(group[0].name), moved)]
-        parts = [(item.name, type_of(item.name), opener(item, moved), item.bytes) for item in group]
-        answer = client.upload_artifacts(workspace_id, parts)
-        return dict_items(answer, "uploaded") or [
-            {"name": item.name, "size": item.bytes} for item in group
-        ]
-
-    uploaded, failed = [], []
-    for group, outcome in zip(work, map_concurrently(put, work, PUTS_AT_ONCE)):
+        store.ask_addresses(group)
+    # One large file is worth a form of ten: the threads take whichever is next.
+    work = [[item] for item in large] + list(groups(small, FORM_FILES))
+    uploaded: list[Json] = []
+    failed: list[tuple[str, Exception]] = []
+    for group, outcome in zip(work, map_concurrently(store.put, work, PUTS_AT_ONCE)):
         if isinstance(outcome, Exception):
             failed += [(item.name, outcome) for item in group]
         else:
@@ -210,37 +222,62 @@ def put_all(client, workspace_id, items, moved=None):
     return uploaded, failed
 
 
-def addresses_for(client, workspace_id, items):
-    """Ask for the upload addresses of at most 50 files; returns {name: address}."""
-    answer = client.request_artifact_uploads(
-        workspace_id, [{"name": item.name, "contentType": type_of(item.name)} for item in items]
-    )
-    return {
-        slot["name"]: slot.get("uploadUrl")
-        for slot in dict_items(answer, "files")
-        if isinstance(slot.get("name"), str)
-    }
+class _Store:
+    """A workspace's store of artifacts, and the upload addresses that it gave."""
 
+    def __init__(
+        self,
+        client: RebyteClient,
+        workspace_id: str,
+        on_progress: Callable[[int], object] | None,
+    ) -> None:
+        self._client = client
+        self._workspace_id = workspace_id
+        self._on_progress = on_progress
+        self._addresses: dict[str, Any] = {}
 
-def put_large(client, workspace_id, item, address, moved):
-    """Put one file to its signed address; an expired one is replaced once."""
-    for may_ask_again in (True, False):
+    def ask_addresses(self, items: Sequence[Attachment]) -> None:
+        """Ask for the upload addresses of at most 50 files; an earlier one is replaced."""
+        answer = self._client.request_artifact_uploads(
+            self._workspace_id,
+            [{"name": item.name, "contentType": type_of(item.name)} for item in items],
+        )
+        for slot in dict_items(answer, "files"):
+            self._addresses[str(slot.get("name"))] = slot.get("uploadUrl")
+
+    def put(self, group: Sequence[Attachment]) -> list[Json]:
+        """Put one large file, or a form of small ones; return what is in the store now."""
+        if group[0].bytes > FORM_FILE_BYTES:
+            self._put_large(group[0])
+        else:
+            parts = [
+                (item.name, type_of(item.name), opener(item, self._on_progress), item.bytes)
+                for item in group
+            ]
+            answer = self._client.upload_artifacts(self._workspace_id, parts)
+            if dict_items(answer, "uploaded"):
+                return dict_items(answer, "uploaded")
+        return [{"name": item.name, "size": item.bytes} for item in group]
+
+    def _put_large(self, item: Attachment) -> None:
+        """Put one file to its signed address; an expired one is replaced once."""
+        try:
+            self._put_bytes(item)
+        except StorageRefused as problem:
+            if problem.http_status not in EXPIRED_STATUSES:
+                raise
+            self.ask_addresses([item])
+            self._put_bytes(item)
+
+    def _put_bytes(self, item: Attachment) -> None:
+        address = self._addresses.get(item.name)
         if not isinstance(address, str):
             raise AnswerUnreadable("The service gave no address to upload %s to." % item.name)
-        try:
-            client.put_bytes(address, opener(item, moved), item.bytes, type_of(item.name))
-            return {"name": item.name, "size": item.bytes}
-        except StorageRefused as problem:
-            if not may_ask_again or problem.http_status not in EXPIRED_STATUSES:
-                raise
-            address = addresses_for(client, workspace_id, [item]).get(item.name)
+        source = opener(item, self._on_progress)
+        self._client.put_bytes(address, source, item.bytes, type_of(item.name))
 
 
-def groups(items, most):
-    """Cut a list into lists of at most `most`."""
-    return [items[place : place + most] for place in range(0, len(items), most)]
-
-
-def opener(item, moved):
-    """Return a function that opens an attachment from its start and counts what is read."""
-    return lambda: counted(item.open(), moved)
+def groups(items: Sequence[Attachment], most: int) -> Iterator[Sequence[Attachment]]:
+    """Cut a sequence into ones of at most `most`."""
+    for start in range(0, len(items), most):
+        yield items[start : start + most]

@@ -1,0 +1,82 @@
+"""Which names of artifacts may become files, and when two names are one."""
+
+from __future__ import annotations
+
+import unicodedata
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+NAME_LIMIT_BYTES = 255
+NUMBERED_DEVICES = [
+    word + digit for word in ("com", "lpt") for digit in "123456789\u00b9\u00b2\u00b3"
+]
+DEVICES = frozenset(["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"] + NUMBERED_DEVICES)
+SEPARATORS = frozenset("/\\:\u2044\u2215\u29f8\uff0f\uff3c")
+NOT_ON_WINDOWS = frozenset('<>"|?*')
+# Control, format and surrogate characters, line and paragraph separators.
+INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+
+
+def reject_reason(name: Any) -> str | None:
+    """Return why a name must not become a file, or None when it may."""
+    if not isinstance(name, str) or not name:
+        return "it is empty"
+    return next((reason for is_wrong, reason in RULES if is_wrong(name)), None)
+
+
+def _begins_badly(name: str) -> bool:
+    return name[0] in "-~" or name[0].isspace()
+
+
+def _ends_badly(name: str) -> bool:
+    return name[-1] == "." or name[-1].isspace()
+
+
+def _is_invisible(name: str) -> bool:
+    return any(unicodedata.category(letter) in INVISIBLE for letter in name)
+
+
+def _is_device(name: str) -> bool:
+    return name.split(".")[0].strip().casefold() in DEVICES
+
+
+RULES = (
+    (lambda name: name in (".", ".."), "it names a folder"),
+    (lambda name: not SEPARATORS.isdisjoint(name), "it holds a separator"),
+    (_is_invisible, "it holds control or invisible characters"),
+    (_begins_badly, "it begins with a dash, a tilde or a blank"),
+    (_ends_badly, "it ends with a dot or a blank"),
+    (
+        lambda name: not NOT_ON_WINDOWS.isdisjoint(name),
+        "it holds a character that some systems do not allow",
+    ),
+    (_is_device, "it is the name of a device"),
+    (
+        lambda name: len(name.encode("utf-8")) > NAME_LIMIT_BYTES,
+        "it has more than %d bytes" % NAME_LIMIT_BYTES,
+    ),
+)
+
+
+def fold(name: str) -> str:
+    """Return a name as file systems compare it that know neither case nor Unicode's two forms."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def reject_reasons(names: Iterable[Any]) -> list[str | None]:
+    """Return for each name why it must not become a file, or None; names that collide must not."""
+    checked = [(name, reject_reason(name)) for name in names]
+    counts: dict[str, int] = {}
+    for name, reason in checked:
+        if reason is None:
+            counts[fold(name)] = counts.get(fold(name), 0) + 1
+    return [reason or _collision(counts[fold(name)] - 1) for name, reason in checked]
+
+
+def _collision(others: int) -> str | None:
+    if not others:
+        return None
+    return "it collides with %d other%s" % (others, "" if others == 1 else "s")

@@ -1,0 +1,291 @@
+"""One started task, followed to its one document: its end, its answer, its files."""
+
+from __future__ import annotations
+
+import time
+
+from rebyte_flows.files.downloads import list_files
+from rebyte_flows.files.out_folder import ANSWER_FILE, OutFolder, Transcript
+from rebyte_flows.following.answer import AnswerBuilder, last_words, response_of
+from rebyte_flows.following.ending import Outcome
+from rebyte_flows.following.result import task_document
+from rebyte_flows.following.stream import Watch
+from rebyte_flows.following.turns import is_latest, seconds_taken, turns_of
+from rebyte_flows.starting.credit import credit_note
+from rebyte_flows.starting.orders import wanted_name
+from rebyte_wire.errors import DeadlineReached, NetworkError, RateLimited, ServerError
+from rebyte_wire.status import is_id, terminal_status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from typing import Any
+
+    from rebyte_client import RebyteClient
+    from rebyte_flows.starting.orders import Order
+    from rebyte_flows.starting.rows import Row
+    from rebyte_flows.state import StateFolder
+    from rebyte_types import Event, Failure, FileHome, Json, TaskDocument
+
+REHEARSAL = "a rehearsal on this machine: no model read the prompt"
+ANOTHERS_FOLDER = (
+    "the folder held what another task had brought; what has the same name was replaced"
+)
+NO_WORKSPACE = (
+    "the workspace of this task is not known here, so its files cannot be listed;"
+    " result ID --workspace WORKSPACE lists them"
+)
+
+
+class Follower:
+    """Follows the task of a row to its end: `follow()` may be called again to go on.
+
+    `out` is the folder its results go to, `want` the names that have to come. `order` is what was
+    asked for, where this command started it. `answered` are the questions answered from here.
+    `watch_seconds` bounds watching alone: what has ended is still brought home. `on_event(event)`
+    is told of each event.
+    """
+
+    def __init__(
+        self,
+        client: RebyteClient,
+        row: Row,
+        *,
+        state: StateFolder,
+        out: str | None = None,
+        want: Sequence[str] = (),
+        order: Order | None = None,
+        reused: bool = False,
+        service: str = "cloud",
+        rehearsal: bool = False,
+        answered: Collection[str] = (),
+        on_event: Callable[[Event], object] | None = None,
+        watch_seconds: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.client = client
+        self.row = row
+        self.state = state
+        self.want = list(want)
+        self.order = order
+        self.answered = answered
+        self.on_event = on_event
+        self.watch_seconds = watch_seconds
+        self.status = "running"
+        self._clock = clock
+        self._sleep = sleep
+        self._rehearsal = rehearsal
+        self._out_path = out
+        self._known = {"reused": reused, "service": service}
+        self._begin()
+
+    def __repr__(self) -> str:
+        return "Follower(%s, %s)" % (self.row.task_id, self.status)
+
+    def _begin(self) -> None:
+        """Forget what an earlier call found."""
+        self._out = OutFolder(self._out_path) if self._out_path else None
+        self._builder = AnswerBuilder()
+        self._task: Json = {}
+        self._answer = ""
+        self._warnings: list[str] = []
+        # Keys of the document, as they are found out.
+        self._found: Json = {}
+
+    def follow(self) -> TaskDocument:
+        """Follow to the end and return the document; past the deadline its status is running."""
+        self._begin()
+        try:
+            self._find_first_turn()
+            outcome = self._watch()
+        except DeadlineReached:
+            return self.document_now()
+        self.status = outcome.status
+        if outcome.question:
+            self._found["question"] = outcome.question.as_dict()
+            return self.document_now()
+        self._task = outcome.task
+        if self._out and self._out.holds_another(self.row.task_id):
+            self._warnings.append(ANOTHERS_FOLDER)
+        self._answer = self._find_answer(outcome)
+        self._bring_files()
+        self._judge()
+        return self.document_now()
+
+    def cancel(self) -> bool:
+        """Cancel the task if the row's turn is its latest and still runs; say whether it did."""
+        task = self.client.get_task(self.row.task_id)
+        is_own = is_latest(task, self.row.prompt_id)
+        if not self.row.prompt_id:
+            is_own = len(turns_of(task)) <= 1
+        if terminal_status(task.get("status")) or not is_own:
+            return False
+        self.client.cancel_task(self.row.task_id)
+        return True
+
+    def document_now(self, status: str | None = None) -> TaskDocument:
+        """Return the document as it stands, without asking the service anything."""
+        rehearsal = self._is_rehearsal()
+        row = self.row
+        requested = {"executor": row.executor, "model": row.model}
+        refused = self._out.refused if self._out else []
+        return task_document(
+            id=row.task_id,
+            workspaceId=row.workspace_id,
+            url=row.url or self._task.get("url"),
+            once=row.name,
+            status=status or self.status,
+            promptId=row.prompt_id or self._builder.prompt_id,
+            answer=self._answer,
+            answerBytes=len(self._answer.encode("utf-8", "replace")),
+            refused=refused,
+            warnings=[REHEARSAL] * rehearsal + self._warnings,
+            requested={key: value for key, value in requested.items() if value},
+            executor=self._task.get("executor"),
+            model=self._task.get("model") or self._builder.model,
+            seconds=self._seconds(),
+            rehearsal=rehearsal,
+            **self._known,
+            **self._found,
+        )
+
+    def _find_first_turn(self) -> None:
+        """Find the turn that an earlier start made, if the task has had more since."""
+        is_task = self.order is not None and self.order.kind == "task"
+        if not (self._known["reused"] and is_task) or self.row.prompt_id:
+            return
+        turns = turns_of(self.client.get_task(self.row.task_id))
+        if len(turns) > 1 and is_id(turns[0].get("id")):
+            self.row.prompt_id = turns[0]["id"]
+
+    def _watch(self) -> Outcome:
+        """Read events into the transcript up to the end; DeadlineReached when time is over."""
+        client = self.client
+        if self.watch_seconds is not None:
+            client = client.within(self.watch_seconds)
+        transcript = Transcript(self._transcript_path)
+        self._found["transcriptPath"] = transcript.path
+        watch = Watch(
+            client,
+            self.row.task_id,
+            self.row.prompt_id,
+            self.answered,
+            self._age(),
+            self._clock,
+            self._sleep,
+        )
+        try:
+            for seen in watch.events():
+                if isinstance(seen, Outcome):
+                    return seen
+                self._builder.take(seen)
+                transcript.write(seen)
+                if self.on_event:
+                    self.on_event(seen)
+        finally:
+            self._warnings += transcript.close()
+        raise AssertionError("a watch ends with an Outcome")
+
+    def _age(self) -> float:
+        """Return how many seconds ago the task was started; one seen at its end counts as old."""
+        if self.row.status:
+            return time.time()
+        return max(0.0, time.time() - (self.row.claimed_at or 0))
+
+    def _transcript_path(self) -> str:
+        if self._out:
+            return self._out.transcript_path()
+        ids = [id for id in (self.row.task_id, self.row.prompt_id) if is_id(id)]
+        return self.state.file("transcripts", "-".join(ids) + ".jsonl")
+
+    def _find_answer(self, outcome: Outcome) -> str:
+        text = self._builder.answer()
+        # What `done` and the task say at last speak of the latest turn, which need not be ours.
+        if is_latest(self._task, self.row.prompt_id):
+            text = self._builder.answer(self._task, outcome.final)
+        try:
+            prompt_id = self.row.prompt_id or self._builder.prompt_id
+            text = text or response_of(self.client, self.row.task_id, prompt_id)
+        except (NetworkError, RateLimited, ServerError) as problem:
+            self._warnings.append(
+                "what it said could not be read: %s The same line again tries once more."
+                % problem.message
+            )
+        else:
+            if not text and self.status == "completed":
+                self._warnings.append("it finished with nothing to show: no words and no result")
+        if text and self._out:
+            self._found["answerPath"] = self._out.write(ANSWER_FILE, text)
+        return text
+
+    def _bring_files(self) -> None:
+        """List the artifacts; with an out folder bring them into it."""
+        workspace_id = self.row.workspace_id
+        if not workspace_id:
+            if self.want or self._out:
+                self._warnings.append(NO_WORKSPACE)
+            self._found["missing"] = self.want
+            return
+        listing = list_files(self.client, workspace_id)
+        if self._out:
+            files = self._out.bring(self.client, workspace_id, self.row.task_id, listing)
+        else:
+            files = [_listed(item) for item in listing]
+        self._found["files"] = files
+        if self.status == "completed":
+            names = {file["name"] for file in files}
+            self._found["missing"] = [
+                name for name in self.want if not names & {name, wanted_name(name)}
+            ]
+
+    def _judge(self) -> None:
+        """Say why it failed, or what an honest reader would want to know of how it ended."""
+        if self.status == "failed":
+            note = credit_note(self.client)
+            self._warnings += [note] if note else []
+            self._found["failure"] = self._failure()
+            return
+        idle = bool(self._builder.events) and not self._builder.tools
+        if self._is_rehearsal():
+            if idle:
+                self._warnings.append("the prompt held nothing to run, so nothing was done")
+            if self._found.get("missing"):
+                self._warnings.append(
+                    "a rehearsal publishes only what its code leaves in /code/artifacts/"
+                )
+        elif idle and self.order and self.order.attachments:
+            self._warnings.append(
+                "files were attached, but no tool was used: the answer may not come from them"
+            )
+        asked = self.row.executor
+        if asked and asked != (self._task.get("executor") or asked):
+            self._warnings.append(
+                "%s was asked for, and the service reports another executor" % asked
+            )
+
+    def _failure(self) -> Failure:
+        """Return the last words of the answer or the last event as the reason, and the events."""
+        events = self._builder.last_events()
+        reason = last_words(self._answer)
+        if not reason and events:
+            reason = events[-1].get("text", "")
+        return {
+            "reason": reason or "the service gives no reason",
+            "lastEvents": [line for line in events if line.get("text", "") not in self._answer],
+        }
+
+    def _is_rehearsal(self) -> bool:
+        return self._rehearsal or self._builder.rehearsal or self._task.get("rehearsal") is True
+
+    def _seconds(self) -> float | None:
+        """Return how long the turn took by the service's clock, else since it was started here."""
+        row = self.row
+        took = seconds_taken(self._task, row.prompt_id or self._builder.prompt_id)
+        if took is None and row.claimed_at and row.delivered_at is None:
+            took = time.time() - row.claimed_at
+        return None if took is None else max(round(took, 1), 0.1)
+
+
+def _listed(item: Any) -> FileHome:
+    return {"name": str(item.get("name")), "bytes": item.get("size")}
