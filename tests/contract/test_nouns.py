@@ -89,7 +89,7 @@ def test_the_reference_has_every_documented_endpoint_and_shows_one_way_with_curl
 
 def endpoint_methods():
     """Return {name: docstring} of the client's methods that stand for one call of the API."""
-    own = {"close", "request", "wait_for_task", "open_address", "upload_source"}
+    own = {"close", "within", "request", "wait_for_task", "open_address", "upload_source"}
     return {
         name: getattr(RebyteClient, name).__doc__
         for name in dir(RebyteClient)

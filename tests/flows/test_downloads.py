@@ -16,10 +16,16 @@ import pytest
 from measure import SCRIPTS
 from rebyte_client import RebyteClient
 from rebyte_flows.files import atomic, downloads
-from rebyte_flows.files.downloads import download_artifacts
+from rebyte_flows.files.downloads import download_artifacts, plan
 from rebyte_flows.files.names import reject_reason
 from rebyte_flows.state import lock_file
-from rebyte_wire.errors import DeadlineReached, NetworkError, NotFound, StorageRefused
+from rebyte_wire.errors import (
+    AnswerUnreadable,
+    DeadlineReached,
+    NetworkError,
+    NotFound,
+    StorageRefused,
+)
 
 HOSTILE = [
     "",
@@ -277,6 +283,32 @@ def test_an_expired_address_costs_only_its_own_file_a_detour(tmp_path, monkeypat
     files, _ = download_artifacts(store, "w", str(tmp_path), listing=listing)
     assert len(files) == 3
     assert store.asked == ["https://s/a.csv", "a.csv", "https://s/b.csv", "https://s/c.csv"]
+
+
+def test_an_address_that_answers_something_else_is_passed_by(tmp_path):
+    store = Store({"a.csv": lambda: Body(b"x")}, AnswerUnreadable("it is compressed"))
+    listing = [{"name": "a.csv", "downloadUrl": "https://s/a.csv"}]
+    files, refused = download_artifacts(store, "w", str(tmp_path), listing=listing)
+    assert len(files) == 1 and refused == []
+
+
+def test_what_to_download_is_planned_before_anything_is_asked_for():
+    listing = [{"name": "a.csv"}, {"name": "../b"}, {"name": "c.csv"}, {"name": ["d"]}, {}]
+    chosen, refused, missing = plan(listing)
+    assert [item["name"] for item in chosen] == ["a.csv", "c.csv"] and missing == []
+    assert [item["name"] for item in refused] == ["../b", "['d']", "None"]
+    chosen, refused, missing = plan(listing, ["c.csv", "e.csv", "c.csv", "../b"])
+    assert [item["name"] for item in chosen] == ["c.csv"] and missing == ["e.csv"]
+    assert [item["name"] for item in refused] == ["../b"]
+
+
+def test_a_name_that_is_not_listed_is_refused_without_asking_for_it(tmp_path):
+    store = Store({"a.csv": Body(b"x")})
+    files, refused = download_artifacts(
+        store, "w", str(tmp_path), listing=store.listing(), names=["b.csv"]
+    )
+    assert files == [] and store.asked == []
+    assert refused == [{"name": "b.csv", "reason": downloads.NOT_LISTED}]
 
 
 @pytest.mark.parametrize(

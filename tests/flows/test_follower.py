@@ -108,6 +108,21 @@ def test_an_earlier_start_is_followed_at_its_own_first_turn(follow):
     assert follow(other, order=TaskOrder("follow-up"), reused=True)[1].row.prompt_id is None
 
 
+def test_what_the_stream_says_at_last_speaks_of_the_latest_turn_only(follow):
+    turns = [
+        {"id": "p1", "status": "succeeded", "submittedAt": "2026-01-01T00:00:00Z"},
+        {"id": "p2", "status": "succeeded", "submittedAt": "2026-01-01T00:05:00Z"},
+    ]
+    end = frames(WORK[:3]).replace(b'"finalResult": ""', b'"finalResult": "of the latest"')
+    content = {"prompts": [{"id": "p1", "response": "of the first"}]}
+    service = Service([end], prompts=[turns], content=content)
+    assert follow(service, row={"prompt_id": "p1"})[0]["answer"] == "of the first"
+    later = [event(item["eventType"], item["seq"], "p2", **item["payload"]) for item in WORK[:3]]
+    end = frames(later).replace(b'"finalResult": ""', b'"finalResult": "of the latest"')
+    service = Service([end], prompts=[turns], content=content)
+    assert follow(service, row={"prompt_id": "p2"})[0]["answer"] == "of the latest"
+
+
 def test_only_the_turn_of_the_row_is_canceled_and_only_while_it_runs(follow):
     turns = [{"id": "p1", "submittedAt": "2026-01-01T00:00:00Z"}]
     later = turns + [{"id": "p2", "submittedAt": "2026-01-01T00:05:00Z"}]

@@ -28,6 +28,7 @@ from rebyte_wire.errors import (
     InputError,
     NetworkError,
     NotFound,
+    RateLimited,
     RequestRefused,
     RouteMissing,
     ServerError,
@@ -49,9 +50,13 @@ def told(service, **more):
     return seen[:-1], seen[-1]
 
 
-def cut_after(count):
+def cut_after(count, work=WORK):
     """Return a stream that is cut after so many events."""
-    return Stream(frames(WORK[:count], done=None), cut=True)
+    return Stream(frames(work[:count], done=None), cut=True)
+
+
+MORE = WORK + [event("text", 4, content="and more")]
+TALK = [event("text", 0, content="on it"), event("tool_use", 1), event("text", 2, content="done")]
 
 
 STORIES = {
@@ -68,15 +73,15 @@ STORIES = {
     ),
     "a task that never says a word ends after the drain": ([frames(WORK[:3])], ["completed"], 3),
     "a cut is never an end": ([cut_after(2), cut_after(3), frames(WORK)], ["completed"], 4),
-    "a cut after the last words is no end, though the status is known": (
-        [cut_after(3), cut_after(4), frames(WORK)],
+    "a cut after words is no end, though the status is known": (
+        [cut_after(3), cut_after(4, MORE), frames(MORE)],
         ["completed"],
-        4,
+        5,
     ),
     "a `done` that counts more than came is no end": (
-        [frames(WORK[:3]).replace(b'"lastSeq": 2', b'"lastSeq": 3'), frames(WORK)],
+        [frames(WORK).replace(b'"lastSeq": 3', b'"lastSeq": 4'), frames(MORE)],
         ["completed"],
-        4,
+        5,
     ),
     "a drain that is cut each time ends all the same": ([cut_after(3)], ["completed"], 3),
     "a status that flips back is waited for anew": (
@@ -95,7 +100,23 @@ STORIES = {
 @pytest.mark.parametrize("streams, statuses, count", STORIES.values(), ids=STORIES)
 def test_what_the_stream_does_is_told_as(streams, statuses, count):
     events, end = told(Service(streams, statuses))
-    assert events == WORK[:count] and end.status == "completed"
+    assert events == MORE[:count] and end.status == "completed"
+
+
+def test_words_before_a_tool_use_are_not_the_last_ones():
+    assert told(Service([frames(TALK[:2]), frames(TALK)]))[0] == TALK
+
+
+def test_a_status_that_flips_back_begins_the_drain_anew():
+    statuses = ["completed"] + ["running"] * 12 + ["completed"]
+    service = Service([frames(WORK[:3])], statuses)
+    assert told(service)[1].status == "completed"
+    assert service.asked.count("task") > len(statuses) + 4
+
+
+def test_failures_that_pass_are_forgiven_however_many():
+    statuses = [ServerError("down"), "running"] * 12 + ["completed"]
+    assert told(Service([frames(WORK)], statuses))[1].status == "completed"
 
 
 def test_a_failure_and_a_cancel_are_told_as_such():
@@ -136,6 +157,21 @@ def test_delegated_work_is_shown_inside_and_may_grow_later():
     for item in events:
         reader.take(item)
     assert reader.words == "done"
+
+
+def test_delegated_work_is_asked_once_a_tick_however_much_is_said():
+    work = [event("tool_use", 0, id="tool", subPromptId="sub")]
+    work += [event("text", n, content=str(n)) for n in range(1, 300)]
+    service = Service([frames(work)], nested={"sub": [[], [event("text", 0, "sub", content="x")]]})
+    events, _ = told(service)
+    assert service.asked.count("sub") == 2 and len(events) == 301
+
+
+def test_delegated_work_that_fails_just_now_is_asked_again():
+    work = [event("tool_use", 0, id="tool", subPromptId="sub"), event("text", 1, content="done")]
+    inner = [event("text", 0, "sub", content="inner")]
+    events, _ = told(Service([frames(work)], nested={"sub": [RateLimited("slow down"), inner]}))
+    assert [item.get("parent") for item in events].count("tool") == 1
 
 
 def test_delegated_work_that_is_not_offered_is_forgiven():
@@ -472,6 +508,19 @@ def test_a_question_answered_from_here_is_not_asked_again():
     assert [end.status for _, end in ends_told(service, ["a"], answered=lambda task_id: {"m"})] == [
         "completed"
     ]
+
+
+def test_a_question_is_found_in_the_stream_where_content_is_missing(impatient):
+    asks = event("ask_user_question", 0, question="Which?", messageId="m")
+
+    class Silent(Tasks):
+        def stream_events(self, task_id):
+            return Stream(frames([asks], done=None))
+
+    service = Silent({"a": 1e9}, content=False, limit=60)
+    found = ends_told(service, ["a"])
+    assert [(end.status, end.question.text) for _, end in found] == [("question", "Which?")]
+    assert len(service.requests) < 12
 
 
 def test_a_task_nobody_knows_is_gone_and_hides_nobody():

@@ -43,6 +43,12 @@ READ_SECONDS = 20
 SKEW_SECONDS_MOST = 300
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
+PROXIED = {
+    "name": "left to the proxy",
+    "connection": "PROXY answers",
+    "proxy": "PROXY opens the tunnel",
+}
+
 # `ok` is None for what could not be looked at; `problem` is the error behind a failure; `remedy`
 # may stand beside an ok as a piece of advice.
 Check = namedtuple("Check", "name ok detail remedy problem")
@@ -182,16 +188,22 @@ def host_checks(
 
 
 def _step_detail(step: str, url: str, peer: Peer | None, environ: Mapping[str, str]) -> str:
+    if step == "tls":
+        return _tls_detail(peer, environ)
     origin = origin_of(url)
     proxy = proxy_for(url)
+    if proxy:
+        return PROXIED[step].replace("PROXY", proxy)
     if step == "name":
-        return "left to the proxy" if proxy else "%s is known" % origin.host
+        return "%s is known" % origin.host
     if step == "connection":
-        where = " at %s" % peer.address if peer and not proxy else ""
-        return "%s answers%s" % (proxy or "port %d" % origin.port, where)
-    if step == "proxy":
-        return "%s opens the tunnel" % proxy if proxy else "none is set for this host"
-    if origin.scheme == "http" or peer is None:
+        where = " at %s" % peer.address if peer else ""
+        return "port %d answers%s" % (origin.port, where)
+    return "none is set for this host"
+
+
+def _tls_detail(peer: Peer | None, environ: Mapping[str, str]) -> str:
+    if peer is None or peer.version is None:
         return "none: plain http on this machine"
     return "%s, certificate signed by %s, trusted by %s; strict check %s" % (
         peer.version,

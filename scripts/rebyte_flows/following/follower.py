@@ -246,22 +246,24 @@ class Follower:
             self._warnings += [note] if note else []
             self._found["failure"] = self._failure()
             return
-        idle = bool(self._builder.events) and not self._builder.tools
-        if self._is_rehearsal():
-            if idle:
-                self._warnings.append("the prompt held nothing to run, so nothing was done")
-            if self._found.get("missing"):
-                self._warnings.append(
-                    "a rehearsal publishes only what its code leaves in /code/artifacts/"
-                )
-        elif idle and self.order and self.order.attachments:
+        if self._builder.events and not self._builder.tools:
+            self._note_idleness()
+        if self._is_rehearsal() and self._found.get("missing"):
             self._warnings.append(
-                "files were attached, but no tool was used: the answer may not come from them"
+                "a rehearsal publishes only what its code leaves in /code/artifacts/"
             )
         asked = self.row.executor
         if asked and asked != (self._task.get("executor") or asked):
             self._warnings.append(
                 "%s was asked for, and the service reports another executor" % asked
+            )
+
+    def _note_idleness(self) -> None:
+        if self._is_rehearsal():
+            self._warnings.append("the prompt held nothing to run, so nothing was done")
+        elif self.order and self.order.attachments:
+            self._warnings.append(
+                "files were attached, but no tool was used: the answer may not come from them"
             )
 
     def _failure(self) -> Failure:

@@ -95,14 +95,16 @@ def frames(reader: BackgroundReader, left: Callable[[], float]) -> Iterator[Fram
     unfinished = 0
     while True:
         chunk = reader.get(left())
-        if chunk is EOF or chunk is ERROR:
+        if chunk in (EOF, ERROR):
             return
-        if chunk is not TIMEOUT:
-            completed = decoder.feed(chunk)
-            unfinished = 0 if completed else unfinished + len(chunk)
-            yield from (frame for frame in completed if frame.event in EVENT_FRAMES)
+        if chunk is TIMEOUT:
+            yield None
+            continue
+        completed = decoder.feed(chunk)
+        yield from (frame for frame in completed if frame.event in EVENT_FRAMES)
+        unfinished = 0 if completed else unfinished + len(chunk)
         if unfinished > FRAME_LIMIT_BYTES:
             reader.problem = AnswerUnreadable("an event of the stream has no end")
             return
-        if chunk is TIMEOUT or left() <= 0:
+        if left() <= 0:
             yield None
