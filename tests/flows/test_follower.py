@@ -78,6 +78,36 @@ def test_a_failure_tells_the_last_words_and_the_events_before_them(follow):
     assert [line["text"] for line in document["failure"]["lastEvents"]] == ["Traceback"]
 
 
+def test_the_reason_is_the_services_or_the_agents_and_never_what_a_tool_printed(follow):
+    printed = [event("tool_use", 0, name="bash"), event("tool_result", 1, output="rm: no")]
+    document, _ = follow(Service([frames(printed, done="failed")], ["failed"]))
+    assert document["failure"]["reason"] == "the service gave no reason"
+    assert document["failure"]["lastEvents"][-1]["text"] == "rm: no"
+
+    class Telling(Service):
+        error = "out of credit"
+
+        def get_task(self, task_id):
+            return dict(super().get_task(task_id), error=self.error)
+
+    document, _ = follow(Telling([frames(printed, done="failed")], ["failed"]))
+    assert document["failure"]["reason"] == "out of credit"
+    service = Telling([frames(printed, done="failed")], ["failed"], error={"message": "gone"})
+    assert follow(service)[0]["failure"]["reason"] == "gone"
+
+
+def test_a_status_that_nobody_knows_is_told_whether_it_ends_or_not(follow, monkeypatch):
+    said = "the service says expired, which is not documented"
+    service = Service([frames(WORK)], ["expired"], deadline=Deadline(0.1))
+    document, _ = follow(service)
+    assert document["status"] == "running" and document["warnings"] == [said]
+    monkeypatch.setattr("rebyte_flows.following.ending.STUCK_SECONDS", 0)
+    document, _ = follow(Service([frames(WORK[:3], done="odd")], ["expired"]))
+    assert document["status"] == "failed" and document["failure"]["reason"] == said
+    assert said in document["warnings"]
+    assert "warnings" not in follow(Service([frames(WORK)], ["queued", "completed"]))[0]
+
+
 def test_the_answer_comes_from_content_where_the_stream_has_none(follow):
     content = {"prompts": [{"id": "p1", "response": "from content"}]}
     document, _ = follow(Service([frames(WORK[:3])], content=content))
@@ -153,7 +183,7 @@ def test_watching_for_a_moment_is_no_limit_for_bringing_files(follow, tmp_path, 
 def test_files_are_listed_or_brought_and_what_was_wanted_is_missed(follow, tmp_path):
     service = Service([frames(WORK)], artifacts=[{"name": "a.csv", "size": 3}])
     document, _ = follow(service, want=["a.csv", "b.pdf"])
-    assert [item["name"] for item in document["files"]] == ["a.csv"]
+    assert document["files"] == [{"name": "a.csv", "bytes": 3, "fetched": False}]
     assert document["missing"] == ["b.pdf"]
     document, _ = follow(service, want=["a.csv"], out=str(tmp_path / "out"))
     assert document["refused"][0]["name"] == "a.csv" and document["missing"] == ["a.csv"]

@@ -242,6 +242,16 @@ def test_a_replayed_question_that_was_answered_is_not_asked_again():
     assert end.status == "completed" and len(events) == 4
 
 
+@pytest.mark.parametrize("done, status", [("failed", "failed"), ("succeeded", "completed")])
+def test_a_status_that_nobody_knows_ends_as_done_says_when_nothing_changes(done, status):
+    service = Service([frames(WORK, done=done)], ["expired"])
+    events, outcome = told(service)
+    assert events == WORK and outcome.status == status and outcome.task["status"] == "expired"
+    assert told(Service([frames(WORK, done="idle")], ["expired"]))[1].status == "failed"
+    again = Service([frames(WORK, done=done)], ["expired"] * 5 + ["completed"])
+    assert told(again)[1].status == "completed"
+
+
 def test_a_question_of_a_task_that_was_canceled_is_none():
     asks = event("ask_user_question", 1, question="Which?", messageId="m")
     assert told(Service([frames([asks], done="canceled")], ["canceled"]))[1].status == "canceled"

@@ -10,7 +10,13 @@ from rebyte_flows.following.answer import AnswerBuilder, last_words, response_of
 from rebyte_flows.following.ending import Outcome
 from rebyte_flows.following.result import task_document
 from rebyte_flows.following.stream import Watch
-from rebyte_flows.following.turns import is_latest, seconds_taken, turns_of
+from rebyte_flows.following.turns import (
+    error_of,
+    is_latest,
+    seconds_taken,
+    turns_of,
+    undocumented_word,
+)
 from rebyte_flows.starting.credit import credit_note
 from rebyte_flows.starting.orders import wanted_name
 from rebyte_wire.errors import DeadlineReached, NetworkError, RateLimited, ServerError
@@ -31,6 +37,7 @@ REHEARSAL = "a rehearsal on this machine: no model read the prompt"
 ANOTHERS_FOLDER = (
     "the folder held what another task had brought; what has the same name was replaced"
 )
+UNDOCUMENTED = "the service says %s, which is not documented"
 NO_WORKSPACE = (
     "the workspace of this task is not known here, so its files cannot be listed;"
     " result ID --workspace WORKSPACE lists them"
@@ -185,6 +192,8 @@ class Follower:
                     self.on_event(seen)
         finally:
             self._warnings += transcript.close()
+            if watch.word:
+                self._warnings.append(UNDOCUMENTED % watch.word)
         raise AssertionError("a watch ends with an Outcome")
 
     def _age(self) -> float:
@@ -267,13 +276,15 @@ class Follower:
             )
 
     def _failure(self) -> Failure:
-        """Return the last words of the answer or the last event as the reason, and the events."""
+        """Return why it failed in the service's or the agent's words, and the last events."""
         events = self._builder.last_events()
-        reason = last_words(self._answer)
-        if not reason and events:
-            reason = events[-1].get("text", "")
+        prompt_id = self.row.prompt_id or self._builder.prompt_id
+        reason = error_of(self._task, prompt_id) or last_words(self._answer)
+        word = undocumented_word(self._task, self.row.prompt_id)
+        if word and not reason:
+            reason = UNDOCUMENTED % word
         return {
-            "reason": reason or "the service gives no reason",
+            "reason": reason or "the service gave no reason",
             "lastEvents": [line for line in events if line.get("text", "") not in self._answer],
         }
 
@@ -290,4 +301,4 @@ class Follower:
 
 
 def _listed(item: Any) -> FileHome:
-    return {"name": str(item.get("name")), "bytes": item.get("size")}
+    return {"name": str(item.get("name")), "bytes": item.get("size"), "fetched": False}

@@ -11,11 +11,18 @@ import time
 
 from rebyte_flows.following.deduplication import EventDeduplicator
 from rebyte_flows.following.delegation import Delegation
-from rebyte_flows.following.ending import Connect, Outcome, may_end, pause_before_next
+from rebyte_flows.following.ending import Connect, Outcome, is_stuck, may_end, pause_before_next
 from rebyte_flows.following.events import SPOKEN, event_text, parse_object
 from rebyte_flows.following.questions import ASKING, Question, question_of
 from rebyte_flows.following.reader import DONE, BackgroundReader, frames
-from rebyte_flows.following.turns import ended_at, find_turn, latest_id, status_of, turns_of
+from rebyte_flows.following.turns import (
+    ended_at,
+    find_turn,
+    latest_id,
+    status_of,
+    turns_of,
+    undocumented_word,
+)
 from rebyte_wire.errors import (
     AuthError,
     DeadlineReached,
@@ -24,6 +31,7 @@ from rebyte_wire.errors import (
     RebyteError,
     RouteMissing,
 )
+from rebyte_wire.status import terminal_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +70,7 @@ def watch(
 
 
 class Watch:
-    """One task being watched; `word` is the status as the service said it last."""
+    """One task being watched."""
 
     def __init__(
         self,
@@ -90,7 +98,11 @@ class Watch:
         self.question: Question | None = None
         self.final: str | None = None
         self.task: Json = {}
+        # The status as the service says it, if no source documents the word.
         self.word: str | None = None
+        # What `done` called the end, and when anything changed last.
+        self.last_word: str | None = None
+        self.changed_at = clock()
         self.status: str | None = None
         self.over_at: float | None = None
 
@@ -112,6 +124,9 @@ class Watch:
             if may_end(connect, was_over=was_over, waited=waited, spoken=self.spoken):
                 yield from self.delegation.rest()
                 yield self._outcome(str(self.status))
+                return
+            if self.word and is_stuck(connect, unchanged=self.clock() - self.changed_at):
+                yield self._outcome(self.last_word or "failed")
                 return
             self._check_deadline()
             idle = 0 if self.news_at > before else idle + 1
@@ -156,6 +171,8 @@ class Watch:
         last = done.get("lastSeq") if done else None
         if done and done.get("finalResult"):
             self.final = done["finalResult"]
+        if done:
+            self.last_word = terminal_status(done.get("status"))
         return Connect(
             came=self.seen.came,
             cut=reader.opened and reader.problem is not None,
@@ -166,7 +183,7 @@ class Watch:
     def _take(self, event: Event | None) -> Iterator[Event]:
         if event is None or not self._is_ours(event) or not self.seen.is_new(event):
             return
-        self.news_at = self.clock()
+        self.news_at = self.changed_at = self.clock()
         self._note(event)
         yield event
         yield from self.delegation.news()
@@ -196,6 +213,10 @@ class Watch:
             return
         self.failures = 0
         self.task = task
+        word = undocumented_word(task, self.prompt_id)
+        if word != self.word:
+            self.word = word
+            self.changed_at = self.clock()
         self.status = status_of(task, self.prompt_id)
         if self.status is None:
             self.over_at = None

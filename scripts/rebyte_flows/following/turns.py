@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
     from rebyte_types import Json, Prompt
 
+RUNNING_WORDS = frozenset(("running", "pending", "queued", "processing"))
+WORD_CHARACTERS = 80
+
 
 def turns_of(task: Json) -> list[Prompt]:
     """Return the turns of a task or content, oldest first: the service orders them both ways."""
@@ -33,6 +36,24 @@ def latest_id(task: Json) -> str | None:
 def is_latest(task: Json, prompt_id: str | None) -> bool:
     """Say whether a turn is the task's latest; without an id, or without turns, it is."""
     return prompt_id is None or not turns_of(task) or latest_id(task) == prompt_id
+
+
+def undocumented_word(task: Json, prompt_id: str | None = None) -> str | None:
+    """Return the status of a turn (else the task) as the service says it, if no source knows it."""
+    turn = find_turn(task, prompt_id) or {}
+    word = turn.get("status")
+    if not isinstance(word, str) or terminal_status(word):
+        return None
+    return None if word.strip().lower() in RUNNING_WORDS else word[:WORD_CHARACTERS]
+
+
+def error_of(task: Json, prompt_id: str | None = None) -> str:
+    """Return what the service says of why a turn (else the task) failed, or an empty text."""
+    turn = find_turn(task, prompt_id) or task
+    error = turn.get("error")
+    if isinstance(error, dict):
+        error = error.get("message")
+    return error if isinstance(error, str) else ""
 
 
 def status_of(task: Json, prompt_id: str | None = None) -> str | None:

@@ -220,7 +220,7 @@ def computer_status(computer: Json) -> str:
 
 def provision_error(computer: Json) -> str:
     """Return why a computer could not be provisioned, in the service's words."""
-    return str(computer.get("provisionError") or "the service gives no reason")
+    return str(computer.get("provisionError") or "the service gave no reason")
 
 
 def wait_until_usable(
