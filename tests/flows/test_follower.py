@@ -25,12 +25,18 @@ def follow(tmp_path):
         found = untracked_row("t")
         found.workspace_id = workspace_id
         found.__dict__.update(row or {})
+        now = [0.0]
+
+        def sleep(seconds):
+            now[0] += seconds
+
         follower = Follower(
             service,
             found,
             state=StateFolder(str(tmp_path / "state")),
             order=order,
-            sleep=lambda seconds: None,
+            clock=lambda: now[0],
+            sleep=sleep,
             **more,
         )
         return follower.follow(), follower
