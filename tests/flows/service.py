@@ -20,7 +20,7 @@ def event(kind, seq, prompt="p1", **payload):
 
 
 def frames(events, done="succeeded"):
-    """Return the bytes of a stream with these events, and with this word in `done` if it has one."""
+    """Return the bytes of a stream with these events, and with this word in `done` if any."""
     text = "".join("event: event\ndata: %s\n\n" % json.dumps(item) for item in events)
     end = {"status": done, "lastSeq": events[-1]["seq"], "finalResult": ""}
     return (text + ("event: done\ndata: %s\n\n" % json.dumps(end) if done else "")).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import pytest
@@ -198,6 +199,25 @@ def test_files_are_listed_or_brought_and_what_was_wanted_is_missed(follow, tmp_p
     assert (tmp_path / "out" / "answer.md").read_text() == "the answer\n"
     document, _ = follow(service, row={"task_id": "u"}, out=str(tmp_path / "out"))
     assert "another task" in document["warnings"][0]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/etc/hosts", path)])
+def test_what_lies_in_the_out_folder_is_neither_waited_for_nor_written_through(
+    follow, tmp_path, make
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    names = ["answer.md", "manifest.json", "transcript.jsonl"]
+    for name in names:
+        make(str(out / name))
+    document, _ = follow(Service([frames(WORK)]), out=str(out))
+    assert document["status"] == "completed" and "refused" not in document
+    assert all((out / name).is_file() and not (out / name).is_symlink() for name in names)
+
+
+def test_a_wanted_name_is_there_in_either_form_of_unicode(follow):
+    service = Service([frames(WORK)], artifacts=[{"name": "U\u0308bersicht.pdf", "size": 3}])
+    assert "missing" not in follow(service, want=["\u00dcbersicht.pdf"])[0]
 
 
 def test_a_workspace_that_is_not_known_is_said_to_be_so(follow):

@@ -374,7 +374,8 @@ def test_an_owner_is_alive_until_its_process_dies(state):
     owner.close()
     assert not is_alive(state, owner.name)
     code = (
-        "import sys; sys.path.insert(0, %r); from rebyte_flows.state import *; o = Owner(StateFolder(%r)); "
+        "import sys; sys.path.insert(0, %r); from rebyte_flows.state import *; "
+        "o = Owner(StateFolder(%r)); "
         "print(o.name, flush=True); sys.stdin.read()" % (SCRIPTS, state.path)
     )
     with subprocess.Popen(

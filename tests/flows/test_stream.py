@@ -1,4 +1,4 @@
-"""Watching one task or many: what may end it, what is forgiven, and what is told whatever the stream does."""
+"""Watching one task or many: what may end it, what is forgiven, what is told in any case."""
 
 from __future__ import annotations
 
@@ -356,12 +356,12 @@ def parse_error_body(client, task_id):
 
 
 def is_nowhere(names):
-    """Tell whether these faults leave the answer nowhere to be found, so that an empty one is the truth."""
+    """Tell whether these faults leave the answer nowhere, so that an empty one is the truth."""
     return PLACES & set(names) == {"answer-in-final"} and "no-done" in names
 
 
 def differs(folder, names):
-    """Run one task on a server of its own under these faults, and return what differs from the undisturbed run."""
+    """Run one task under these faults, and return what differs from the undisturbed run."""
     with LocalServer(str(folder)) as server, RebyteClient(server.key, server.base_url) as client:
         for name in names:
             server.faults.enable(name, **FAULTS[name])
@@ -391,7 +391,7 @@ def differs(folder, names):
 
 
 def differ(tmp_path, combinations):
-    """Check many combinations, twenty at a time since they mostly wait, and return those that differ."""
+    """Check many combinations, twenty at a time since they mostly wait; return what differs."""
     with ThreadPoolExecutor(20) as pool:
         found = pool.map(
             lambda pair: differs(tmp_path / str(pair[0]), pair[1]), enumerate(combinations)

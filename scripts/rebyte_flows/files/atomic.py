@@ -9,6 +9,7 @@ import stat
 import time
 from contextlib import suppress
 
+from rebyte_flows.files.names import expand_user
 from rebyte_flows.state import lock_file, try_lock
 from rebyte_wire.errors import InputError
 
@@ -125,6 +126,7 @@ def _remove_if_dead(path: str) -> None:
 
 def open_folder(folder: str) -> None:
     """Make a folder for files when it is missing; InputError when nothing can be written there."""
+    folder = expand_user(folder)
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from rebyte_flows.files.downloads import list_files
+from rebyte_flows.files.names import normalize
 from rebyte_flows.files.out_folder import ANSWER_FILE, OutFolder, Transcript
 from rebyte_flows.following.answer import AnswerBuilder, last_words, response_of
 from rebyte_flows.following.ending import Outcome
@@ -243,9 +244,11 @@ class Follower:
             files = [_listed(item) for item in listing]
         self._found["files"] = files
         if self.status == "completed":
-            names = {file["name"] for file in files}
+            names = {normalize(file["name"]) for file in files}
             self._found["missing"] = [
-                name for name in self.want if not names & {name, wanted_name(name)}
+                name
+                for name in self.want
+                if names.isdisjoint((normalize(name), normalize(wanted_name(name))))
             ]
 
     def _judge(self) -> None:
