@@ -74,7 +74,11 @@ STRICT_ASK = (
 )
 
 
-def ask_for(problem: RebyteError, base: str = DEFAULT_BASE_URL, check: str = "") -> str | None:
+def ask_for(
+    problem: RebyteError,
+    base: str = DEFAULT_BASE_URL,
+    check: str = "",
+) -> str | None:
     """Return the sentence to ask the human with, or None where asking does not help.
 
     It names the host that could not be reached: that of a `base` address that is not the usual

@@ -71,12 +71,20 @@ LEDGER_HINTS = (
 Check = namedtuple("Check", "name ok detail remedy problem")
 
 
-def good(name: str, detail: str, remedy: str | None = None) -> Check:
+def good(
+    name: str,
+    detail: str,
+    remedy: str | None = None,
+) -> Check:
     """Return a check that went well; a remedy is then a piece of advice."""
     return Check(name, True, detail, remedy, None)
 
 
-def bad(name: str, problem: RebyteError, remedy: str | None = None) -> Check:
+def bad(
+    name: str,
+    problem: RebyteError,
+    remedy: str | None = None,
+) -> Check:
     """Return a check that failed with an error; its hint is the remedy unless one is given."""
     remedy = remedy or problem.hint or "see %s in references/errors.md" % problem.code
     return Check(name, False, problem.message, remedy, problem)
@@ -87,7 +95,11 @@ def skipped(name: str, why: str) -> Check:
     return Check(name, None, "not checked: " + why, None, None)
 
 
-def check_up(parts: Any, environ: Mapping[str, str], deadline: Deadline) -> list[Check]:
+def check_up(
+    parts: Any,
+    environ: Mapping[str, str],
+    deadline: Deadline,
+) -> list[Check]:
     """Return all checks in order; `parts` has functions that find state, key, base and client."""
     checks = [check_python(), check_state(parts.state)]
     try:
@@ -193,7 +205,11 @@ def check_address(base: str) -> Check:
     return good("address", "%s, not the usual %s" % (base, DEFAULT_BASE_URL))
 
 
-def check_hosts(base: str, environ: Mapping[str, str], deadline: Deadline) -> list[Check]:
+def check_hosts(
+    base: str,
+    environ: Mapping[str, str],
+    deadline: Deadline,
+) -> list[Check]:
     """Check name, connection, proxy and TLS of the API's host and of the storage's, at once."""
     urls = {"api": base, "storage": STORAGE_URL}
     is_local = origin_of(base).scheme == "http"
@@ -230,7 +246,12 @@ def host_checks(
     return checks
 
 
-def _step_detail(step: str, url: str, peer: Peer | None, environ: Mapping[str, str]) -> str:
+def _step_detail(
+    step: str,
+    url: str,
+    peer: Peer | None,
+    environ: Mapping[str, str],
+) -> str:
     if step == "tls":
         return _tls_detail(peer, environ)
     origin = origin_of(url)

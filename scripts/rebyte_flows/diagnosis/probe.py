@@ -35,7 +35,11 @@ Peer = namedtuple("Peer", "address version issuer")
 class Probe(ConnectionPool):
     """Takes every step before the first byte (name, TCP, CONNECT, TLS), and hangs up."""
 
-    def speak(self, line: Any, request: Any) -> Peer:
+    def speak(
+        self,
+        line: Any,
+        request: Any,
+    ) -> Peer:
         """Connect, note whom was met, and hang up; nothing is sent."""
         line.call = request.call
         try:
@@ -56,7 +60,11 @@ def peer_of(sock: Any) -> Peer:
     return Peer(address, sock.version(), signer or "an unnamed authority")
 
 
-def reach(url: str, environ: Mapping[str, str], deadline: Deadline) -> Peer | RebyteError:
+def reach(
+    url: str,
+    environ: Mapping[str, str],
+    deadline: Deadline,
+) -> Peer | RebyteError:
     """Return the Peer of a host that was reached, else the error that says why not."""
     probe = Probe(environ)
     request = Request("GET", url, {}, deadline=deadline, public_only=False)

@@ -59,13 +59,21 @@ class AtomicFile:
         while written < len(piece):
             written += self.file.write(piece[written:])
 
-    def commit(self, path: str, force: bool = False) -> None:
+    def commit(
+        self,
+        path: str,
+        force: bool = False,
+    ) -> None:
         """Bring the bytes to the disk and give the file its name; see rename()."""
         os.fsync(self.file.fileno())
         rename(self.path, path, force)
 
 
-def rename(temporary: str, path: str, force: bool = False) -> None:
+def rename(
+    temporary: str,
+    path: str,
+    force: bool = False,
+) -> None:
     """Give a finished file its name without following a link; only `force` overwrites."""
     check_target(path)
     if force:

@@ -168,7 +168,11 @@ class Downloader:
             file.commit(path, self._force)
         return self._file_home(item, path, size, digest)
 
-    def _keep(self, path: str, item: Artifact) -> FileHome:
+    def _keep(
+        self,
+        path: str,
+        item: Artifact,
+    ) -> FileHome:
         size = os.path.getsize(path)
         if listed_size(item) != size:
             raise InputError("%s is there already and differs" % path, hint="--force overwrites it")
@@ -181,13 +185,23 @@ class Downloader:
         home["kept"] = True
         return home
 
-    def _file_home(self, item: Artifact, path: str, size: int, digest: Any) -> FileHome:
+    def _file_home(
+        self,
+        item: Artifact,
+        path: str,
+        size: int,
+        digest: Any,
+    ) -> FileHome:
         home: FileHome = {"name": item["name"], "path": os.path.abspath(path), "bytes": size}
         if self._digests:
             home["sha256"] = digest.hexdigest()
         return home
 
-    def _receive(self, item: Artifact, file: AtomicFile) -> tuple[int, Any]:
+    def _receive(
+        self,
+        item: Artifact,
+        file: AtomicFile,
+    ) -> tuple[int, Any]:
         """Write an artifact's bytes to a file; Content-Length, listing and bytes have to agree."""
         listed = listed_size(item)
         digest = hashlib.sha256()

@@ -49,7 +49,11 @@ class OutFolder:
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return False
 
-    def write(self, name: str, text: str) -> str | None:
+    def write(
+        self,
+        name: str,
+        text: str,
+    ) -> str | None:
         """Write a file of our own and return its path, None when the disk refuses it."""
         path = os.path.join(self.path, name)
         try:

@@ -73,7 +73,11 @@ class Spooled(Attachment):
 class Packed(Spooled):
     """A folder (or one file) as a zip; `links` are those left out of it."""
 
-    def __init__(self, path: str, limit: int | None = MAX_UPLOAD_BYTES) -> None:
+    def __init__(
+        self,
+        path: str,
+        limit: int | None = MAX_UPLOAD_BYTES,
+    ) -> None:
         self.links: list[str] = []
         self._limit = limit
         path = expand_user(path)
@@ -105,7 +109,12 @@ class LocalSkill(Packed):
 class Stream(Spooled):
     """What comes on stdin, read to its end, under a name: -=NAME."""
 
-    def __init__(self, word: str, stdin: Any, limit: int | None = MAX_UPLOAD_BYTES) -> None:
+    def __init__(
+        self,
+        word: str,
+        stdin: Any,
+        limit: int | None = MAX_UPLOAD_BYTES,
+    ) -> None:
         name = word[len(STREAM) :]
         if not name or "/" in name or "\\" in name:
             raise InputError(
@@ -128,7 +137,11 @@ class Stream(Spooled):
             file.write(piece if isinstance(piece, bytes) else piece.encode())
 
 
-def pack(path: str, file: BinaryIO, limit: int | None = None) -> list[str]:
+def pack(
+    path: str,
+    file: BinaryIO,
+    limit: int | None = None,
+) -> list[str]:
     """Write a folder (or one file) as a zip into an open binary file, under its own name.
 
     Returns the links, which are left out. Raises InputError once the zip is larger than `limit`
@@ -150,7 +163,11 @@ def pack(path: str, file: BinaryIO, limit: int | None = None) -> list[str]:
     return links
 
 
-def members(folder: str, name: str, links: list[str]) -> Iterator[tuple[str, str]]:
+def members(
+    folder: str,
+    name: str,
+    links: list[str],
+) -> Iterator[tuple[str, str]]:
     """Yield (name in the zip, path) for each file below a folder, in one order on every system.
 
     Links are noted in `links` and not followed.
@@ -179,7 +196,11 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     return sorted(found, key=lambda entry: os.fsencode(entry.name))
 
 
-def _add(archive: zipfile.ZipFile, inside: str, path: str) -> None:
+def _add(
+    archive: zipfile.ZipFile,
+    inside: str,
+    path: str,
+) -> None:
     try:
         with open(path, "rb") as source:
             status = os.fstat(source.fileno())

@@ -38,7 +38,11 @@ class Attachment:
 
     is_skill = False
 
-    def __init__(self, path: str, limit: int | None = MAX_UPLOAD_BYTES) -> None:
+    def __init__(
+        self,
+        path: str,
+        limit: int | None = MAX_UPLOAD_BYTES,
+    ) -> None:
         path = expand_user(path)
         if os.path.isdir(path):
             raise InputError("%s is a folder; a task takes files" % path, hint="--zip packs it")
@@ -161,7 +165,11 @@ def opener(item: Attachment, on_progress: Callable[[int], object] | None) -> Cal
 class _ReportingFile:
     """A file that is read to be sent."""
 
-    def __init__(self, file: BinaryIO, on_progress: Callable[[int], object]) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        on_progress: Callable[[int], object],
+    ) -> None:
         self._file = file
         self._on_progress = on_progress
 

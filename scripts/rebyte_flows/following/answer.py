@@ -24,7 +24,11 @@ RECENT_CHARACTERS = 4000
 class Paragraph:
     """Text that was said in one piece, or in deltas that are joined when they are needed."""
 
-    def __init__(self, text: str, is_delta: bool = False) -> None:
+    def __init__(
+        self,
+        text: str,
+        is_delta: bool = False,
+    ) -> None:
         self.is_delta = is_delta
         self._pieces: list[str] = []
         self.size = 0
@@ -86,7 +90,11 @@ class AnswerBuilder:
         elif kind == "result":
             self._result = event_text(event) or self._result
 
-    def _say(self, text: str, is_delta: bool) -> None:
+    def _say(
+        self,
+        text: str,
+        is_delta: bool,
+    ) -> None:
         if not text:
             return
         if not is_delta:
@@ -111,7 +119,11 @@ class AnswerBuilder:
         self._said.add(short)
         self._paragraphs.append(Paragraph(text))
 
-    def _is_within(self, paragraph: Paragraph, short: str) -> bool:
+    def _is_within(
+        self,
+        paragraph: Paragraph,
+        short: str,
+    ) -> bool:
         return paragraph.size <= len(short) and squeezed(paragraph.text) in short
 
     @property
@@ -120,7 +132,11 @@ class AnswerBuilder:
         texts = (paragraph.text for paragraph in self._paragraphs)
         return "\n\n".join(text.strip("\n") for text in texts if text.strip())
 
-    def answer(self, task: Json | None = None, final: str | None = None) -> str:
+    def answer(
+        self,
+        task: Json | None = None,
+        final: str | None = None,
+    ) -> str:
         """Return what was said: words, `result`, `done.finalResult`, the task's own fields."""
         fields = task or {}
         found = (
@@ -154,7 +170,11 @@ def last_words(answer: str) -> str:
     return kept
 
 
-def read_content(client: RebyteClient, task_id: str, events: bool = True) -> Json | None:
+def read_content(
+    client: RebyteClient,
+    task_id: str,
+    events: bool = True,
+) -> Json | None:
     """Return what the undocumented /content tells, or None where it is not offered just now."""
     try:
         return client.task_content(task_id, events=events)
@@ -164,7 +184,11 @@ def read_content(client: RebyteClient, task_id: str, events: bool = True) -> Jso
         return None
 
 
-def response_of(client: RebyteClient, task_id: str, prompt_id: str | None = None) -> str:
+def response_of(
+    client: RebyteClient,
+    task_id: str,
+    prompt_id: str | None = None,
+) -> str:
     """Return the answer that /content holds for a turn (the latest when none is named), or "".
 
     Raises where it is offered and cannot be read just now: silence is no empty answer.

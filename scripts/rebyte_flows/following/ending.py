@@ -56,7 +56,13 @@ class Outcome:
         return "Outcome(%s %s)" % (self.id, self.status)
 
 
-def may_end(connect: Connect, *, was_over: bool, waited: float | None, spoken: bool) -> bool:
+def may_end(
+    connect: Connect,
+    *,
+    was_over: bool,
+    waited: float | None,
+    spoken: bool,
+) -> bool:
     """Say whether the end can be trusted once a connection is over.
 
     `waited` are the seconds since the task ended, None while it runs; `was_over` says that the
@@ -82,7 +88,11 @@ def is_stuck(connect: Connect, *, unchanged: float) -> bool:
     return connect.done and unchanged >= STUCK_SECONDS
 
 
-def pause_before_next(connect: Connect, idle: int, is_over: bool) -> float:
+def pause_before_next(
+    connect: Connect,
+    idle: int,
+    is_over: bool,
+) -> float:
     """Return the seconds to wait before connecting again.
 
     `idle` counts the connections in a row that brought nothing new; once the task is over, only

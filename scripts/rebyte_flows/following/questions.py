@@ -31,7 +31,11 @@ class Question:
     Several questions asked at once stand in one text with the options of the first; `count` tells.
     """
 
-    def __init__(self, payload: Json, prompt_id: str | None = None) -> None:
+    def __init__(
+        self,
+        payload: Json,
+        prompt_id: str | None = None,
+    ) -> None:
         parts = dict_items(payload, "questions") or [payload]
         options = parts[0].get("options")
         self.text = "\n".join(str(part.get("question") or "") for part in parts)
@@ -56,7 +60,11 @@ class Question:
             shown["id"] = str(self.message_id)
         return shown
 
-    def answer(self, options: Sequence[str], say: str | None = None) -> Json:
+    def answer(
+        self,
+        options: Sequence[str],
+        say: str | None = None,
+    ) -> Json:
         """Return the body that answers with options (numbers from 1, or labels) or words.
 
         Raises InputError for an option that is not there, and where several questions are asked.

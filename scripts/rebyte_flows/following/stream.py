@@ -167,7 +167,11 @@ class Watch:
             raise reader.problem
         return self._connect(reader, done)
 
-    def _connect(self, reader: BackgroundReader, done: Json | None) -> Connect:
+    def _connect(
+        self,
+        reader: BackgroundReader,
+        done: Json | None,
+    ) -> Connect:
         last = done.get("lastSeq") if done else None
         if done and done.get("finalResult"):
             self.final = done["finalResult"]

@@ -149,7 +149,11 @@ class Ring:
             return None
         return Outcome(task_id, "question", task=_brief(task), question=question)
 
-    def _content(self, task_id: str, events: bool = True) -> Json | None:
+    def _content(
+        self,
+        task_id: str,
+        events: bool = True,
+    ) -> Json | None:
         """Return what the undocumented /content tells, None where it is not offered or fails."""
         self._content_refused = False
         if not self._offers_content:
@@ -172,7 +176,13 @@ class Ring:
             self._offers_content = False
         return task
 
-    def _ended(self, task_id: str, status: str, task: Json, content: Json | None) -> Outcome:
+    def _ended(
+        self,
+        task_id: str,
+        status: str,
+        task: Json,
+        content: Json | None,
+    ) -> Outcome:
         if content is None:
             content = self._content(task_id, events=False) or {}
         final = task.get("finalResult")
@@ -188,7 +198,12 @@ class Ring:
         outcome.answer = answer[:ANSWER_KEPT_CHARACTERS]
         return outcome
 
-    def _question(self, task_id: str, look: str, content: Json | None) -> Question | None:
+    def _question(
+        self,
+        task_id: str,
+        look: str,
+        content: Json | None,
+    ) -> Question | None:
         answered = {str(word) for word in self._answered(task_id)}
         if content is not None:
             return question_in(content, answered)
