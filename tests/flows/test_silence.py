@@ -20,7 +20,7 @@ from rebyte_wire.errors import (
 )
 from rebyte_wire.requests import Deadline
 
-from .service import WORK, Service, Stream, event, frames
+from .service import WORK, Service, Stream, event, frames, told
 
 PING = b": ping\n\n"
 
@@ -116,7 +116,16 @@ def test_a_stream_that_cannot_be_had_leaves_the_status(problem):
     seen = list(watch(service, "t", age=100, clock=lambda: now[0], sleep=sleep))
     assert [item.status for item in seen] == ["completed"]
     # It is not hammered.
-    assert pauses[:4] == [0.5, 1, 2, 4]
+    assert pauses[:4] == pytest.approx([0.5, 1, 2, 4], abs=0.01)
+
+
+def test_a_question_is_found_in_content_where_no_stream_can_be_had():
+    content = {"prompts": [{"id": "p1", "events": [ASKS]}]}
+    service = Service([NotFound("no stream")], ["running"], content=content)
+    seen = list(watch(service, "t", age=100, sleep=lambda seconds: None))
+    assert [item.question.text for item in seen] == ["Which?"]
+    service = Service([frames(WORK, done=None)], ["running", "completed"], content=content)
+    assert told(service)[1].status == "completed" and "content" not in service.asked
 
 
 def test_the_deadline_is_looked_at_while_events_come():

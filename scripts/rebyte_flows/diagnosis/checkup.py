@@ -185,17 +185,22 @@ def check_key(find: Callable[[], tuple[str | None, str]]) -> tuple[str | None, C
         return None, bad("key", problem)
     if not key:
         return None, bad("key", AuthError("no key was found", code="missing_api_key"))
-    advice = None
-    if _is_open_to_others(source):
-        advice = "other users of this machine can read it: chmod 600 %s" % source
-    return key, good("key", "present, from %s" % source, advice)
+    return key, good("key", "present, from %s" % source, _key_file_advice(source))
 
 
-def _is_open_to_others(source: str) -> bool:
+def _key_file_advice(source: str) -> str | None:
+    """Return advice for a key file that others can read, or have put there."""
     try:
-        return os.name == "posix" and os.sep in source and bool(os.stat(source).st_mode & OTHERS)
+        found = os.stat(source)
     except OSError:
-        return False
+        return None
+    if os.name != "posix" or os.sep not in source:
+        return None
+    if found.st_uid not in (os.getuid(), 0):
+        return "the file belongs to another user, who may have put any key there"
+    if found.st_mode & OTHERS:
+        return "other users of this machine can read it: chmod 600 %s" % source
+    return None
 
 
 def check_address(base: str) -> Check:

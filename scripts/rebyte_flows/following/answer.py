@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from rebyte_flows.following.events import SPOKEN, event_line, event_text, payload_of
-from rebyte_flows.following.turns import find_turn, turns_of
+from rebyte_flows.following.turns import find_turn, latest_turn
 from rebyte_wire.errors import AuthError, DeadlineReached, RebyteError
 from rebyte_wire.status import is_id
 
@@ -203,7 +203,8 @@ def response_of(
 
 def response_in(content: Json, prompt_id: str | None = None) -> str:
     """Return the response in a content, of a turn or of the latest one, or ""."""
-    turns = turns_of(content)
-    turn = find_turn(content, prompt_id) if prompt_id else turns[-1] if turns else None
-    text = turn.get("response") if turn else None
+    turn = latest_turn(content)
+    if prompt_id:
+        turn = find_turn(content, prompt_id) or {}
+    text = turn.get("response")
     return text if isinstance(text, str) else ""

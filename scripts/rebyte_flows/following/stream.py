@@ -13,7 +13,7 @@ from rebyte_flows.following.deduplication import EventDeduplicator
 from rebyte_flows.following.delegation import Delegation
 from rebyte_flows.following.ending import Connect, Outcome, is_stuck, may_end, pause_before_next
 from rebyte_flows.following.events import SPOKEN, event_text, parse_object
-from rebyte_flows.following.questions import ASKING, Question, question_of
+from rebyte_flows.following.questions import ASKING, Question, question_of, standing
 from rebyte_flows.following.reader import DONE, BackgroundReader, frames
 from rebyte_flows.following.turns import (
     ended_at,
@@ -94,6 +94,8 @@ class Watch:
         # The moments of the last new event and of the last look at the status.
         self.news_at = self.polled_at = clock()
         self.failures = 0
+        # False while the service answers with no stream; then /content has to tell a question.
+        self.streaming = True
         self.spoken = False
         self.question: Question | None = None
         self.final: str | None = None
@@ -148,10 +150,12 @@ class Watch:
         self.seen.begin_connect()
         reader = BackgroundReader(lambda: self.client.stream_events(self.task_id))
         done = None
+        self.streaming = True
         try:
             for frame in frames(reader, self._seconds_to_poll):
                 self._check_deadline()
                 if frame is None:
+                    self.streaming = reader.opened
                     yield from self.delegation.news()
                     self._poll()
                     if self.question or self.status:
@@ -163,6 +167,7 @@ class Watch:
                     yield from self._take(parse_object(frame.data))
         finally:
             reader.close()
+        self.streaming = reader.opened
         if isinstance(reader.problem, (AuthError, DeadlineReached)):
             raise reader.problem
         return self._connect(reader, done)
@@ -217,6 +222,8 @@ class Watch:
             return
         self.failures = 0
         self.task = task
+        if not self.streaming:
+            self.question = standing(self.client, self.task_id, self.answered, stream=False)
         word = undocumented_word(task, self.prompt_id)
         if word != self.word:
             self.word = word
@@ -258,8 +265,7 @@ class Watch:
         return self._bounded(wait - (self.clock() - max(self.news_at, self.polled_at)))
 
     def _bounded(self, seconds: float) -> float:
-        left = self.client.deadline.left()
-        return seconds if left is None else min(seconds, left)
+        return self.client.deadline.within(seconds).left() or 0.0
 
     def _check_deadline(self) -> None:
         if self.client.deadline.expired:

@@ -27,10 +27,15 @@ def find_turn(task: Json, prompt_id: str | None = None) -> Any:
     return next((turn for turn in turns_of(task) if turn.get("id") == prompt_id), None)
 
 
+def latest_turn(task: Json) -> Json:
+    """Return a task's latest turn, empty where none is told."""
+    turns: list[Any] = turns_of(task)
+    return turns[-1] if turns else {}
+
+
 def latest_id(task: Json) -> str | None:
     """Return the id of a task's latest turn, or None where none is told."""
-    turns = turns_of(task)
-    return turns[-1].get("id") if turns else None
+    return latest_turn(task).get("id")
 
 
 def is_latest(task: Json, prompt_id: str | None) -> bool:
@@ -74,7 +79,9 @@ def ended_at(task: Json, prompt_id: str | None = None) -> float | None:
 
 def seconds_taken(task: Json, prompt_id: str | None = None) -> float | None:
     """Return the seconds from a turn's submission to its end as the service tells them, or None."""
-    turn = prompt_id and find_turn(task, prompt_id)
-    began = parse_timestamp(turn.get("submittedAt") if turn else task.get("createdAt"))
-    ended = parse_timestamp((turn or task).get("completedAt"))
-    return None if began is None or ended is None else max(0.0, ended - began)
+    turn = find_turn(task, prompt_id) or task
+    began = parse_timestamp(turn.get("submittedAt") or turn.get("createdAt"))
+    ended = parse_timestamp(turn.get("completedAt"))
+    if began is None or ended is None:
+        return None
+    return max(0.0, float(ended - began))

@@ -94,9 +94,8 @@ class Ring:
                 self._pause()
 
     def _pause(self) -> None:
-        seconds = self._requests / REQUESTS_PER_SECOND
-        left = self._client.deadline.left()
-        self._sleep(seconds if left is None else min(seconds, left))
+        pause = self._client.deadline.within(self._requests / REQUESTS_PER_SECOND)
+        self._sleep(pause.left() or 0.0)
         self._check_deadline()
 
     def _check_deadline(self) -> None:
