@@ -62,6 +62,13 @@ def test_keep_alives_and_repeats_are_no_news_and_the_end_is_seen(impatient, agai
     assert time.monotonic() - began < 5
 
 
+def test_the_status_is_asked_in_a_short_watch_as_well():
+    stream = Lively(frames(WORK, done=None), PING)
+    service = Service([stream], ["completed"], deadline=Deadline(2.5))
+    began = time.monotonic()
+    assert seen_by(service)[1].status == "completed" and time.monotonic() - began < 2
+
+
 @pytest.mark.parametrize("again", [PING, b"event: ping\ndata: {}\n\n"])
 def test_a_question_stands_although_keep_alives_go_on(impatient, again):
     service = Service([Lively(frames(WORK + [ASKS], done=None), again)], ["running"])

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 # The status is asked when nothing new has come for so long, whatever the stream does.
 POLL_SECONDS = 12
+LEAST_POLL_SECONDS = 1
 QUESTION_GRACE_SECONDS = 1.5
 DRAIN_POLL_SECONDS = 5
 NEW_TASK_GRACE_SECONDS = 5
@@ -262,6 +263,10 @@ class Watch:
             wait = DRAIN_POLL_SECONDS
         if self.question:
             wait = QUESTION_GRACE_SECONDS
+        left = self.client.deadline.left()
+        if left is not None:
+            # Of a short watch the end should be seen as well.
+            wait = min(wait, max(left / 2, LEAST_POLL_SECONDS))
         return self._bounded(wait - (self.clock() - max(self.news_at, self.polled_at)))
 
     def _bounded(self, seconds: float) -> float:
