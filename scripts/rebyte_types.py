@@ -179,6 +179,7 @@ class FileHome(TypedDict, total=False):
     bytes: int
     sha256: str
     kept: bool
+    fetched: bool
 
 
 class Refusal(TypedDict):

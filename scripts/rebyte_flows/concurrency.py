@@ -16,7 +16,11 @@ JOIN_SECONDS = 0.2
 FINAL_EXIT_CODES = (EXIT_KEY, EXIT_RUNNING)
 
 
-def map_concurrently(work: Callable[[Any], Any], items: Iterable[Any], width: int) -> list[Any]:
+def map_concurrently(
+    work: Callable[[Any], Any],
+    items: Iterable[Any],
+    width: int,
+) -> list[Any]:
     """Call `work(item)` for each item on at most `width` threads.
 
     Returns results or exceptions, in order. A refused key and the end of the time stop the rest
@@ -35,7 +39,11 @@ def map_concurrently(work: Callable[[Any], Any], items: Iterable[Any], width: in
 class _Pool:
     """Items and their outcomes; each thread takes the next item until none is left."""
 
-    def __init__(self, work: Callable[[Any], Any], items: list[Any]) -> None:
+    def __init__(
+        self,
+        work: Callable[[Any], Any],
+        items: list[Any],
+    ) -> None:
         self.items = items
         self.outcomes: list[Any] = [None] * len(items)
         self.final: Exception | None = None

@@ -40,7 +40,12 @@ class StateFolder:
     `lasting` is False under the temp directory, `own` for a folder that others made and use.
     """
 
-    def __init__(self, path: str, lasting: bool = True, own: bool = True) -> None:
+    def __init__(
+        self,
+        path: str,
+        lasting: bool = True,
+        own: bool = True,
+    ) -> None:
         self.path = path
         self.lasting = lasting
         self.own = own
@@ -246,7 +251,11 @@ def prune(state: StateFolder, now: float | None = None) -> None:
         os.utime(mark, (now, now))
 
 
-def _old_entries(folder: str, names: re.Pattern[str], oldest: float) -> Iterator[str]:
+def _old_entries(
+    folder: str,
+    names: re.Pattern[str],
+    oldest: float,
+) -> Iterator[str]:
     """Yield the entries of a folder with such names that were last changed before a moment."""
     with suppress(OSError):
         for name in os.listdir(folder):

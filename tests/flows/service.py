@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 
+from rebyte_flows.following.ending import Outcome
+from rebyte_flows.following.stream import watch
 from rebyte_wire.errors import NetworkError, NotFound
 from rebyte_wire.requests import Deadline
 
@@ -20,7 +22,7 @@ def event(kind, seq, prompt="p1", **payload):
 
 
 def frames(events, done="succeeded"):
-    """Return the bytes of a stream with these events, and with this word in `done` if it has one."""
+    """Return the bytes of a stream with these events, and with this word in `done` if any."""
     text = "".join("event: event\ndata: %s\n\n" % json.dumps(item) for item in events)
     end = {"status": done, "lastSeq": events[-1]["seq"], "finalResult": ""}
     return (text + ("event: done\ndata: %s\n\n" % json.dumps(end) if done else "")).encode()
@@ -111,3 +113,15 @@ WORK = [
     event("tool_result", 2, output="x"),
     event("text", 3, content="the answer"),
 ]
+
+
+def told(service, **more):
+    """Watch with a clock that goes on as the watch pauses, so that nothing waits."""
+    now = [0.0]
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    seen = list(watch(service, "t", clock=lambda: now[0], sleep=sleep, **more))
+    assert isinstance(seen[-1], Outcome) and all(stream.closed for stream in service.opened)
+    return seen[:-1], seen[-1]

@@ -17,7 +17,7 @@ from measure import SCRIPTS
 from rebyte_client import RebyteClient
 from rebyte_flows.files import atomic, downloads
 from rebyte_flows.files.downloads import download_artifacts, plan
-from rebyte_flows.files.names import reject_reason
+from rebyte_flows.files.names import expand_user, reject_reason
 from rebyte_flows.state import lock_file
 from rebyte_wire.errors import (
     AnswerUnreadable,
@@ -85,6 +85,8 @@ COLLIDING = ["Same.csv", "sAME.CSV", "e\u0301.csv", "\u00e9.csv", "\ufb01x.csv",
 class Body:
     """An open download of pieces; an exception among them is raised, a function is called."""
 
+    status = 200
+
     def __init__(self, *pieces, length=None):
         self.pieces, self.length, self.closed = list(pieces), length, False
 
@@ -107,7 +109,7 @@ class Body:
 
 
 class Store:
-    """Stands for the client: `bodies` by name; addresses are the same, or refused with `address_error`."""
+    """Stands for the client: `bodies` by name; addresses too, or refused with `address_error`."""
 
     def __init__(self, bodies, address_error=None):
         self.bodies, self.address_error, self.asked = bodies, address_error, []
@@ -193,10 +195,107 @@ def test_hostile_names_are_each_refused_with_a_reason_and_nothing_is_written_els
         "com10.txt",
         "a-b~c",
         "\u65e5\u672c.pdf",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645.pdf",
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467.png",
+        "\u2764\ufe0f\u200d\U0001f525.png",
     ],
 )
 def test_harmless_names_are_kept(name):
     assert reject_reason(name) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\u200db",
+        "\u200d\u0645",
+        "\u0645\u200c",
+        "a\u200d\u0645",
+        "\u0645\u200d\u200d\u0645",
+        "\u0645\u202e\u0645",
+    ],
+)
+def test_a_joiner_that_joins_nothing_and_a_mark_that_turns_the_text_are_refused(name):
+    assert "invisible" in reject_reason(name)
+
+
+def test_names_that_differ_in_joiners_alone_collide():
+    names = ["\u0645\u06cc\u200c\u062e.pdf", "\u0645\u06cc\u062e.pdf"]
+    chosen, refused, _ = plan([{"name": name} for name in names])
+    assert chosen == [] and len(refused) == 2
+
+
+NFC, NFD = "\u00dcbersicht.pdf", "U\u0308bersicht.pdf"
+
+
+def test_a_name_is_found_in_either_form_of_unicode(tmp_path):
+    chosen, refused, missing = plan([{"name": NFD}], [NFC])
+    assert chosen == [{"name": NFD}] and refused == missing == []
+    assert plan([{"name": NFC}, {"name": NFD}], [NFD])[0] == [{"name": NFD}]
+    assert plan([{"name": NFC}, {"name": NFD}], [NFC])[0] == [{"name": NFC}]
+
+
+OBEYED = [".git", ".envrc", ".mcp.json", "AGENTS.md", "Claude.MD", "conftest.py", "Makefile"]
+
+
+def test_what_programs_obey_is_not_put_unasked_into_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    listing = [{"name": name} for name in OBEYED + ["a.csv"]]
+    for folder in (".", str(tmp_path)):
+        chosen, refused, _ = plan(listing, None, folder)
+        assert [item["name"] for item in chosen] == ["a.csv"]
+        assert [item["name"] for item in refused] == OBEYED
+    assert len(plan(listing, None, "out")[0]) == len(listing)
+    assert len(plan(listing, OBEYED, ".")[0]) == len(OBEYED)
+
+
+def test_a_part_that_nobody_asked_for_is_no_file(tmp_path):
+    part = Body(b"1234")
+    part.status = 206
+    files, reason = one(Store({"a.csv": part}), tmp_path)
+    assert files == [] and "206" in reason and os.listdir(str(tmp_path)) == []
+
+
+def test_a_size_that_is_told_as_text_is_a_size(tmp_path):
+    files, reason = one(Store({"a.csv": Body(b"1234")}), tmp_path, "4")
+    assert reason is None
+    files, reason = one(Store({}), tmp_path, "4")
+    assert reason is None and files[0]["kept"] is True
+    assert "differs" in one(Store({}), tmp_path, "5")[1]
+    assert downloads.listed_size({"size": "9" * 5000}) is None
+    assert downloads.listed_size({"size": True}) is None
+
+
+def test_a_folder_is_found_behind_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    files, _ = download_artifacts(
+        Store({"a.csv": Body(b"1")}), "w", "~/results", listing=[{"name": "a.csv"}]
+    )
+    assert files[0]["path"] == str(tmp_path / "results" / "a.csv")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~").mkdir()
+    assert expand_user("~") == "~"
+
+
+def no_locks(monkeypatch, number=errno.ENOLCK):
+    """Let every lock fail as on a file system that knows none."""
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_there_are_no_locks_leftovers_go_after_a_day(tmp_path, monkeypatch, number):
+    no_locks(monkeypatch, number)
+    old, new = (tmp_path / (".rebyte-%s.part" % (letter * 16)) for letter in "ab")
+    for path in (old, new):
+        path.write_text("half")
+    os.utime(str(old), (1e9, 1e9))
+    atomic.remove_stale(str(tmp_path))
+    assert not old.exists() and new.exists()
+    assert one(Store({"a.csv": Body(b"12")}), tmp_path)[1] is None
 
 
 @pytest.mark.parametrize(
@@ -472,7 +571,7 @@ sys.path.insert(0, sys.argv[1])
 from rebyte_flows.files.downloads import download_artifacts
 
 class Body:
-    length, count = 100, 0
+    length, count, status = 100, 0, 200
     def readinto(self, buffer):
         self.count += 1
         if self.count == 6:

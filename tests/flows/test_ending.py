@@ -54,6 +54,15 @@ def test_the_end_is_trusted_or_not_when(connect, change, expected):
     assert may_end(connect, **known) is expected
 
 
+@pytest.mark.parametrize(
+    "done, unchanged, expected", [(True, 60, True), (True, 59.9, False), (False, 600, False)]
+)
+def test_an_undocumented_status_ends_once_done_was_said_and_nothing_changed(
+    done, unchanged, expected
+):
+    assert ending.is_stuck(WHOLE._replace(done=done), unchanged=unchanged) is expected
+
+
 EMPTY = Connect(came=0, cut=False, done=False, behind=False)
 EMPTY_DONE = EMPTY._replace(done=True)
 

@@ -63,7 +63,8 @@ def test_a_frame_that_holds_no_object_is_no_event(text):
 
 
 def test_numbers_that_are_no_json_are_read_as_null():
-    assert parse_object('{"a": NaN, "b": -Infinity, "c": 1.5}') == {"a": None, "b": None, "c": 1.5}
+    found = parse_object('{"a": NaN, "b": -Infinity, "c": 1.5, "d": 1e999, "e": 7}')
+    assert found == {"a": None, "b": None, "c": 1.5, "d": None, "e": 7}
 
 
 TASK = {
@@ -279,7 +280,7 @@ TALKS = [part for n in range(40) for part in (frame(event("text", content=str(n)
 def test_a_question_is_found_in_the_stream_where_content_is_missing(impatient, chunks, asked):
     began = time.monotonic()
     question = standing(Asking(*chunks), "t")
-    assert bool(question) is asked and time.monotonic() - began < 20
+    assert bool(question) is asked and time.monotonic() - began < 3
     assert standing(Asking(*chunks), "t", {"m"}) is None
 
 

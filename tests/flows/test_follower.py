@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import pytest
@@ -26,12 +27,18 @@ def follow(tmp_path):
         found = untracked_row("t")
         found.workspace_id = workspace_id
         found.__dict__.update(row or {})
+        now = [0.0]
+
+        def sleep(seconds):
+            now[0] += seconds
+
         follower = Follower(
             service,
             found,
             state=StateFolder(str(tmp_path / "state")),
             request=request,
-            sleep=lambda seconds: None,
+            clock=lambda: now[0],
+            sleep=sleep,
             **more,
         )
         return follower.follow(), follower
@@ -77,6 +84,36 @@ def test_a_failure_tells_the_last_words_and_the_events_before_them(follow):
     document, _ = follow(Service([frames(work, done="failed")], ["failed"]))
     assert document["failure"]["reason"] == "It broke."
     assert [line["text"] for line in document["failure"]["lastEvents"]] == ["Traceback"]
+
+
+def test_the_reason_is_the_services_or_the_agents_and_never_what_a_tool_printed(follow):
+    printed = [event("tool_use", 0, name="bash"), event("tool_result", 1, output="rm: no")]
+    document, _ = follow(Service([frames(printed, done="failed")], ["failed"]))
+    assert document["failure"]["reason"] == "the service gave no reason"
+    assert document["failure"]["lastEvents"][-1]["text"] == "rm: no"
+
+    class Telling(Service):
+        error = "out of credit"
+
+        def get_task(self, task_id):
+            return dict(super().get_task(task_id), error=self.error)
+
+    document, _ = follow(Telling([frames(printed, done="failed")], ["failed"]))
+    assert document["failure"]["reason"] == "out of credit"
+    service = Telling([frames(printed, done="failed")], ["failed"], error={"message": "gone"})
+    assert follow(service)[0]["failure"]["reason"] == "gone"
+
+
+def test_a_status_that_nobody_knows_is_told_whether_it_ends_or_not(follow, monkeypatch):
+    said = "the service says expired, which is not documented"
+    service = Service([frames(WORK)], ["expired"], deadline=Deadline(0.1))
+    document, _ = follow(service)
+    assert document["status"] == "running" and document["warnings"] == [said]
+    monkeypatch.setattr("rebyte_flows.following.ending.STUCK_SECONDS", 0)
+    document, _ = follow(Service([frames(WORK[:3], done="odd")], ["expired"]))
+    assert document["status"] == "failed" and document["failure"]["reason"] == said
+    assert said in document["warnings"]
+    assert "warnings" not in follow(Service([frames(WORK)], ["queued", "completed"]))[0]
 
 
 def test_the_answer_comes_from_content_where_the_stream_has_none(follow):
@@ -154,7 +191,7 @@ def test_watching_for_a_moment_is_no_limit_for_bringing_files(follow, tmp_path, 
 def test_files_are_listed_or_brought_and_what_was_wanted_is_missed(follow, tmp_path):
     service = Service([frames(WORK)], artifacts=[{"name": "a.csv", "size": 3}])
     document, _ = follow(service, want=["a.csv", "b.pdf"])
-    assert [item["name"] for item in document["files"]] == ["a.csv"]
+    assert document["files"] == [{"name": "a.csv", "bytes": 3, "fetched": False}]
     assert document["missing"] == ["b.pdf"]
     document, _ = follow(service, want=["a.csv"], out=str(tmp_path / "out"))
     assert document["refused"][0]["name"] == "a.csv" and document["missing"] == ["a.csv"]
@@ -163,6 +200,25 @@ def test_files_are_listed_or_brought_and_what_was_wanted_is_missed(follow, tmp_p
     assert (tmp_path / "out" / "answer.md").read_text() == "the answer\n"
     document, _ = follow(service, row={"task_id": "u"}, out=str(tmp_path / "out"))
     assert "another task" in document["warnings"][0]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/etc/hosts", path)])
+def test_what_lies_in_the_out_folder_is_neither_waited_for_nor_written_through(
+    follow, tmp_path, make
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    names = ["answer.md", "manifest.json", "transcript.jsonl"]
+    for name in names:
+        make(str(out / name))
+    document, _ = follow(Service([frames(WORK)]), out=str(out))
+    assert document["status"] == "completed" and "refused" not in document
+    assert all((out / name).is_file() and not (out / name).is_symlink() for name in names)
+
+
+def test_a_wanted_name_is_there_in_either_form_of_unicode(follow):
+    service = Service([frames(WORK)], artifacts=[{"name": "U\u0308bersicht.pdf", "size": 3}])
+    assert "missing" not in follow(service, want=["\u00dcbersicht.pdf"])[0]
 
 
 def test_a_workspace_that_is_not_known_is_said_to_be_so(follow):

@@ -1,10 +1,11 @@
-"""Uploads: several at once, equal content once, packed folders, streams, local skills, artifacts by size."""
+"""Uploads: several at once, each once, packed folders, streams, skills, artifacts by size."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
+import sys
 import threading
 import zipfile
 
@@ -142,6 +143,48 @@ def test_links_history_and_bytecode_stay_out_of_a_zip(tmp_path):
         assert zipfile.ZipFile(file).namelist() == ["f/a"] and packed.links == [
             str(folder / "link")
         ]
+
+
+def test_a_folder_may_be_deeper_than_calls_can_be(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    top = tmp_path / "f"
+    top.mkdir()
+    (top / "a").write_text("a")
+    # One step at a time, since the whole path is longer than a system call takes.
+    handle = os.open(str(top), os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=handle)
+        below = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = below
+    os.close(handle)
+    try:
+        assert Packed("f").bytes > 0
+    finally:
+        # Nor can what cleans up behind the tests go so deep.
+        while (top / "d").exists():
+            if (top / "d" / "d").exists():
+                os.rename(str(top / "d" / "d"), str(top / "e"))
+            os.rmdir(str(top / "d"))
+            if (top / "e").exists():
+                os.rename(str(top / "e"), str(top / "d"))
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are Unicode")
+def test_a_name_that_is_no_text_is_refused_before_anything_leaves(tmp_path):
+    path = os.fsencode(str(tmp_path)) + b"/caf\xe9.csv"
+    with open(path, "wb") as file:
+        file.write(b"x")
+    with pytest.raises(InputError, match="not text"):
+        Attachment(os.fsdecode(path))
+    with pytest.raises(InputError, match="not text"):
+        Stream("-=\udce9.csv", stdin=io.BytesIO(b"x"))
+
+
+def test_a_file_is_found_behind_a_tilde(write, tmp_path, monkeypatch):
+    write("a.csv")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Attachment("~/a.csv").path == str(tmp_path / "a.csv")
 
 
 def test_a_zip_that_is_too_large_or_empty_is_refused(tmp_path):

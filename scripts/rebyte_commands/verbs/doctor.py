@@ -135,7 +135,7 @@ def _next(context: Context, causes: Sequence[Check]) -> list[Step]:
     base = _base(context)
     steps: list[Step] = []
     for cause in causes:
-        ask = ask_for(cause.problem, base)
+        ask = ask_for(cause.problem, base, cause.name)
         if ask and ask not in [step["ask"] for step in steps]:
             steps.append({"why": "%s: %s" % (cause.name, cause.problem.code), "ask": ask})
     if causes and not context.options.local:

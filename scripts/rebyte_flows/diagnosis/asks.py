@@ -74,17 +74,22 @@ STRICT_ASK = (
 )
 
 
-def ask_for(problem: RebyteError, base: str = DEFAULT_BASE_URL) -> str | None:
+def ask_for(
+    problem: RebyteError,
+    base: str = DEFAULT_BASE_URL,
+    check: str = "",
+) -> str | None:
     """Return the sentence to ask the human with, or None where asking does not help.
 
-    Of a base address that is not the usual one, its own host and port are named.
+    It names the host that could not be reached: that of a `base` address that is not the usual
+    one, or the storage's for a `check` of that (storage.tls and the like).
     """
     text = ASKS.get(problem.code)
     if problem.code == "tls_failed" and "REBYTE_TLS_STRICT" in (problem.hint or ""):
         text = STRICT_ASK
-    if text is None:
-        return None
-    if base == DEFAULT_BASE_URL or "{hosts}" not in text:
-        return text.format(hosts=HOSTS, port=443)
+    if text is None or base == DEFAULT_BASE_URL or "{hosts}" not in text:
+        return text and text.format(hosts=HOSTS, port=443)
+    if check.startswith("storage."):
+        return text.format(hosts=STORAGE_HOST, port=443)
     origin = origin_of(base)
     return text.format(hosts=origin.host, port=origin.port) + OTHER_BASE

@@ -10,6 +10,7 @@ import platform
 import stat
 import sys
 from collections import namedtuple
+from contextlib import closing
 
 try:
     import sqlite3
@@ -23,6 +24,7 @@ except ImportError:
 from rebyte_flows.diagnosis.asks import STORAGE_HOST
 from rebyte_flows.diagnosis.probe import STEPS, failed_step, proxy_for, reach_all
 from rebyte_flows.starting.credit import credits_left, note_of
+from rebyte_flows.starting.ledger import Ledger
 from rebyte_wire.addresses import origin_of
 from rebyte_wire.credentials import DEFAULT_BASE_URL
 from rebyte_wire.errors import AuthError, InputError, LedgerUnwritable, RateLimited, RebyteError
@@ -49,17 +51,40 @@ PROXIED = {
     "proxy": "PROXY opens the tunnel",
 }
 
+LOCK_SECONDS = 1
+LASTING_ADVICE = (
+    "set REBYTE_STATE_DIR to a folder that stays, so that the same line again still knows its task"
+)
+OTHER_FOLDER = "Point REBYTE_STATE_DIR at a folder on a local disk."
+# What SQLite or the system says of the ledger, and what helps.
+LEDGER_HINTS = (
+    ("locked", "Another program holds the ledger; the same line again when it is done."),
+    ("readonly", "The ledger may only be read here: make it writable. " + OTHER_FOLDER),
+    ("not permitted", "This file system takes no modes. " + OTHER_FOLDER),
+    ("disk i/o", "This file system does not carry SQLite's journal. " + OTHER_FOLDER),
+    ("malformed", "The ledger is damaged: move it away and keep it for your human."),
+    ("not a database", "Something else has the ledger's name: move it away."),
+)
+
 # `ok` is None for what could not be looked at; `problem` is the error behind a failure; `remedy`
 # may stand beside an ok as a piece of advice.
 Check = namedtuple("Check", "name ok detail remedy problem")
 
 
-def good(name: str, detail: str, remedy: str | None = None) -> Check:
+def good(
+    name: str,
+    detail: str,
+    remedy: str | None = None,
+) -> Check:
     """Return a check that went well; a remedy is then a piece of advice."""
     return Check(name, True, detail, remedy, None)
 
 
-def bad(name: str, problem: RebyteError, remedy: str | None = None) -> Check:
+def bad(
+    name: str,
+    problem: RebyteError,
+    remedy: str | None = None,
+) -> Check:
     """Return a check that failed with an error; its hint is the remedy unless one is given."""
     remedy = remedy or problem.hint or "see %s in references/errors.md" % problem.code
     return Check(name, False, problem.message, remedy, problem)
@@ -70,7 +95,11 @@ def skipped(name: str, why: str) -> Check:
     return Check(name, None, "not checked: " + why, None, None)
 
 
-def check_up(parts: Any, environ: Mapping[str, str], deadline: Deadline) -> list[Check]:
+def check_up(
+    parts: Any,
+    environ: Mapping[str, str],
+    deadline: Deadline,
+) -> list[Check]:
     """Return all checks in order; `parts` has functions that find state, key, base and client."""
     checks = [check_python(), check_state(parts.state)]
     try:
@@ -110,16 +139,42 @@ def check_state(find: Callable[[], StateFolder]) -> Check:
     """Check the state folder that `find()` returns or refuses."""
     try:
         state = find()
+        mode = try_ledger(state)
     except LedgerUnwritable as problem:
         return bad("state", problem)
-    if state.lasting:
-        return good("state", "%s can be written" % state.path)
-    return good(
-        "state",
-        "%s can be written, but may not last" % state.path,
-        "set REBYTE_STATE_DIR to a folder that stays, so that the same line again still knows"
-        " its task",
-    )
+    detail = "%s can be written, and the ledger there" % state.path
+    if mode != "wal":
+        detail += " (journal %s: this file system maps no index)" % mode
+    if not state.lasting:
+        return good("state", detail + ", but it may not last", LASTING_ADVICE)
+    shared = os.name == "posix" and os.stat(state.path).st_mode & OTHERS
+    advice = "other users of this machine can read it: chmod 700 %s" % state.path
+    return good("state", detail, advice if shared else None)
+
+
+def try_ledger(state: StateFolder) -> str:
+    """Open the ledger as a start would and return its journal's mode; LedgerUnwritable says why.
+
+    One that another program has locked is not waited for.
+    """
+    path = state.file("ledger.db")
+    if os.path.exists(path):
+        _check_unlocked(path)
+    Ledger(state, "", "").close()
+    with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as db:
+        return str(db.execute("PRAGMA journal_mode").fetchone()[0])
+
+
+def _check_unlocked(path: str) -> None:
+    try:
+        os.chmod(path, stat.S_IMODE(os.stat(path).st_mode))
+        with closing(sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("ROLLBACK")
+    except (OSError, sqlite3.Error) as problem:
+        reason = str(problem)
+        hint = next((hint for word, hint in LEDGER_HINTS if word in reason.lower()), None)
+        raise LedgerUnwritable("%s: %s" % (path, reason), hint=hint or OTHER_FOLDER) from problem
 
 
 def check_key(find: Callable[[], tuple[str | None, str]]) -> tuple[str | None, Check]:
@@ -130,17 +185,22 @@ def check_key(find: Callable[[], tuple[str | None, str]]) -> tuple[str | None, C
         return None, bad("key", problem)
     if not key:
         return None, bad("key", AuthError("no key was found", code="missing_api_key"))
-    advice = None
-    if _is_open_to_others(source):
-        advice = "other users of this machine can read it: chmod 600 %s" % source
-    return key, good("key", "present, from %s" % source, advice)
+    return key, good("key", "present, from %s" % source, _key_file_advice(source))
 
 
-def _is_open_to_others(source: str) -> bool:
+def _key_file_advice(source: str) -> str | None:
+    """Return advice for a key file that others can read, or have put there."""
     try:
-        return os.name == "posix" and os.sep in source and bool(os.stat(source).st_mode & OTHERS)
+        found = os.stat(source)
     except OSError:
-        return False
+        return None
+    if os.name != "posix" or os.sep not in source:
+        return None
+    if found.st_uid not in (os.getuid(), 0):
+        return "the file belongs to another user, who may have put any key there"
+    if found.st_mode & OTHERS:
+        return "other users of this machine can read it: chmod 600 %s" % source
+    return None
 
 
 def check_address(base: str) -> Check:
@@ -150,7 +210,11 @@ def check_address(base: str) -> Check:
     return good("address", "%s, not the usual %s" % (base, DEFAULT_BASE_URL))
 
 
-def check_hosts(base: str, environ: Mapping[str, str], deadline: Deadline) -> list[Check]:
+def check_hosts(
+    base: str,
+    environ: Mapping[str, str],
+    deadline: Deadline,
+) -> list[Check]:
     """Check name, connection, proxy and TLS of the API's host and of the storage's, at once."""
     urls = {"api": base, "storage": STORAGE_URL}
     is_local = origin_of(base).scheme == "http"
@@ -187,7 +251,12 @@ def host_checks(
     return checks
 
 
-def _step_detail(step: str, url: str, peer: Peer | None, environ: Mapping[str, str]) -> str:
+def _step_detail(
+    step: str,
+    url: str,
+    peer: Peer | None,
+    environ: Mapping[str, str],
+) -> str:
     if step == "tls":
         return _tls_detail(peer, environ)
     origin = origin_of(url)

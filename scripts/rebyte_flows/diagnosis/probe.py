@@ -44,7 +44,11 @@ def peer_of(sock: Any) -> Peer:
     return Peer(address, sock.version(), signer or "an unnamed authority")
 
 
-def reach(url: str, environ: Mapping[str, str], deadline: Deadline) -> Peer | RebyteError:
+def reach(
+    url: str,
+    environ: Mapping[str, str],
+    deadline: Deadline,
+) -> Peer | RebyteError:
     """Return the Peer of a host that was reached, else the error that says why not."""
     origin = origin_of(url)
     request = Request("GET", url, {}, deadline=deadline)

@@ -9,6 +9,7 @@ import stat
 import time
 from contextlib import suppress
 
+from rebyte_flows.files.names import expand_user
 from rebyte_flows.state import lock_file, try_lock
 from rebyte_wire.errors import InputError
 
@@ -58,13 +59,21 @@ class AtomicFile:
         while written < len(piece):
             written += self.file.write(piece[written:])
 
-    def commit(self, path: str, force: bool = False) -> None:
+    def commit(
+        self,
+        path: str,
+        force: bool = False,
+    ) -> None:
         """Bring the bytes to the disk and give the file its name; see rename()."""
         os.fsync(self.file.fileno())
         rename(self.path, path, force)
 
 
-def rename(temporary: str, path: str, force: bool = False) -> None:
+def rename(
+    temporary: str,
+    path: str,
+    force: bool = False,
+) -> None:
     """Give a finished file its name without following a link; only `force` overwrites."""
     check_target(path)
     if force:
@@ -125,6 +134,7 @@ def _remove_if_dead(path: str) -> None:
 
 def open_folder(folder: str) -> None:
     """Make a folder for files when it is missing; InputError when nothing can be written there."""
+    folder = expand_user(folder)
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as problem:

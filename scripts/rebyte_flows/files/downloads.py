@@ -13,7 +13,7 @@ from rebyte_flows.files.atomic import (
     open_folder,
     remove_stale,
 )
-from rebyte_flows.files.names import reject_reasons
+from rebyte_flows.files.names import expand_user, is_obeyed, normalize, reject_reasons
 from rebyte_wire.errors import (
     AnswerUnreadable,
     InputError,
@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 
 DOWNLOADS_AT_ONCE = 8
 PIECE_BYTES = 1 << 20
+MAX_SIZE_DIGITS = 19
+PARTIAL_CONTENT = 206
+OBEYED_HERE = (
+    "programs and agents obey a file of that name in the folder they work in; ask for it by name,"
+    " or pass --out another folder"
+)
 NOT_LISTED = "the workspace has no artifact of that name"
 
 
@@ -44,28 +50,44 @@ def list_files(client: RebyteClient, workspace_id: str) -> list[Artifact]:
 
 
 def plan(
-    listing: Iterable[Artifact], names: Iterable[str] | None = None
+    listing: Iterable[Artifact],
+    names: Iterable[str] | None = None,
+    folder: str | None = None,
 ) -> tuple[list[Artifact], list[Refusal], list[str]]:
     """Decide what to download, of all artifacts or of those named; returns three lists.
 
     The artifacts to download, those whose names must not become files with the reason, and the
-    names that are not listed.
+    names that are not listed. Names are compared whatever Unicode form they come in. What programs
+    obey is not put unasked into the working folder, if `folder` is that one.
     """
     items = list(listing)
     missing: list[str] = []
     if names is not None:
-        known = {_shown(item.get("name")): item for item in items}
-        asked = list(dict.fromkeys(names))
-        missing = [name for name in asked if name not in known]
-        items = [known[name] for name in asked if name in known]
+        items, missing = choose(items, names)
+    is_unasked = names is None and folder is not None and is_working_folder(folder)
     downloads: list[Artifact] = []
     refused: list[Refusal] = []
     for item, reason in zip(items, reject_reasons(item.get("name") for item in items)):
+        if reason is None and is_unasked and is_obeyed(item["name"]):
+            reason = OBEYED_HERE
         if reason is None:
             downloads.append(item)
         else:
             refused.append({"name": _shown(item.get("name")), "reason": reason})
     return downloads, refused, missing
+
+
+def choose(listing: Iterable[Artifact], names: Iterable[str]) -> tuple[list[Artifact], list[str]]:
+    """Return the listed artifacts of these names, and the names that are not listed."""
+    wanted = {normalize(name): name for name in names}
+    chosen = {}
+    for item in listing:
+        shown = _shown(item.get("name"))
+        name = normalize(shown)
+        # Of two that differ in form alone, the one that is spelled as asked counts.
+        if name in wanted and (name not in chosen or shown == wanted[name]):
+            chosen[name] = item
+    return list(chosen.values()), [wanted[name] for name in wanted if name not in chosen]
 
 
 def download_artifacts(
@@ -89,7 +111,8 @@ def download_artifacts(
     a detour.
     """
     listing = list_files(client, workspace_id) if listing is None else listing
-    downloads, refused, missing = plan(listing, names)
+    folder = expand_user(folder)
+    downloads, refused, missing = plan(listing, names, folder)
     refused += [{"name": name, "reason": NOT_LISTED} for name in missing]
     open_folder(folder)
     remove_stale(folder)
@@ -145,7 +168,11 @@ class Downloader:
             file.commit(path, self._force)
         return self._file_home(item, path, size, digest)
 
-    def _keep(self, path: str, item: Artifact) -> FileHome:
+    def _keep(
+        self,
+        path: str,
+        item: Artifact,
+    ) -> FileHome:
         size = os.path.getsize(path)
         if listed_size(item) != size:
             raise InputError("%s is there already and differs" % path, hint="--force overwrites it")
@@ -158,19 +185,31 @@ class Downloader:
         home["kept"] = True
         return home
 
-    def _file_home(self, item: Artifact, path: str, size: int, digest: Any) -> FileHome:
+    def _file_home(
+        self,
+        item: Artifact,
+        path: str,
+        size: int,
+        digest: Any,
+    ) -> FileHome:
         home: FileHome = {"name": item["name"], "path": os.path.abspath(path), "bytes": size}
         if self._digests:
             home["sha256"] = digest.hexdigest()
         return home
 
-    def _receive(self, item: Artifact, file: AtomicFile) -> tuple[int, Any]:
+    def _receive(
+        self,
+        item: Artifact,
+        file: AtomicFile,
+    ) -> tuple[int, Any]:
         """Write an artifact's bytes to a file; Content-Length, listing and bytes have to agree."""
         listed = listed_size(item)
         digest = hashlib.sha256()
         size = 0
         buffer = memoryview(bytearray(_buffer_size(listed)))
         with self._open(item) as source:
+            if source.status == PARTIAL_CONTENT:
+                raise wrong_length("a part of it came (HTTP 206), which was not asked for")
             if listed is not None and source.length not in (None, listed):
                 raise wrong_length(
                     "%d bytes are announced, and the service lists %d" % (source.length, listed)
@@ -206,8 +245,15 @@ class Downloader:
 
 def listed_size(item: Artifact) -> int | None:
     """Return the size that the service lists, or None where it lists none."""
-    size = item.get("size")
-    return size if isinstance(size, int) else None
+    size: Any = item.get("size")
+    if isinstance(size, str) and size.isascii() and size.isdigit() and len(size) < MAX_SIZE_DIGITS:
+        return int(size)
+    return size if type(size) is int else None
+
+
+def is_working_folder(folder: str) -> bool:
+    """Say whether a folder is the one that the caller works in."""
+    return os.path.realpath(folder) == os.path.realpath(os.curdir)
 
 
 def wrong_length(why: str) -> NetworkError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 
 TYPE_CHECKING = False
@@ -18,6 +19,38 @@ SEPARATORS = frozenset("/\\:\u2044\u2215\u29f8\uff0f\uff3c")
 NOT_ON_WINDOWS = frozenset('<>"|?*')
 # Control, format and surrogate characters, line and paragraph separators.
 INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+# Some scripts and emoji cannot be written without them.
+JOINERS = "\u200c\u200d"
+JOINED = ("L", "M", "S")
+# What programs and agents read and obey when it lies in the folder they work in.
+OBEYED = frozenset(
+    (
+        "agents.md",
+        "claude.md",
+        "gemini.md",
+        "skill.md",
+        "makefile",
+        "gnumakefile",
+        "justfile",
+        "rakefile",
+        "gemfile",
+        "dockerfile",
+        "cmakelists.txt",
+        "package.json",
+        "pyproject.toml",
+        "setup.py",
+        "setup.cfg",
+        "tox.ini",
+        "pytest.ini",
+        "conftest.py",
+        "sitecustomize.py",
+        "usercustomize.py",
+        "cargo.toml",
+        "build.rs",
+        "build.gradle",
+        "pom.xml",
+    )
+)
 
 
 def reject_reason(name: Any) -> str | None:
@@ -36,7 +69,20 @@ def _ends_badly(name: str) -> bool:
 
 
 def _is_invisible(name: str) -> bool:
-    return any(unicodedata.category(letter) in INVISIBLE for letter in name)
+    return any(
+        unicodedata.category(letter) in INVISIBLE and not _joins(name, index)
+        for index, letter in enumerate(name)
+    )
+
+
+def _joins(name: str, index: int) -> bool:
+    """Say whether a joiner stands between two letters or symbols that need one: none in ASCII."""
+    if name[index] not in JOINERS or not 0 < index < len(name) - 1:
+        return False
+    neighbours = name[index - 1] + name[index + 1]
+    return all(
+        letter > "\x7f" and unicodedata.category(letter)[0] in JOINED for letter in neighbours
+    )
 
 
 def _is_device(name: str) -> bool:
@@ -61,9 +107,25 @@ RULES = (
 )
 
 
+def normalize(name: str) -> str:
+    """Return a name in the one of Unicode's two forms in which names are compared here."""
+    return unicodedata.normalize("NFC", name)
+
+
 def fold(name: str) -> str:
-    """Return a name as file systems compare it that know neither case nor Unicode's two forms."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    """Return a name as a reader compares it, who sees neither its case nor its joiners."""
+    plain = "".join(letter for letter in name if letter not in JOINERS)
+    return normalize(normalize(plain).casefold())
+
+
+def is_obeyed(name: str) -> bool:
+    """Say whether programs or agents obey a file of that name where they find it."""
+    return name.startswith(".") or fold(name) in OBEYED
+
+
+def expand_user(path: str) -> str:
+    """Return a path with ~ in front expanded, which a shell leaves to us in --out=~/x."""
+    return path if os.path.lexists(path) else os.path.expanduser(path)
 
 
 def reject_reasons(names: Iterable[Any]) -> list[str | None]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from rebyte_flows.files.atomic import FILE_MODE, disk_words, open_folder, read_plain
 from rebyte_flows.files.downloads import download_artifacts
+from rebyte_flows.files.names import expand_user
 from rebyte_flows.state import open_private
 
 TYPE_CHECKING = False
@@ -29,7 +30,7 @@ class OutFolder:
     """Where one task's results go; `refused` collects what the disk did not take."""
 
     def __init__(self, path: str) -> None:
-        self.path = os.path.abspath(path)
+        self.path = os.path.abspath(expand_user(path))
         self.refused: list[Refusal] = []
 
     def __repr__(self) -> str:
@@ -48,7 +49,11 @@ class OutFolder:
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return False
 
-    def write(self, name: str, text: str) -> str | None:
+    def write(
+        self,
+        name: str,
+        text: str,
+    ) -> str | None:
         """Write a file of our own and return its path, None when the disk refuses it."""
         path = os.path.join(self.path, name)
         try:

@@ -13,6 +13,7 @@ import sys
 import zipfile
 from tempfile import TemporaryFile
 
+from rebyte_flows.files.names import expand_user
 from rebyte_flows.files.uploads import PIECE_BYTES, STREAM, Attachment
 from rebyte_wire.errors import InputError
 from rebyte_wire.multipart import MAX_UPLOAD_BYTES
@@ -72,9 +73,14 @@ class Spooled(Attachment):
 class Packed(Spooled):
     """A folder (or one file) as a zip; `links` are those left out of it."""
 
-    def __init__(self, path: str, limit: int | None = MAX_UPLOAD_BYTES) -> None:
+    def __init__(
+        self,
+        path: str,
+        limit: int | None = MAX_UPLOAD_BYTES,
+    ) -> None:
         self.links: list[str] = []
         self._limit = limit
+        path = expand_user(path)
         whole = os.path.abspath(path)
         name = os.path.basename(whole)
         if not os.path.isdir(path):
@@ -91,7 +97,7 @@ class LocalSkill(Packed):
     is_skill = True
 
     def __init__(self, path: str) -> None:
-        path = os.path.expanduser(path)
+        path = expand_user(path)
         if not os.path.isfile(os.path.join(path, SKILL_FILE)):
             raise InputError(
                 "%s is no skill: a folder with a %s was expected" % (path, SKILL_FILE),
@@ -103,7 +109,12 @@ class LocalSkill(Packed):
 class Stream(Spooled):
     """What comes on stdin, read to its end, under a name: -=NAME."""
 
-    def __init__(self, word: str, stdin: Any, limit: int | None = MAX_UPLOAD_BYTES) -> None:
+    def __init__(
+        self,
+        word: str,
+        stdin: Any,
+        limit: int | None = MAX_UPLOAD_BYTES,
+    ) -> None:
         name = word[len(STREAM) :]
         if not name or "/" in name or "\\" in name:
             raise InputError(
@@ -126,7 +137,11 @@ class Stream(Spooled):
             file.write(piece if isinstance(piece, bytes) else piece.encode())
 
 
-def pack(path: str, file: BinaryIO, limit: int | None = None) -> list[str]:
+def pack(
+    path: str,
+    file: BinaryIO,
+    limit: int | None = None,
+) -> list[str]:
     """Write a folder (or one file) as a zip into an open binary file, under its own name.
 
     Returns the links, which are left out. Raises InputError once the zip is larger than `limit`
@@ -148,28 +163,44 @@ def pack(path: str, file: BinaryIO, limit: int | None = None) -> list[str]:
     return links
 
 
-def members(folder: str, name: str, links: list[str]) -> Iterator[tuple[str, str]]:
+def members(
+    folder: str,
+    name: str,
+    links: list[str],
+) -> Iterator[tuple[str, str]]:
     """Yield (name in the zip, path) for each file below a folder, in one order on every system.
 
     Links are noted in `links` and not followed.
     """
+    # A list instead of recursion, since folders can be nested deeper than calls.
+    pending = [(name, folder, True)]
+    while pending:
+        inside, path, is_folder = pending.pop()
+        if not is_folder:
+            yield inside, path
+            continue
+        for entry in reversed(_entries(path)):
+            if entry.is_symlink():
+                links.append(entry.path)
+            elif entry.is_dir() or entry.is_file():
+                pending.append((inside + "/" + entry.name, entry.path, entry.is_dir()))
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """Return what a folder holds and goes along, in one order on every system."""
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if entry.name not in LEFT_OUT]
     except OSError as problem:
         raise InputError("cannot read %s: %s" % (folder, problem.strerror)) from problem
-    for entry in entries:
-        inside = name + "/" + entry.name
-        if entry.name in LEFT_OUT:
-            continue
-        if entry.is_symlink():
-            links.append(entry.path)
-        elif entry.is_dir():
-            yield from members(entry.path, inside, links)
-        elif entry.is_file():
-            yield inside, entry.path
+    return sorted(found, key=lambda entry: os.fsencode(entry.name))
 
 
-def _add(archive: zipfile.ZipFile, inside: str, path: str) -> None:
+def _add(
+    archive: zipfile.ZipFile,
+    inside: str,
+    path: str,
+) -> None:
     try:
         with open(path, "rb") as source:
             status = os.fstat(source.fileno())

@@ -7,6 +7,7 @@ import os
 import threading
 
 from rebyte_flows.concurrency import map_concurrently
+from rebyte_flows.files.names import expand_user
 from rebyte_flows.starting.requests import ARTIFACT_TYPES, type_of
 from rebyte_wire.errors import AnswerUnreadable, InputError, StorageRefused
 from rebyte_wire.multipart import MAX_UPLOAD_BYTES
@@ -37,7 +38,12 @@ class Attachment:
 
     is_skill = False
 
-    def __init__(self, path: str, limit: int | None = MAX_UPLOAD_BYTES) -> None:
+    def __init__(
+        self,
+        path: str,
+        limit: int | None = MAX_UPLOAD_BYTES,
+    ) -> None:
+        path = expand_user(path)
         if os.path.isdir(path):
             raise InputError("%s is a folder; a task takes files" % path, hint="--zip packs it")
         if os.path.exists(path) and not os.path.isfile(path):
@@ -66,6 +72,8 @@ class Attachment:
                 "%s has %d bytes; a task's file may have %d" % (self.path, self.bytes, limit),
                 hint="artifacts put takes larger files into a workspace",
             )
+        if any("\ud800" <= letter <= "\udfff" for letter in self.name):
+            raise InputError("the name of %r is not text" % self.path, hint="rename it")
         if len(self.name) > FILENAME_LIMIT_CHARACTERS:
             raise InputError(
                 "the file name %s... has more than %d characters"
@@ -157,7 +165,11 @@ def opener(item: Attachment, on_progress: Callable[[int], object] | None) -> Cal
 class _ReportingFile:
     """A file that is read to be sent."""
 
-    def __init__(self, file: BinaryIO, on_progress: Callable[[int], object]) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        on_progress: Callable[[int], object],
+    ) -> None:
         self._file = file
         self._on_progress = on_progress
 

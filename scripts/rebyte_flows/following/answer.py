@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import deque
 
 from rebyte_flows.following.events import SPOKEN, event_line, event_text, payload_of
-from rebyte_flows.following.turns import find_turn, turns_of
+from rebyte_flows.following.turns import find_turn, latest_turn
 from rebyte_wire.errors import AuthError, DeadlineReached, RebyteError
 from rebyte_wire.status import is_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rebyte_client import RebyteClient
-    from rebyte_types import Event, EventLine, Shape
+    from rebyte_types import Event, EventLine, Json, Shape
 
 LAST_EVENTS = 5
 REASON_CHARACTERS = 300
@@ -24,7 +24,11 @@ RECENT_CHARACTERS = 4000
 class Paragraph:
     """Text that was said in one piece, or in deltas that are joined when they are needed."""
 
-    def __init__(self, text: str, is_delta: bool = False) -> None:
+    def __init__(
+        self,
+        text: str,
+        is_delta: bool = False,
+    ) -> None:
         self.is_delta = is_delta
         self._pieces: list[str] = []
         self.size = 0
@@ -86,7 +90,11 @@ class AnswerBuilder:
         elif kind == "result":
             self._result = event_text(event) or self._result
 
-    def _say(self, text: str, is_delta: bool) -> None:
+    def _say(
+        self,
+        text: str,
+        is_delta: bool,
+    ) -> None:
         if not text:
             return
         if not is_delta:
@@ -111,7 +119,11 @@ class AnswerBuilder:
         self._said.add(short)
         self._paragraphs.append(Paragraph(text))
 
-    def _is_within(self, paragraph: Paragraph, short: str) -> bool:
+    def _is_within(
+        self,
+        paragraph: Paragraph,
+        short: str,
+    ) -> bool:
         return paragraph.size <= len(short) and squeezed(paragraph.text) in short
 
     @property
@@ -120,7 +132,11 @@ class AnswerBuilder:
         texts = (paragraph.text for paragraph in self._paragraphs)
         return "\n\n".join(text.strip("\n") for text in texts if text.strip())
 
-    def answer(self, task: Shape | None = None, final: str | None = None) -> str:
+    def answer(
+        self,
+        task: Json | None = None,
+        final: str | None = None,
+    ) -> str:
         """Return what was said: words, `result`, `done.finalResult`, the task's own fields."""
         fields = task or {}
         found = (
@@ -154,7 +170,11 @@ def last_words(answer: str) -> str:
     return kept
 
 
-def read_content(client: RebyteClient, task_id: str, events: bool = True) -> Shape | None:
+def read_content(
+    client: RebyteClient,
+    task_id: str,
+    events: bool = True,
+) -> Json | None:
     """Return what the undocumented /content tells, or None where it is not offered just now."""
     try:
         return client.task_content(task_id, events=events)
@@ -164,7 +184,11 @@ def read_content(client: RebyteClient, task_id: str, events: bool = True) -> Sha
         return None
 
 
-def response_of(client: RebyteClient, task_id: str, prompt_id: str | None = None) -> str:
+def response_of(
+    client: RebyteClient,
+    task_id: str,
+    prompt_id: str | None = None,
+) -> str:
     """Return the answer that /content holds for a turn (the latest when none is named), or "".
 
     Raises where it is offered and cannot be read just now: silence is no empty answer.
@@ -179,7 +203,8 @@ def response_of(client: RebyteClient, task_id: str, prompt_id: str | None = None
 
 def response_in(content: Shape, prompt_id: str | None = None) -> str:
     """Return the response in a content, of a turn or of the latest one, or ""."""
-    turns = turns_of(content)
-    turn = find_turn(content, prompt_id) if prompt_id else turns[-1] if turns else None
-    text = turn.get("response") if turn else None
+    turn = latest_turn(content)
+    if prompt_id:
+        turn = find_turn(content, prompt_id) or {}
+    text = turn.get("response")
     return text if isinstance(text, str) else ""

@@ -22,7 +22,12 @@ ASK_EVERY_SECONDS = 2.0
 class Delegation:
     """Asks the delegated prompts of a task in turn, one request a tick, for what is new in them."""
 
-    def __init__(self, client: RebyteClient, task_id: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        client: RebyteClient,
+        task_id: str,
+        clock: Callable[[], float],
+    ) -> None:
         self._client = client
         self._task_id = task_id
         self._clock = clock

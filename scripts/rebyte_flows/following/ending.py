@@ -14,6 +14,8 @@ DRAIN_AT_LEAST_SECONDS = 5
 DRAIN_AT_MOST_SECONDS = 10
 BACK_OFF_SECONDS = (0.2, 0.5, 1, 2, 4, 8)
 DRAIN_PAUSE_SECONDS = 0.8
+# A status that no source knows means running, but not for ever once `done` was said.
+STUCK_SECONDS = 60
 DONE_PER_STEP = 6
 
 # came: how many events it brought, told before or not. cut: it ended badly. done: it said so.
@@ -54,7 +56,13 @@ class Outcome:
         return "Outcome(%s %s)" % (self.id, self.status)
 
 
-def may_end(connect: Connect, *, was_over: bool, waited: float | None, spoken: bool) -> bool:
+def may_end(
+    connect: Connect,
+    *,
+    was_over: bool,
+    waited: float | None,
+    spoken: bool,
+) -> bool:
     """Say whether the end can be trusted once a connection is over.
 
     `waited` are the seconds since the task ended, None while it runs; `was_over` says that the
@@ -72,7 +80,19 @@ def may_end(connect: Connect, *, was_over: bool, waited: float | None, spoken: b
     return was_over and waited >= DRAIN_AT_LEAST_SECONDS
 
 
-def pause_before_next(connect: Connect, idle: int, is_over: bool) -> float:
+def is_stuck(connect: Connect, *, unchanged: float) -> bool:
+    """Say whether a task has ended whose status is a word that no source documents.
+
+    It has when its stream says `done` and nothing has changed for `unchanged` seconds.
+    """
+    return connect.done and unchanged >= STUCK_SECONDS
+
+
+def pause_before_next(
+    connect: Connect,
+    idle: int,
+    is_over: bool,
+) -> float:
     """Return the seconds to wait before connecting again.
 
     `idle` counts the connections in a row that brought nothing new; once the task is over, only

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,12 +19,20 @@ TEXT_CHARACTERS = 200
 
 
 def parse_object(text: str) -> Any:
-    """Return the JSON object in a frame's data, or None; NaN, which is no JSON, is read as null."""
+    """Return the JSON object in a frame's data, or None.
+
+    NaN, and numbers too large to write down again, are no JSON and read as null.
+    """
     try:
-        found = json.loads(text, parse_constant=lambda word: None)
+        found = json.loads(text, parse_constant=lambda word: None, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if abs(number) <= sys.float_info.max else None
 
 
 def payload_of(event: Event) -> Json:

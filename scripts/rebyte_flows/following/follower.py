@@ -5,12 +5,19 @@ from __future__ import annotations
 import time
 
 from rebyte_flows.files.downloads import list_files
+from rebyte_flows.files.names import normalize
 from rebyte_flows.files.out_folder import ANSWER_FILE, OutFolder, Transcript
 from rebyte_flows.following.answer import AnswerBuilder, last_words, response_of
 from rebyte_flows.following.ending import Outcome
 from rebyte_flows.following.result import task_document
 from rebyte_flows.following.stream import Watch
-from rebyte_flows.following.turns import is_latest, seconds_taken, turns_of
+from rebyte_flows.following.turns import (
+    error_of,
+    is_latest,
+    seconds_taken,
+    turns_of,
+    undocumented_word,
+)
 from rebyte_flows.starting.credit import credit_note
 from rebyte_flows.starting.requests import wanted_name
 from rebyte_wire.errors import DeadlineReached, NetworkError, RateLimited, ServerError
@@ -31,6 +38,7 @@ REHEARSAL = "a rehearsal on this machine: no model read the prompt"
 ANOTHERS_FOLDER = (
     "the folder held what another task had brought; what has the same name was replaced"
 )
+UNDOCUMENTED = "the service says %s, which is not documented"
 NO_WORKSPACE = (
     "the workspace of this task is not known here, so its files cannot be listed;"
     " result ID --workspace WORKSPACE lists them"
@@ -185,6 +193,8 @@ class Follower:
                     self.on_event(seen)
         finally:
             self._warnings += transcript.close()
+            if watch.word:
+                self._warnings.append(UNDOCUMENTED % watch.word)
         raise AssertionError("a watch ends with an Outcome")
 
     def _age(self) -> float:
@@ -234,9 +244,11 @@ class Follower:
             files = [_listed(item) for item in listing]
         self._found["files"] = files
         if self.status == "completed":
-            names = {file["name"] for file in files}
+            names = {normalize(file["name"]) for file in files}
             self._found["missing"] = [
-                name for name in self.want if not names & {name, wanted_name(name)}
+                name
+                for name in self.want
+                if names.isdisjoint((normalize(name), normalize(wanted_name(name))))
             ]
 
     def _judge(self) -> None:
@@ -267,13 +279,15 @@ class Follower:
             )
 
     def _failure(self) -> Failure:
-        """Return the last words of the answer or the last event as the reason, and the events."""
+        """Return why it failed in the service's or the agent's words, and the last events."""
         events = self._builder.last_events()
-        reason = last_words(self._answer)
-        if not reason and events:
-            reason = events[-1].get("text", "")
+        prompt_id = self.row.prompt_id or self._builder.prompt_id
+        reason = error_of(self._task, prompt_id) or last_words(self._answer)
+        word = undocumented_word(self._task, self.row.prompt_id)
+        if word and not reason:
+            reason = UNDOCUMENTED % word
         return {
-            "reason": reason or "the service gives no reason",
+            "reason": reason or "the service gave no reason",
             "lastEvents": [line for line in events if line.get("text", "") not in self._answer],
         }
 
@@ -290,4 +304,4 @@ class Follower:
 
 
 def _listed(item: Any) -> FileHome:
-    return {"name": str(item.get("name")), "bytes": item.get("size")}
+    return {"name": str(item.get("name")), "bytes": item.get("size"), "fetched": False}

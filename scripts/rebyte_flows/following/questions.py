@@ -7,7 +7,7 @@ import time
 from rebyte_flows.following.answer import read_content
 from rebyte_flows.following.events import parse_object, payload_of
 from rebyte_flows.following.reader import DONE, BackgroundReader, frames
-from rebyte_flows.following.turns import turns_of
+from rebyte_flows.following.turns import latest_turn
 from rebyte_wire.errors import AuthError, InputError
 from rebyte_wire.status import dict_items, is_id, terminal_status
 
@@ -31,13 +31,19 @@ class Question:
     Several questions asked at once stand in one text with the options of the first; `count` tells.
     """
 
-    def __init__(self, payload: Json, prompt_id: str | None = None) -> None:
+    def __init__(
+        self,
+        payload: Json,
+        prompt_id: str | None = None,
+    ) -> None:
         parts = dict_items(payload, "questions") or [payload]
         options = parts[0].get("options")
         self.text = "\n".join(str(part.get("question") or "") for part in parts)
         self.count = len(parts)
         self.multi = bool(parts[0].get("multiSelect"))
-        self.labels = [_label(option) for option in options] if isinstance(options, list) else []
+        self.labels: list[str] = []
+        if isinstance(options, list):
+            self.labels = [_label(option) for option in options]
         self.message_id = payload.get("messageId")
         self.action_id = payload.get("actionId")
         self.prompt_id = prompt_id
@@ -56,7 +62,11 @@ class Question:
             shown["id"] = str(self.message_id)
         return shown
 
-    def answer(self, options: Sequence[str], say: str | None = None) -> Json:
+    def answer(
+        self,
+        options: Sequence[str],
+        say: str | None = None,
+    ) -> Json:
         """Return the body that answers with options (numbers from 1, or labels) or words.
 
         Raises InputError for an option that is not there, and where several questions are asked.
@@ -88,11 +98,11 @@ class Question:
             return same[0]
         if word.isascii() and word.isdigit() and 1 <= int(word) <= len(self.labels):
             return int(word) - 1
-        listed = "; ".join("%d %s" % (n, label) for n, label in enumerate(self.labels, 1))
-        raise InputError(
-            "there is no option %r" % word,
-            hint="the options are: %s" % listed if listed else "it takes words: --say TEXT",
-        )
+        hint = "it takes words: --say TEXT"
+        if self.labels:
+            listed = ["%d %s" % (n, label) for n, label in enumerate(self.labels, 1)]
+            hint = "the options are: %s" % "; ".join(listed)
+        raise InputError("there is no option %r" % word, hint=hint)
 
 
 def question_of(event: Event, answered: Collection[str] = ()) -> Question | None:
@@ -105,10 +115,8 @@ def question_of(event: Event, answered: Collection[str] = ()) -> Question | None
 
 def question_in(content: Shape, answered: Collection[str] = ()) -> Question | None:
     """Return the question that the last event of a content asks, or None."""
-    turns = turns_of(content)
-    events = turns[-1].get("events") if turns else None
-    last = events[-1] if events and isinstance(events, list) else None
-    return question_of(last, answered) if isinstance(last, dict) else None
+    events: list[Any] = dict_items(latest_turn(content), "events")
+    return question_of(events[-1], answered) if events else None
 
 
 def standing(
@@ -122,9 +130,9 @@ def standing(
     if stream and terminal_status(client.get_task(task_id).get("status")):
         return None
     content = read_content(client, task_id)
-    if content is not None:
-        return question_in(content, answered)
-    return question_in_stream(client, task_id, answered) if stream else None
+    if content is None and stream:
+        return question_in_stream(client, task_id, answered)
+    return question_in(content or {}, answered)
 
 
 def question_in_stream(
@@ -153,4 +161,6 @@ def question_in_stream(
 
 
 def _label(option: Any) -> str:
-    return str(option.get("label") if isinstance(option, dict) else option)
+    if isinstance(option, dict):
+        option = option.get("label")
+    return str(option)

@@ -53,14 +53,16 @@ class BackgroundReader:
     def _run(self) -> None:
         try:
             self._stream = self._open_stream()
-            if self._closed:
-                self._stream.close()
-                return
-            for chunk in self._stream.chunks():
+            chunks = iter(()) if self._closed else self._stream.chunks()
+            for chunk in chunks:
                 self._put(chunk)
+                if self._closed:
+                    break
         except Exception as problem:
             # Closing the connection under a reader ends it with whatever the platform raises.
             self.problem = problem
+        if self._closed and self._stream is not None:
+            self._stream.close()
         self._put(ERROR if self.problem else EOF)
 
     def _put(self, item: Any) -> None:

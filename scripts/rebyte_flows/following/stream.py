@@ -11,11 +11,18 @@ import time
 
 from rebyte_flows.following.deduplication import EventDeduplicator
 from rebyte_flows.following.delegation import Delegation
-from rebyte_flows.following.ending import Connect, Outcome, may_end, pause_before_next
+from rebyte_flows.following.ending import Connect, Outcome, is_stuck, may_end, pause_before_next
 from rebyte_flows.following.events import SPOKEN, event_text, parse_object
-from rebyte_flows.following.questions import ASKING, Question, question_of
+from rebyte_flows.following.questions import ASKING, Question, question_of, standing
 from rebyte_flows.following.reader import DONE, BackgroundReader, frames
-from rebyte_flows.following.turns import ended_at, find_turn, latest_id, status_of, turns_of
+from rebyte_flows.following.turns import (
+    ended_at,
+    find_turn,
+    latest_id,
+    status_of,
+    turns_of,
+    undocumented_word,
+)
 from rebyte_wire.errors import (
     AuthError,
     DeadlineReached,
@@ -24,6 +31,7 @@ from rebyte_wire.errors import (
     RebyteError,
     RouteMissing,
 )
+from rebyte_wire.status import terminal_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
 
 # The status is asked when nothing new has come for so long, whatever the stream does.
 POLL_SECONDS = 12
+LEAST_POLL_SECONDS = 1
 QUESTION_GRACE_SECONDS = 1.5
 DRAIN_POLL_SECONDS = 5
 NEW_TASK_GRACE_SECONDS = 5
@@ -62,7 +71,7 @@ def watch(
 
 
 class Watch:
-    """One task being watched; `word` is the status as the service said it last."""
+    """One task being watched."""
 
     def __init__(
         self,
@@ -86,11 +95,17 @@ class Watch:
         # The moments of the last new event and of the last look at the status.
         self.news_at = self.polled_at = clock()
         self.failures = 0
+        # False while the service answers with no stream; then /content has to tell a question.
+        self.streaming = True
         self.spoken = False
         self.question: Question | None = None
         self.final: str | None = None
         self.task: Shape = {}
+        # The status as the service says it, if no source documents the word.
         self.word: str | None = None
+        # What `done` called the end, and when anything changed last.
+        self.last_word: str | None = None
+        self.changed_at = clock()
         self.status: str | None = None
         self.over_at: float | None = None
 
@@ -113,6 +128,9 @@ class Watch:
                 yield from self.delegation.rest()
                 yield self._outcome(str(self.status))
                 return
+            if self.word and is_stuck(connect, unchanged=self.clock() - self.changed_at):
+                yield self._outcome(self.last_word or "failed")
+                return
             self._check_deadline()
             idle = 0 if self.news_at > before else idle + 1
             self.sleep(self._bounded(pause_before_next(connect, idle, waited is not None)))
@@ -133,10 +151,12 @@ class Watch:
         self.seen.begin_connect()
         reader = BackgroundReader(lambda: self.client.stream_events(self.task_id))
         done = None
+        self.streaming = True
         try:
             for frame in frames(reader, self._seconds_to_poll):
                 self._check_deadline()
                 if frame is None:
+                    self.streaming = reader.opened
                     yield from self.delegation.news()
                     self._poll()
                     if self.question or self.status:
@@ -148,14 +168,21 @@ class Watch:
                     yield from self._take(parse_object(frame.data))
         finally:
             reader.close()
+        self.streaming = reader.opened
         if isinstance(reader.problem, (AuthError, DeadlineReached)):
             raise reader.problem
         return self._connect(reader, done)
 
-    def _connect(self, reader: BackgroundReader, done: Json | None) -> Connect:
+    def _connect(
+        self,
+        reader: BackgroundReader,
+        done: Json | None,
+    ) -> Connect:
         last = done.get("lastSeq") if done else None
         if done and done.get("finalResult"):
             self.final = done["finalResult"]
+        if done:
+            self.last_word = terminal_status(done.get("status"))
         return Connect(
             came=self.seen.came,
             cut=reader.opened and reader.problem is not None,
@@ -166,7 +193,7 @@ class Watch:
     def _take(self, event: Event | None) -> Iterator[Event]:
         if event is None or not self._is_ours(event) or not self.seen.is_new(event):
             return
-        self.news_at = self.clock()
+        self.news_at = self.changed_at = self.clock()
         self._note(event)
         yield event
         yield from self.delegation.news()
@@ -196,6 +223,12 @@ class Watch:
             return
         self.failures = 0
         self.task = task
+        if not self.streaming:
+            self.question = standing(self.client, self.task_id, self.answered, stream=False)
+        word = undocumented_word(task, self.prompt_id)
+        if word != self.word:
+            self.word = word
+            self.changed_at = self.clock()
         self.status = status_of(task, self.prompt_id)
         if self.status is None:
             self.over_at = None
@@ -230,11 +263,14 @@ class Watch:
             wait = DRAIN_POLL_SECONDS
         if self.question:
             wait = QUESTION_GRACE_SECONDS
+        left = self.client.deadline.left()
+        if left is not None:
+            # Of a short watch the end should be seen as well.
+            wait = min(wait, max(left / 2, LEAST_POLL_SECONDS))
         return self._bounded(wait - (self.clock() - max(self.news_at, self.polled_at)))
 
     def _bounded(self, seconds: float) -> float:
-        left = self.client.deadline.left()
-        return seconds if left is None else min(seconds, left)
+        return self.client.deadline.within(seconds).left() or 0.0
 
     def _check_deadline(self) -> None:
         if self.client.deadline.expired:

@@ -8,7 +8,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from rebyte_types import Prompt, Shape
+    from rebyte_types import Shape, Prompt
+
+RUNNING_WORDS = frozenset(("running", "pending", "queued", "processing"))
+WORD_CHARACTERS = 80
 
 
 def turns_of(task: Shape) -> list[Prompt]:
@@ -24,15 +27,38 @@ def find_turn(task: Shape, prompt_id: str | None = None) -> Any:
     return next((turn for turn in turns_of(task) if turn.get("id") == prompt_id), None)
 
 
+def latest_turn(task: Shape) -> Shape:
+    """Return a task's latest turn, empty where none is told."""
+    turns: list[Any] = turns_of(task)
+    return turns[-1] if turns else {}
+
+
 def latest_id(task: Shape) -> str | None:
     """Return the id of a task's latest turn, or None where none is told."""
-    turns = turns_of(task)
-    return turns[-1].get("id") if turns else None
+    return latest_turn(task).get("id")
 
 
 def is_latest(task: Shape, prompt_id: str | None) -> bool:
     """Say whether a turn is the task's latest; without an id, or without turns, it is."""
     return prompt_id is None or not turns_of(task) or latest_id(task) == prompt_id
+
+
+def undocumented_word(task: Shape, prompt_id: str | None = None) -> str | None:
+    """Return the status of a turn (else the task) as the service says it, if no source knows it."""
+    turn = find_turn(task, prompt_id) or {}
+    word = turn.get("status")
+    if not isinstance(word, str) or terminal_status(word):
+        return None
+    return None if word.strip().lower() in RUNNING_WORDS else word[:WORD_CHARACTERS]
+
+
+def error_of(task: Shape, prompt_id: str | None = None) -> str:
+    """Return what the service says of why a turn (else the task) failed, or an empty text."""
+    turn = find_turn(task, prompt_id) or task
+    error = turn.get("error")
+    if isinstance(error, dict):
+        error = error.get("message")
+    return error if isinstance(error, str) else ""
 
 
 def status_of(task: Shape, prompt_id: str | None = None) -> str | None:
@@ -53,7 +79,9 @@ def ended_at(task: Shape, prompt_id: str | None = None) -> float | None:
 
 def seconds_taken(task: Shape, prompt_id: str | None = None) -> float | None:
     """Return the seconds from a turn's submission to its end as the service tells them, or None."""
-    turn = prompt_id and find_turn(task, prompt_id)
-    began = parse_timestamp(turn.get("submittedAt") if turn else task.get("createdAt"))
-    ended = parse_timestamp((turn or task).get("completedAt"))
-    return None if began is None or ended is None else max(0.0, ended - began)
+    turn = find_turn(task, prompt_id) or task
+    began = parse_timestamp(turn.get("submittedAt") or turn.get("createdAt"))
+    ended = parse_timestamp(turn.get("completedAt"))
+    if began is None or ended is None:
+        return None
+    return max(0.0, float(ended - began))

@@ -94,9 +94,8 @@ class Ring:
                 self._pause()
 
     def _pause(self) -> None:
-        seconds = self._requests / REQUESTS_PER_SECOND
-        left = self._client.deadline.left()
-        self._sleep(seconds if left is None else min(seconds, left))
+        pause = self._client.deadline.within(self._requests / REQUESTS_PER_SECOND)
+        self._sleep(pause.left() or 0.0)
         self._check_deadline()
 
     def _check_deadline(self) -> None:
@@ -149,7 +148,11 @@ class Ring:
             return None
         return Outcome(task_id, "question", task=_brief(task), question=question)
 
-    def _content(self, task_id: str, events: bool = True) -> Shape | None:
+    def _content(
+        self,
+        task_id: str,
+        events: bool = True,
+    ) -> Json | None:
         """Return what the undocumented /content tells, None where it is not offered or fails."""
         self._content_refused = False
         if not self._offers_content:
@@ -172,7 +175,13 @@ class Ring:
             self._offers_content = False
         return task
 
-    def _ended(self, task_id: str, status: str, task: Shape, content: Shape | None) -> Outcome:
+    def _ended(
+        self,
+        task_id: str,
+        status: str,
+        task: Json,
+        content: Json | None,
+    ) -> Outcome:
         if content is None:
             content = self._content(task_id, events=False) or {}
         final = task.get("finalResult")
@@ -188,7 +197,12 @@ class Ring:
         outcome.answer = answer[:ANSWER_KEPT_CHARACTERS]
         return outcome
 
-    def _question(self, task_id: str, look: str, content: Shape | None) -> Question | None:
+    def _question(
+        self,
+        task_id: str,
+        look: str,
+        content: Json | None,
+    ) -> Question | None:
         answered = {str(word) for word in self._answered(task_id)}
         if content is not None:
             return question_in(content, answered)
@@ -220,7 +234,7 @@ def computer_status(computer: Shape) -> str:
 
 def provision_error(computer: Shape) -> str:
     """Return why a computer could not be provisioned, in the service's words."""
-    return str(computer.get("provisionError") or "the service gives no reason")
+    return str(computer.get("provisionError") or "the service gave no reason")
 
 
 def wait_until_usable(

@@ -1,0 +1,176 @@
+"""Silence is measured in news: whatever a stream does or does not do, the status is asked."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from rebyte_flows.following import reader as reader_module
+from rebyte_flows.following.ending import Outcome
+from rebyte_flows.following.reader import ERROR, BackgroundReader
+from rebyte_flows.following.stream import watch
+from rebyte_wire.errors import (
+    AnswerUnreadable,
+    DeadlineReached,
+    NetworkError,
+    NotFound,
+    RouteMissing,
+)
+from rebyte_wire.requests import Deadline
+
+from .service import WORK, Service, Stream, event, frames, told
+
+PING = b": ping\n\n"
+
+
+class Lively(Stream):
+    """A stream that says its bytes and then the same again and again, until it is closed."""
+
+    def __init__(self, data, again, seconds=0.02):
+        super().__init__(data)
+        self.again, self.seconds, self.ended = again, seconds, threading.Event()
+
+    def chunks(self):
+        yield self.data
+        while not self.ended.wait(self.seconds):
+            yield self.again
+
+    def close(self):
+        super().close()
+        self.ended.set()
+
+
+def seen_by(service, **more):
+    """Watch in real time; return (events, Outcome)."""
+    *events, outcome = watch(service, "t", **more)
+    assert isinstance(outcome, Outcome)
+    return events, outcome
+
+
+ASKS = event("ask_user_question", 4, question="Which?", messageId="m")
+SAME = frames(WORK[:1], done=None)
+
+
+@pytest.mark.parametrize("again", [PING, SAME, b"event: ping\ndata: {}\n\n"])
+def test_keep_alives_and_repeats_are_no_news_and_the_end_is_seen(impatient, again):
+    began = time.monotonic()
+    stream = Lively(frames(WORK[:1], done=None), again)
+    events, outcome = seen_by(Service([stream], ["running", "completed"]))
+    assert outcome.status == "completed" and events == WORK[:1]
+    assert time.monotonic() - began < 5
+
+
+def test_the_status_is_asked_in_a_short_watch_as_well():
+    stream = Lively(frames(WORK, done=None), PING)
+    service = Service([stream], ["completed"], deadline=Deadline(2.5))
+    began = time.monotonic()
+    assert seen_by(service)[1].status == "completed" and time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("again", [PING, b"event: ping\ndata: {}\n\n"])
+def test_a_question_stands_although_keep_alives_go_on(impatient, again):
+    service = Service([Lively(frames(WORK + [ASKS], done=None), again)], ["running"])
+    assert seen_by(service)[1].question.text == "Which?"
+
+
+def test_a_frame_of_an_unknown_name_is_no_event(impatient):
+    data = b"event: ping\ndata: {}\n\nevent: heartbeat\ndata: {}\n\n" + frames(WORK)
+    assert seen_by(Service([data]))[0] == WORK
+
+
+def test_a_frame_without_a_name_is_an_event(impatient):
+    assert seen_by(Service([frames(WORK).replace(b"event: event\n", b"")]))[0] == WORK
+
+
+def test_the_status_is_asked_while_the_head_of_the_stream_is_awaited(impatient):
+    gate = threading.Event()
+
+    class Held(Service):
+        def stream_events(self, task_id):
+            gate.wait(10)
+            return super().stream_events(task_id)
+
+    content = {"prompts": [{"id": "p1", "response": "the answer"}]}
+    service = Held([frames(WORK)], ["running", "completed"], content=content)
+    began = time.monotonic()
+    try:
+        events, outcome = seen_by(service)
+        assert outcome.status == "completed" and events == []
+        assert time.monotonic() - began < 5
+    finally:
+        gate.set()
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        AnswerUnreadable("it is not an event stream"),
+        NotFound("no such task here"),
+        RouteMissing("no such route"),
+        NetworkError("cut"),
+    ],
+)
+def test_a_stream_that_cannot_be_had_leaves_the_status(problem):
+    now, pauses = [0.0], []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        now[0] += seconds
+
+    service = Service([problem], ["running"] * 5 + ["completed"])
+    seen = list(watch(service, "t", age=100, clock=lambda: now[0], sleep=sleep))
+    assert [item.status for item in seen] == ["completed"]
+    # It is not hammered.
+    assert pauses[:4] == pytest.approx([0.5, 1, 2, 4], abs=0.01)
+
+
+def test_a_question_is_found_in_content_where_no_stream_can_be_had():
+    content = {"prompts": [{"id": "p1", "events": [ASKS]}]}
+    service = Service([NotFound("no stream")], ["running"], content=content)
+    seen = list(watch(service, "t", age=100, sleep=lambda seconds: None))
+    assert [item.question.text for item in seen] == ["Which?"]
+    service = Service([frames(WORK, done=None)], ["running", "completed"], content=content)
+    assert told(service)[1].status == "completed" and "content" not in service.asked
+
+
+def test_the_deadline_is_looked_at_while_events_come():
+    class Endless(Stream):
+        def chunks(self):
+            for number in range(1_000_000):
+                yield frames([event("text", number, content="x")], done=None)
+
+    service = Service([Endless(b"")], ["running"], deadline=Deadline(0.3))
+    began = time.monotonic()
+    with pytest.raises(DeadlineReached):
+        list(watch(service, "t"))
+    assert time.monotonic() - began < 2
+
+
+def test_an_event_without_an_end_is_a_cut_and_not_kept(impatient, monkeypatch):
+    monkeypatch.setattr(reader_module, "FRAME_LIMIT_BYTES", 10_000)
+    endless = Lively(b"data: ", b"x" * 1000, 0)
+    events, outcome = seen_by(Service([endless, frames(WORK)], ["running", "completed"]))
+    assert events == WORK and endless.closed
+
+
+def test_a_reader_that_is_closed_before_its_stream_is_open_gives_it_back():
+    gate, stream = threading.Event(), Stream(b"")
+
+    def open_stream():
+        gate.wait(10)
+        return stream
+
+    reader = BackgroundReader(open_stream)
+    reader.close()
+    gate.set()
+    reader._thread.join(5)
+    assert stream.closed and not reader._thread.is_alive() and "closed" in repr(reader)
+
+
+def test_what_ended_a_stream_is_kept():
+    reader = BackgroundReader(lambda: Stream(b"", cut=True))
+    assert reader.get(5) == b"" and reader.get(5) is ERROR
+    assert isinstance(reader.problem, NetworkError) and reader.opened
+    reader.close()
