@@ -31,6 +31,18 @@ PROXY_HINT = (
     "The proxy or sandbox must allow this host (api.rebyte.ai and storage.googleapis.com);"
     " ask who runs it."
 )
+PROXY_SICK_HINT = (
+    "The proxy itself cannot reach this host; run the same line again later, or ask who runs it."
+)
+NO_PROXY_HINT = "Perhaps no HTTP proxy listens there: check HTTPS_PROXY (or ALL_PROXY)."
+CREDENTIALS_HINT = (
+    "The proxy wants a user name and a password: put them into the variable that names it, as in"
+    " HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT (special characters percent-encoded)."
+)
+CREDENTIALS_REFUSED_HINT = (
+    "The proxy does not take the user name and password that HTTPS_PROXY (or ALL_PROXY) holds:"
+    " correct them (special characters percent-encoded)."
+)
 UNREACHABLE_HINT = (
     "HTTPS_PROXY (or https_proxy, ALL_PROXY) names it:"
     " correct it, or unset it where the way is free."
@@ -94,17 +106,22 @@ def connect_failure(
     )
 
 
-def tunnel_failure(
-    proxy: Proxy,
-    reason: str,
-    status: int | None = None,
-) -> NetworkError:
+def tunnel_failure(proxy: Proxy, reason: str, status: int | None = None) -> NetworkError:
     """Return the error for a proxy that opens no tunnel; all but its 4xx may pass."""
+    code = "proxy_refused"
+    hint = PROXY_HINT
+    if status is None:
+        hint = NO_PROXY_HINT
+    elif status >= 500:
+        hint = PROXY_SICK_HINT
+    elif status == 407:
+        code = "proxy_auth_required"
+        hint = CREDENTIALS_REFUSED_HINT if proxy.headers else CREDENTIALS_HINT
     return not_sent(
         "The proxy {} port {} does not open a tunnel ({}).".format(proxy.host, proxy.port, reason),
-        "proxy_refused",
+        code,
         retryable=status is None or status >= 500,
-        hint=PROXY_HINT,
+        hint=hint,
     )
 
 

@@ -552,20 +552,59 @@ def test_a_proxys_password_goes_to_the_proxy_and_nowhere_else(
 
 
 @pytest.mark.parametrize(
-    "refusal, tries",
+    "refusal, tries, words",
     [
-        (b"HTTP/1.1 403 Forbidden\r\n\r\n", 1),
-        (b"HTTP/1.1 407 Who\r\n\r\n", 1),
-        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", 4),
-        (b"rubbish\r\n\r\n", 4),
+        (b"HTTP/1.1 403 Forbidden\r\n\r\n", 1, "storage.googleapis.com"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", 4, "cannot reach this host"),
+        (b"rubbish\r\n\r\n", 4, "no HTTP proxy"),
     ],
 )
-def test_a_proxy_that_opens_no_tunnel_is_not_sent(client_for, monkeypatch, refusal, tries):
+def test_a_proxy_that_opens_no_tunnel_is_not_sent(client_for, monkeypatch, refusal, tries, words):
     with Proxy(refusal=refusal) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         error = failure(lambda: client_for(API).create_task("x"))
         assert (error.code, error.outcome, error.exit_code) == ("proxy_refused", "not_sent", 10)
-        assert "storage.googleapis.com" in error.hint and len(proxy.heads) == tries
+        assert words in error.hint and len(proxy.heads) == tries
+
+
+@pytest.mark.parametrize(
+    "user, words", [("", "wants a user name"), ("user:CANARY@", "does not take the user name")]
+)
+def test_a_proxy_that_wants_credentials_is_told_so(client_for, monkeypatch, user, words):
+    with Proxy(refusal=b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n") as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//" + user))
+        error = failure(lambda: client_for(API).create_task("x"))
+        assert (error.code, error.outcome) == ("proxy_auth_required", "not_sent")
+        assert words in error.hint and "CANARY" not in str(error.as_dict())
+        assert len(proxy.heads) == 1
+
+
+def test_a_tunnel_is_asked_for_in_http_1_1_with_a_host(proxied):
+    client, _, proxy = proxied(TASK)
+    read(client)
+    assert proxy.heads == [
+        b"CONNECT api.example.test:443 HTTP/1.1\r\nHost: api.example.test:443\r\n\r\n"
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["https", "socks5"])
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "ALL_PROXY"])
+def test_no_password_leaves_for_a_proxy_that_is_not_spoken_to(
+    client_for, monkeypatch, name, scheme
+):
+    with Proxy() as proxy:
+        monkeypatch.setenv(name, proxy.url.replace("http://", scheme + "://user:CANARY@"))
+        error = failure(lambda: client_for(API).create_task("x"))
+        assert error.code == "proxy_refused" and "socks" in error.hint
+        assert proxy.connections == 0 and client_for(API).waits == []
+
+
+def test_all_proxy_is_honoured(proxied, client_for, trusting, monkeypatch):
+    _, _, proxy = proxied(TASK)
+    monkeypatch.delenv("HTTPS_PROXY")
+    monkeypatch.setenv("ALL_PROXY", proxy.url)
+    read(client_for(API, environ=trusting))
+    assert len(proxy.heads) == 1
 
 
 def test_a_cut_inside_the_tunnel_after_the_send_is_unknown(proxied):

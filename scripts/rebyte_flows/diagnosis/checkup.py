@@ -75,6 +75,11 @@ REMEDIES = {
         "the proxy that HTTPS_PROXY names cannot be reached: correct it, or unset it where the way is free",
         "The proxy that HTTPS_PROXY names where I run cannot be reached. Is its address right?",
     ),
+    "proxy_auth_required": (
+        "the proxy wants a user name and password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT",
+        "The proxy of my sandbox wants a user name and a password. Please put them into HTTPS_PROXY"
+        " where I run, as http://USER:PASSWORD@HOST:PORT. Do not paste them into this conversation.",
+    ),
     "proxy_refused": (
         "the proxy's list of allowed hosts lacks this one",
         "Please put " + HOSTS + " on the list of hosts that the proxy of my sandbox allows.",
