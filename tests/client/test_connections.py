@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
@@ -11,6 +12,7 @@ import time
 
 import pytest
 
+from rebyte_wire import sockets
 from rebyte_wire.connections import is_hang_up
 from rebyte_wire.errors import (
     AnswerUnreadable,
@@ -20,7 +22,7 @@ from rebyte_wire.errors import (
     ServerError,
 )
 from rebyte_wire.requests import Deadline, Request
-from rebyte_wire.sockets import apply_timeout
+from rebyte_wire.sockets import apply_timeout, begin_connect
 from rebyte_wire.tls import CA_HINT, STRICT_HINT, build_context
 from scripted_server import Proxy, Server, answer, chunked, failure, reset, say_and_close
 
@@ -208,6 +210,62 @@ def test_a_silent_server_is_left_after_the_read_timeout(served):
         failure(lambda: client.stream_events("t", read_seconds=0.1)).code == "read_timeout"
         and len(server.requests) == 4
     )
+
+
+def test_a_name_service_that_is_silent_ends_at_the_deadline(client_for, monkeypatch):
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: answered.wait(10) and [])
+    client = client_for("https://api.example.test", deadline=Deadline(0.3))
+    started = time.monotonic()
+    error = failure(lambda: client.create_task("x"), NetworkError)
+    answered.set()
+    assert time.monotonic() - started < 2
+    assert (error.code, error.outcome) == ("dns_failed", "not_sent")
+
+
+@pytest.fixture
+def silent_port():
+    """A port of this machine whose queue is full, so that it answers nobody."""
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):
+            place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", full.getsockname())
+            stack.enter_context(begin_connect(place))
+        yield full.getsockname()[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems answer though a queue is full")
+def test_an_address_that_swallows_packets_costs_no_ten_seconds(served, lead, silent_port):
+    client, server = served(TASK)
+    lead(silent_port, server.port)
+    started = time.monotonic()
+    read(client)
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems answer though a queue is full")
+def test_addresses_that_swallow_packets_end_at_the_deadline(client_for, lead, silent_port):
+    lead(silent_port, silent_port)
+    client = client_for("http://127.0.0.1:1", deadline=Deadline(0.8))
+    started = time.monotonic()
+    error = failure(lambda: client.create_task("x"), NetworkError)
+    assert (error.code, error.outcome) == ("connect_timeout", "not_sent")
+    assert time.monotonic() - started < 3
+
+
+def test_a_race_of_addresses_leaves_no_socket_behind(served, lead, monkeypatch):
+    client, server = served(TASK)
+    made, real = [], sockets.begin_connect
+    monkeypatch.setattr(
+        sockets, "begin_connect", lambda address: made.append(real(address)) or made[-1]
+    )
+    monkeypatch.setattr(sockets, "ATTEMPT_DELAY_SECONDS", 0)
+    lead(server.port, server.port, server.port)
+    read(client)
+    client.close()
+    assert [sock.fileno() for sock in made] == [-1] * len(made)
 
 
 def test_an_expired_deadline_sends_nothing(served):
