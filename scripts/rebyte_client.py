@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     )
     from rebyte_wire.multipart import ArtifactSource, Path, Source
     from rebyte_wire.responses import EventStream, Response
+    from rebyte_wire.transport import Query
 
     BeforeSend = Union[Callable[[], object], None]
 
@@ -381,13 +382,13 @@ class RebyteClient:
         method: str,
         path: str,
         *,
-        query: Mapping[str, object] | None = None,
+        query: Query = None,
         body: Any = None,
         before_send: BeforeSend = None,
     ) -> JsonValue:
         """Make any API call and return its JSON without secrets, or None for 204.
 
-        `path` is below /v1.
+        `path` is below /v1; `query` is a dictionary, or pairs where a name comes again.
         """
         answer = self._transport.fetch(
             method.upper(),

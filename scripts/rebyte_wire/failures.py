@@ -72,6 +72,10 @@ def map_exceptions(request: Request, short_code: str = "connection_cut") -> Iter
         raise NetworkError(
             "The connection ended before the answer was complete.", code=short_code
         ) from error
+    except ValueError as error:
+        raise AnswerUnreadable(
+            "What came back cannot be read as HTTP ({}).".format(reason_of(error))
+        ) from error
     except OSError as error:
         raise NetworkError(
             "The connection broke ({}).".format(reason_of(error)), code="connection_cut"

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 LOOKUP_TIMEOUT_SECONDS = 30
 CONNECT_TIMEOUT_SECONDS = 10
 ATTEMPT_DELAY_SECONDS = 0.25
+MAX_INFORMATIONAL = 100
 
 
 class DeadlineReader(io.RawIOBase):
@@ -62,6 +63,17 @@ class DeadlineReader(io.RawIOBase):
         """Let go of the socket."""
         self._file.close()
         super().close()
+
+
+class RawResponse(http.client.HTTPResponse):
+    """http.client's response, but for chunks of a negative size, which it reads without end."""
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            # http.client makes IncompleteRead of it.
+            raise ValueError("negative chunk size")
+        return size
 
 
 def open_socket(
@@ -247,13 +259,19 @@ def read_response(
     """Return http.client's response once its head is in; the body is left to be read."""
     # http.client asks what it is given for nothing but a file to read.
     reader: socket.socket = DeadlineReader(sock, request)  # type: ignore[assignment]
-    response = http.client.HTTPResponse(reader, method=method)
+    response = RawResponse(reader, method=method)
     try:
         response.begin()
+        for _ in range(MAX_INFORMATIONAL):
+            if response.status >= 200 or response.status == http.client.SWITCHING_PROTOCOLS:
+                return response
+            # RFC 9110 15.2: a client reads past any 1xx. begin() reads a head where it has none.
+            response.headers = None  # type: ignore[assignment]
+            response.begin()
+        raise http.client.HTTPException("nothing but 1xx")
     except BaseException:
         response.close()
         raise
-    return response
 
 
 def apply_timeout(sock: socket.socket, request: Request) -> None:
