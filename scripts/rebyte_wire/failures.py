@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rebyte_wire.errors import AnswerUnreadable, DeadlineReached, NetworkError
-from rebyte_wire.tls import hint_for
+from rebyte_wire.tls import CLOCK_HINT, hint_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,11 +141,14 @@ def tls_failure(
     if isinstance(error, HANG_UPS) or not isinstance(error, (ssl.SSLError, ValueError)):
         return not_sent("{} hung up during the TLS handshake.".format(host), "connect_failed")
     reason = getattr(error, "verify_message", None) or reason_of(error)
+    hint = hint_for(error, context)
+    if hint == CLOCK_HINT:
+        reason += time.strftime("; this machine's clock says %Y-%m-%d %H:%M UTC", time.gmtime())
     return not_sent(
         "The TLS connection to {} cannot be trusted ({}).".format(host, reason),
         "tls_failed",
         retryable=False,
-        hint=hint_for(error, context),
+        hint=hint,
     )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -23,11 +24,24 @@ from rebyte_wire.errors import (
 )
 from rebyte_wire.requests import Deadline, Request
 from rebyte_wire.sockets import apply_timeout, begin_connect
-from rebyte_wire.tls import CA_HINT, STRICT_HINT, build_context
+from rebyte_wire.tls import (
+    CA_HINT,
+    CLOCK_HINT,
+    HOST_HINT,
+    NO_TLS_HINT,
+    STRICT_HINT,
+    build_context,
+    hint_for,
+)
 from scripted_server import Proxy, Server, answer, chunked, failure, reset, say_and_close
 
 TASK, MADE = answer(200, {"id": "t"}), answer(201, {"id": "t"})
 ERROR = say_and_close(answer(200, b'{"id":', length=100))
+
+
+def openssl_output(folder, *arguments):
+    """Return what openssl says in a folder."""
+    return subprocess.check_output(["openssl", *arguments], cwd=str(folder)).decode().strip()
 
 
 def read(client, times=1):
@@ -467,12 +481,17 @@ def test_a_trusted_server_is_spoken_to_over_one_connection(served, tls, trusting
 
 
 @pytest.mark.parametrize(
-    "leaf, bundle",
-    [("good", None), ("other", "ca"), ("good", "old")],
-    ids=["unknown authority", "other host", "wrong bundle"],
+    "leaf, bundle, hint",
+    [
+        ("good", None, CA_HINT),
+        ("other", "ca", HOST_HINT),
+        ("good", "old", CA_HINT),
+        ("expired", "ca", CLOCK_HINT),
+    ],
+    ids=["unknown authority", "other host", "wrong bundle", "expired"],
 )
 def test_a_server_that_cannot_be_trusted_gets_no_byte_and_no_second_try(
-    served, tls, certificates, leaf, bundle
+    served, tls, certificates, leaf, bundle, hint
 ):
     client, server = served(
         TASK,
@@ -481,7 +500,8 @@ def test_a_server_that_cannot_be_trusted_gets_no_byte_and_no_second_try(
     )
     error = failure(lambda: client.create_task("x"))
     assert (error.code, error.outcome, error.exit_code) == ("tls_failed", "not_sent", 10)
-    assert error.hint == CA_HINT and client.waits == [] and server.received == 0
+    assert error.hint == hint and client.waits == [] and server.received == 0
+    assert ("this machine's clock says 20" in error.message) is (hint is CLOCK_HINT)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="older Pythons do not check strictly")
@@ -531,6 +551,78 @@ def test_every_context_verifies_names_and_chains_from_1_2_on(certificates, envir
 )
 def test_each_variable_adds_its_authority(served, tls, certificates, name):
     read(served(TASK, context=tls(), environ={name: str(certificates / "ca.pem")})[0])
+
+
+def authorities(environ):
+    """Return the names of those that a context trusts."""
+    return {
+        dict(part[0] for part in entry["subject"]).get("commonName")
+        for entry in build_context(environ).get_ca_certs()
+    }
+
+
+def test_file_folder_and_the_bundles_of_other_tools_add_up(certificates, tmp_path):
+    file, bundle = str(certificates / "ca.pem"), str(certificates / "old.pem")
+    environ = {"SSL_CERT_DIR": "/etc/ssl/certs", "REQUESTS_CA_BUNDLE": file}
+    assert "ca" in authorities(environ)
+    environ = {"SSL_CERT_FILE": file, "CURL_CA_BUNDLE": bundle, "SSL_CERT_DIR": str(tmp_path)}
+    assert authorities(environ) == {"ca", "old"}
+
+
+def test_a_folder_beside_a_file_is_asked_too(served, tls, certificates, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    hashed = openssl_output(certificates, "x509", "-hash", "-noout", "-in", "ca.pem")
+    (folder / (hashed + ".0")).write_bytes((certificates / "ca.pem").read_bytes())
+    environ = {"SSL_CERT_FILE": str(certificates / "old.pem"), "SSL_CERT_DIR": str(folder)}
+    read(served(TASK, context=tls(), environ=environ)[0])
+
+
+def test_a_folder_that_is_not_there_leaves_the_systems_file(monkeypatch, certificates):
+    paths = ssl.get_default_verify_paths()._replace(openssl_cafile=str(certificates / "ca.pem"))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    assert authorities({"SSL_CERT_DIR": "/nonexistent"}) == {"ca"}
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REBYTE_CA_BUNDLE"])
+def test_a_file_of_certificates_that_is_none_is_named_with_its_variable(name, tmp_path):
+    for path in (tmp_path / "gone.pem", tmp_path / "junk.pem"):
+        if path.name == "junk.pem":
+            path.write_text("junk")
+        error = failure(lambda path=path: build_context({name: str(path)}), NetworkError)
+        assert name in error.message and name in error.hint and path.name in error.message
+
+
+def test_a_tilde_in_the_name_of_a_bundle_is_the_home_folder(certificates, empty_world):
+    (empty_world / "ca.pem").write_bytes((certificates / "ca.pem").read_bytes())
+    assert authorities({"REBYTE_CA_BUNDLE": "~/ca.pem"}) == {"ca"}
+    assert "ca" in authorities({"REQUESTS_CA_BUNDLE": "~/ca.pem"})
+
+
+@pytest.mark.parametrize(
+    "code, strict, hint",
+    [
+        (9, True, CLOCK_HINT),
+        (10, False, CLOCK_HINT),
+        (62, True, HOST_HINT),
+        (64, True, HOST_HINT),
+        (18, True, CA_HINT),
+        (19, True, CA_HINT),
+        (20, True, CA_HINT),
+        (21, True, CA_HINT),
+        (27, True, CA_HINT),
+        (92, True, STRICT_HINT),
+        (92, False, CA_HINT),
+        (None, True, NO_TLS_HINT),
+    ],
+)
+def test_each_reason_to_refuse_a_certificate_has_its_words(code, strict, hint):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_flags = ssl.VERIFY_X509_STRICT if strict else ssl.VERIFY_DEFAULT
+    error = ssl.SSLError()
+    if code:
+        error.verify_code = code
+    assert hint_for(error, context) == hint
 
 
 def test_our_own_bundle_stands_alone(certificates):

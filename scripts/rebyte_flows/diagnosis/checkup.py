@@ -22,6 +22,7 @@ from rebyte_flows.starting.credit import credits_left, note_of
 from rebyte_wire.addresses import origin_of
 from rebyte_wire.credentials import DEFAULT_BASE_URL
 from rebyte_wire.errors import AuthError, InputError, LedgerUnwritable, RateLimited, RebyteError
+from rebyte_wire.tls import CLOCK_HINT, HOST_HINT, NO_TLS_HINT, STRICT_HINT
 
 STORAGE_URL = "https://storage.googleapis.com"
 REACH_SECONDS, READ_SECONDS = 20, 20
@@ -123,6 +124,13 @@ STRICT_ASK = (
     + " fails the strict check of Python 3.13. Please have it made "
     "properly, or allow me to set REBYTE_TLS_STRICT=0, which leaves out that one check."
 )
+# What a handshake failed of -> the sentence to ask.
+TLS_ASKS = {
+    STRICT_HINT: STRICT_ASK,
+    CLOCK_HINT: REMEDIES["clock_wrong"][1],
+    HOST_HINT: REMEDIES["bad_answer"][1],
+    NO_TLS_HINT: REMEDIES["bad_answer"][1],
+}
 
 
 def remedy_for(problem):
@@ -140,7 +148,7 @@ def remedy_of(code):
 def ask_for(problem, base=DEFAULT_BASE_URL):
     """Return the sentence to ask the human with, or None where asking does not help; another base address is named in it."""
     if problem.code == "tls_failed":
-        text = STRICT_ASK if "REBYTE_TLS_STRICT" in (problem.hint or "") else TLS_ASK
+        text = TLS_ASKS.get(problem.hint, TLS_ASK)
     else:
         text = REMEDIES.get(problem.code, (None, None))[1]
     if not text or base == DEFAULT_BASE_URL or HOSTS not in text:
@@ -279,12 +287,11 @@ def _step_detail(step, url, met, environ):
 
 def _trust(environ):
     """Return (whose certificates are trusted, whether Python's strict check is on)."""
-    names = [
-        name for name in ("REBYTE_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR") if environ.get(name)
-    ]
-    names = names[:1] or ["the system's store"] + [
-        name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if environ.get(name)
-    ]
+    named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if environ.get(name)]
+    added = [name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if environ.get(name)]
+    names = (named or ["the system's store"]) + added
+    if environ.get("REBYTE_CA_BUNDLE"):
+        names = ["REBYTE_CA_BUNDLE"]
     strict = ssl.create_default_context().verify_flags & getattr(ssl, "VERIFY_X509_STRICT", 0)
     return " and ".join(names), "off" if environ.get(
         "REBYTE_TLS_STRICT"
