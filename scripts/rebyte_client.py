@@ -90,7 +90,7 @@ class RebyteClient:
         """
         environ = os.environ if environ is None else environ
         base = find_base(environ, base_url)
-        self._key = check_key(api_key) if api_key else key_for(environ, base, key_file)
+        self._key = check_key(api_key) if api_key else key_for(environ, base, key_file, deadline)
         self._transport = transport or Transport(base, self._key, environ)
         self.base_url = self._transport.base_url
         self.is_loopback = self._transport.is_loopback

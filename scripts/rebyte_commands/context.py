@@ -208,7 +208,8 @@ class Context:
 
     def _address(self):
         base = find_base(self.environ, self.options.base_url)
-        key = key_for(self.environ, base, self.options.api_key_file)
+        key_file = self.options.api_key_file
+        key = key_for(self.environ, base, key_file, self.deadline, self.say)
         if base != DEFAULT_BASE_URL:
             self.say("speaking to %s" % base)
         return key, base

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import select
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rebyte_wire.addresses import origin_of
 from rebyte_wire.errors import AuthError, InputError
@@ -14,6 +15,8 @@ from rebyte_wire.errors import AuthError, InputError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Union
+
+    from rebyte_wire.requests import Deadline
 
     Path = Union[str, os.PathLike[str]]
 
@@ -24,29 +27,40 @@ KEY = re.compile("[\x21-\x7e]+")
 
 
 def find_key(
-    environ: Mapping[str, str], key_file: Path | None = None
+    environ: Mapping[str, str],
+    key_file: Path | None = None,
+    deadline: Deadline | None = None,
 ) -> tuple[str, str] | tuple[None, None]:
     """Return (key, source), or (None, None) if there is none.
 
     Asked in this order: the named file, REBYTE_API_KEY, REBYTE_API_KEY_FILE, the user's own file.
-    AuthError if a named file cannot be read or what it holds cannot be a key.
+    AuthError if a named file cannot be read or what it holds cannot be a key. A file may be a
+    pipe; it is waited for until the deadline, ten seconds at most.
     """
-    if key_file:
-        return check_key(read_key(key_file)), str(key_file)
-    if environ.get("REBYTE_API_KEY", "").strip():
+    if not key_file and environ.get("REBYTE_API_KEY", "").strip():
         return check_key(environ["REBYTE_API_KEY"]), "REBYTE_API_KEY"
-    if environ.get("REBYTE_API_KEY_FILE"):
-        return check_key(read_key(environ["REBYTE_API_KEY_FILE"])), "REBYTE_API_KEY_FILE"
+    path = key_file_path(environ, key_file)
+    if path is None:
+        return None, None
+    key = check_key(read_key(path, deadline))
+    named_by_variable = not key_file and environ.get("REBYTE_API_KEY_FILE")
+    return key, "REBYTE_API_KEY_FILE" if named_by_variable else path
+
+
+def key_file_path(environ: Mapping[str, str], key_file: Path | None = None) -> str | None:
+    """Return the path of the key file that is named, or of the user's own one if it is there."""
+    named = key_file or environ.get("REBYTE_API_KEY_FILE")
+    if named:
+        return os.path.expanduser(str(named))
     own_file = own_key_file(environ)
-    if os.path.isfile(own_file):
-        return check_key(read_key(own_file)), own_file
-    return None, None
+    return own_file if os.path.isfile(own_file) else None
 
 
 def find_key_for(
     environ: Mapping[str, str],
     base: str,
     key_file: Path | None = None,
+    deadline: Deadline | None = None,
 ) -> tuple[str, str] | tuple[None, None]:
     """Return (key, source) as find_key, for a base address.
 
@@ -59,19 +73,35 @@ def find_key_for(
             hint="The environment's key is not sent to another address:"
             " name a key file for this one with --api-key-file.",
         )
-    return find_key(environ, key_file)
+    return find_key(environ, key_file, deadline)
 
 
 def key_for(
     environ: Mapping[str, str],
     base: str,
-    key_file: Path | None,
+    key_file: Path | None = None,
+    deadline: Deadline | None = None,
+    warn: Callable[[str], object] | None = None,
 ) -> str:
-    """Return the key to send to a base address; AuthError if there is none."""
-    key = find_key_for(environ, base, key_file)[0]
+    """Return the key to send to a base address; AuthError if there is none.
+
+    `warn` is told in one sentence if the key comes from a file of another user.
+    """
+    key, source = find_key_for(environ, base, key_file, deadline)
     if not key:
         raise AuthError("No API key was found.", code="missing_api_key")
+    path = key_file_path(environ, key_file)
+    if warn and path and source != "REBYTE_API_KEY" and is_of_another_user(path):
+        warn("the key file {} belongs to another user of this machine".format(path))
     return key
+
+
+def is_of_another_user(path: Path) -> bool:
+    """Say whether a file belongs to neither this user nor root, who can read every file anyway."""
+    try:
+        return os.name == "posix" and os.stat(path).st_uid not in (os.geteuid(), 0)
+    except OSError:
+        return False
 
 
 def own_key_file(environ: Mapping[str, str]) -> str:
@@ -81,16 +111,18 @@ def own_key_file(environ: Mapping[str, str]) -> str:
     return os.path.join(config, "rebyte", "api_key")
 
 
-def read_key(path: Path) -> str:
+def read_key(path: Path, deadline: Deadline | None = None) -> str:
     """Read a key file; a missing or unreadable one raises AuthError.
 
     A pipe by name, as <(...) of a shell, is read too, but not waited for without end.
     """
+    left = deadline.left() if deadline else None
+    wait = PIPE_SECONDS if left is None else min(PIPE_SECONDS, left)
     try:
         with open(path, "rb", opener=open_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                select.select([file], [], [], PIPE_SECONDS)
-            return (file.read(MAX_KEY_BYTES) or b"").decode("ascii", "replace")
+                select.select([file], [], [], wait)
+            return decode_key(file.read(MAX_KEY_BYTES) or b"")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "bad path"
         raise AuthError(
@@ -98,6 +130,13 @@ def read_key(path: Path) -> str:
             code="missing_api_key",
             hint="Check its path, and that you may read it.",
         ) from None
+
+
+def decode_key(data: bytes) -> str:
+    """Return the text of a key file; editors of Windows mark UTF-8 and write UTF-16."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace")
+    return data.decode("utf-8-sig", "replace")
 
 
 def open_without_waiting(path: str, flags: int) -> int:

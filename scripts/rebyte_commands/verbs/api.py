@@ -108,7 +108,9 @@ def _split(path):
     path = "/" + path.strip("/")
     if path == "/v1" or path.startswith("/v1/"):
         path = path[3:] or "/"
-    return path, dict(parse_qsl(query, keep_blank_values=True))
+    pairs = parse_qsl(query, keep_blank_values=True)
+    # Pairs only where a name comes again, as in ?status=a&status=b.
+    return path, dict(pairs) if len(dict(pairs)) == len(pairs) else pairs
 
 
 def _body(text, stdin):

@@ -68,7 +68,9 @@ def _parts(context):
 
     def key():
         """Return (key, source); the environment's key is not for another address."""
-        return find_key_for(context.environ, base(), context.options.api_key_file)
+        return find_key_for(
+            context.environ, base(), context.options.api_key_file, context.deadline
+        )
 
     def client(found, address):
         """Return a client for what was found."""

@@ -20,7 +20,7 @@ except ImportError:
 from rebyte_flows.diagnosis.probe import STEPS, failed_step, proxy_for, reach_all
 from rebyte_flows.starting.credit import credits_left, note_of
 from rebyte_wire.addresses import origin_of
-from rebyte_wire.credentials import DEFAULT_BASE_URL
+from rebyte_wire.credentials import DEFAULT_BASE_URL, is_of_another_user
 from rebyte_wire.errors import AuthError, InputError, LedgerUnwritable, RateLimited, RebyteError
 from rebyte_wire.tls import CLOCK_HINT, HOST_HINT, NO_TLS_HINT, STRICT_HINT
 
@@ -218,7 +218,9 @@ def check_key(find):
 
 
 def _exposed(source):
-    """Return advice for a key file that others can read."""
+    """Return advice for a key file that others can read, or that belongs to another user."""
+    if os.sep in source and is_of_another_user(source):
+        return "it belongs to another user: write the key to a file of your own"
     try:
         shared = (
             os.name == "posix"
