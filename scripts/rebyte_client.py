@@ -34,7 +34,7 @@ from rebyte_wire.multipart import (
     size_of,
 )
 from rebyte_wire.paths import artifact_path, check_path, format_path
-from rebyte_wire.payloads import omit_none, redact
+from rebyte_wire.payloads import omit_none, page_of, redact
 from rebyte_wire.requests import Deadline
 from rebyte_wire.retry import EXPIRED_STATUSES
 from rebyte_wire.status import terminal_status
@@ -182,7 +182,8 @@ class RebyteClient:
                 return task
             if deadline.expired:
                 raise DeadlineReached("The task is still running after {} s.".format(timeout))
-            self._transport.sleep(min(poll_interval, deadline.left() or 0))
+            left = deadline.left()
+            self._transport.sleep(poll_interval if left is None else min(poll_interval, left))
 
     # files
 
@@ -314,15 +315,7 @@ class RebyteClient:
     def list_webhooks(self) -> WebhookPage:
         """List the webhooks: GET /webhooks. Whatever the service calls the list, it is `data`."""
         answer = self._transport.fetch("GET", "/webhooks", expected=(dict, list))
-        page: Any = {"data": answer} if isinstance(answer, list) else answer
-        if "data" not in page:
-            page["data"] = page.pop("webhooks", None)
-        if not isinstance(page["data"], list):
-            raise AnswerUnreadable(
-                "The list of webhooks cannot be used;"
-                " expected an array, or one under data or webhooks."
-            )
-        return page
+        return page_of(answer, "webhooks")
 
     def get_webhook(self, id: str) -> Webhook:
         """Get a webhook and its count of failures, never its secret: GET /webhooks/:id."""

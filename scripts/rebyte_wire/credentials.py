@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from rebyte_wire.requests import Deadline
 
+    Environ = Mapping[str, str]
     Path = Union[str, os.PathLike[str]]
+    FoundKey = Union[tuple[str, str], tuple[None, None]]
 
 DEFAULT_BASE_URL = "https://api.rebyte.ai/v1"
 MAX_KEY_BYTES = 4096
@@ -27,10 +29,10 @@ KEY = re.compile("[\x21-\x7e]+")
 
 
 def find_key(
-    environ: Mapping[str, str],
+    environ: Environ,
     key_file: Path | None = None,
     deadline: Deadline | None = None,
-) -> tuple[str, str] | tuple[None, None]:
+) -> FoundKey:
     """Return (key, source), or (None, None) if there is none.
 
     Asked in this order: the named file, REBYTE_API_KEY, REBYTE_API_KEY_FILE, the user's own file.
@@ -47,7 +49,7 @@ def find_key(
     return key, "REBYTE_API_KEY_FILE" if named_by_variable else path
 
 
-def key_file_path(environ: Mapping[str, str], key_file: Path | None = None) -> str | None:
+def key_file_path(environ: Environ, key_file: Path | None = None) -> str | None:
     """Return the path of the key file that is named, or of the user's own one if it is there."""
     named = key_file or environ.get("REBYTE_API_KEY_FILE")
     if named:
@@ -57,11 +59,11 @@ def key_file_path(environ: Mapping[str, str], key_file: Path | None = None) -> s
 
 
 def find_key_for(
-    environ: Mapping[str, str],
+    environ: Environ,
     base: str,
     key_file: Path | None = None,
     deadline: Deadline | None = None,
-) -> tuple[str, str] | tuple[None, None]:
+) -> FoundKey:
     """Return (key, source) as find_key, for a base address.
 
     The environment's own key goes to the environment's own origin only.
@@ -77,7 +79,7 @@ def find_key_for(
 
 
 def key_for(
-    environ: Mapping[str, str],
+    environ: Environ,
     base: str,
     key_file: Path | None = None,
     deadline: Deadline | None = None,
@@ -104,7 +106,7 @@ def is_of_another_user(path: Path) -> bool:
         return False
 
 
-def own_key_file(environ: Mapping[str, str]) -> str:
+def own_key_file(environ: Environ) -> str:
     """Return the path of the user's own key file, whether or not it exists."""
     home = environ.get("HOME") or os.path.expanduser("~")
     config = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
@@ -158,7 +160,7 @@ def check_key(key: object) -> str:
     return key
 
 
-def find_base(environ: Mapping[str, str], base_url: str | None = None) -> str:
+def find_base(environ: Environ, base_url: str | None = None) -> str:
     """Return the base address, ending in /v1: the argument, REBYTE_BASE_URL or the default.
 
     An origin alone is completed. InputError for anything but https, or http to this machine.

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Collection
 
-from rebyte_wire.errors import InputError
+from rebyte_wire.errors import AnswerUnreadable, InputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,3 +77,17 @@ def redact(answer: Any, reveal: Collection[str] = ()) -> Any:
             value.update((name, HIDDEN) for name in hidden if value[name])
             left += value.values()
     return answer
+
+
+def page_of(answer: Any, name: str) -> Any:
+    """Return an answer that is a list, or has one under data or a name, as a page with data."""
+    page = {"data": answer} if isinstance(answer, list) else answer
+    if "data" not in page:
+        page["data"] = page.pop(name, None)
+    if not isinstance(page["data"], list):
+        raise AnswerUnreadable(
+            "The list of {0} cannot be used; expected an array, or one under data or {0}.".format(
+                name
+            )
+        )
+    return page

@@ -185,11 +185,9 @@ class Transport:
             headers["Content-Length"] = str(length_of(content))
         elif method in ("POST", "PUT", "PATCH"):
             headers["Content-Length"] = "0"
-        pairs = query.items() if isinstance(query, Mapping) else query or ()
-        words = urlencode([(name, value) for name, value in pairs if value is not None])
         return Request(
             method,
-            (base or self.base_url) + path + ("?" + words if words else ""),
+            (base or self.base_url) + path_with_query(path, query),
             headers,
             content,
             deadline=self.deadline,
@@ -295,6 +293,13 @@ class Transport:
         moment = retry.moment_of(response.headers.get("Date"))
         if moment is not None and redirects.KEY_HEADER in request.headers:
             self._clock.skew = moment - self._now()
+
+
+def path_with_query(path: str, query: Query) -> str:
+    """Return a path with the names and values of a query that are not None, as they are sent."""
+    pairs = query.items() if isinstance(query, Mapping) else query or ()
+    words = urlencode([(name, value) for name, value in pairs if value is not None])
+    return path + "?" + words if words else path
 
 
 def decode(

@@ -235,6 +235,11 @@ def test_waiting_asks_until_any_word_of_the_end(served):
     ]
 
 
+def test_waiting_without_a_limit_pauses_all_the_same(served):
+    client, _ = served(answer(200, {}), answer(200, {"status": "failed"}))
+    assert client.wait_for_task("t", 3, timeout=None) and client.waits == [3]
+
+
 @pytest.mark.parametrize("deadline, timeout", [(None, 0), (Deadline(0.05), 600)])
 def test_waiting_ends_at_its_timeout(served, deadline, timeout):
     client, _ = served(answer(200, {"id": "t", "status": "running"}), deadline=deadline)
