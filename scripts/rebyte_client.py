@@ -34,7 +34,7 @@ from rebyte_wire.multipart import (
     size_of,
 )
 from rebyte_wire.paths import artifact_path, check_path, format_path
-from rebyte_wire.payloads import omit_none, redact
+from rebyte_wire.payloads import omit_none, page_of, redact
 from rebyte_wire.requests import Deadline
 from rebyte_wire.retry import EXPIRED_STATUSES
 from rebyte_wire.status import terminal_status
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     )
     from rebyte_wire.multipart import ArtifactSource, Path, Source
     from rebyte_wire.responses import EventStream, Response
+    from rebyte_wire.transport import Query
 
     BeforeSend = Union[Callable[[], object], None]
 
@@ -89,7 +90,7 @@ class RebyteClient:
         """
         environ = os.environ if environ is None else environ
         base = find_base(environ, base_url)
-        self._key = check_key(api_key) if api_key else key_for(environ, base, key_file)
+        self._key = check_key(api_key) if api_key else key_for(environ, base, key_file, deadline)
         self._transport = transport or Transport(base, self._key, environ)
         self.base_url = self._transport.base_url
         self.is_loopback = self._transport.is_loopback
@@ -181,7 +182,8 @@ class RebyteClient:
                 return task
             if deadline.expired:
                 raise DeadlineReached("The task is still running after {} s.".format(timeout))
-            self._transport.sleep(min(poll_interval, deadline.left() or 0))
+            left = deadline.left()
+            self._transport.sleep(poll_interval if left is None else min(poll_interval, left))
 
     # files
 
@@ -313,15 +315,7 @@ class RebyteClient:
     def list_webhooks(self) -> WebhookPage:
         """List the webhooks: GET /webhooks. Whatever the service calls the list, it is `data`."""
         answer = self._transport.fetch("GET", "/webhooks", expected=(dict, list))
-        page: Any = {"data": answer} if isinstance(answer, list) else answer
-        if "data" not in page:
-            page["data"] = page.pop("webhooks", None)
-        if not isinstance(page["data"], list):
-            raise AnswerUnreadable(
-                "The list of webhooks cannot be used;"
-                " expected an array, or one under data or webhooks."
-            )
-        return page
+        return page_of(answer, "webhooks")
 
     def get_webhook(self, id: str) -> Webhook:
         """Get a webhook and its count of failures, never its secret: GET /webhooks/:id."""
@@ -381,13 +375,13 @@ class RebyteClient:
         method: str,
         path: str,
         *,
-        query: Mapping[str, object] | None = None,
+        query: Query = None,
         body: Any = None,
         before_send: BeforeSend = None,
     ) -> JsonValue:
         """Make any API call and return its JSON without secrets, or None for 204.
 
-        `path` is below /v1.
+        `path` is below /v1; `query` is a dictionary, or pairs where a name comes again.
         """
         answer = self._transport.fetch(
             method.upper(),

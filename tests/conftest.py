@@ -200,7 +200,7 @@ def make_authority(folder, name, strict=True):
     )
 
 
-def make_leaf(folder, name, authority, names):
+def make_leaf(folder, name, authority, names, days="2"):
     """Make a server's certificate, signed by an authority, with its key in the same file."""
     (folder / (name + ".ext")).write_text(
         names + "\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n"
@@ -232,7 +232,7 @@ def make_leaf(folder, name, authority, names):
         authority + ".key",
         "-CAcreateserial",
         "-days",
-        "2",
+        days,
         "-extfile",
         name + ".ext",
         "-out",
@@ -254,6 +254,7 @@ def certificates(tmp_path_factory):
     make_leaf(folder, "good", "ca", LEAF)
     make_leaf(folder, "other", "ca", "subjectAltName=DNS:other.example.test")
     make_leaf(folder, "proxied", "old", LEAF)
+    make_leaf(folder, "expired", "ca", LEAF, days="-1")
     return folder
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rebyte_wire.errors import AnswerUnreadable, DeadlineReached, NetworkError
-from rebyte_wire.tls import hint_for
+from rebyte_wire.tls import CLOCK_HINT, hint_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,18 @@ CONNECT_HINT = "Check the address and the network; in a sandbox, whether HTTPS_P
 PROXY_HINT = (
     "The proxy or sandbox must allow this host (api.rebyte.ai and storage.googleapis.com);"
     " ask who runs it."
+)
+PROXY_SICK_HINT = (
+    "The proxy itself cannot reach this host; run the same line again later, or ask who runs it."
+)
+NO_PROXY_HINT = "Perhaps no HTTP proxy listens there: check HTTPS_PROXY (or ALL_PROXY)."
+CREDENTIALS_HINT = (
+    "The proxy wants a user name and a password: put them into the variable that names it, as in"
+    " HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT (special characters percent-encoded)."
+)
+CREDENTIALS_REFUSED_HINT = (
+    "The proxy does not take the user name and password that HTTPS_PROXY (or ALL_PROXY) holds:"
+    " correct them (special characters percent-encoded)."
 )
 UNREACHABLE_HINT = (
     "HTTPS_PROXY (or https_proxy, ALL_PROXY) names it:"
@@ -59,6 +72,10 @@ def map_exceptions(request: Request, short_code: str = "connection_cut") -> Iter
     except http.client.IncompleteRead as error:
         raise NetworkError(
             "The connection ended before the answer was complete.", code=short_code
+        ) from error
+    except ValueError as error:
+        raise AnswerUnreadable(
+            "What came back cannot be read as HTTP ({}).".format(reason_of(error))
         ) from error
     except OSError as error:
         raise NetworkError(
@@ -94,17 +111,22 @@ def connect_failure(
     )
 
 
-def tunnel_failure(
-    proxy: Proxy,
-    reason: str,
-    status: int | None = None,
-) -> NetworkError:
+def tunnel_failure(proxy: Proxy, reason: str, status: int | None = None) -> NetworkError:
     """Return the error for a proxy that opens no tunnel; all but its 4xx may pass."""
+    code = "proxy_refused"
+    hint = PROXY_HINT
+    if status is None:
+        hint = NO_PROXY_HINT
+    elif status >= 500:
+        hint = PROXY_SICK_HINT
+    elif status == 407:
+        code = "proxy_auth_required"
+        hint = CREDENTIALS_REFUSED_HINT if proxy.headers else CREDENTIALS_HINT
     return not_sent(
         "The proxy {} port {} does not open a tunnel ({}).".format(proxy.host, proxy.port, reason),
-        "proxy_refused",
+        code,
         retryable=status is None or status >= 500,
-        hint=PROXY_HINT,
+        hint=hint,
     )
 
 
@@ -119,11 +141,14 @@ def tls_failure(
     if isinstance(error, HANG_UPS) or not isinstance(error, (ssl.SSLError, ValueError)):
         return not_sent("{} hung up during the TLS handshake.".format(host), "connect_failed")
     reason = getattr(error, "verify_message", None) or reason_of(error)
+    hint = hint_for(error, context)
+    if hint == CLOCK_HINT:
+        reason += time.strftime("; this machine's clock says %Y-%m-%d %H:%M UTC", time.gmtime())
     return not_sent(
         "The TLS connection to {} cannot be trusted ({}).".format(host, reason),
         "tls_failed",
         retryable=False,
-        hint=hint_for(error, context),
+        hint=hint,
     )
 
 

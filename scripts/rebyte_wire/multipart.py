@@ -58,10 +58,10 @@ class FileBody:
             else:
                 self._source.seek(self._start or 0)
                 yield from self._read(self._source)
-        except OSError as error:
-            raise InputError(
-                "The file cannot be read: {}.".format(error.strerror or error)
-            ) from error
+        except (OSError, ValueError) as error:
+            # ValueError: a file that was closed meanwhile.
+            reason = getattr(error, "strerror", None) or error
+            raise InputError("The file cannot be read: {}.".format(reason)) from error
 
     def _read(self, file: IO[bytes]) -> Iterator[bytes]:
         """Read the length that was promised, and look once beyond it."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from base64 import b64encode
 from collections import namedtuple
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from rebyte_wire.addresses import Origin, bracketed, is_loopback
+from rebyte_wire.addresses import Origin, bracketed, is_loopback, parse_literal
 from rebyte_wire.errors import NetworkError
 from rebyte_wire.failures import not_sent
 
@@ -35,13 +36,14 @@ def proxy_for(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
     address = proxy_address(environ)
     if not address or is_loopback(origin.host) or is_excluded(origin, environ):
         return None
-    scheme, separator, rest = address.rpartition("://")
+    if "://" not in address:
+        address = "http://" + address.lstrip("/")
     try:
-        parts = urlsplit("//" + rest.lstrip("/"))
+        parts = urlsplit(address)
         port = parts.port or DEFAULT_PROXY_PORT
     except ValueError:
         raise unusable() from None
-    if not parts.hostname or (separator and scheme.lower() != "http"):
+    if parts.scheme != "http" or not parts.hostname:
         raise unusable()
     return Proxy(parts.hostname, port, authorization(parts.netloc))
 
@@ -50,8 +52,8 @@ def proxy_address(environ: Mapping[str, str]) -> str:
     """Return what the environment names as the proxy for https, "" for none."""
     if environ.get("https_proxy") == "":
         return ""
-    named = [environ[name].strip() for name in PROXY_VARIABLES if environ.get(name)]
-    return named[0] if named else ""
+    named = [environ.get(name, "").strip() for name in PROXY_VARIABLES]
+    return next(filter(None, named), "")
 
 
 def authorization(netloc: str) -> tuple[tuple[str, str], ...]:
@@ -65,18 +67,45 @@ def authorization(netloc: str) -> tuple[tuple[str, str], ...]:
 
 
 def is_excluded(origin: Origin, environ: Mapping[str, str]) -> bool:
-    """Say whether NO_PROXY lists an origin: "*", or its name, or one that it is a part of."""
+    """Say whether NO_PROXY lists an origin; its entries are parted by commas or blanks."""
     listed = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    names = [name.lstrip(".").lower() for name in re.split(r"[\s,]+", listed)]
+    return any(covers(entry, origin) for entry in re.split(r"[\s,]+", listed.lower()))
+
+
+def covers(entry: str, origin: Origin) -> bool:
+    """Say whether an entry of NO_PROXY means an origin.
+
+    It is "*", a name that the host is or ends in (also as .name or *.name), an address or a
+    network (10.0.0.0/8); each may be followed by a port.
+    """
+    name, _, port = entry.rpartition(":")
+    if not port.isdigit() or (":" in name and not name.endswith("]")):
+        # There is no port: the last colon, if any, is one of an IPv6 address.
+        name = entry
+        port = str(origin.port)
+    if port != str(origin.port):
+        return False
+    if name == "*":
+        return True
     host = origin.host.rstrip(".")
-    return "*" in names or any(host == name or host.endswith("." + name) for name in names if name)
+    address = parse_literal(host)
+    try:
+        network = ipaddress.ip_network(name.strip("[]"), strict=False)
+    except ValueError:
+        name = name.lstrip("*.")
+        return host == name or (address is None and host.endswith("." + name))
+    return address is not None and address in network
 
 
 def unusable() -> NetworkError:
-    """Return the error for a proxy setting that cannot be used; it may hold a password."""
+    """Return the error for a proxy setting that cannot be used; it may hold a password.
+
+    An https:// proxy is one of them: its user name and password would leave without TLS.
+    """
     return not_sent(
         "The proxy set in the environment is not the address of an HTTP proxy.",
         "proxy_refused",
         retryable=False,
-        hint="Expected something like HTTPS_PROXY=http://proxy.example.com:3128.",
+        hint="Expected something like HTTPS_PROXY=http://proxy.example.com:3128;"
+        " socks:// and https:// proxies are not spoken to.",
     )

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     AnyResponse = TypeVar("AnyResponse", bound="Response")
 
 EVENT_STREAM = "text/event-stream"
+COMPRESSIONS = frozenset(
+    ("gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress", "dcb", "dcz", "exi")
+)
 CHUNK_BYTES = 64 * 1024
 MAX_JSON_BYTES = 8 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
@@ -181,10 +184,27 @@ def check_stream(response: EventStream) -> EventStream:
 
 def check_encoding(response: Response) -> Response:
     """Return a response that is not compressed: unasked, and a small one can grow unbounded."""
-    if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+    # Other words, such as utf-8 or aws-chunked, stand there by mistake and compress nothing.
+    words = ",".join(response.headers.get_all("Content-Encoding", []))
+    if not COMPRESSIONS.isdisjoint(re.split(r"[\s,]+", words.lower())):
         response.close()
         raise unreadable(response, "it is compressed although that was not asked for")
     return response
+
+
+def check_whole(response: Response) -> Response:
+    """Return a response that can be read as it came: whole, and not compressed.
+
+    A part (206) was not asked for, and nobody would see that the rest is missing.
+    """
+    if response.status == 206:
+        response.close()
+        raise NetworkError(
+            "Only a part of the file came, which was not asked for.",
+            code="short_body",
+            http_status=206,
+        )
+    return check_encoding(response)
 
 
 def read_json(
@@ -260,13 +280,16 @@ def error_from_response(
         message = "This service has no such route ({}).".format(message.rstrip("."))
         code = None
     may_pass = headers.get("x-should-retry", "").strip().lower() != "false"
+    wait = retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), now)
+    if wait:
+        message = "{}. The service asks to wait {:g} s.".format(message.rstrip("."), wait)
     return kind(
         message,
         code=code,
         hint=HINTS.get(status),
         http_status=status,
         retryable=is_passing(status) and may_pass,
-        retry_after=retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), now),
+        retry_after=wait,
     )
 
 

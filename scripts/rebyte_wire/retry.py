@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import unquote
 
@@ -66,9 +67,13 @@ PASSING = frozenset((408, 425, 429))
 # What storage answers when a signed address has expired.
 EXPIRED_STATUSES = (400, 403)
 
-NUMBER = r"[0-9]+(\.[0-9]*)?"
+# The first of several where a proxy joined them: "3, 3".
+NUMBER = r"([0-9]+(\.[0-9]*)?)\s*(,|$)"
+# The three forms that a recipient must take (RFC 9110 5.6.7).
 HTTP_DATE = re.compile(
-    r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+    r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT"
+    r"|(Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9:]{8} GMT"
+    r"|(Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [0-9 ][0-9] [0-9:]{8} [0-9]{4}"
 )
 
 
@@ -148,9 +153,10 @@ def retry_after_seconds(
     A date counts from the answer's own Date, or from `now` where it has none.
     """
     value = (value or "").strip()
+    number = re.match(NUMBER, value)
     moment = moment_of(value)
-    if re.fullmatch(NUMBER, value):
-        seconds = float(value)
+    if number:
+        seconds = float(number.group(1))
     elif moment is not None:
         sent = moment_of(date)
         seconds = max(0.0, moment - (now if sent is None else sent))
@@ -165,6 +171,7 @@ def moment_of(date: str | None) -> float | None:
     if not HTTP_DATE.fullmatch(date):
         return None
     try:
-        return parsedate_to_datetime(date).timestamp()
+        # One form names no zone, and Python would take it for the local one.
+        return parsedate_to_datetime(date).replace(tzinfo=timezone.utc).timestamp()
     except (TypeError, ValueError, OverflowError):
         return None

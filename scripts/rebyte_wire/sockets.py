@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import http.client
 import io
+import os
+import selectors
 import socket
 import ssl
+import threading
+from contextlib import suppress
 
-from rebyte_wire.addresses import Origin, bracketed, is_private, refused
+from rebyte_wire.addresses import (
+    Origin,
+    bracketed,
+    is_loopback,
+    is_private,
+    parse_literal,
+    refused,
+)
 from rebyte_wire.failures import connect_failure, reason_of, tls_failure, tunnel_failure
 from rebyte_wire.proxies import Proxy
 from rebyte_wire.requests import Request, encode_head
@@ -19,7 +30,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+LOOKUP_TIMEOUT_SECONDS = 30
 CONNECT_TIMEOUT_SECONDS = 10
+ATTEMPT_DELAY_SECONDS = 0.25
+MAX_INFORMATIONAL = 100
 
 
 class DeadlineReader(io.RawIOBase):
@@ -51,6 +65,17 @@ class DeadlineReader(io.RawIOBase):
         super().close()
 
 
+class RawResponse(http.client.HTTPResponse):
+    """http.client's response, but for chunks of a negative size, which it reads without end."""
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            # http.client makes IncompleteRead of it.
+            raise ValueError("negative chunk size")
+        return size
+
+
 def open_socket(
     origin: Origin,
     proxy: Proxy | None,
@@ -70,41 +95,106 @@ def open_socket(
         raise
 
 
-def connect_tcp(
-    origin: Origin,
-    proxy: Proxy | None,
-    request: Request,
-) -> socket.socket:
-    """Open TCP to the first address that answers, each in its own time.
-
-    The look-up of the name cannot be bounded.
-    """
+def connect_tcp(origin: Origin, proxy: Proxy | None, request: Request) -> socket.socket:
+    """Open TCP to the origin, or to the proxy before it."""
     host = proxy.host if proxy else origin.host
     port = proxy.port if proxy else origin.port
-    failure: Exception = OSError("its name has no address")
     try:
-        # As bytes, an ASCII name needs no tables of other alphabets.
-        name = host.encode("ascii" if host.isascii() else "idna")
-        addresses = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        addresses = look_up(host, port, request.timeout_for(LOOKUP_TIMEOUT_SECONDS))
+        sock = connect_first(addresses, request.timeout_for(CONNECT_TIMEOUT_SECONDS))
     except (OSError, UnicodeError) as error:
         raise connect_failure(host, port, proxy, error) from error
-    for family, kind, protocol, _, address in addresses:
-        sock = socket.socket(family, kind, protocol)
+    try:
+        # Without it the kernel waits for an answer before a small write leaves.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not proxy:
+            check_peer(sock, request)
+        return sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+def look_up(host: str, port: int, seconds: float) -> list[Any]:
+    """Return the addresses of a name, as getaddrinfo does; OSError if that takes too long."""
+    # As bytes, an ASCII name needs no tables of other alphabets.
+    name = host.encode("ascii" if host.isascii() else "idna")
+    if is_loopback(host) or parse_literal(host):
+        return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    found: list[Any] = []
+
+    def ask() -> None:
         try:
-            sock.settimeout(request.timeout_for(CONNECT_TIMEOUT_SECONDS))
-            sock.connect(address)
-            # Without it the kernel waits for an answer before a small write leaves.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if not proxy:
-                check_peer(sock, request)
+            found.append(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            found.append(error)
+
+    # The system's look-up cannot be ended, only left behind.
+    thread = threading.Thread(target=ask, name="rebyte-look-up", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not found:
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer from the name service")
+    if isinstance(found[0], Exception):
+        raise found[0]
+    addresses: list[Any] = found[0]
+    return addresses
+
+
+def connect_first(addresses: list[Any], seconds: float) -> socket.socket:
+    """Return a socket to the first address that answers, or raise the last one's OSError.
+
+    The next address is tried beside one that is slow, as RFC 8305 has it, so that an IPv6 route
+    that swallows packets costs a quarter of a second. The last one has `seconds` to answer.
+    """
+    failure: OSError = OSError("its name has no address")
+    waiting = list(addresses)
+    with selectors.DefaultSelector() as racing:
+        try:
+            while waiting or racing.get_map():
+                try:
+                    if waiting:
+                        sock = begin_connect(waiting.pop(0))
+                        racing.register(sock, selectors.EVENT_WRITE, sock)
+                    winner = next_connected(racing, ATTEMPT_DELAY_SECONDS if waiting else seconds)
+                except OSError as error:
+                    failure = error
+                    continue
+                if winner:
+                    return winner
+                if not waiting:
+                    raise socket.timeout("timed out")
+        finally:
+            for loser in list(racing.get_map().values()):
+                loser.data.close()
+    raise failure
+
+
+def begin_connect(address: Any) -> socket.socket:
+    """Return a socket that connects to one address of getaddrinfo's, without waiting for it."""
+    family, kind, protocol, _, place = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        with suppress(BlockingIOError):
+            sock.connect(place)
+        return sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+def next_connected(racing: selectors.BaseSelector, seconds: float) -> socket.socket | None:
+    """Return a socket that connects within some seconds, or None; OSError if one fails first."""
+    for key, _ in racing.select(seconds):
+        racing.unregister(key.fileobj)
+        sock: socket.socket = key.data
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not code:
             return sock
-        except OSError as error:
-            sock.close()
-            failure = error
-        except BaseException:
-            sock.close()
-            raise
-    raise connect_failure(host, port, proxy, failure) from failure
+        sock.close()
+        raise OSError(code, os.strerror(code))
+    return None
 
 
 def check_peer(sock: socket.socket, request: Request) -> None:
@@ -169,13 +259,19 @@ def read_response(
     """Return http.client's response once its head is in; the body is left to be read."""
     # http.client asks what it is given for nothing but a file to read.
     reader: socket.socket = DeadlineReader(sock, request)  # type: ignore[assignment]
-    response = http.client.HTTPResponse(reader, method=method)
+    response = RawResponse(reader, method=method)
     try:
         response.begin()
+        for _ in range(MAX_INFORMATIONAL):
+            if response.status >= 200 or response.status == http.client.SWITCHING_PROTOCOLS:
+                return response
+            # RFC 9110 15.2: a client reads past any 1xx. begin() reads a head where it has none.
+            response.headers = None  # type: ignore[assignment]
+            response.begin()
+        raise http.client.HTTPException("nothing but 1xx")
     except BaseException:
         response.close()
         raise
-    return response
 
 
 def apply_timeout(sock: socket.socket, request: Request) -> None:

@@ -7,10 +7,13 @@ import re
 from collections import namedtuple
 from collections.abc import Iterable, Iterator
 
+from rebyte_wire.errors import AnswerUnreadable
+
 Event = namedtuple("Event", "event data id retry")
 
 DIGITS = "[0-9]+"
 MAX_RETRY_DIGITS = 9
+MAX_EVENT_CHARS = 16 * 1024 * 1024
 
 
 class Decoder:
@@ -34,10 +37,15 @@ class Decoder:
         self._data: list[str] = []
         self._id: str | None = None
         self._block_retry: int | None = None
+        self._held = 0
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """Take the next bytes and return the events they complete."""
+        """Take the next bytes and return the events they complete.
+
+        AnswerUnreadable for an event that grows beyond MAX_EVENT_CHARS.
+        """
         text = self._text.decode(chunk)
+        self._held += len(text)
         if self._at_start and text:
             self._at_start = False
             if text.startswith("\ufeff"):
@@ -51,6 +59,10 @@ class Decoder:
                 self._take_field(line)
             else:
                 self._end_block(complete)
+        if self._held > MAX_EVENT_CHARS:
+            raise AnswerUnreadable(
+                "An event of the stream is larger than {} characters.".format(MAX_EVENT_CHARS)
+            )
         return complete
 
     def _lines(self, text: str) -> list[str]:
@@ -87,6 +99,9 @@ class Decoder:
             too_long = len(value) > MAX_RETRY_DIGITS
             self._block_retry = 10**MAX_RETRY_DIGITS if too_long else int(value)
             self.retry = self._block_retry
+        else:
+            # A comment, or what means nothing, is not kept.
+            self._held -= len(line)
 
     def _end_block(self, complete: list[Event]) -> None:
         """Finish the block: its id counts from here on, and it is an event if it had data."""

@@ -16,8 +16,13 @@ USUAL_BUNDLES = (
     "/opt/homebrew/etc/ca-certificates/cert.pem",
 )
 ADDED_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-# X509_V_ERR_*: not valid yet, expired, self-signed (2), no issuer (2), untrusted, host, address.
-EVERYDAY_FAILURES = frozenset((9, 10, 18, 19, 20, 21, 27, 62, 64))
+# A folder that holds no certificate, for a context that trusts nobody yet.
+NOWHERE = os.devnull
+# X509_V_ERR_*: not valid yet, expired; the certificate is of another host, of another address.
+WRONG_DATES = frozenset((9, 10))
+WRONG_HOST = frozenset((62, 64))
+# Self-signed (2), no issuer (2), untrusted: an authority that is not known.
+UNKNOWN_AUTHORITY = frozenset((18, 19, 20, 21, 27))
 CA_HINT = (
     "Behind a proxy that inspects TLS,"
     " set REBYTE_CA_BUNDLE (or SSL_CERT_FILE) to a file with its CA certificate."
@@ -27,62 +32,96 @@ STRICT_HINT = (
     " proper one, or set REBYTE_TLS_STRICT=0 to leave out that one check; everything else stays"
     " verified."
 )
+CLOCK_HINT = (
+    "Compare that time with a clock: if it is wrong, set this machine's clock;"
+    " if it is right, whoever runs the host has to renew the certificate."
+)
+HOST_HINT = (
+    "Another server answers at this address: check the base address, and whether a proxy, a"
+    " portal or a line in the hosts file leads elsewhere."
+)
+NO_TLS_HINT = (
+    "What answers there speaks no TLS that is known here: check the address and its port, and"
+    " whether a portal or a proxy answers in its place."
+)
 
 
 def build_context(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """Return the context that the environment asks for; NetworkError for an unreadable bundle."""
-    own = environ.get("REBYTE_CA_BUNDLE")
-    cert_file = environ.get("SSL_CERT_FILE")
-    cert_dir = environ.get("SSL_CERT_DIR")
-    try:
-        if own:
-            context = trusting(own)
-        elif cert_file or cert_dir:
-            context = ssl.create_default_context(cafile=cert_file, capath=cert_dir)
-        else:
-            context = system_context(environ)
-    except (OSError, ValueError) as error:
-        raise NetworkError(
-            "The CA certificates cannot be read: {}.".format(error),
-            code="tls_failed",
-            retryable=False,
-            outcome="not_sent",
-            hint="Check REBYTE_CA_BUNDLE, SSL_CERT_FILE and SSL_CERT_DIR.",
-        ) from error
+    """Return the context that the environment asks for; NetworkError for an unreadable bundle.
+
+    REBYTE_CA_BUNDLE is trusted alone. Else, as OpenSSL has it, SSL_CERT_FILE stands for the
+    system's file and SSL_CERT_DIR for its folder, and what other tools were told is added.
+    """
+    own = path_in(environ, "REBYTE_CA_BUNDLE")
+    if own:
+        context = ssl.create_default_context(capath=NOWHERE)
+        load(context, "REBYTE_CA_BUNDLE", own)
+    else:
+        context = system_context(environ)
+        for name in ADDED_BUNDLES:
+            if os.path.exists(path_in(environ, name)):
+                load(context, name, path_in(environ, name))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if environ.get("REBYTE_TLS_STRICT") == "0":
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 
-def trusting(path: str) -> ssl.SSLContext:
-    """Return a context that trusts the certificates of one file or folder and no others."""
-    if os.path.isdir(path):
-        return ssl.create_default_context(capath=path)
-    return ssl.create_default_context(cafile=path)
-
-
 def system_context(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """Return a context with the system's store and what other tools were told to trust.
+    """Return a context with the system's store, or what SSL_CERT_FILE and SSL_CERT_DIR name.
 
     Where Python has no store of the system, it is looked for in the usual places.
     """
+    file = path_in(environ, "SSL_CERT_FILE")
+    folder = path_in(environ, "SSL_CERT_DIR")
+    if file or folder:
+        usual = ssl.get_default_verify_paths()
+        context = ssl.create_default_context(capath=folder or usual.openssl_capath)
+        if file:
+            load(context, "SSL_CERT_FILE", file)
+        elif os.path.exists(usual.openssl_cafile):
+            load(context, "the system's file", usual.openssl_cafile)
+        return context
     context = ssl.create_default_context()
-    bundles = [environ.get(name, "") for name in ADDED_BUNDLES]
     if not context.cert_store_stats()["x509_ca"]:
-        bundles += [path for path in USUAL_BUNDLES if os.path.isfile(path)][:1]
-    for path in bundles:
+        for path in [path for path in USUAL_BUNDLES if os.path.isfile(path)][:1]:
+            load(context, "the system's file", path)
+    return context
+
+
+def path_in(environ: Mapping[str, str], name: str) -> str:
+    """Return the path in a variable, "" where there is none; ~ is the home folder."""
+    return os.path.expanduser(environ.get(name, ""))
+
+
+def load(context: ssl.SSLContext, name: str, path: str) -> None:
+    """Trust the certificates in a file or folder; NetworkError names whose it is if it fails."""
+    try:
         if os.path.isdir(path):
             context.load_verify_locations(capath=path)
-        elif os.path.exists(path):
+        else:
             context.load_verify_locations(cafile=path)
-    return context
+    except (OSError, ValueError) as error:
+        raise NetworkError(
+            "The CA certificates of {} cannot be read ({}): {}.".format(
+                name, path, getattr(error, "strerror", None) or error
+            ),
+            code="tls_failed",
+            retryable=False,
+            outcome="not_sent",
+            hint="Correct or unset {}.".format(name),
+        ) from error
 
 
 def hint_for(error: Exception, context: ssl.SSLContext) -> str:
     """Return what to try after a failed handshake."""
     code = getattr(error, "verify_code", None)
-    strict = context.verify_flags & ssl.VERIFY_X509_STRICT
-    if strict and code and code not in EVERYDAY_FAILURES:
+    if not code:
+        return NO_TLS_HINT
+    if code in WRONG_DATES:
+        return CLOCK_HINT
+    if code in WRONG_HOST:
+        return HOST_HINT
+    if code not in UNKNOWN_AUTHORITY and context.verify_flags & ssl.VERIFY_X509_STRICT:
         return STRICT_HINT
     return CA_HINT

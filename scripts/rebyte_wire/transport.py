@@ -5,21 +5,21 @@ from __future__ import annotations
 import copy
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlencode
 
 from rebyte_wire import redirects, retry
 from rebyte_wire.addresses import check_signed, is_loopback, origin_of
 from rebyte_wire.connections import ConnectionPool
 from rebyte_wire.errors import OutcomeUnknown, RebyteError
-from rebyte_wire.payloads import encode, omit_none
+from rebyte_wire.payloads import encode
 from rebyte_wire.requests import READ_TIMEOUT_SECONDS, Deadline, Request
 from rebyte_wire.responses import (
     EVENT_STREAM,
     EventStream,
     Response,
-    check_encoding,
     check_stream,
+    check_whole,
     error_from_response,
     error_from_storage,
     read_json,
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
     from rebyte_wire.multipart import Body, FileBody
 
-    RequestBody = Union[dict[str, Any], list[Any], Body, None]
+    # Names and values, of which None is left out; as pairs a name may come again.
+    Query = Union[Mapping[str, object], Iterable[tuple[str, object]], None]
+    # A JSON value, or what has a length and chunks.
+    RequestBody = Union[Any, Body]
 
 VERSION = "0.1.0"
 # What `client.request` takes: an object, a list, or nothing.
@@ -88,7 +91,7 @@ class Transport:
         method: str,
         path: str,
         *,
-        query: Mapping[str, object] | None = None,
+        query: Query = None,
         body: RequestBody = None,
         content_type: str = "application/json",
         expected: Any = dict,
@@ -113,7 +116,7 @@ class Transport:
         Redirects to other origins are followed, without the key.
         """
         request = self._api_request("GET", path, accept="*/*")
-        response: Response = self._perform(request, check_encoding, cross_origin=True)
+        response: Response = self._perform(request, check_whole, cross_origin=True)
         return response
 
     def open_stream(self, path: str, read_seconds: float) -> EventStream:
@@ -131,7 +134,7 @@ class Transport:
 
     def open_signed(self, url: str) -> Response:
         """Open a signed download address: no key, no redirects."""
-        response: Response = self._perform(self._signed_request("GET", url), check_encoding)
+        response: Response = self._perform(self._signed_request("GET", url), check_whole)
         return response
 
     def put_signed(
@@ -162,7 +165,7 @@ class Transport:
         self,
         method: str,
         path: str,
-        query: Mapping[str, object] | None = None,
+        query: Query = None,
         body: RequestBody = None,
         content_type: str = "",
         *,
@@ -174,16 +177,17 @@ class Transport:
     ) -> Request:
         """Describe a call to the API itself, with the key."""
         headers = {"User-Agent": USER_AGENT, "Accept": accept, redirects.KEY_HEADER: self._key}
-        content = encode(body) if isinstance(body, (dict, list)) else body
+        content: Any = body
+        if body is not None and not hasattr(body, "chunks"):
+            content = encode(body)
         if content is not None:
             headers["Content-Type"] = content_type
             headers["Content-Length"] = str(length_of(content))
         elif method in ("POST", "PUT", "PATCH"):
             headers["Content-Length"] = "0"
-        words = urlencode(omit_none(**(query or {})))
         return Request(
             method,
-            (base or self.base_url) + path + ("?" + words if words else ""),
+            (base or self.base_url) + path_with_query(path, query),
             headers,
             content,
             deadline=self.deadline,
@@ -289,6 +293,13 @@ class Transport:
         moment = retry.moment_of(response.headers.get("Date"))
         if moment is not None and redirects.KEY_HEADER in request.headers:
             self._clock.skew = moment - self._now()
+
+
+def path_with_query(path: str, query: Query) -> str:
+    """Return a path with the names and values of a query that are not None, as they are sent."""
+    pairs = query.items() if isinstance(query, Mapping) else query or ()
+    words = urlencode([(name, value) for name, value in pairs if value is not None])
+    return path + "?" + words if words else path
 
 
 def decode(

@@ -54,6 +54,12 @@ def get_failure(client, kind):
         (b"\x1f\x8b\x08", ["Content-Encoding: gzip"]),
         (b"{}", ["Content-Encoding: br"]),
         (b"{}" + b" " * MAX_JSON_BYTES, []),
+        (b'{"n": NaN}', []),
+        (b'{"n": -Infinity}', []),
+        (b'{"n": 1e999}', []),
+        (b'{"n": [-1e999]}', []),
+        (b"{}", ["Content-Encoding: utf-8, GZIP"]),
+        (b"{}", ["Content-Encoding: identity", "Content-Encoding: zstd"]),
     ],
 )
 def test_an_answer_that_cannot_be_used_is_told_with_its_status(served, body, headers):
@@ -77,6 +83,51 @@ def test_the_raw_door_takes_a_list_and_nothing(served):
     client, _ = served(answer(200, [1]), answer(204), answer(200, b""))
     assert client.request("GET", "/webhooks?limit=1") == [1]
     assert [client.request("DELETE", "/webhooks/1") for _ in range(2)] == [None, None]
+
+
+@pytest.mark.parametrize("words", ["UTF-8", "aws-chunked", "none", "identity", ""])
+def test_a_content_encoding_that_compresses_nothing_is_passed_over(served, words):
+    client, _ = served(answer(200, {"id": "t"}, "Content-Encoding: " + words))
+    assert client.get_task("t") == {"id": "t"} and client.open_artifact("w", "a").read()
+
+
+def hints(*statuses):
+    """Return informational answers as bytes."""
+    return b"".join(b"HTTP/1.1 %d Hint\r\nLink: </x>\r\n\r\n" % status for status in statuses)
+
+
+@pytest.mark.parametrize("statuses", [(103,), (102,), (100, 103, 100), (199,) * 50])
+def test_informational_answers_are_read_past(served, statuses):
+    client, server = served(hints(*statuses) + answer(200, {"id": "t"}))
+    assert client.create_task("x") == {"id": "t"} and client.get_task("t") == {"id": "t"}
+    assert len(server.requests) == 2
+
+
+def test_informational_answers_without_end_are_no_answer(served):
+    get_failure(served(say_and_close(hints(*(103,) * 200)))[0], AnswerUnreadable)
+
+
+@pytest.mark.parametrize("size", [b"-1", b"-5", b"-ffffffff"])
+def test_a_chunk_of_a_negative_size_is_a_cut(served, size):
+    step = say_and_close(chunked(b"{", end=size + b"\r\n" + b"x" * 100, kind="application/json"))
+    assert get_failure(served(step)[0], NetworkError).code == "short_body"
+    client, server = served(step, MADE)
+    assert start_failure(client, OutcomeUnknown).exit_code == 8 and len(server.requests) == 1
+
+
+def test_whatever_http_cannot_make_sense_of_leaves_a_start_unknown(served, monkeypatch):
+    def fail(*_):
+        raise ValueError("read length must be non-negative or -1")
+
+    client, server = served(MADE)
+    monkeypatch.setattr("http.client.HTTPResponse.readinto", fail)
+    assert start_failure(client, OutcomeUnknown).exit_code == 8 and len(server.requests) == 1
+
+
+def test_the_message_says_how_long_to_wait(served):
+    client, _ = served(answer(429, {"error": {"message": "slow down"}}, "Retry-After: 121"))
+    message = get_failure(client, RateLimited).message
+    assert message == "HTTP 429: slow down. The service asks to wait 121 s."
 
 
 def test_an_empty_answer_to_a_question_is_none_but_for_a_204(served):

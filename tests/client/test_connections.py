@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 import time
 
 import pytest
 
+from rebyte_wire import sockets
 from rebyte_wire.connections import is_hang_up
 from rebyte_wire.errors import (
     AnswerUnreadable,
@@ -20,12 +23,25 @@ from rebyte_wire.errors import (
     ServerError,
 )
 from rebyte_wire.requests import Deadline, Request
-from rebyte_wire.sockets import apply_timeout
-from rebyte_wire.tls import CA_HINT, STRICT_HINT, build_context
+from rebyte_wire.sockets import apply_timeout, begin_connect
+from rebyte_wire.tls import (
+    CA_HINT,
+    CLOCK_HINT,
+    HOST_HINT,
+    NO_TLS_HINT,
+    STRICT_HINT,
+    build_context,
+    hint_for,
+)
 from scripted_server import Proxy, Server, answer, chunked, failure, reset, say_and_close
 
 TASK, MADE = answer(200, {"id": "t"}), answer(201, {"id": "t"})
 ERROR = say_and_close(answer(200, b'{"id":', length=100))
+
+
+def openssl_output(folder, *arguments):
+    """Return what openssl says in a folder."""
+    return subprocess.check_output(["openssl", *arguments], cwd=str(folder)).decode().strip()
 
 
 def read(client, times=1):
@@ -208,6 +224,62 @@ def test_a_silent_server_is_left_after_the_read_timeout(served):
         failure(lambda: client.stream_events("t", read_seconds=0.1)).code == "read_timeout"
         and len(server.requests) == 4
     )
+
+
+def test_a_name_service_that_is_silent_ends_at_the_deadline(client_for, monkeypatch):
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: answered.wait(10) and [])
+    client = client_for("https://api.example.test", deadline=Deadline(0.3))
+    started = time.monotonic()
+    error = failure(lambda: client.create_task("x"), NetworkError)
+    answered.set()
+    assert time.monotonic() - started < 2
+    assert (error.code, error.outcome) == ("dns_failed", "not_sent")
+
+
+@pytest.fixture
+def silent_port():
+    """A port of this machine whose queue is full, so that it answers nobody."""
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):
+            place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", full.getsockname())
+            stack.enter_context(begin_connect(place))
+        yield full.getsockname()[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems answer though a queue is full")
+def test_an_address_that_swallows_packets_costs_no_ten_seconds(served, lead, silent_port):
+    client, server = served(TASK)
+    lead(silent_port, server.port)
+    started = time.monotonic()
+    read(client)
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems answer though a queue is full")
+def test_addresses_that_swallow_packets_end_at_the_deadline(client_for, lead, silent_port):
+    lead(silent_port, silent_port)
+    client = client_for("http://127.0.0.1:1", deadline=Deadline(0.8))
+    started = time.monotonic()
+    error = failure(lambda: client.create_task("x"), NetworkError)
+    assert (error.code, error.outcome) == ("connect_timeout", "not_sent")
+    assert time.monotonic() - started < 3
+
+
+def test_a_race_of_addresses_leaves_no_socket_behind(served, lead, monkeypatch):
+    client, server = served(TASK)
+    made, real = [], sockets.begin_connect
+    monkeypatch.setattr(
+        sockets, "begin_connect", lambda address: made.append(real(address)) or made[-1]
+    )
+    monkeypatch.setattr(sockets, "ATTEMPT_DELAY_SECONDS", 0)
+    lead(server.port, server.port, server.port)
+    read(client)
+    client.close()
+    assert [sock.fileno() for sock in made] == [-1] * len(made)
 
 
 def test_an_expired_deadline_sends_nothing(served):
@@ -409,12 +481,17 @@ def test_a_trusted_server_is_spoken_to_over_one_connection(served, tls, trusting
 
 
 @pytest.mark.parametrize(
-    "leaf, bundle",
-    [("good", None), ("other", "ca"), ("good", "old")],
-    ids=["unknown authority", "other host", "wrong bundle"],
+    "leaf, bundle, hint",
+    [
+        ("good", None, CA_HINT),
+        ("other", "ca", HOST_HINT),
+        ("good", "old", CA_HINT),
+        ("expired", "ca", CLOCK_HINT),
+    ],
+    ids=["unknown authority", "other host", "wrong bundle", "expired"],
 )
 def test_a_server_that_cannot_be_trusted_gets_no_byte_and_no_second_try(
-    served, tls, certificates, leaf, bundle
+    served, tls, certificates, leaf, bundle, hint
 ):
     client, server = served(
         TASK,
@@ -423,7 +500,8 @@ def test_a_server_that_cannot_be_trusted_gets_no_byte_and_no_second_try(
     )
     error = failure(lambda: client.create_task("x"))
     assert (error.code, error.outcome, error.exit_code) == ("tls_failed", "not_sent", 10)
-    assert error.hint == CA_HINT and client.waits == [] and server.received == 0
+    assert error.hint == hint and client.waits == [] and server.received == 0
+    assert ("this machine's clock says 20" in error.message) is (hint is CLOCK_HINT)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="older Pythons do not check strictly")
@@ -473,6 +551,78 @@ def test_every_context_verifies_names_and_chains_from_1_2_on(certificates, envir
 )
 def test_each_variable_adds_its_authority(served, tls, certificates, name):
     read(served(TASK, context=tls(), environ={name: str(certificates / "ca.pem")})[0])
+
+
+def authorities(environ):
+    """Return the names of those that a context trusts."""
+    return {
+        dict(part[0] for part in entry["subject"]).get("commonName")
+        for entry in build_context(environ).get_ca_certs()
+    }
+
+
+def test_file_folder_and_the_bundles_of_other_tools_add_up(certificates, tmp_path):
+    file, bundle = str(certificates / "ca.pem"), str(certificates / "old.pem")
+    environ = {"SSL_CERT_DIR": "/etc/ssl/certs", "REQUESTS_CA_BUNDLE": file}
+    assert "ca" in authorities(environ)
+    environ = {"SSL_CERT_FILE": file, "CURL_CA_BUNDLE": bundle, "SSL_CERT_DIR": str(tmp_path)}
+    assert authorities(environ) == {"ca", "old"}
+
+
+def test_a_folder_beside_a_file_is_asked_too(served, tls, certificates, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    hashed = openssl_output(certificates, "x509", "-hash", "-noout", "-in", "ca.pem")
+    (folder / (hashed + ".0")).write_bytes((certificates / "ca.pem").read_bytes())
+    environ = {"SSL_CERT_FILE": str(certificates / "old.pem"), "SSL_CERT_DIR": str(folder)}
+    read(served(TASK, context=tls(), environ=environ)[0])
+
+
+def test_a_folder_that_is_not_there_leaves_the_systems_file(monkeypatch, certificates):
+    paths = ssl.get_default_verify_paths()._replace(openssl_cafile=str(certificates / "ca.pem"))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    assert authorities({"SSL_CERT_DIR": "/nonexistent"}) == {"ca"}
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REBYTE_CA_BUNDLE"])
+def test_a_file_of_certificates_that_is_none_is_named_with_its_variable(name, tmp_path):
+    for path in (tmp_path / "gone.pem", tmp_path / "junk.pem"):
+        if path.name == "junk.pem":
+            path.write_text("junk")
+        error = failure(lambda path=path: build_context({name: str(path)}), NetworkError)
+        assert name in error.message and name in error.hint and path.name in error.message
+
+
+def test_a_tilde_in_the_name_of_a_bundle_is_the_home_folder(certificates, empty_world):
+    (empty_world / "ca.pem").write_bytes((certificates / "ca.pem").read_bytes())
+    assert authorities({"REBYTE_CA_BUNDLE": "~/ca.pem"}) == {"ca"}
+    assert "ca" in authorities({"REQUESTS_CA_BUNDLE": "~/ca.pem"})
+
+
+@pytest.mark.parametrize(
+    "code, strict, hint",
+    [
+        (9, True, CLOCK_HINT),
+        (10, False, CLOCK_HINT),
+        (62, True, HOST_HINT),
+        (64, True, HOST_HINT),
+        (18, True, CA_HINT),
+        (19, True, CA_HINT),
+        (20, True, CA_HINT),
+        (21, True, CA_HINT),
+        (27, True, CA_HINT),
+        (92, True, STRICT_HINT),
+        (92, False, CA_HINT),
+        (None, True, NO_TLS_HINT),
+    ],
+)
+def test_each_reason_to_refuse_a_certificate_has_its_words(code, strict, hint):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_flags = ssl.VERIFY_X509_STRICT if strict else ssl.VERIFY_DEFAULT
+    error = ssl.SSLError()
+    if code:
+        error.verify_code = code
+    assert hint_for(error, context) == hint
 
 
 def test_our_own_bundle_stands_alone(certificates):
@@ -552,20 +702,59 @@ def test_a_proxys_password_goes_to_the_proxy_and_nowhere_else(
 
 
 @pytest.mark.parametrize(
-    "refusal, tries",
+    "refusal, tries, words",
     [
-        (b"HTTP/1.1 403 Forbidden\r\n\r\n", 1),
-        (b"HTTP/1.1 407 Who\r\n\r\n", 1),
-        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", 4),
-        (b"rubbish\r\n\r\n", 4),
+        (b"HTTP/1.1 403 Forbidden\r\n\r\n", 1, "storage.googleapis.com"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", 4, "cannot reach this host"),
+        (b"rubbish\r\n\r\n", 4, "no HTTP proxy"),
     ],
 )
-def test_a_proxy_that_opens_no_tunnel_is_not_sent(client_for, monkeypatch, refusal, tries):
+def test_a_proxy_that_opens_no_tunnel_is_not_sent(client_for, monkeypatch, refusal, tries, words):
     with Proxy(refusal=refusal) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         error = failure(lambda: client_for(API).create_task("x"))
         assert (error.code, error.outcome, error.exit_code) == ("proxy_refused", "not_sent", 10)
-        assert "storage.googleapis.com" in error.hint and len(proxy.heads) == tries
+        assert words in error.hint and len(proxy.heads) == tries
+
+
+@pytest.mark.parametrize(
+    "user, words", [("", "wants a user name"), ("user:CANARY@", "does not take the user name")]
+)
+def test_a_proxy_that_wants_credentials_is_told_so(client_for, monkeypatch, user, words):
+    with Proxy(refusal=b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n") as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//" + user))
+        error = failure(lambda: client_for(API).create_task("x"))
+        assert (error.code, error.outcome) == ("proxy_auth_required", "not_sent")
+        assert words in error.hint and "CANARY" not in str(error.as_dict())
+        assert len(proxy.heads) == 1
+
+
+def test_a_tunnel_is_asked_for_in_http_1_1_with_a_host(proxied):
+    client, _, proxy = proxied(TASK)
+    read(client)
+    assert proxy.heads == [
+        b"CONNECT api.example.test:443 HTTP/1.1\r\nHost: api.example.test:443\r\n\r\n"
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["https", "socks5"])
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "ALL_PROXY"])
+def test_no_password_leaves_for_a_proxy_that_is_not_spoken_to(
+    client_for, monkeypatch, name, scheme
+):
+    with Proxy() as proxy:
+        monkeypatch.setenv(name, proxy.url.replace("http://", scheme + "://user:CANARY@"))
+        error = failure(lambda: client_for(API).create_task("x"))
+        assert error.code == "proxy_refused" and "socks" in error.hint
+        assert proxy.connections == 0 and client_for(API).waits == []
+
+
+def test_all_proxy_is_honoured(proxied, client_for, trusting, monkeypatch):
+    _, _, proxy = proxied(TASK)
+    monkeypatch.delenv("HTTPS_PROXY")
+    monkeypatch.setenv("ALL_PROXY", proxy.url)
+    read(client_for(API, environ=trusting))
+    assert len(proxy.heads) == 1
 
 
 def test_a_cut_inside_the_tunnel_after_the_send_is_unknown(proxied):

@@ -186,6 +186,14 @@ def test_bytes_beyond_the_told_length_are_in_no_answer(served):
     assert [fill(open_one(client)) for _ in range(2)] == [b"abcde"] * 2
 
 
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_part_that_nobody_asked_for_is_never_taken_for_the_whole(served, signed):
+    client, server = served(answer(206, b"data", "Content-Range: bytes 0-3/8"))
+    url = server.url + "/f"
+    error = failure(lambda: client.open_address(url) if signed else open_one(client), NetworkError)
+    assert (error.code, error.http_status) == ("short_body", 206)
+
+
 def test_a_download_compressed_unasked_is_refused(served):
     client, _ = served(answer(200, b"abc", "Content-Encoding: gzip"))
     assert "compressed" in failure(lambda: open_one(client), AnswerUnreadable).message

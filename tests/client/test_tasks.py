@@ -110,6 +110,18 @@ CALLS = [
     (lambda c: c.get_health(), "GET /health", None),
     (lambda c: c.request("PATCH", "/x", body={}), "PATCH /v1/x", {}),
     (lambda c: c.request("GET", "/x", query={"a": "b&c", "d": None}), "GET /v1/x?a=b%26c", None),
+    (
+        lambda c: c.request("GET", "/x", query=[("a", "1"), ("a", "2"), ("b", None)]),
+        "GET /v1/x?a=1&a=2",
+        None,
+    ),
+    (lambda c: c.request("POST", "/x", body="text"), "POST /v1/x", "text"),
+    (
+        lambda c: c.request("POST", "/x", body=["\u00fc\U0001f600"]),
+        "POST /v1/x",
+        ["\u00fc\U0001f600"],
+    ),
+    (lambda c: c.request("POST", "/x", body="\\u0000"), "POST /v1/x", "\\u0000"),
 ]
 
 
@@ -190,12 +202,24 @@ def test_an_odd_path_is_refused_before_anything_is_sent(served, path):
     assert server.connections == 0
 
 
-@pytest.mark.parametrize("value", [float("nan"), {1, 2}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        float("nan"),
+        {1, 2},
+        "\ud83d",
+        ["caf\udce9.csv"],
+        {"\udc00": 1},
+        "\ud83dx\ude00",
+        "H\0e\0",
+        "\\\0",
+        {"\0": 1},
+    ],
+)
 def test_a_body_that_json_cannot_say_is_an_input_error(client_for, value):
-    failure(
-        lambda: client_for("http://127.0.0.1:1").request("POST", "/x", body={"x": value}),
-        InputError,
-    )
+    client = client_for("http://127.0.0.1:1")
+    for body in ({"x": value}, [value], value):
+        assert failure(lambda: client.request("POST", "/x", body=body), InputError).message
 
 
 def test_waiting_asks_until_any_word_of_the_end(served):
@@ -209,6 +233,11 @@ def test_waiting_asks_until_any_word_of_the_end(served):
         3,
         3,
     ]
+
+
+def test_waiting_without_a_limit_pauses_all_the_same(served):
+    client, _ = served(answer(200, {}), answer(200, {"status": "failed"}))
+    assert client.wait_for_task("t", 3, timeout=None) and client.waits == [3]
 
 
 @pytest.mark.parametrize("deadline, timeout", [(None, 0), (Deadline(0.05), 600)])

@@ -481,6 +481,8 @@ def test_the_raw_door_goes_through_the_same_ledger(rebyte, server):
     first, second = (rebyte("api", "POST", "/v1/tasks", "--body", body) for _ in range(2))
     assert first.code == 0 and second["id"] == first["id"] and len(posts(server)) == 1
     assert rebyte("api", "GET", "/tasks?limit=1")["limit"] == 1
+    rebyte("api", "GET", "/tasks?limit=1&status=a&status=b")
+    assert server.requests[-1]["path"].endswith("?limit=1&status=a&status=b")
     assert rebyte("api", "DELETE", "/tasks/" + first["id"]).code == 0
 
 

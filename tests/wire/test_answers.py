@@ -118,6 +118,24 @@ def test_a_five_mebibyte_line_in_small_chunks_is_linear():
     assert time.process_time() - started < 2
 
 
+def test_an_event_without_an_end_is_not_kept_for_ever():
+    decoder = Decoder()
+    with pytest.raises(errors.AnswerUnreadable):
+        for _ in range(40):
+            decoder.feed(b"data: " + b"x" * 2**20 + b"\n")
+    decoder = Decoder()
+    with pytest.raises(errors.AnswerUnreadable):
+        for _ in range(40):
+            decoder.feed(b"x" * 2**20)
+
+
+def test_comments_and_finished_events_are_not_counted():
+    decoder = Decoder()
+    for _ in range(20):
+        decoder.feed(b": " + b"x" * 2**20 + b"\n")
+        assert len(decoder.feed(b"data: " + b"x" * 2**20 + b"\n\n")) == 1
+
+
 # May this be tried again, and after how long?
 
 NOW = 1696004797.0
@@ -160,6 +178,13 @@ def answered(status, retry_after=None, retryable=None):
         ("Fri, 29 Sep 2023 16:26:27 GMT", 0),
         ("Fri, 29 Sep 2023 16:27:37 GMT", 60),
         ("Fri, 29 Sep 2023 16:28:38 GMT", 121),
+        ("Friday, 29-Sep-23 16:26:57 GMT", 20),
+        ("Fri Sep 29 16:26:57 2023", 20),
+        ("Fri Sep  1 16:26:57 2023", 0),
+        ("3, 3", 3),
+        ("3 , 60", 3),
+        ("3 s", None),
+        (", 3", None),
         ("-10", None),
         ("99999999999999999999999999999999999", None),
         ("inf", None),

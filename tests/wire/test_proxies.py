@@ -31,6 +31,10 @@ def proxy(environ, url=API):
         ({"https_proxy": "", "HTTPS_PROXY": "http://up:1"}, None),
         ({"HTTPS_PROXY": ""}, None),
         ({"HTTP_PROXY": "http://p:1", "http_proxy": "http://p:1"}, None),
+        ({"ALL_PROXY": "http://p:1"}, "p:1"),
+        ({"all_proxy": "p:1"}, "p:1"),
+        ({"ALL_PROXY": "socks5://s:1", "HTTPS_PROXY": "http://p:1"}, "p:1"),
+        ({"all_proxy": "http://low:1", "ALL_PROXY": "http://up:1"}, "low:1"),
     ],
 )
 def test_the_environment_names_the_proxy(environ, expected):
@@ -52,11 +56,44 @@ def test_the_environment_names_the_proxy(environ, expected):
         ("other.test", False),
         ("", False),
         (",", False),
+        (".", False),
+        ("*.example.test", True),
+        ("*.test", True),
+        ("*.other.test", False),
+        ("api.example.test:443", True),
+        ("example.test:443", True),
+        ("*:443", True),
+        ("api.example.test:8443", False),
+        ("10.0.0.0/8", False),
     ],
 )
 def test_no_proxy_lists_what_is_spoken_to_directly(no_proxy, direct):
     environ = {"HTTPS_PROXY": "http://p:1", "NO_PROXY": no_proxy}
     assert (proxy(environ) is None) is direct
+
+
+@pytest.mark.parametrize(
+    "no_proxy, url, direct",
+    [
+        ("10.0.0.0/8", "https://10.1.2.3/", True),
+        ("10.0.0.0/8:443", "https://10.1.2.3/", True),
+        ("10.0.0.0/8", "https://11.1.2.3/", False),
+        ("10.1.2.3/8", "https://10.9.9.9/", True),
+        ("10.0.0.0/99", "https://10.1.2.3/", False),
+        ("10.1.2.3", "https://10.1.2.3/", True),
+        ("10.1.2.3:8443", "https://10.1.2.3:8443/", True),
+        ("10.1.2.3:8443", "https://10.1.2.3/", False),
+        ("fd00::/8", "https://[fd12::1]/", True),
+        ("fd00::/8", "https://10.1.2.3/", False),
+        ("fd12:0::1", "https://[fd12::1]/", True),
+        ("[fd12::1]", "https://[fd12::1]/", True),
+        ("[fd12::1]:443", "https://[fd12::1]/", True),
+        ("[fd12::1]:444", "https://[fd12::1]/", False),
+        ("2.3", "https://10.1.2.3/", False),
+    ],
+)
+def test_no_proxy_knows_addresses_and_networks(no_proxy, url, direct):
+    assert (proxy({"HTTPS_PROXY": "http://p:1", "NO_PROXY": no_proxy}, url) is None) is direct
 
 
 def test_the_lower_case_no_proxy_counts_first():
@@ -71,11 +108,21 @@ def test_this_machine_is_always_spoken_to_directly(url):
 
 @pytest.mark.parametrize(
     "address",
-    ["socks5://p:1", "ftp://p", "http://", "//user:CANARY@", "CANARY:x:y", "http://p:99999"],
+    [
+        "socks5://p:1",
+        "socks5h://p:1",
+        "https://user:CANARY@p:1",
+        "ftp://p",
+        "http://",
+        "//user:CANARY@",
+        "CANARY:x:y",
+        "http://p:99999",
+    ],
 )
-def test_a_proxy_that_cannot_be_spoken_to_is_refused_without_showing_it(address):
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "ALL_PROXY"])
+def test_a_proxy_that_cannot_be_spoken_to_is_refused_without_showing_it(name, address):
     with pytest.raises(NetworkError) as caught:
-        proxy({"HTTPS_PROXY": address})
+        proxy({name: address})
     assert (caught.value.code, caught.value.outcome) == ("proxy_refused", "not_sent")
     assert "CANARY" not in str(caught.value.as_dict()) and not caught.value.retryable
 

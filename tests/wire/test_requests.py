@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import email
 import io
+import os
+import time
 
 import pytest
 
 from rebyte_wire.addresses import check_signed, is_loopback, is_private, origin_of
-from rebyte_wire.credentials import DEFAULT_BASE_URL, check_key, find_base, find_key
+from rebyte_wire.credentials import DEFAULT_BASE_URL, check_key, find_base, find_key, key_for
 from rebyte_wire.errors import AuthError, InputError, NetworkError
 from rebyte_wire.multipart import CHUNK_BYTES, FileBody, MultipartBody
 from rebyte_wire.redirects import FOLLOWED, headers_for, next_address
+from rebyte_wire.requests import Deadline
 
 PRIVATE = [
     "127.0.0.1",
@@ -295,6 +298,55 @@ def test_the_sources_are_asked_in_the_promised_order(tmp_path):
     del environ["REBYTE_API_KEY_FILE"]
     assert find_key(environ) == ("k-own", own)
     assert find_key({"HOME": str(tmp_path / "nowhere")}) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-8"], ids=["BOM", "PowerShell", "plain"]
+)
+def test_a_key_file_of_any_editor_is_read(tmp_path, encoding):
+    (tmp_path / "key").write_bytes("k-1\r\n".encode(encoding))
+    assert find_key({}, tmp_path / "key")[0] == "k-1"
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfek", b"\xef\xbb\xbf", b"\xffk", b"\xfe\xff"])
+def test_a_key_file_of_rubbish_is_refused(tmp_path, data):
+    (tmp_path / "key").write_bytes(data)
+    with pytest.raises(AuthError):
+        find_key({}, tmp_path / "key")
+
+
+def test_a_tilde_in_the_path_of_a_key_file_is_the_home_folder(empty_world):
+    write(empty_world / "key", "k-home")
+    assert find_key({"REBYTE_API_KEY_FILE": "~/key"}) == ("k-home", "REBYTE_API_KEY_FILE")
+    assert find_key({}, "~/key") == ("k-home", str(empty_world / "key"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes by name here")
+@pytest.mark.parametrize("seconds, clock", [(0.2, time.monotonic), (-1, lambda: 0.0)])
+def test_a_key_from_a_silent_pipe_is_waited_for_until_the_deadline(tmp_path, seconds, clock):
+    os.mkfifo(tmp_path / "pipe")
+    with open(os.open(tmp_path / "pipe", os.O_RDWR), "wb"):
+        started = time.monotonic()
+        with pytest.raises(AuthError):
+            find_key({}, tmp_path / "pipe", Deadline(seconds, clock))
+        assert time.monotonic() - started < 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files have no owner here")
+@pytest.mark.parametrize("owner, told", [(0, []), (12345, ["key"]), (None, [])])
+def test_a_key_file_of_another_user_is_told(tmp_path, monkeypatch, owner, told):
+    path = write(tmp_path / "key", "k")
+    real = os.stat(path)
+    uid = os.geteuid() if owner is None else owner
+    faked = os.stat_result([*real[:4], uid, *real[5:]])
+    monkeypatch.setattr(os, "stat", lambda *_args, **_more: faked)
+    said = []
+    environ = {"REBYTE_API_KEY_FILE": path}
+    assert key_for(environ, DEFAULT_BASE_URL, warn=said.append) == "k"
+    assert ["key" for text in said if "belongs to another user" in text and path in text] == told
+    said.clear()
+    assert key_for(dict(environ, REBYTE_API_KEY="k2"), DEFAULT_BASE_URL, warn=said.append) == "k2"
+    assert said == []
 
 
 def test_the_own_file_is_found_below_home(tmp_path):

@@ -158,7 +158,8 @@ class Context:
 
     def _address(self) -> tuple[str, str]:
         base = find_base(self.environ, self.options.base_url)
-        key = key_for(self.environ, base, self.options.api_key_file)
+        key_file = self.options.api_key_file
+        key = key_for(self.environ, base, key_file, self.deadline, self.error)
         if base != DEFAULT_BASE_URL:
             # Also with --quiet: work must not go to another service unnoticed.
             self.error("speaking to %s" % base)

@@ -92,7 +92,7 @@ def api(context: Context, options: Namespace) -> Outcome:
         # The one path that lies beside /v1.
         answer: Any = context.client.get_health()
     else:
-        answer = context.client.request(method, path, query=dict(query) or None, body=body)
+        answer = context.client.request(method, path, query=query or None, body=body)
     if answer is None:
         answer = {"done": True}
     return Outcome(answer if options.urls else without_signed(answer))

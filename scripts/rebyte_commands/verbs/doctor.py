@@ -53,7 +53,8 @@ class Parts:
     def key(self) -> tuple[str | None, str | None]:
         """Return (key, source); the environment's key is not for another address."""
         options = self.context.options
-        return find_key_for(self.context.environ, self.base(), options.api_key_file)
+        context = self.context
+        return find_key_for(context.environ, self.base(), options.api_key_file, context.deadline)
 
     def client(self, key: str, base: str) -> RebyteClient:
         """Return a client for what was found."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rebyte_wire.addresses import origin_of
 from rebyte_wire.credentials import DEFAULT_BASE_URL
 from rebyte_wire.errors import RebyteError
+from rebyte_wire.tls import CLOCK_HINT, HOST_HINT, NO_TLS_HINT, STRICT_HINT
 
 API_HOST = "api.rebyte.ai"
 STORAGE_HOST = "storage.googleapis.com"
@@ -43,6 +44,11 @@ ASKS = {
     "proxy_unreachable": (
         "The proxy that HTTPS_PROXY names where I run cannot be reached. Is its address right?"
     ),
+    "proxy_auth_required": (
+        "The proxy of my sandbox wants a user name and a password. Please put them into"
+        " HTTPS_PROXY where I run, as http://USER:PASSWORD@HOST:PORT. Do not paste them into this"
+        " conversation."
+    ),
     "proxy_refused": (
         "Please put {hosts} on the list of hosts that the proxy of my sandbox allows."
     ),
@@ -72,6 +78,13 @@ STRICT_ASK = (
     " Please have it made properly, or allow me to set REBYTE_TLS_STRICT=0, which leaves out that"
     " one check."
 )
+# What a handshake failed of, by the hint of the error.
+TLS_ASKS = {
+    STRICT_HINT: STRICT_ASK,
+    CLOCK_HINT: ASKS["clock_wrong"],
+    HOST_HINT: ASKS["bad_answer"],
+    NO_TLS_HINT: ASKS["bad_answer"],
+}
 
 
 def ask_for(
@@ -85,8 +98,8 @@ def ask_for(
     one, or the storage's for a `check` of that (storage.tls and the like).
     """
     text = ASKS.get(problem.code)
-    if problem.code == "tls_failed" and "REBYTE_TLS_STRICT" in (problem.hint or ""):
-        text = STRICT_ASK
+    if problem.code == "tls_failed":
+        text = TLS_ASKS.get(problem.hint or "", text)
     if text is None or base == DEFAULT_BASE_URL or "{hosts}" not in text:
         return text and text.format(hosts=HOSTS, port=443)
     if check.startswith("storage."):

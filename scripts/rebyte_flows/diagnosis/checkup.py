@@ -284,11 +284,11 @@ def _tls_detail(peer: Peer | None, environ: Mapping[str, str]) -> str:
 
 def _trusted(environ: Mapping[str, str]) -> str:
     """Return whose certificates are trusted."""
-    for name in ("REBYTE_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
-        if environ.get(name):
-            return name
+    if environ.get("REBYTE_CA_BUNDLE"):
+        return "REBYTE_CA_BUNDLE"
+    named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if environ.get(name)]
     added = [name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if environ.get(name)]
-    return " and ".join(["the system's store"] + added)
+    return " and ".join((named or ["the system's store"]) + added)
 
 
 def _is_strict(environ: Mapping[str, str]) -> bool:

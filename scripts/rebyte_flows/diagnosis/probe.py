@@ -24,6 +24,8 @@ STEPS = ("name", "connection", "proxy", "tls")
 FAILED_STEPS = {
     "dns_failed": "name",
     "proxy_refused": "proxy",
+    "proxy_auth_required": "proxy",
+    "proxy_auth_required": "proxy",
     "proxy_unreachable": "proxy",
     "tls_failed": "tls",
 }

@@ -171,7 +171,7 @@ class Submitter:
             answer: Any = self.client.request(
                 "POST",
                 request.path,
-                query=dict(request.query),
+                query=request.query or None,
                 body=body,
                 before_send=before_send,
             )
