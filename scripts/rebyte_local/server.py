@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import io
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 OPEN_FILES = 8192
+# Nothing that this server starts is to find the key of the cloud.
+CLOUD_KEYS = ("REBYTE_API_KEY", "REBYTE_API_KEY_FILE")
+# What flock says when another process holds the lock.
+HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
 class FolderInUse(Exception):
@@ -37,12 +42,14 @@ class FolderInUse(Exception):
 class LocalServer:
     """The Tasks API of one folder on 127.0.0.1.
 
-    Once it is started: url (the origin), base_url (with /v1), key (the one that it takes), faults
-    (to be switched on and off), and requests (what was asked so far, without keys).
+    Once it is started it has: url (the origin), base_url (with /v1), page_url (the list of tasks,
+    for a browser), key (the one that it takes), faults (to be switched on and off), and requests
+    (what was asked so far, without keys).
     """
 
     url: str
     base_url: str
+    page_url: str
     key: str
     faults: Faults
     requests: list[JsonObject]
@@ -100,6 +107,7 @@ class LocalServer:
             self._service.runner.recover()
             self.url = self._service.origin
             self.base_url = self.url + "/v1"
+            self.page_url = self._service.page_url("/")
             self.key = self._service.key
             self.faults = self._service.faults
             self.requests = self._log.entries
@@ -146,9 +154,12 @@ def _lock(folder: str) -> io.BufferedRandom:
     )
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         file.close()
-        raise FolderInUse("another local server has the folder %s" % folder) from None
+        if error.errno in HELD:
+            raise FolderInUse("another local server has the folder %s" % folder) from None
+        reason = "the file system of %s takes no locks (%s)" % (folder, error.strerror)
+        raise OSError(reason + "; set REBYTE_STATE_DIR to a folder elsewhere") from error
     return file
 
 
@@ -159,6 +170,8 @@ def serve(folder: str, **settings: Any) -> int:
     Returns 0, 1 when it cannot start, 2 when a setting is wrong.
     """
     os.umask(0o077)
+    for name in CLOUD_KEYS:
+        os.environ.pop(name, None)
     server = LocalServer(folder, **settings)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -188,6 +201,7 @@ def _describe(server: LocalServer) -> JsonObject:
     return {
         "url": server.url,
         "baseUrl": server.base_url,
+        "pageUrl": server.page_url,
         "key": server.key,
         "pid": os.getpid(),
         "startedAt": iso_milliseconds(now_us()),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import stat
 import sys
 import time
@@ -166,21 +165,6 @@ def test_what_a_fence_leaves_running_is_ended_with_it(api):
     _, _, done = api.run(api.sh("sleep 60 & echo $!"))
     assert done["status"] == "succeeded" and time.monotonic() - began < 1.5
     api.wait_for_end_of(done["finalResult"])
-
-
-def test_what_left_the_group_of_a_fence_and_holds_its_pipes_is_not_waited_for(api, monkeypatch):
-    monkeypatch.setattr("rebyte_local.execution.processes.GRACE_SECONDS", 0.2)
-    pid = int(
-        api.result(
-            api.fence(
-                "python",
-                "import subprocess",
-                "print(subprocess.Popen(['sleep', '60'], start_new_session=True).pid)",
-            )
-        )
-    )
-    assert api.is_alive(pid)
-    os.kill(pid, signal.SIGKILL)
 
 
 def test_no_more_than_the_width_runs_at_once(start, tmp_path):

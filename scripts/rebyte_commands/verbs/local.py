@@ -27,6 +27,9 @@ EXAMPLES = """examples:
 
 It runs what prompts ask for on this machine, with your rights, and holds no model.
 """
+# What a server says that finds another one in its folder.
+FOLDER_IN_USE = "another local server has the folder"
+KEY_VARIABLES = ("REBYTE_API_KEY", "REBYTE_API_KEY_FILE")
 ACTIONS = ("start", "stop", "status", "serve")
 
 
@@ -216,6 +219,7 @@ def _told(context, server):
         "running": True,
         "url": server["url"],
         "baseUrl": server["baseUrl"],
+        "pageUrl": server.get("pageUrl"),
         "pid": server["pid"],
         "faults": server.get("faults") or None,
         "stateFolder": _folder(context),
@@ -256,9 +260,14 @@ def _spawn(context, words):
     folder = _folder(context)
     log_path = os.path.join(folder, "server.log")
     environ = dict(context.environ, REBYTE_STATE_DIR=context.state.path)
+    # What prompts run can read the environment that the server was started with.
+    for name in KEY_VARIABLES:
+        environ.pop(name, None)
+    # Not truncated: another command may be starting a server that writes to it.
     with os.fdopen(
-        os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE), "wb"
+        os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE), "ab"
     ) as log:
+        log_start = log.seek(0, os.SEEK_END)
         child = subprocess.Popen(
             [sys.executable, DOOR, "local", "serve"] + words,
             stdin=subprocess.DEVNULL,
@@ -278,21 +287,25 @@ def _spawn(context, words):
         # The server outlives us on purpose; nobody waits for it.
         child.returncode = 0
         return json.loads(line)
-    return _other_server(context, child, until, log_path)
+    return _other_server(context, child, until, log_path, log_start)
 
 
-def _other_server(context, child, until, log_path):
+def _other_server(context, child, until, log_path, log_start):
     """Another command may have started the server at the same moment; else say why ours did not come up."""
+    words = ""
     while time.monotonic() < until:
         server = running(context)
         if server:
             child.poll()
             return server
         if child.poll() is not None:
-            break
+            with open(log_path, encoding="utf-8", errors="replace") as log:
+                log.seek(log_start)
+                words = " ".join(log.read()[-400:].split())
+            # One that holds the folder has still to say where it listens.
+            if FOLDER_IN_USE not in words:
+                break
         time.sleep(0.05)
-    with open(log_path, encoding="utf-8", errors="replace") as log:
-        words = " ".join(log.read()[-400:].split())
     raise NetworkError(
         "the local server did not start: %s" % (words or "no reason was given"),
         code="local_not_started",

@@ -119,8 +119,8 @@ def upload_artifacts(service: Service, request: Request) -> Response:
                 len(data) <= PART_LIMIT_BYTES,
                 "%s is larger than %d bytes" % (name, PART_LIMIT_BYTES),
             )
-            if declared not in (None, UNTYPED):
-                content_type = str(declared)
+            if declared not in ("", UNTYPED):
+                content_type = check_content_type(declared)
             kept.append((name, content_type, service.blobs.store(io.BytesIO(data).read)))
         require(kept, "no files: send them as multipart fields named files")
     except BaseException:
@@ -180,7 +180,7 @@ def receive_artifact(service: Service, request: Request) -> Response:
     """PUT of a signed artifact address."""
     workspace, name = request.params
     blob = receive_upload(service, request, SIGNED_LIMIT_BYTES)
-    content_type = request.header("Content-Type") or UNTYPED
+    content_type = check_content_type(request.header("Content-Type") or UNTYPED)
     if content_type == UNTYPED:
         content_type = artifact_type(name) or UNTYPED
     service.artifacts.put(workspace, name, blob, content_type)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import time
 from urllib.parse import quote
 
+from rebyte_local.api.checks import KEY_HEADERS
 from rebyte_local.http.messages import Request, StorageError
 from rebyte_local.service import Service
 from rebyte_local.storage.blobs import TooLarge
 
 SIGNED_SECONDS = 3600  # of downloads and of uploads of files
-KEY_HEADERS = ("api_key", "api-key", "x-api-key")
 
 
 def sign(
@@ -38,10 +37,7 @@ def sign(
 
 
 def _signature(service: Service, method: str, path: str, expires: int, content_type: str) -> str:
-    text = "%s\n%s\n%s\n%s" % (method, path, expires, content_type)
-    return hmac.new(
-        service.secret.encode("ascii"), text.encode("utf-8", "surrogatepass"), hashlib.sha256
-    ).hexdigest()
+    return service.token("%s\n%s\n%s\n%s" % (method, path, expires, content_type))
 
 
 def check_signature(service: Service, request: Request) -> None:

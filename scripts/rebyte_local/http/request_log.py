@@ -1,7 +1,8 @@
-"""What was asked, without keys and signatures: as a list in memory and as a file of JSON lines."""
+"""What was asked, in memory and as a file of JSON lines; without keys, signatures and tokens."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,7 +21,7 @@ SECRET_HEADERS = (
     "proxy-authorization",
     "cookie",
 )
-SIGNATURE = re.compile(r"(signature=)[^&\s]*", re.IGNORECASE)
+SECRET_PARAMETERS = re.compile(r"((?:signature|token)=)[^&\s]*", re.IGNORECASE)
 
 
 class RequestLog:
@@ -53,10 +54,13 @@ class RequestLog:
             self.entries.append(entry)
             if len(self.entries) > MEMORY_LIMIT:
                 del self.entries[: MEMORY_LIMIT // 2]
-            if not self._file.closed:
+            # A full disk loses this line, not the answer that is being sent.
+            with contextlib.suppress(OSError):
                 self._write(line)
 
     def _write(self, line: bytes) -> None:
+        if self._file.closed:
+            return
         if self._file.tell() + len(line) > FILE_LIMIT_BYTES:
             self._file.close()
             os.replace(self._path, self._path + ".1")
@@ -70,7 +74,7 @@ class RequestLog:
 
 
 def _redact(text: str) -> str:
-    return SIGNATURE.sub(r"\1***", text)
+    return SECRET_PARAMETERS.sub(r"\1***", text)
 
 
 def _header(name: str, value: str) -> str:

@@ -7,10 +7,17 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rebyte_local.formats import JsonObject
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+RESERVE_BYTES = 1024 * 1024
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS workspaces(id TEXT PRIMARY KEY, created INTEGER NOT NULL);
@@ -35,7 +42,6 @@ CREATE TABLE IF NOT EXISTS webhooks(number INTEGER PRIMARY KEY AUTOINCREMENT,
   id TEXT NOT NULL UNIQUE, url TEXT NOT NULL, created INTEGER NOT NULL,
   active INTEGER NOT NULL DEFAULT 1, failures INTEGER NOT NULL DEFAULT 0, triggered INTEGER,
   facts TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS processes(pid INTEGER PRIMARY KEY, born TEXT NOT NULL);
 """
 # JSON text, because a lone surrogate is valid JSON but no SQLite text.
 JSON_COLUMNS = ("facts", "outcome")
@@ -50,6 +56,7 @@ class Database:
     def __init__(self, folder: str) -> None:
         path = os.path.join(folder, "state.sqlite")
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        self._reserve = os.path.join(folder, "reserve")
         self._lock = threading.RLock()
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
@@ -85,6 +92,22 @@ class Database:
         """Run one statement as a transaction; return the number of rows that it changed."""
         with self.transaction() as connection:
             return connection.execute(sql, arguments).rowcount
+
+    def refill_reserve(self) -> None:
+        """Hold some of the disk back for `must_write`; a disk that is full already is no error."""
+        if os.path.exists(self._reserve):
+            return
+        with contextlib.suppress(OSError), open(self._reserve, "wb") as file:
+            file.write(bytes(RESERVE_BYTES))
+
+    def must_write(self, write: Callable[[], T]) -> T:
+        """Call `write`, and once more with the reserve given up when it fails on a full disk."""
+        try:
+            return write()
+        except sqlite3.OperationalError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._reserve)
+            return write()
 
     def rows(self, sql: str, *arguments: object) -> list[JsonObject]:
         """Return all rows of a query."""

@@ -117,26 +117,36 @@ class TaskTable:
 
     def finish_prompt(self, prompt_id: str, status: str, **outcome: str) -> None:
         """Keep a prompt's end and its texts; a cancel that came first keeps the status."""
-        with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE prompts SET outcome=? WHERE id=?", (json.dumps(outcome), prompt_id)
-            )
-            connection.execute(
-                "UPDATE prompts SET status=?, completed=? WHERE id=? AND %s" % IS_OPEN,
-                (status, now_us(), prompt_id),
-            )
+
+        def write() -> None:
+            with self._database.transaction() as connection:
+                connection.execute(
+                    "UPDATE prompts SET outcome=? WHERE id=?", (json.dumps(outcome), prompt_id)
+                )
+                connection.execute(
+                    "UPDATE prompts SET status=?, completed=? WHERE id=? AND %s" % IS_OPEN,
+                    (status, now_us(), prompt_id),
+                )
+
+        self._database.must_write(write)
 
     def cancel_prompts(self, task_id: str) -> list[str]:
         """Mark every open prompt of the task canceled; return their ids."""
-        with self._database.transaction() as connection:
-            rows = connection.execute(
-                "SELECT id FROM prompts WHERE task=? AND %s ORDER BY number" % IS_OPEN, (task_id,)
-            ).fetchall()
-            connection.execute(
-                "UPDATE prompts SET status='canceled', completed=? WHERE task=? AND %s" % IS_OPEN,
-                (now_us(), task_id),
-            )
-        return [row["id"] for row in rows]
+
+        def write() -> list[str]:
+            with self._database.transaction() as connection:
+                rows = connection.execute(
+                    "SELECT id FROM prompts WHERE task=? AND %s ORDER BY number" % IS_OPEN,
+                    (task_id,),
+                ).fetchall()
+                connection.execute(
+                    "UPDATE prompts SET status='canceled', completed=? WHERE task=? AND %s"
+                    % IS_OPEN,
+                    (now_us(), task_id),
+                )
+            return [row["id"] for row in rows]
+
+        return self._database.must_write(write)
 
     def delete(self, task_id: str) -> None:
         """Hide a task; its rows stay, but nothing finds them."""
