@@ -95,10 +95,10 @@ class Database:
 
     def refill_reserve(self) -> None:
         """Hold some of the disk back for `must_write`; a disk that is full already is no error."""
-        if os.path.exists(self._reserve):
-            return
-        with contextlib.suppress(OSError), open(self._reserve, "wb") as file:
-            file.write(bytes(RESERVE_BYTES))
+        with contextlib.suppress(OSError):
+            handle = os.open(self._reserve, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with open(handle, "wb") as file:
+                file.write(bytes(RESERVE_BYTES))
 
     def must_write(self, write: Callable[[], T]) -> T:
         """Call `write`, and once more with the reserve given up when it fails on a full disk."""
