@@ -33,6 +33,7 @@ FAULTS: dict[str, tuple[str, float] | None] = {
     "heartbeats": ("seconds", 1.0),
     "lost-end": ("events", 1),
     "held-stream": ("seconds", 5.0),
+    "no-stream": None,
     "ping-events": None,
     "unknown-status": None,
     "late-visible": ("seconds", 1.0),

@@ -18,7 +18,6 @@ import time
 
 from rebyte_local.api import routes
 from rebyte_local.execution.runner import Runner
-from rebyte_local.faults import Faults
 from rebyte_local.formats import JsonObject, iso_milliseconds, now_us
 from rebyte_local.http.request_log import RequestLog
 from rebyte_local.http.server import HttpServer, shut_down
@@ -47,13 +46,6 @@ class LocalServer:
     (what was asked so far, without keys).
     """
 
-    url: str
-    base_url: str
-    page_url: str
-    key: str
-    faults: Faults
-    requests: list[JsonObject]
-
     def __init__(
         self,
         folder: str | os.PathLike[str],
@@ -73,7 +65,6 @@ class LocalServer:
         self._width = width
         self._idle_seconds = idle_seconds
         self._settings = settings
-        self._opened = contextlib.ExitStack()
         self._http: HttpServer | None = None
 
     def __repr__(self) -> str:
@@ -101,6 +92,7 @@ class LocalServer:
             self._log = RequestLog(self.folder)
             opened.callback(self._log.close)
             http = self._bind()
+            opened.callback(http.socket.close)
             port = http.server_address[1]
             self._service.database.set_setting("port", port)
             self._service.origin = "http://127.0.0.1:%d" % port
@@ -141,7 +133,6 @@ class LocalServer:
         shut_down(http.socket)  # wakes the accepting thread, which otherwise looks every 0.1 s
         http.shutdown()
         self._thread.join()
-        http.socket.close()
         self._service.close()
         http.close_connections()
         self._opened.close()
@@ -150,7 +141,7 @@ class LocalServer:
 def _lock(folder: str) -> io.BufferedRandom:
     """Lock the folder until the file is closed; raises FolderInUse."""
     file = open(  # noqa: SIM115 - who asks for the lock closes it
-        os.open(os.path.join(folder, "lock"), (os.O_CREAT | os.O_RDWR | os.O_CLOEXEC), 0o600), "r+b"
+        os.open(os.path.join(folder, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), "r+b"
     )
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -90,6 +90,15 @@ def test_a_type_folded_over_lines_is_kept_as_one_line(api):
     assert "X-Injected" not in reply.headers
 
 
+def test_a_type_that_is_none_falls_back_to_that_of_the_name(api):
+    task, _, _ = api.run("x")
+    store = "/workspaces/%s/artifacts" % task["workspaceId"]
+    head = '--b\r\nContent-Disposition: form-data; name="files"; filename="a.csv"\r\n'
+    form = head + "Content-Type: nonsense\r\n\r\n1\r\n--b--\r\n"
+    reply = api.post(store, form, {"Content-Type": "multipart/form-data; boundary=b"})
+    assert reply.json["uploaded"] == [{"name": "a.csv", "size": 1, "contentType": "text/csv"}]
+
+
 # What leaves its process group is ended too.
 
 LEAVERS = {

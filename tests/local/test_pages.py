@@ -7,7 +7,10 @@ import re
 
 import pytest
 
-HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)> \u202e\u200b\x1b[31m \ud800 & 'q' \"d\" {nonce} %s"
+HOSTILE = (
+    "</pre><script>alert(1)</script><img src=x onerror=alert(2)> \u202e\u200b\x1b[31m \ud800 & "
+    "'q' \"d\" {nonce} %s"
+)
 
 
 def page(api, path):

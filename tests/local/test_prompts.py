@@ -1,4 +1,4 @@
-"""What a prompt does: fences run as real processes, questions, skills, repositories, agent programs."""
+"""What a prompt does: fences as real processes, questions, skills, repositories, agents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from rebyte_local.execution.rehearsal import find_steps, parse_question, substit
 
 def test_only_fences_that_ask_for_it_are_steps():
     prompt = (
-        "```python\nno\n```\n``` bash run\nyes 1\n```\n````markdown\n```python run\nquoted\n```\n````\n"
+        "```python\nno\n```\n``` bash run\nyes 1\n```\n"
+        "````markdown\n```python run\nquoted\n```\n````\n"
         "~~~sh run\r\nyes 2\r\n~~~\r\n```Python run\nno\n```\n"
         "```python run now\nno\n```\n    ```sh run\nno\n    ```\n"
         "`````ask run\nwhich?\n- a\n```\n- b\n`````\n```sh run\nnever closed\n"
@@ -30,7 +31,10 @@ def test_only_fences_that_ask_for_it_are_steps():
 
 
 def test_code_means_the_workspace_only_where_it_is_the_folder():
-    text = "cd /code && cat '/code/a' /code; /codec /home/code/x ~/code/y a/code/z $X/code/w /code-x \"/code\""
+    text = (
+        "cd /code && cat '/code/a' /code; /codec /home/code/x ~/code/y a/code/z $X/code/w "
+        '/code-x "/code"'
+    )
     assert (
         substitute_code_path(text, "W")
         == "cd W && cat 'W/a' W; /codec /home/code/x ~/code/y a/code/z $X/code/w /code-x \"W\""
@@ -308,7 +312,10 @@ def test_skills_are_copied_and_missing_ones_are_said(start, tmp_path):
 
 
 def test_an_agent_program_gets_the_whole_prompt_and_speaks_in_deltas(start):
-    program = "import sys, os; t = sys.stdin.read(); print('got', len(t)); print(t[:5], file=sys.stderr); print(os.getcwd())"
+    program = (
+        "import sys, os; t = sys.stdin.read(); print('got', len(t)); "
+        "print(t[:5], file=sys.stderr); print(os.getcwd())"
+    )
     api = start(agent=[sys.executable, "-c", program])
     task, events, done = api.run("```sh run\necho never\n```" + "x" * 90000)
     texts = [event["payload"] for event in events if event["eventType"] == "text"]

@@ -191,7 +191,7 @@ def test_late_tail_is_terminal_before_its_last_words(start):
     assert content_of(api, task)["response"] is None
 
     def is_whole():
-        """Whether a later connect has the last words and, told a moment after them, the same in done."""
+        """Whether a later connect has the last words, and the same in done."""
         events, done, _ = api.stream(task["id"])
         return done["finalResult"] == api.words(events)[-1] == "0\n1\n2\n3\n4\n5"
 
@@ -260,6 +260,14 @@ def test_held_stream_begins_to_answer_only_after_a_while(start):
     task, began = api.create("x"), time.monotonic()
     response = api.open_stream(task["id"])
     assert response.status == 200 and time.monotonic() - began >= 0.3
+
+
+def test_no_stream_answers_404_while_the_task_runs(start):
+    api = start(faults=["no-stream"])
+    task = api.create(api.sh("sleep 30"))
+    assert api.api("GET", "/tasks/%s/events" % task["id"]).refusal == (404, "not_found")
+    assert api.get("/tasks/" + task["id"])["status"] == "running"
+    api.cancel(task["id"])
 
 
 def test_ping_events_come_between_the_others(start):

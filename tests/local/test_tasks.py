@@ -283,7 +283,7 @@ def test_two_hundred_creates_at_once_all_succeed(api):
     assert len(set(ids)) == api.get("/tasks")["total"] == 200
 
 
-# Credits of the local server: each start and each further minute costs one, and without any nothing starts.
+# Credits: each start and each further minute costs one, and without any nothing starts.
 
 
 def left(api):

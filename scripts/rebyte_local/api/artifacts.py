@@ -5,7 +5,14 @@ from __future__ import annotations
 import io
 from urllib.parse import quote
 
-from rebyte_local.api.checks import UNTYPED, check_content_type, check_filename, list_of, or_404
+from rebyte_local.api.checks import (
+    CONTENT_TYPE,
+    UNTYPED,
+    check_content_type,
+    check_filename,
+    list_of,
+    or_404,
+)
 from rebyte_local.api.signed_urls import check_signature, receive_upload, sign
 from rebyte_local.faults import HOSTILE_BYTES, HOSTILE_NAMES
 from rebyte_local.formats import MICROSECONDS_PER_SECOND, JsonObject, iso_milliseconds
@@ -119,8 +126,8 @@ def upload_artifacts(service: Service, request: Request) -> Response:
                 len(data) <= PART_LIMIT_BYTES,
                 "%s is larger than %d bytes" % (name, PART_LIMIT_BYTES),
             )
-            if declared not in ("", UNTYPED):
-                content_type = check_content_type(declared)
+            if declared != UNTYPED and CONTENT_TYPE.fullmatch(declared):
+                content_type = declared
             kept.append((name, content_type, service.blobs.store(io.BytesIO(data).read)))
         require(kept, "no files: send them as multipart fields named files")
     except BaseException:

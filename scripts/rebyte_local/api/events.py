@@ -9,7 +9,7 @@ from rebyte_local.api.checks import or_404
 from rebyte_local.api.tasks import label_rehearsal, show_prompt, show_status, task_of
 from rebyte_local.faults import Faults
 from rebyte_local.formats import JsonObject
-from rebyte_local.http.messages import DropConnection, Request, Response, StreamResponse
+from rebyte_local.http.messages import ApiError, DropConnection, Request, Response, StreamResponse
 from rebyte_local.service import Service
 from rebyte_local.storage.task_table import OPEN_STATUSES
 
@@ -109,6 +109,8 @@ def stream_events(service: Service, request: Request) -> Response:
     """GET /tasks/:id/events: the latest prompt's events from the start, then as they happen."""
     prompt_id = service.tasks.prompts(task_of(service, request)["id"])[-1]["id"]
     service.stopping.wait(service.faults.value("held-stream"))
+    if service.faults.is_on("no-stream"):
+        raise ApiError(404, "not_found", "Not found")
     is_disturbed = service.faults.is_on(*STREAM_FAULTS)
     return StreamResponse(
         (_disturbed_frames if is_disturbed else _frames)(service, prompt_id),

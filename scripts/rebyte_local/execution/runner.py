@@ -116,12 +116,9 @@ class Runner:
 
     def acquire_slot(self) -> None:
         """Take a slot again, waiting for one."""
-
-        def may_take() -> bool:
-            return self._used_slots < self._width or self._service.stopping.is_set()
-
         with self._changed:
-            self._changed.wait_for(may_take)
+            while self._used_slots >= self._width and not self._service.stopping.is_set():
+                self._changed.wait()
             self._used_slots += 1
 
     def question(self, task_id: str) -> Question | None:
