@@ -21,6 +21,7 @@ from rebyte_local.execution.runner import Runner
 from rebyte_local.formats import JsonObject, iso_milliseconds, now_us
 from rebyte_local.http.request_log import RequestLog
 from rebyte_local.http.server import HttpServer, shut_down
+from rebyte_local.private_files import private
 from rebyte_local.service import Service
 
 TYPE_CHECKING = False
@@ -138,11 +139,9 @@ class LocalServer:
         self._opened.close()
 
 
-def _lock(folder: str) -> io.BufferedRandom:
+def _lock(folder: str) -> io.BufferedWriter:
     """Lock the folder until the file is closed; raises FolderInUse."""
-    file = open(  # noqa: SIM115 - who asks for the lock closes it
-        os.open(os.path.join(folder, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), "r+b"
-    )
+    file = open(os.path.join(folder, "lock"), "ab", opener=private)  # noqa: SIM115
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -177,7 +176,9 @@ def serve(folder: str, **settings: Any) -> int:
     path = os.path.join(server.folder, "server.json")
     try:
         line = json.dumps(_describe(server))
-        _write_private(path, line + "\n")
+        with open(path + ".new", "w", encoding="utf-8", opener=private) as file:
+            file.write(line + "\n")
+        os.replace(path + ".new", path)
         print(line, flush=True)
         while not ended.wait(0.25) and not server.is_idle():
             pass
@@ -198,13 +199,6 @@ def _describe(server: LocalServer) -> JsonObject:
         "startedAt": iso_milliseconds(now_us()),
         "faults": server.faults.describe(),
     }
-
-
-def _write_private(path: str, text: str) -> None:
-    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC
-    with open(os.open(path + ".new", flags, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(path + ".new", path)
 
 
 def _raise_file_limit() -> None:

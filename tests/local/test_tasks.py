@@ -190,7 +190,8 @@ def test_the_status_follows_from_the_prompts(api):
     ],
 )
 def test_a_tasks_status_is_that_of_its_last_prompt_unless_one_is_open(pairs, wanted):
-    assert task_status(pairs) == wanted
+    prompts = [{"status": status, "completed": completed} for status, completed in pairs]
+    assert task_status(prompts) == wanted
 
 
 def test_times_have_the_two_spellings_of_the_documents():

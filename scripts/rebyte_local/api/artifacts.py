@@ -69,20 +69,16 @@ def list_artifacts(service: Service, request: Request) -> Response:
     if service.faults.is_on("hostile-names"):
         hostile = {"size": len(HOSTILE_BYTES), "content_type": "text/csv"}
         artifacts += [dict(hostile, name=name) for name in HOSTILE_NAMES]
-    return json_response(
-        200,
+    data = [
         {
-            "data": [
-                {
-                    "name": artifact["name"],
-                    "size": artifact["size"],
-                    "contentType": artifact["content_type"],
-                    "downloadUrl": signed_download(service, workspace, artifact["name"]),
-                }
-                for artifact in artifacts
-            ]
-        },
-    )
+            "name": artifact["name"],
+            "size": artifact["size"],
+            "contentType": artifact["content_type"],
+            "downloadUrl": signed_download(service, workspace, artifact["name"]),
+        }
+        for artifact in artifacts
+    ]
+    return json_response(200, {"data": data})
 
 
 def _send(service: Service, workspace: str, name: str) -> Response | None:
@@ -136,15 +132,11 @@ def upload_artifacts(service: Service, request: Request) -> Response:
         raise
     for name, content_type, blob in kept:
         service.artifacts.put(workspace, name, blob, content_type)
-    return json_response(
-        201,
-        {
-            "uploaded": [
-                {"name": name, "size": blob[1], "contentType": content_type}
-                for name, content_type, blob in kept
-            ]
-        },
-    )
+    uploaded = [
+        {"name": name, "size": blob[1], "contentType": content_type}
+        for name, content_type, blob in kept
+    ]
+    return json_response(201, {"uploaded": uploaded})
 
 
 def request_uploads(service: Service, request: Request) -> Response:

@@ -100,9 +100,8 @@ class StreamFault:
 
 
 def _without_key(event: JsonObject) -> str:
-    return json.dumps(
-        {name: value for name, value in event.items() if name != "eventKey"}, separators=(",", ":")
-    )
+    kept = {name: value for name, value in event.items() if name != "eventKey"}
+    return json.dumps(kept, separators=(",", ":"))
 
 
 def stream_events(service: Service, request: Request) -> Response:
@@ -111,12 +110,8 @@ def stream_events(service: Service, request: Request) -> Response:
     service.stopping.wait(service.faults.value("held-stream"))
     if service.faults.is_on("no-stream"):
         raise ApiError(404, "not_found", "Not found")
-    is_disturbed = service.faults.is_on(*STREAM_FAULTS)
-    return StreamResponse(
-        (_disturbed_frames if is_disturbed else _frames)(service, prompt_id),
-        EVENT_STREAM,
-        dict(STREAM_HEADERS),
-    )
+    frames = _disturbed_frames if service.faults.is_on(*STREAM_FAULTS) else _frames
+    return StreamResponse(frames(service, prompt_id), EVENT_STREAM, dict(STREAM_HEADERS))
 
 
 def _event_frame(line: str) -> bytes:
@@ -124,9 +119,8 @@ def _event_frame(line: str) -> bytes:
 
 
 def _done_frame(status: str, last_seq: int, final_result: str) -> bytes:
-    return b"event: done\ndata: %s\n\n" % json.dumps(
-        {"status": status, "lastSeq": last_seq, "finalResult": final_result}
-    ).encode("ascii")
+    data = {"status": status, "lastSeq": last_seq, "finalResult": final_result}
+    return b"event: done\ndata: %s\n\n" % json.dumps(data).encode("ascii")
 
 
 def _end_frame(service: Service, prompt_id: str, count: int) -> bytes:
@@ -194,10 +188,8 @@ def list_prompt_events(service: Service, request: Request) -> Response:
     """GET /tasks/:id/prompts/:promptId/events (undocumented)"""
     task = task_of(service, request)
     prompt_id = request.params[1].lower()
-    or_404(
-        {prompt["id"]: prompt for prompt in service.tasks.prompts(task["id"])}.get(prompt_id),
-        "Prompt",
-    )
+    prompts = service.tasks.prompts(task["id"])
+    or_404(next((prompt for prompt in prompts if prompt["id"] == prompt_id), None), "Prompt")
     return StreamResponse(_with_events(service, {"promptId": prompt_id}, prompt_id))
 
 
@@ -208,9 +200,8 @@ def get_content(service: Service, request: Request) -> Response:
     # The raw word of prompts, as it was seen on the real service.
     status = show_status(service, "succeeded" if status == "completed" else status)
     head = label_rehearsal({"id": task["id"], "status": status}, task)
-    return StreamResponse(
-        _content(service, head, "events" in request.query.get("include", "").split(","))
-    )
+    has_events = "events" in request.query.get("include", "").split(",")
+    return StreamResponse(_content(service, head, has_events))
 
 
 def _content(service: Service, head: JsonObject, has_events: bool) -> Generator[bytes, None, None]:

@@ -28,9 +28,8 @@ def sign(
     """
     if service.signed_seconds is not None:
         seconds = service.signed_seconds
-    path = "/storage/" + "/".join(
-        [quote(segment, safe="", errors="surrogatepass") for segment in segments]
-    )
+    quoted = [quote(segment, safe="", errors="surrogatepass") for segment in segments]
+    path = "/storage/" + "/".join(quoted)
     expires = int(time.time() + seconds)
     signature = _signature(service, method, path, expires, content_type)
     return "%s%s?expires=%d&signature=%s" % (service.origin, path, expires, signature), expires
@@ -57,10 +56,8 @@ def check_signature(service: Service, request: Request) -> None:
         raise StorageError(
             403,
             "SignatureDoesNotMatch",
-            (
-                "The request signature does not match: method, path, expiry "
-                "and, for an upload, the declared Content-Type are signed."
-            ),
+            "The request signature does not match: method, path, expiry "
+            "and, for an upload, the declared Content-Type are signed.",
         )
     if time.time() > expires:
         raise StorageError(400, "ExpiredToken", "The provided token has expired.")

@@ -77,19 +77,14 @@ def create_task(service: Service, request: Request) -> Response:
     service.deliveries.send("task.created", task["id"])
     service.runner.submit(task["id"], prompt_id)
     service.stopping.wait(service.faults.value("slow-create"))
-    return json_response(
-        201,
-        label_rehearsal(
-            {
-                "id": task["id"],
-                "workspaceId": task["workspace"],
-                "url": _url(service, task),
-                "status": "queued" if service.faults.is_on("odd-status") else "running",
-                "createdAt": iso_milliseconds(task["created"]),
-            },
-            task,
-        ),
-    )
+    answer = {
+        "id": task["id"],
+        "workspaceId": task["workspace"],
+        "url": _url(service, task),
+        "status": "queued" if service.faults.is_on("odd-status") else "running",
+        "createdAt": iso_milliseconds(task["created"]),
+    }
+    return json_response(201, label_rehearsal(answer, task))
 
 
 def _check_prompt(body: JsonObject) -> str:
@@ -207,21 +202,16 @@ def show_prompt(service: Service, prompt: JsonObject) -> JsonObject:
 
 
 def _show(service: Service, task: JsonObject, completed: int | None, **more: object) -> JsonObject:
-    return label_rehearsal(
-        dict(
-            {
-                "id": task["id"],
-                "url": _url(service, task),
-                "title": show_title(service, task),
-                "executor": task["executor"],
-                "model": task["model"],
-                "createdAt": iso_microseconds(task["created"]),
-                "completedAt": iso_microseconds(completed),
-            },
-            **more,
-        ),
-        task,
-    )
+    shown = {
+        "id": task["id"],
+        "url": _url(service, task),
+        "title": show_title(service, task),
+        "executor": task["executor"],
+        "model": task["model"],
+        "createdAt": iso_microseconds(task["created"]),
+        "completedAt": iso_microseconds(completed),
+    }
+    return label_rehearsal(dict(shown, **more), task)
 
 
 def list_tasks(service: Service, request: Request) -> Response:

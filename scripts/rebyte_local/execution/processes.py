@@ -74,9 +74,10 @@ class Excerpt:
 
     def text(self) -> str:
         """Return what was kept, and how much was not."""
-        return "\n".join(self._lines) + (
-            "\n[%d more lines left out]" % self._lost if self._lost else ""
-        )
+        text = "\n".join(self._lines)
+        if self._lost:
+            text += "\n[%d more lines left out]" % self._lost
+        return text
 
 
 class ProcessResult:

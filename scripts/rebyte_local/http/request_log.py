@@ -10,6 +10,7 @@ import threading
 from email.message import Message
 
 from rebyte_local.formats import JsonObject
+from rebyte_local.private_files import private
 
 MEMORY_LIMIT = 10000  # requests kept in the list
 FILE_LIMIT_BYTES = 4 * 1024 * 1024  # then the file becomes requests.jsonl.1 and a new one begins
@@ -34,11 +35,8 @@ class RequestLog:
         self.entries: list[JsonObject] = []
 
     def _open(self) -> None:
-        self._file = open(  # noqa: SIM115 - open as long as the log is
-            os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600),
-            "ab",
-            buffering=0,
-        )
+        # Open as long as the log is, so no `with`.
+        self._file = open(self._path, "ab", buffering=0, opener=private)  # noqa: SIM115
 
     def add(self, method: str, target: str, headers: Message, status: int, size: int) -> None:
         """Note a request that is about to be answered; status 0 means without an answer."""

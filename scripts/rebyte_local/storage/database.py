@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from rebyte_local.formats import JsonObject
+from rebyte_local.private_files import private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class Database:
 
     def __init__(self, folder: str) -> None:
         path = os.path.join(folder, "state.sqlite")
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with open(path, "ab", opener=private):
+            pass  # SQLite would make it readable for others
         self._reserve = os.path.join(folder, "reserve")
         self._lock = threading.RLock()
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -95,10 +97,8 @@ class Database:
 
     def refill_reserve(self) -> None:
         """Hold some of the disk back for `must_write`; a disk that is full already is no error."""
-        with contextlib.suppress(OSError):
-            handle = os.open(self._reserve, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with open(handle, "wb") as file:
-                file.write(bytes(RESERVE_BYTES))
+        with contextlib.suppress(OSError), open(self._reserve, "xb", opener=private) as file:
+            file.write(bytes(RESERVE_BYTES))
 
     def must_write(self, write: Callable[[], T]) -> T:
         """Call `write`, and once more with the reserve given up when it fails on a full disk."""
@@ -128,9 +128,8 @@ class Database:
         """Return (rows newest first, how many there are) of a table, with its condition if any."""
         query = "SELECT * FROM %s ORDER BY number DESC LIMIT ? OFFSET ?" % selection
         with self._lock:
-            return self.rows(query, limit, offset), self._connection.execute(
-                "SELECT count(*) FROM %s" % selection
-            ).fetchone()[0]
+            counted = self._connection.execute("SELECT count(*) FROM %s" % selection).fetchone()
+            return self.rows(query, limit, offset), counted[0]
 
     def texts(self, limit: int, sql: str, *arguments: object) -> list[str]:
         """Return the first column of a query, until the texts hold more than `limit` characters."""

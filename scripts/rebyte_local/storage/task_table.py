@@ -15,12 +15,11 @@ IS_OPEN = "status IN ('pending','running')"
 TASK_STATUSES = {"succeeded": "completed", "failed": "failed", "canceled": "canceled"}
 
 
-def task_status(prompts: list[tuple[str, int | None]]) -> tuple[str, int | None]:
-    """Return (status, completed) of a task from its prompts' (status, completed), oldest first."""
-    if any(status in OPEN_STATUSES for status, _ in prompts):
+def task_status(prompts: list[JsonObject]) -> tuple[str, int | None]:
+    """Return (status, completed) of a task from its prompts, oldest first."""
+    if any(prompt["status"] in OPEN_STATUSES for prompt in prompts):
         return "running", None
-    status, completed = prompts[-1]
-    return TASK_STATUSES[status], completed
+    return TASK_STATUSES[prompts[-1]["status"]], prompts[-1]["completed"]
 
 
 def _title(prompt: str) -> str:
@@ -97,10 +96,10 @@ class TaskTable:
         """Return {task id: (status, completed or None)}, with one query."""
         marks = ",".join("?" * len(task_ids))
         sql = "SELECT task,status,completed FROM prompts WHERE task IN (%s) ORDER BY number" % marks
-        prompts: dict[str, list[tuple[str, int | None]]] = {}
+        prompts: dict[str, list[JsonObject]] = {}
         for row in self._database.rows(sql, *task_ids):
-            prompts.setdefault(row["task"], []).append((row["status"], row["completed"]))
-        return {task_id: task_status(pairs) for task_id, pairs in prompts.items()}
+            prompts.setdefault(row["task"], []).append(row)
+        return {task_id: task_status(rows) for task_id, rows in prompts.items()}
 
     def status(self, task_id: str) -> tuple[str, int | None]:
         """Return (status, completed or None) of one task."""
