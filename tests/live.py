@@ -310,7 +310,7 @@ def check_create(visit):
     """A task is answered with 201 and five fields, running, at an address that holds its id. PAID."""
     task = visit.task = visit.start(visit.PROMPT, file_ids=[visit.file])
     found = fields("the answer", task, CREATED) + differs("status", task.get("status"), "running")
-    if not str(task.get("url")).endswith("/run/" + task["id"]):
+    if not str(task.get("url")).partition("?")[0].endswith("/run/" + task["id"]):
         found.append("the address does not end with /run/<id>")
     return found + (
         []

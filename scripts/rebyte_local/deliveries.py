@@ -102,11 +102,16 @@ def post(url: str, secret: str | None, body: bytes) -> bool:
     if not is_loopback(host):
         return False
     connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    headers = {"Content-Type": "application/json", "User-Agent": "rebyte-local"}
-    headers["Host"] = parts.netloc
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "rebyte-local",
+        "Host": parts.netloc,
+    }
     if secret is not None:
         headers["X-Webhook-Secret"] = secret
-    target = parts._replace(scheme="", netloc="", fragment="", path=parts.path or "/").geturl()
+    target = parts.path or "/"
+    if parts.query:
+        target += "?" + parts.query
     for address in LOCALHOST_ADDRESSES if host.lower() == "localhost" else (host,):
         connection = connect(address, parts.port, timeout=RECEIVER_SECONDS)
         try:

@@ -1,8 +1,10 @@
-"""JSON objects, and moments: as the database keeps them and as the service writes them."""
+"""What all rooms of the server share: JSON objects, moments in their spellings, tracebacks."""
 
 from __future__ import annotations
 
+import contextlib
 import time
+import traceback
 from datetime import datetime, timedelta, timezone
 
 TYPE_CHECKING = False
@@ -36,3 +38,9 @@ def iso_microseconds(moment_us: int | None) -> str | None:
     if moment_us is None:
         return None
     return (EPOCH + timedelta(microseconds=moment_us)).isoformat(timespec="microseconds")
+
+
+def log_exception() -> None:
+    """Write the traceback of the current exception to stderr, which may lie on a full disk."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import io
@@ -17,10 +18,10 @@ import time
 
 from rebyte_local.api import routes
 from rebyte_local.execution.runner import Runner
-from rebyte_local.faults import Faults
 from rebyte_local.formats import JsonObject, iso_milliseconds, now_us
 from rebyte_local.http.request_log import RequestLog
 from rebyte_local.http.server import HttpServer, shut_down
+from rebyte_local.private_files import private
 from rebyte_local.service import Service
 
 TYPE_CHECKING = False
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 OPEN_FILES = 8192
+# Nothing that this server starts is to find the key of the cloud.
+CLOUD_KEYS = ("REBYTE_API_KEY", "REBYTE_API_KEY_FILE")
+# What flock says when another process holds the lock.
+HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
 class FolderInUse(Exception):
@@ -37,15 +42,10 @@ class FolderInUse(Exception):
 class LocalServer:
     """The Tasks API of one folder on 127.0.0.1.
 
-    Once it is started: url (the origin), base_url (with /v1), key (the one that it takes), faults
-    (to be switched on and off), and requests (what was asked so far, without keys).
+    Once it is started it has: url (the origin), base_url (with /v1), page_url (the list of tasks,
+    for a browser), key (the one that it takes), faults (to be switched on and off), and requests
+    (what was asked so far, without keys).
     """
-
-    url: str
-    base_url: str
-    key: str
-    faults: Faults
-    requests: list[JsonObject]
 
     def __init__(
         self,
@@ -66,7 +66,6 @@ class LocalServer:
         self._width = width
         self._idle_seconds = idle_seconds
         self._settings = settings
-        self._opened = contextlib.ExitStack()
         self._http: HttpServer | None = None
 
     def __repr__(self) -> str:
@@ -94,12 +93,14 @@ class LocalServer:
             self._log = RequestLog(self.folder)
             opened.callback(self._log.close)
             http = self._bind()
+            opened.callback(http.socket.close)
             port = http.server_address[1]
             self._service.database.set_setting("port", port)
             self._service.origin = "http://127.0.0.1:%d" % port
             self._service.runner.recover()
             self.url = self._service.origin
             self.base_url = self.url + "/v1"
+            self.page_url = self._service.page_url("/")
             self.key = self._service.key
             self.faults = self._service.faults
             self.requests = self._log.entries
@@ -133,22 +134,22 @@ class LocalServer:
         shut_down(http.socket)  # wakes the accepting thread, which otherwise looks every 0.1 s
         http.shutdown()
         self._thread.join()
-        http.socket.close()
         self._service.close()
         http.close_connections()
         self._opened.close()
 
 
-def _lock(folder: str) -> io.BufferedRandom:
+def _lock(folder: str) -> io.BufferedWriter:
     """Lock the folder until the file is closed; raises FolderInUse."""
-    file = open(  # noqa: SIM115 - who asks for the lock closes it
-        os.open(os.path.join(folder, "lock"), (os.O_CREAT | os.O_RDWR | os.O_CLOEXEC), 0o600), "r+b"
-    )
+    file = open(os.path.join(folder, "lock"), "ab", opener=private)  # noqa: SIM115
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         file.close()
-        raise FolderInUse("another local server has the folder %s" % folder) from None
+        if error.errno in HELD:
+            raise FolderInUse("another local server has the folder %s" % folder) from None
+        reason = "the file system of %s takes no locks (%s)" % (folder, error.strerror)
+        raise OSError(reason + "; set REBYTE_STATE_DIR to a folder elsewhere") from error
     return file
 
 
@@ -159,6 +160,8 @@ def serve(folder: str, **settings: Any) -> int:
     Returns 0, 1 when it cannot start, 2 when a setting is wrong.
     """
     os.umask(0o077)
+    for name in CLOUD_KEYS:
+        os.environ.pop(name, None)
     server = LocalServer(folder, **settings)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -173,7 +176,9 @@ def serve(folder: str, **settings: Any) -> int:
     path = os.path.join(server.folder, "server.json")
     try:
         line = json.dumps(_describe(server))
-        _write_private(path, line + "\n")
+        with open(path + ".new", "w", encoding="utf-8", opener=private) as file:
+            file.write(line + "\n")
+        os.replace(path + ".new", path)
         print(line, flush=True)
         while not ended.wait(0.25) and not server.is_idle():
             pass
@@ -188,18 +193,12 @@ def _describe(server: LocalServer) -> JsonObject:
     return {
         "url": server.url,
         "baseUrl": server.base_url,
+        "pageUrl": server.page_url,
         "key": server.key,
         "pid": os.getpid(),
         "startedAt": iso_milliseconds(now_us()),
         "faults": server.faults.describe(),
     }
-
-
-def _write_private(path: str, text: str) -> None:
-    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC
-    with open(os.open(path + ".new", flags, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(path + ".new", path)
 
 
 def _raise_file_limit() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import secrets
 import shutil
@@ -73,6 +75,19 @@ class Service:
 
     def _setting(self, name: str, default: str) -> str:
         return self.database.setting(name) or self.database.set_setting(name, default)
+
+    def token(self, subject: str) -> str:
+        """Return an unguessable text for a subject, the same after a restart."""
+        key = self.secret.encode("ascii")
+        return hmac.new(key, subject.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+    def page_path(self, path: str) -> str:
+        """Return the path of a page with the token that opens it, and only it, without the key."""
+        return "%s?token=%s" % (path, self.token("page " + path)[:32])
+
+    def page_url(self, path: str) -> str:
+        """Return the address at which a person opens a page in the browser."""
+        return self.origin + self.page_path(path)
 
     def workspace_path(self, workspace: str) -> str:
         """Return the folder of a workspace, made if need be."""

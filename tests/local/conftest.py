@@ -1,4 +1,4 @@
-"""A local server per test and a plain http.client caller: the server is tested without the client room."""
+"""A local server per test, and a plain http.client caller instead of the client room."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def start(folder):
-    """start(**settings) -> Caller of a server in this process, with .server; ended with the test."""
+    """start(**settings) -> Caller of a server in this process, with .server."""
     callers = []
 
     def start_one(**settings):

@@ -55,7 +55,7 @@ def test_a_computer_is_provisioned_and_then_ready_with_a_sandbox(api):
         and made["sandboxId"] is None
         and made["provisionError"] is None
     )
-    assert made["url"].endswith("/agent/computer/" + made["id"]) and "sandboxApiKey" not in made
+    assert "/agent/computer/%s?token=" % made["id"] in made["url"] and "sandboxApiKey" not in made
     seen = shown(api, "/agent-computers/" + made["id"], status="ready")
     assert (
         seen["sandboxId"]
@@ -142,7 +142,8 @@ def test_the_address_of_a_computer_shows_how_it_stands_and_its_tasks(api):
         part in reply.text for part in ("&lt;b&gt;box", "/run/" + task, "&lt;i&gt;work")
     )
     assert "<b>" not in reply.text and "sbx_local_" not in reply.text
-    assert api.send("GET", made["url"][:-1] + "x").status == 404
+    gone = api.url + "/agent/computer/" + task
+    assert api.send("GET", gone, headers={"API_KEY": api.key}).status == 404
 
 
 @pytest.mark.parametrize(

@@ -16,16 +16,17 @@ BOUNDARY = "----boundary42"
 TYPE = {"Content-Type": "application/octet-stream"}
 CSV = {"Content-Type": "text/csv"}
 ALLOWED = (
-    ".pdf, .doc, .docx, .xls, .xlsx, .ppt, .pptx, .csv, .tsv, .rtf, .epub, .html, .htm, .zip, .gz, .tar, .tgz, "
-    ".png, .jpg, .jpeg, .gif, .webp, .svg, .tiff, .tif, .bmp, .avif, .mp4, .webm, .mov, .avi, .mkv, .mp3, .wav, "
-    ".ogg, .aac, .flac, .m4a"
+    ".pdf, .doc, .docx, .xls, .xlsx, .ppt, .pptx, .csv, .tsv, .rtf, .epub, .html, .htm, .zip, "
+    ".gz, .tar, .tgz, .png, .jpg, .jpeg, .gif, .webp, .svg, .tiff, .tif, .bmp, .avif, .mp4, "
+    ".webm, .mov, .avi, .mkv, .mp3, .wav, .ogg, .aac, .flac, .m4a"
 )  # as the Tasks API page lists them
 
 
 def put(api, store, *files):
     """Send a multipart body as curl -F writes it."""
     body = b"".join(
-        b'--%s\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\nContent-Type: %s\r\n\r\n%s\r\n'
+        b'--%s\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n'
+        b"Content-Type: %s\r\n\r\n%s\r\n"
         % (BOUNDARY.encode(), name.encode(), content_type.encode(), data)
         for name, data, content_type in files
     )

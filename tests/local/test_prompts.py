@@ -1,10 +1,9 @@
-"""What a prompt does: fences run as real processes, questions, skills, repositories, agent programs."""
+"""What a prompt does: fences as real processes, questions, skills, repositories, agents."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import stat
 import sys
 import time
@@ -18,7 +17,8 @@ from rebyte_local.execution.rehearsal import find_steps, parse_question, substit
 
 def test_only_fences_that_ask_for_it_are_steps():
     prompt = (
-        "```python\nno\n```\n``` bash run\nyes 1\n```\n````markdown\n```python run\nquoted\n```\n````\n"
+        "```python\nno\n```\n``` bash run\nyes 1\n```\n"
+        "````markdown\n```python run\nquoted\n```\n````\n"
         "~~~sh run\r\nyes 2\r\n~~~\r\n```Python run\nno\n```\n"
         "```python run now\nno\n```\n    ```sh run\nno\n    ```\n"
         "`````ask run\nwhich?\n- a\n```\n- b\n`````\n```sh run\nnever closed\n"
@@ -31,7 +31,10 @@ def test_only_fences_that_ask_for_it_are_steps():
 
 
 def test_code_means_the_workspace_only_where_it_is_the_folder():
-    text = "cd /code && cat '/code/a' /code; /codec /home/code/x ~/code/y a/code/z $X/code/w /code-x \"/code\""
+    text = (
+        "cd /code && cat '/code/a' /code; /codec /home/code/x ~/code/y a/code/z $X/code/w "
+        '/code-x "/code"'
+    )
     assert (
         substitute_code_path(text, "W")
         == "cd W && cat 'W/a' W; /codec /home/code/x ~/code/y a/code/z $X/code/w /code-x \"W\""
@@ -166,21 +169,6 @@ def test_what_a_fence_leaves_running_is_ended_with_it(api):
     _, _, done = api.run(api.sh("sleep 60 & echo $!"))
     assert done["status"] == "succeeded" and time.monotonic() - began < 1.5
     api.wait_for_end_of(done["finalResult"])
-
-
-def test_what_left_the_group_of_a_fence_and_holds_its_pipes_is_not_waited_for(api, monkeypatch):
-    monkeypatch.setattr("rebyte_local.execution.processes.GRACE_SECONDS", 0.2)
-    pid = int(
-        api.result(
-            api.fence(
-                "python",
-                "import subprocess",
-                "print(subprocess.Popen(['sleep', '60'], start_new_session=True).pid)",
-            )
-        )
-    )
-    assert api.is_alive(pid)
-    os.kill(pid, signal.SIGKILL)
 
 
 def test_no_more_than_the_width_runs_at_once(start, tmp_path):
@@ -324,7 +312,10 @@ def test_skills_are_copied_and_missing_ones_are_said(start, tmp_path):
 
 
 def test_an_agent_program_gets_the_whole_prompt_and_speaks_in_deltas(start):
-    program = "import sys, os; t = sys.stdin.read(); print('got', len(t)); print(t[:5], file=sys.stderr); print(os.getcwd())"
+    program = (
+        "import sys, os; t = sys.stdin.read(); print('got', len(t)); "
+        "print(t[:5], file=sys.stderr); print(os.getcwd())"
+    )
     api = start(agent=[sys.executable, "-c", program])
     task, events, done = api.run("```sh run\necho never\n```" + "x" * 90000)
     texts = [event["payload"] for event in events if event["eventType"] == "text"]

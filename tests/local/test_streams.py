@@ -191,7 +191,7 @@ def test_late_tail_is_terminal_before_its_last_words(start):
     assert content_of(api, task)["response"] is None
 
     def is_whole():
-        """Whether a later connect has the last words and, told a moment after them, the same in done."""
+        """Whether a later connect has the last words, and the same in done."""
         events, done, _ = api.stream(task["id"])
         return done["finalResult"] == api.words(events)[-1] == "0\n1\n2\n3\n4\n5"
 
@@ -243,6 +243,48 @@ def test_silence_holds_everything_back_for_a_while_on_the_first_connect(start):
     began = time.monotonic()
     api.stream(task["id"])
     assert time.monotonic() - began < 0.35
+
+
+def test_heartbeats_come_as_often_as_asked_and_go_on_when_the_end_is_lost(start):
+    api = start(faults={"heartbeats": 0.02, "lost-end": 1})
+    task = api.create(TEN)
+    api.wait_until(lambda: api.get("/tasks/" + task["id"])["status"] == "completed")
+    response = api.open_stream(task["id"])
+    lines = [response.readline() for _ in range(20)]
+    assert sum(line.startswith(b"data: ") for line in lines) == 1
+    assert lines.count(b": alive\n") >= 8 and b"event: done\n" not in lines
+
+
+def test_held_stream_begins_to_answer_only_after_a_while(start):
+    api = start(faults={"held-stream": 0.3})
+    task, began = api.create("x"), time.monotonic()
+    response = api.open_stream(task["id"])
+    assert response.status == 200 and time.monotonic() - began >= 0.3
+
+
+def test_no_stream_answers_404_while_the_task_runs(start):
+    api = start(faults=["no-stream"])
+    task = api.create(api.sh("sleep 30"))
+    assert api.api("GET", "/tasks/%s/events" % task["id"]).refusal == (404, "not_found")
+    assert api.get("/tasks/" + task["id"])["status"] == "running"
+    api.cancel(task["id"])
+
+
+def test_ping_events_come_between_the_others(start):
+    api = start(faults=["ping-events"])
+    events, done, _ = api.stream(api.create(TEN)["id"])
+    assert len(events) == 11 and done["lastSeq"] == 10
+    raw = api.open_stream(api.get("/tasks")["data"][0]["id"]).read()
+    assert raw.count(b"event: ping\ndata: {}\n\n") == 11
+
+
+def test_unknown_status_ends_with_a_word_nobody_documented(start):
+    api = start(faults=["unknown-status"])
+    task, _, done = api.run(api.sh("exit 1"))
+    seen = api.get("/tasks/" + task["id"])
+    assert done["status"] == "failed" and seen["status"] == "expired" and seen["completedAt"]
+    assert seen["prompts"][0]["status"] == "expired"
+    assert api.get("/tasks/%s/content" % task["id"])["status"] == "expired"
 
 
 def test_late_visible_hides_a_new_task_from_all_but_the_list(start):

@@ -36,7 +36,7 @@ def test_create_answers_with_the_documented_fields(api):
         and UUID.fullmatch(task["workspaceId"])
         and task["id"] != task["workspaceId"]
     )
-    assert task["url"] == "%s/run/%s" % (api.url, task["id"])
+    assert task["url"].startswith("%s/run/%s?token=" % (api.url, task["id"]))
     assert task["status"] == "running" and task["rehearsal"] is True
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", task["createdAt"])
 
@@ -190,7 +190,8 @@ def test_the_status_follows_from_the_prompts(api):
     ],
 )
 def test_a_tasks_status_is_that_of_its_last_prompt_unless_one_is_open(pairs, wanted):
-    assert task_status(pairs) == wanted
+    prompts = [{"status": status, "completed": completed} for status, completed in pairs]
+    assert task_status(prompts) == wanted
 
 
 def test_times_have_the_two_spellings_of_the_documents():
@@ -283,7 +284,7 @@ def test_two_hundred_creates_at_once_all_succeed(api):
     assert len(set(ids)) == api.get("/tasks")["total"] == 200
 
 
-# Credits of the local server: each start and each further minute costs one, and without any nothing starts.
+# Credits: each start and each further minute costs one, and without any nothing starts.
 
 
 def left(api):

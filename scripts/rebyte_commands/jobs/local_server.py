@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from rebyte_commands.shell.context import Context
     from rebyte_types import Json
 
+# What a server says that finds another one in its folder.
+FOLDER_IN_USE = "another local server has the folder"
+LOG_CHARACTERS = 400
 START_SECONDS = 20
 POLL_SECONDS = 0.05
 
@@ -80,8 +83,10 @@ def start_server(context: Context, words: Sequence[str]) -> Json:
         name: value for name, value in context.environ.items() if not name.startswith("REBYTE_")
     }
     environ["REBYTE_STATE_DIR"] = context.state.path
+    # Not truncated: another command may be starting a server that writes to it.
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
     with os.fdopen(log, "ab") as log_file:
+        log_start = log_file.seek(0, os.SEEK_END)
         child = subprocess.Popen(
             [sys.executable, CLI_PATH, "local", "serve", *words],
             stdin=subprocess.DEVNULL,
@@ -98,7 +103,7 @@ def start_server(context: Context, words: Sequence[str]) -> Json:
         child.returncode = 0
         server: Json = json.loads(line)
         return server
-    return _other_server(context, child, until, log_path)
+    return _other_server(context, child, until, log_path, log_start)
 
 
 def _first_line(child: subprocess.Popen[bytes]) -> bytes:
@@ -111,25 +116,37 @@ def _first_line(child: subprocess.Popen[bytes]) -> bytes:
 
 
 def _other_server(
-    context: Context, child: subprocess.Popen[bytes], until: float, log_path: str
+    context: Context,
+    child: subprocess.Popen[bytes],
+    until: float,
+    log_path: str,
+    log_start: int,
 ) -> Json:
-    """Return the server that another command started at the same moment, else raise why ours did
-    not come up.
+    """Return the server that another command started at the same moment.
+
+    Raises NetworkError, which says why ours did not come up, when there is none.
     """
-    lock_path = os.path.join(os.path.dirname(log_path), "lock")
+    words = ""
     while time.monotonic() < until:
         server = running_server(context)
         if server:
             child.poll()
             return server
-        is_held = os.path.exists(lock_path) and _is_locked(os.path.dirname(log_path))
-        if child.poll() is not None and not is_held:
-            break
+        if child.poll() is not None:
+            words = _last_words(log_path, log_start)
+            # One that holds the folder has still to say where it listens.
+            if FOLDER_IN_USE not in words:
+                break
         time.sleep(POLL_SECONDS)
-    with open(log_path, encoding="utf-8", errors="replace") as log:
-        words = " ".join(log.read()[-400:].split())
     raise NetworkError(
         "the local server did not start: %s" % (words or "no reason was given"),
         code="local_not_started",
         hint="see %s" % log_path,
     )
+
+
+def _last_words(log_path: str, start: int) -> str:
+    """Return the end of what a server wrote to its log."""
+    with open(log_path, encoding="utf-8", errors="replace") as log:
+        log.seek(start)
+        return " ".join(log.read()[-LOG_CHARACTERS:].split())

@@ -200,6 +200,7 @@ def _told(context: Context, server: Json) -> Json:
         "running": True,
         "url": server["url"],
         "baseUrl": server["baseUrl"],
+        "pageUrl": server.get("pageUrl"),
         "pid": server["pid"],
         "faults": server.get("faults") or None,
         "stateFolder": server_folder(context),

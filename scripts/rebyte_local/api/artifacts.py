@@ -5,7 +5,14 @@ from __future__ import annotations
 import io
 from urllib.parse import quote
 
-from rebyte_local.api.checks import UNTYPED, check_content_type, check_filename, list_of, or_404
+from rebyte_local.api.checks import (
+    CONTENT_TYPE,
+    UNTYPED,
+    check_content_type,
+    check_filename,
+    list_of,
+    or_404,
+)
 from rebyte_local.api.signed_urls import check_signature, receive_upload, sign
 from rebyte_local.faults import HOSTILE_BYTES, HOSTILE_NAMES
 from rebyte_local.formats import MICROSECONDS_PER_SECOND, JsonObject, iso_milliseconds
@@ -62,20 +69,16 @@ def list_artifacts(service: Service, request: Request) -> Response:
     if service.faults.is_on("hostile-names"):
         hostile = {"size": len(HOSTILE_BYTES), "content_type": "text/csv"}
         artifacts += [dict(hostile, name=name) for name in HOSTILE_NAMES]
-    return json_response(
-        200,
+    data = [
         {
-            "data": [
-                {
-                    "name": artifact["name"],
-                    "size": artifact["size"],
-                    "contentType": artifact["content_type"],
-                    "downloadUrl": signed_download(service, workspace, artifact["name"]),
-                }
-                for artifact in artifacts
-            ]
-        },
-    )
+            "name": artifact["name"],
+            "size": artifact["size"],
+            "contentType": artifact["content_type"],
+            "downloadUrl": signed_download(service, workspace, artifact["name"]),
+        }
+        for artifact in artifacts
+    ]
+    return json_response(200, {"data": data})
 
 
 def _send(service: Service, workspace: str, name: str) -> Response | None:
@@ -119,8 +122,8 @@ def upload_artifacts(service: Service, request: Request) -> Response:
                 len(data) <= PART_LIMIT_BYTES,
                 "%s is larger than %d bytes" % (name, PART_LIMIT_BYTES),
             )
-            if declared not in (None, UNTYPED):
-                content_type = str(declared)
+            if declared != UNTYPED and CONTENT_TYPE.fullmatch(declared):
+                content_type = declared
             kept.append((name, content_type, service.blobs.store(io.BytesIO(data).read)))
         require(kept, "no files: send them as multipart fields named files")
     except BaseException:
@@ -129,15 +132,11 @@ def upload_artifacts(service: Service, request: Request) -> Response:
         raise
     for name, content_type, blob in kept:
         service.artifacts.put(workspace, name, blob, content_type)
-    return json_response(
-        201,
-        {
-            "uploaded": [
-                {"name": name, "size": blob[1], "contentType": content_type}
-                for name, content_type, blob in kept
-            ]
-        },
-    )
+    uploaded = [
+        {"name": name, "size": blob[1], "contentType": content_type}
+        for name, content_type, blob in kept
+    ]
+    return json_response(201, {"uploaded": uploaded})
 
 
 def request_uploads(service: Service, request: Request) -> Response:
@@ -180,7 +179,7 @@ def receive_artifact(service: Service, request: Request) -> Response:
     """PUT of a signed artifact address."""
     workspace, name = request.params
     blob = receive_upload(service, request, SIGNED_LIMIT_BYTES)
-    content_type = request.header("Content-Type") or UNTYPED
+    content_type = check_content_type(request.header("Content-Type") or UNTYPED)
     if content_type == UNTYPED:
         content_type = artifact_type(name) or UNTYPED
     service.artifacts.put(workspace, name, blob, content_type)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from rebyte_local.http.messages import (
     require,
     validation_error,
 )
+from rebyte_local.service import Service
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ UNTYPED = "application/octet-stream"
 PLAIN_NAME = re.compile(r"(?!\s*\.\.?\s*$)[^/\\\x00-\x1f\x7f]+")
 SURROGATE = re.compile("[\ud800-\udfff]")
 CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,127}/[\x20-\x7e]{1,127}")
+KEY_HEADERS = ("api_key", "api-key", "x-api-key")
 UUID = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE
 )
@@ -38,6 +41,27 @@ def or_404(thing: T | None, noun: str) -> T:
     if thing is None:
         raise ApiError(404, "not_found", "%s not found" % noun)
     return thing
+
+
+def _is_equal(given: str, expected: str) -> bool:
+    """Compare without telling by the time how much of it was right."""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode("utf-8"))
+
+
+def check_key(service: Service, request: Request) -> None:
+    """Raise ApiError 401 unless the request carries the key of this server."""
+    given = next(filter(None, map(request.header, KEY_HEADERS)), None)
+    if given is None:
+        raise ApiError(401, "missing_api_key", "API key is required in the API_KEY header")
+    if not _is_equal(given.strip(), service.key):
+        raise ApiError(401, "invalid_api_key", "Invalid API key")
+
+
+def check_page_access(service: Service, request: Request, path: str) -> None:
+    """Raise ApiError 401 unless the request has the token of this page, or the key."""
+    expected = service.page_path(path).partition("token=")[2]
+    if not _is_equal(request.query.get("token", ""), expected):
+        check_key(service, request)
 
 
 def is_uuid(value: object) -> bool:

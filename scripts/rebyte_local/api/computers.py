@@ -155,7 +155,7 @@ def _show(service: Service, computer: JsonObject) -> JsonObject:
         "status": status,
         "sandboxId": sandbox,
         "icon": computer["icon"],
-        "url": "%s/agent/computer/%s" % (service.origin, computer["id"]),
+        "url": service.page_url("/agent/computer/" + computer["id"]),
         "provisionError": PROVISION_ERROR if status == "error" else None,
         "createdAt": iso_microseconds(computer["created"]),
         "updatedAt": iso_microseconds(computer["updated"]),

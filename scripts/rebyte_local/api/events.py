@@ -9,15 +9,26 @@ from rebyte_local.api.checks import or_404
 from rebyte_local.api.tasks import label_rehearsal, show_prompt, show_status, task_of
 from rebyte_local.faults import Faults
 from rebyte_local.formats import JsonObject
-from rebyte_local.http.messages import DropConnection, Request, Response, StreamResponse
+from rebyte_local.http.messages import ApiError, DropConnection, Request, Response, StreamResponse
 from rebyte_local.service import Service
 from rebyte_local.storage.task_table import OPEN_STATUSES
 
-STREAM_FAULTS = ("early-done", "cut-stream", "renumber", "duplicates", "no-done", "silence")
+STREAM_FAULTS = (
+    "early-done",
+    "cut-stream",
+    "renumber",
+    "duplicates",
+    "no-done",
+    "silence",
+    "lost-end",
+    "ping-events",
+)
+PING_FRAME = b"event: ping\ndata: {}\n\n"
 EARLY_CONNECTS = 2
 LATE_ROWS = 3
 DUPLICATE_EVERY = 3
 HEARTBEAT_SECONDS = 15.0
+LEAST_SECONDS = 0.01  # between heartbeats, whatever a fault says
 HEARTBEAT = b": alive\n\n"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -75,6 +86,10 @@ class StreamFault:
         is_first = self._connect == 0 and self._index == 0
         return self._faults.value("silence") if is_first else 0.0
 
+    def loses_the_rest(self) -> bool:
+        """Return True when the events after this one, and the end, are never sent."""
+        return self._faults.is_on("lost-end") and self._index + 1 >= self._faults.value("lost-end")
+
     def cuts_now(self) -> bool:
         """Return True when this connect has sent so many events that no earlier one did."""
         limit = self._faults.value("cut-stream")
@@ -85,20 +100,18 @@ class StreamFault:
 
 
 def _without_key(event: JsonObject) -> str:
-    return json.dumps(
-        {name: value for name, value in event.items() if name != "eventKey"}, separators=(",", ":")
-    )
+    kept = {name: value for name, value in event.items() if name != "eventKey"}
+    return json.dumps(kept, separators=(",", ":"))
 
 
 def stream_events(service: Service, request: Request) -> Response:
     """GET /tasks/:id/events: the latest prompt's events from the start, then as they happen."""
     prompt_id = service.tasks.prompts(task_of(service, request)["id"])[-1]["id"]
-    is_disturbed = service.faults.is_on(*STREAM_FAULTS)
-    return StreamResponse(
-        (_disturbed_frames if is_disturbed else _frames)(service, prompt_id),
-        EVENT_STREAM,
-        dict(STREAM_HEADERS),
-    )
+    service.stopping.wait(service.faults.value("held-stream"))
+    if service.faults.is_on("no-stream"):
+        raise ApiError(404, "not_found", "Not found")
+    frames = _disturbed_frames if service.faults.is_on(*STREAM_FAULTS) else _frames
+    return StreamResponse(frames(service, prompt_id), EVENT_STREAM, dict(STREAM_HEADERS))
 
 
 def _event_frame(line: str) -> bytes:
@@ -106,9 +119,8 @@ def _event_frame(line: str) -> bytes:
 
 
 def _done_frame(status: str, last_seq: int, final_result: str) -> bytes:
-    return b"event: done\ndata: %s\n\n" % json.dumps(
-        {"status": status, "lastSeq": last_seq, "finalResult": final_result}
-    ).encode("ascii")
+    data = {"status": status, "lastSeq": last_seq, "finalResult": final_result}
+    return b"event: done\ndata: %s\n\n" % json.dumps(data).encode("ascii")
 
 
 def _end_frame(service: Service, prompt_id: str, count: int) -> bytes:
@@ -118,9 +130,20 @@ def _end_frame(service: Service, prompt_id: str, count: int) -> bytes:
     return _done_frame(prompt["status"], count - 1, prompt.get("final", ""))
 
 
+def heartbeat_seconds(service: Service) -> float:
+    """Return how long a stream may be silent before a heartbeat is sent."""
+    return max(LEAST_SECONDS, service.faults.value("heartbeats", HEARTBEAT_SECONDS))
+
+
+def _endless_heartbeats(service: Service) -> Generator[bytes, None, None]:
+    while not service.stopping.wait(heartbeat_seconds(service)):
+        yield HEARTBEAT
+    raise DropConnection
+
+
 def _frames(service: Service, prompt_id: str) -> Generator[bytes, None, None]:
     count = 0
-    for lines in service.events.follow(prompt_id, HEARTBEAT_SECONDS):
+    for lines in service.events.follow(prompt_id, heartbeat_seconds(service)):
         count += len(lines)
         yield b"".join(map(_event_frame, lines)) or HEARTBEAT
     yield _end_frame(service, prompt_id, count)
@@ -131,14 +154,18 @@ def _disturbed_frames(service: Service, prompt_id: str) -> Generator[bytes, None
     if fault.says_done_early():
         yield _done_frame("succeeded", -1, "")
         return
-    for lines in service.events.follow(prompt_id, HEARTBEAT_SECONDS):
+    for lines in service.events.follow(prompt_id, heartbeat_seconds(service)):
         if not lines:
             yield HEARTBEAT
         for line in lines:
             yield from map(_event_frame, fault.lines_for(line))
+            if service.faults.is_on("ping-events"):
+                yield PING_FRAME
             service.stopping.wait(fault.silence_seconds())
             if fault.cuts_now():
                 raise DropConnection
+            if fault.loses_the_rest():
+                yield from _endless_heartbeats(service)
     if not service.faults.is_on("no-done"):
         yield _end_frame(service, prompt_id, fault.sent)
 
@@ -161,10 +188,8 @@ def list_prompt_events(service: Service, request: Request) -> Response:
     """GET /tasks/:id/prompts/:promptId/events (undocumented)"""
     task = task_of(service, request)
     prompt_id = request.params[1].lower()
-    or_404(
-        {prompt["id"]: prompt for prompt in service.tasks.prompts(task["id"])}.get(prompt_id),
-        "Prompt",
-    )
+    prompts = service.tasks.prompts(task["id"])
+    or_404(next((prompt for prompt in prompts if prompt["id"] == prompt_id), None), "Prompt")
     return StreamResponse(_with_events(service, {"promptId": prompt_id}, prompt_id))
 
 
@@ -173,11 +198,10 @@ def get_content(service: Service, request: Request) -> Response:
     task = task_of(service, request)
     status = service.tasks.status(task["id"])[0]
     # The raw word of prompts, as it was seen on the real service.
-    status = "succeeded" if status == "completed" else show_status(service, status)
+    status = show_status(service, "succeeded" if status == "completed" else status)
     head = label_rehearsal({"id": task["id"], "status": status}, task)
-    return StreamResponse(
-        _content(service, head, "events" in request.query.get("include", "").split(","))
-    )
+    has_events = "events" in request.query.get("include", "").split(",")
+    return StreamResponse(_content(service, head, has_events))
 
 
 def _content(service: Service, head: JsonObject, has_events: bool) -> Generator[bytes, None, None]:

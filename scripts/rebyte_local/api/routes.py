@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hmac
 import math
 import re
 from collections.abc import Callable
 from urllib.parse import unquote
 
 from rebyte_local.api import artifacts, computers, credits, events, files, tasks, webhooks
-from rebyte_local.api.signed_urls import KEY_HEADERS
+from rebyte_local.api.checks import check_key
 from rebyte_local.faults import Faults
 from rebyte_local.http.messages import (
     ApiError,
@@ -124,7 +123,7 @@ def respond(service: Service, request: Request) -> Response:
     if not request.path.startswith("/v1/"):
         view, request.params = find_route(request.method, request.path)
         return view(service, request)
-    _check_key(service, request)
+    check_key(service, request)
     line = "%s %s" % (request.method, request.path)
     refusal = _fault_response(service.faults, request.method, line)
     if refusal:
@@ -135,16 +134,6 @@ def respond(service: Service, request: Request) -> Response:
         # The other starts are disturbed only when the fault names them.
         _disturb_start(service.faults, response, line, by_default=view is tasks.create_task)
     return response
-
-
-def _check_key(service: Service, request: Request) -> None:
-    given = next(filter(None, map(request.header, KEY_HEADERS)), None)
-    if given is None:
-        raise ApiError(401, "missing_api_key", "API key is required in the API_KEY header")
-    if not hmac.compare_digest(
-        given.strip().encode("utf-8", "replace"), service.key.encode("utf-8")
-    ):
-        raise ApiError(401, "invalid_api_key", "Invalid API key")
 
 
 def _disturb_start(faults: Faults, response: Response, line: str, by_default: bool) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import time
 from urllib.parse import quote
 
+from rebyte_local.api.checks import KEY_HEADERS
 from rebyte_local.http.messages import Request, StorageError
 from rebyte_local.service import Service
 from rebyte_local.storage.blobs import TooLarge
 
 SIGNED_SECONDS = 3600  # of downloads and of uploads of files
-KEY_HEADERS = ("api_key", "api-key", "x-api-key")
 
 
 def sign(
@@ -29,19 +28,15 @@ def sign(
     """
     if service.signed_seconds is not None:
         seconds = service.signed_seconds
-    path = "/storage/" + "/".join(
-        [quote(segment, safe="", errors="surrogatepass") for segment in segments]
-    )
+    quoted = [quote(segment, safe="", errors="surrogatepass") for segment in segments]
+    path = "/storage/" + "/".join(quoted)
     expires = int(time.time() + seconds)
     signature = _signature(service, method, path, expires, content_type)
     return "%s%s?expires=%d&signature=%s" % (service.origin, path, expires, signature), expires
 
 
 def _signature(service: Service, method: str, path: str, expires: int, content_type: str) -> str:
-    text = "%s\n%s\n%s\n%s" % (method, path, expires, content_type)
-    return hmac.new(
-        service.secret.encode("ascii"), text.encode("utf-8", "surrogatepass"), hashlib.sha256
-    ).hexdigest()
+    return service.token("%s\n%s\n%s\n%s" % (method, path, expires, content_type))
 
 
 def check_signature(service: Service, request: Request) -> None:
@@ -61,10 +56,8 @@ def check_signature(service: Service, request: Request) -> None:
         raise StorageError(
             403,
             "SignatureDoesNotMatch",
-            (
-                "The request signature does not match: method, path, expiry "
-                "and, for an upload, the declared Content-Type are signed."
-            ),
+            "The request signature does not match: method, path, expiry "
+            "and, for an upload, the declared Content-Type are signed.",
         )
     if time.time() > expires:
         raise StorageError(400, "ExpiredToken", "The provided token has expired.")

@@ -33,6 +33,7 @@ from rebyte_local.http.messages import (
     validation_error,
 )
 from rebyte_local.service import Service
+from rebyte_local.storage.task_table import OPEN_STATUSES
 
 PROMPT_LIMIT_CHARS = 100000
 EXECUTORS = ("claude", "gemini", "codex", "opencode")
@@ -46,6 +47,8 @@ REPOSITORY = re.compile(
 BRANCH = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./+@#=-]{0,249}", re.ASCII)
 # Words that nobody documented, for the fault odd-status.
 ODD_STATUSES = {"pending": "queued", "running": "processing"}
+# A word for the end that nobody documented, for the fault unknown-status.
+UNKNOWN_STATUS = "expired"
 
 
 def create_task(service: Service, request: Request) -> Response:
@@ -74,19 +77,14 @@ def create_task(service: Service, request: Request) -> Response:
     service.deliveries.send("task.created", task["id"])
     service.runner.submit(task["id"], prompt_id)
     service.stopping.wait(service.faults.value("slow-create"))
-    return json_response(
-        201,
-        label_rehearsal(
-            {
-                "id": task["id"],
-                "workspaceId": task["workspace"],
-                "url": _url(service, task),
-                "status": "queued" if service.faults.is_on("odd-status") else "running",
-                "createdAt": iso_milliseconds(task["created"]),
-            },
-            task,
-        ),
-    )
+    answer = {
+        "id": task["id"],
+        "workspaceId": task["workspace"],
+        "url": _url(service, task),
+        "status": "queued" if service.faults.is_on("odd-status") else "running",
+        "createdAt": iso_milliseconds(task["created"]),
+    }
+    return json_response(201, label_rehearsal(answer, task))
 
 
 def _check_prompt(body: JsonObject) -> str:
@@ -172,7 +170,7 @@ def task_of(service: Service, request: Request) -> JsonObject:
 
 
 def _url(service: Service, task: JsonObject) -> str:
-    return "%s/run/%s" % (service.origin, task["id"])
+    return service.page_url("/run/" + task["id"])
 
 
 def label_rehearsal(answer: JsonObject, task: JsonObject) -> JsonObject:
@@ -181,7 +179,9 @@ def label_rehearsal(answer: JsonObject, task: JsonObject) -> JsonObject:
 
 
 def show_status(service: Service, status: str) -> str:
-    """Return a status as it is told, which odd-status may change."""
+    """Return a status as it is told, which odd-status and unknown-status may change."""
+    if service.faults.is_on("unknown-status") and status not in OPEN_STATUSES:
+        return UNKNOWN_STATUS
     return ODD_STATUSES.get(status, status) if service.faults.is_on("odd-status") else status
 
 
@@ -202,21 +202,16 @@ def show_prompt(service: Service, prompt: JsonObject) -> JsonObject:
 
 
 def _show(service: Service, task: JsonObject, completed: int | None, **more: object) -> JsonObject:
-    return label_rehearsal(
-        dict(
-            {
-                "id": task["id"],
-                "url": _url(service, task),
-                "title": show_title(service, task),
-                "executor": task["executor"],
-                "model": task["model"],
-                "createdAt": iso_microseconds(task["created"]),
-                "completedAt": iso_microseconds(completed),
-            },
-            **more,
-        ),
-        task,
-    )
+    shown = {
+        "id": task["id"],
+        "url": _url(service, task),
+        "title": show_title(service, task),
+        "executor": task["executor"],
+        "model": task["model"],
+        "createdAt": iso_microseconds(task["created"]),
+        "completedAt": iso_microseconds(completed),
+    }
+    return label_rehearsal(dict(shown, **more), task)
 
 
 def list_tasks(service: Service, request: Request) -> Response:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+
 from rebyte_local.execution.executors import describe_executor, executor_for
 from rebyte_local.execution.prompt_run import Answer, PromptRun, Stopped
 from rebyte_local.execution.workspaces import SetupFailed, prepare, publish
@@ -21,6 +24,7 @@ INTERRUPTED = "The local server was stopped while this prompt ran; it was not ru
 def run_prompt(run: PromptRun) -> None:
     """Run a prompt from its workspace to its end."""
     try:
+        run.service.database.refill_reserve()
         with run:
             answer = _answer(run)
             if run.service.faults.is_on("question"):
@@ -37,7 +41,8 @@ def run_prompt(run: PromptRun) -> None:
 
 def fail_prompt(service: Service, prompt_id: str, message: str) -> None:
     """End a prompt as failed, with a message of the server's own as its answer."""
-    service.events.timeline(prompt_id).append(("text", {"content": message}))
+    with contextlib.suppress(sqlite3.Error):  # a full disk takes the status, if not the event
+        service.events.timeline(prompt_id).append(("text", {"content": message}))
     service.tasks.finish_prompt(prompt_id, "failed", final=message, response=message)
 
 

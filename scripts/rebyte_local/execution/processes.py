@@ -1,4 +1,4 @@
-"""One process group at a time: start it, pass its lines on as they come, leave nothing behind."""
+"""One program at a time: start it, pass its lines on as they come, leave nothing behind."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ READ_BYTES = 64 * 1024
 TICK_SECONDS = 0.1
 LAST_LINES = 5
 GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL
+KILL_ROUNDS = 20
+KILL_PAUSE_SECONDS = 0.005
 STDOUT_LIMIT_CHARS = 1024 * 1024
 STDERR_LIMIT_CHARS = 64 * 1024
 
@@ -72,9 +74,10 @@ class Excerpt:
 
     def text(self) -> str:
         """Return what was kept, and how much was not."""
-        return "\n".join(self._lines) + (
-            "\n[%d more lines left out]" % self._lost if self._lost else ""
-        )
+        text = "\n".join(self._lines)
+        if self._lost:
+            text += "\n[%d more lines left out]" % self._lost
+        return text
 
 
 class ProcessResult:
@@ -99,16 +102,22 @@ class ProcessResult:
 
 
 class Process:
-    """A program in a process group of its own; `run` blocks until the whole group is gone."""
+    """A program in a process group of its own; `run` blocks until all that it began is gone.
+
+    `mark` is a (name, value) of its environment that nothing else on this machine has: by it also
+    what left the group is found.
+    """
 
     def __init__(
         self,
         argv: list[str],
         cwd: str,
         env: dict[str, str],
-        stdin_path: str,
-        limit_seconds: float | None,
+        mark: tuple[str, str],
+        stdin_path: str = os.devnull,
+        limit_seconds: float | None = None,
     ) -> None:
+        self._mark = mark
         self._deadline = None if limit_seconds is None else time.monotonic() + limit_seconds
         self._killed_at: float | None = None
         self._gone_at: float | None = None
@@ -117,7 +126,7 @@ class Process:
             self._child = subprocess.Popen(
                 argv,
                 cwd=cwd,
-                env=env,
+                env=dict(env, **dict([mark])),
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -132,12 +141,20 @@ class Process:
         """Ask the group to end; `run` makes sure of it a little later. Callable from any thread."""
         if self._killed_at is None:
             self._killed_at = time.monotonic()
-            _signal_group(self.pid, signal.SIGTERM)
+            self._signal_group(signal.SIGTERM)
 
     def run(self, on_lines: Callable[[str, list[str]], None]) -> int:
         """Call on_lines("stdout" or "stderr", lines) as they come; return the exit code."""
+        with self._child:
+            try:
+                self._read(on_lines)
+                return self._wait()
+            finally:
+                self._kill_all()
+
+    def _read(self, on_lines: Callable[[str, list[str]], None]) -> None:
         splitters = {"stdout": LineSplitter(), "stderr": LineSplitter()}
-        with self._child, selectors.DefaultSelector() as selector:
+        with selectors.DefaultSelector() as selector:
             for name in splitters:
                 selector.register(getattr(self._child, name), selectors.EVENT_READ, name)
             while selector.get_map() and not self._is_abandoned():
@@ -147,9 +164,8 @@ class Process:
                         selector.unregister(key.fileobj)
                     on_lines(key.data, splitters[key.data].feed(data))
                 self._check()
-            for name, splitter in splitters.items():
-                on_lines(name, splitter.finish())
-            return self._wait()
+        for name, splitter in splitters.items():
+            on_lines(name, splitter.finish())
 
     def _check(self) -> None:
         """Once per tick: is the leader gone, is the time up, did SIGTERM not help."""
@@ -162,43 +178,61 @@ class Process:
         if self._child.poll() is not None:
             self._gone_at = now
             # What the leader left behind would hold the pipes open.
-            _signal_group(self.pid, signal.SIGKILL)
+            self._kill_all()
         elif self._killed_at is not None and now - self._killed_at > GRACE_SECONDS:
-            _signal_group(self.pid, signal.SIGKILL)
+            self._kill_all()
 
     def _is_abandoned(self) -> bool:
-        """Return True when what left the group still holds a pipe open: its end cannot come."""
+        """Return True when what cannot be found still holds a pipe open: its end cannot come."""
         return self._gone_at is not None and time.monotonic() - self._gone_at > GRACE_SECONDS
 
     def _wait(self) -> int:
         while True:
             try:
-                code = self._child.wait(TICK_SECONDS)
+                return self._child.wait(TICK_SECONDS)
             except subprocess.TimeoutExpired:
                 self._check()
-                continue
-            _signal_group(self.pid, signal.SIGKILL)
-            return code
+
+    def _kill_all(self) -> None:
+        self._signal_group(signal.SIGKILL)
+        kill_marked(self._mark)
+
+    def _signal_group(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
 
 
-def _signal_group(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
+def kill_marked(mark: tuple[str, str]) -> None:
+    """Kill every process whose environment has the mark, also those that left their group."""
+    for _ in range(KILL_ROUNDS):  # what is being killed may have begun one more
+        pids = _marked_pids("%s=%s" % mark)
+        if not pids:
+            return
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(KILL_PAUSE_SECONDS)
 
 
-def start_time(pid: int) -> str:
-    """Return when a process began, as the kernel counts, "" if unknown.
+def _marked_pids(text: str) -> list[int]:
+    if not os.path.isdir("/proc/self"):
+        return _marked_pids_by_ps(text)
+    pids = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open("/proc/%s/environ" % name, "rb") as file:
+            if text.encode("ascii") in file.read().split(b"\0"):
+                pids.append(int(name))
+    return pids
 
-    It tells a process from a later one that got the same number.
-    """
-    try:
-        with open("/proc/%d/stat" % pid, "rb") as file:
-            return file.read().rpartition(b")")[2].split()[19].decode("ascii")
-    except (OSError, IndexError):
-        return ""
 
-
-def kill_leftover(pid: int, started: str) -> None:
-    """Kill the group of a process that outlived a killed server, if it is still the same one."""
-    if started and start_time(pid) == started:
-        _signal_group(pid, signal.SIGKILL)
+def _marked_pids_by_ps(text: str) -> list[int]:
+    """Best effort where there is no /proc, as on macOS: ps tells the environment of many."""
+    listing = subprocess.run(
+        ["ps", "-axwwE", "-o", "pid=,command="],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    lines = listing.stdout.decode("utf-8", "replace").splitlines()
+    return [int(line.split()[0]) for line in lines if text in line.split()]

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 
-from rebyte_local.execution.processes import Process, ProcessResult, start_time
+from rebyte_local.execution.processes import Process, ProcessResult
 from rebyte_local.formats import JsonObject
 from rebyte_local.service import Service
 
@@ -21,6 +21,11 @@ else:
     AnswerFuture = Future
 
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME")
+
+
+def run_mark(service: Service, prompt_id: str) -> tuple[str, str]:
+    """Return the variable that marks the processes of a prompt, also for a later server."""
+    return "LOCAL_SERVER_RUN", service.token("run " + prompt_id)[:32]
 
 
 class Stopped(Exception):
@@ -89,7 +94,6 @@ class PromptRun:
 
     def __enter__(self) -> PromptRun:
         self.path = self.service.workspace_path(self.task["workspace"])
-        os.makedirs(os.path.join(self.path, "artifacts"), 0o700, exist_ok=True)
         self._scratch = tempfile.mkdtemp(dir=os.path.join(self.service.folder, "scratch"))
         self.env = self._environment()
         return self
@@ -160,21 +164,23 @@ class PromptRun:
         try:
             with self._lock:
                 self.raise_if_stopped()
-                process = Process(argv, self.path, env or self.env, stdin_path, limit_seconds)
+                process = Process(
+                    argv,
+                    self.path,
+                    env or self.env,
+                    run_mark(self.service, self.prompt["id"]),
+                    stdin_path,
+                    limit_seconds,
+                )
                 self._process = process
         except OSError as error:
             on_lines("stderr", ["%s cannot be started: %s" % (argv[0], error.strerror)])
             result.code = 127
             return result
-        database = self.service.database
-        database.write(
-            "INSERT OR REPLACE INTO processes VALUES(?,?)", process.pid, start_time(process.pid)
-        )
         try:
             result.code = process.run(on_lines)
         finally:
             self._process = None
-            database.write("DELETE FROM processes WHERE pid=?", process.pid)
         self.raise_if_stopped()
         if process.timed_out:
             on_lines("stderr", ["ended after %d seconds" % (limit_seconds or 0)])

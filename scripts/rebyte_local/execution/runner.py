@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
 import time
 import traceback
 
 from rebyte_local.execution.lifecycle import INTERRUPTED, fail_prompt, run_prompt
-from rebyte_local.execution.processes import kill_leftover
-from rebyte_local.execution.prompt_run import PromptRun, Question
+from rebyte_local.execution.processes import kill_marked
+from rebyte_local.execution.prompt_run import PromptRun, Question, run_mark
+from rebyte_local.formats import log_exception
 from rebyte_local.service import Service
 
 JOIN_SECONDS = 10.0
+RETRY_SECONDS = 0.5
 
 
 class Runner:
@@ -32,14 +36,12 @@ class Runner:
     def recover(self) -> None:
         """After a restart, fail the prompts that were running and queue those that waited."""
         service = self._service
-        for row in service.database.rows("SELECT pid, born FROM processes"):
-            kill_leftover(row["pid"], row["born"])
-        service.database.write("DELETE FROM processes")
         for prompt in service.tasks.open_prompts():
             service.events.open(prompt["id"])
             if prompt["status"] == "pending":
                 self.submit(prompt["task"], prompt["id"])
             else:
+                kill_marked(run_mark(service, prompt["id"]))
                 fail_prompt(service, prompt["id"], INTERRUPTED)
                 service.events.close(prompt["id"])
                 service.deliveries.send_end(prompt["task"])
@@ -81,18 +83,29 @@ class Runner:
             if not run.task["deleted"] and service.tasks.start_prompt(prompt_id):
                 service.deliveries.send_running(task_id)
                 run_prompt(run)
-        except Exception as error:  # our own bug must not leave the task running for ever
-            traceback.print_exc()
+        except Exception as error:  # a full disk or our own bug must not leave the task running
+            log_exception()
             reason = traceback.format_exception_only(type(error), error)[-1].strip()
-            fail_prompt(service, prompt_id, "The local server failed: " + reason)
+            self._fail(prompt_id, "The local server failed: " + reason)
         finally:
-            service.credits.take_for_work(time.monotonic() - started)
-            service.deliveries.send_end(task_id)
+            with contextlib.suppress(sqlite3.Error):
+                service.credits.take_for_work(time.monotonic() - started)
+                service.deliveries.send_end(task_id)
             service.events.close(prompt_id)
             with self._changed:
                 del self._active[prompt_id]
                 self._threads.discard(threading.current_thread())
                 self.release_slot()
+
+    def _fail(self, prompt_id: str, message: str) -> None:
+        """End a prompt as failed, as soon as there is room on the disk to keep that."""
+        while True:
+            try:
+                fail_prompt(self._service, prompt_id, message)
+                return
+            except sqlite3.Error:
+                if self._service.stopping.wait(RETRY_SECONDS):
+                    return  # the next server finds it running, and fails it
 
     def release_slot(self) -> None:
         """Give a slot away: the prompt has ended, or its question waits for an answer."""
@@ -103,12 +116,9 @@ class Runner:
 
     def acquire_slot(self) -> None:
         """Take a slot again, waiting for one."""
-
-        def may_take() -> bool:
-            return self._used_slots < self._width or self._service.stopping.is_set()
-
         with self._changed:
-            self._changed.wait_for(may_take)
+            while self._used_slots >= self._width and not self._service.stopping.is_set():
+                self._changed.wait()
             self._used_slots += 1
 
     def question(self, task_id: str) -> Question | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -22,18 +23,19 @@ class SetupFailed(Exception):
 
 def prepare(run: PromptRun) -> None:
     """Lay the prompt's files, skills and repository into its workspace; raises SetupFailed."""
+    if os.path.islink(run.path):
+        raise SetupFailed("the workspace was replaced by a link; it is not followed")
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(os.path.join(run.path, "artifacts"), 0o700)
     setup = run.prompt["setup"]
     for file in setup["files"]:
         name = _copy_file(run, file)
         if name != file["filename"]:
-            run.emit(
-                "stderr",
-                content="a file name was too long for this machine; it is %s here" % name,
-            )
+            _say(run, "a file name was too long for this machine; it is %s here" % name)
     for slug in setup["skills"]:
         problem = _copy_skill(run, slug)
         if problem:
-            run.emit("stderr", content="skill %s is not installed: %s" % (slug, problem))
+            _say(run, "skill %s is not installed: %s" % (slug, problem))
     if setup.get("repository"):
         _clone(run, setup["repository"], setup["branch"])
 
@@ -65,7 +67,10 @@ def _copy_skill(run: PromptRun, slug: str) -> str | None:
     source = os.path.join(skills, name)
     if not is_name or not os.path.isdir(source):
         return "there is no such folder in %s" % skills
-    target = os.path.join(run.path, ".skills", name)
+    folder = os.path.join(run.path, ".skills")
+    target = os.path.join(folder, name)
+    if os.path.islink(folder):
+        return ".skills is a link, which is not followed"
     if not os.path.lexists(target):
         shutil.copytree(source, target, symlinks=True)
     return None
@@ -84,7 +89,7 @@ def _clone(run: PromptRun, repository: str, branch: str) -> None:
     name = repository.rpartition("/")[2]
     target = os.path.join(run.path, name)
     if os.path.lexists(target):
-        run.emit("stderr", content="%s is already in the workspace; it was left as it is" % name)
+        _say(run, "%s is already in the workspace; it was left as it is" % name)
         return
     run.emit(
         "tool_use", id="clone", name="git_clone", input={"repository": repository, "branch": branch}
@@ -120,22 +125,29 @@ def _git_environment() -> dict[str, str]:
 
 def publish(run: PromptRun) -> None:
     """Copy what is new in /code/artifacts to the store; say in an event what was refused."""
-    folder = os.path.join(run.path, "artifacts")
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-        problem = _publish_file(run, os.path.join(folder, name), name)
-        if problem:
-            run.emit(
-                "stderr",
-                content="artifacts/%s was not published: %s"
-                % (name.encode("utf-8", "replace").decode(), problem),
-            )
+    try:
+        with run.service.artifacts.published_folder(run.task["workspace"]) as folder:
+            for name in sorted(os.listdir(folder)):
+                problem = _publish_file(run, folder, name)
+                if problem:
+                    shown = name.encode("utf-8", "replace").decode()
+                    _say(run, "artifacts/%s was not published: %s" % (shown, problem))
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:  # what O_NOFOLLOW makes of a link, too
+        _say(run, "nothing was published: artifacts is no longer a folder of the workspace")
 
 
-def _publish_file(run: PromptRun, path: str, name: str) -> str | None:
+def _say(run: PromptRun, message: str) -> None:
+    run.emit("stderr", content=message)
+
+
+def _publish_file(run: PromptRun, folder: int, name: str) -> str | None:
     """Publish one file; return None, or why it was refused."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         name.encode("utf-8")
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(name, flags, dir_fd=folder)
     except UnicodeEncodeError:
         return "its name is not UTF-8"
     except OSError as error:

@@ -114,6 +114,11 @@ def no_content() -> Response:
     return Response(204)
 
 
+def one_line(header: str) -> str:
+    """Return the value of a header that may be folded over several lines as one line."""
+    return re.sub(r"\s*[\r\n]+\s*", " ", header).strip()
+
+
 class Request:
     """A request as the routes see it; `params` are the variable parts of the path, decoded."""
 
@@ -126,8 +131,8 @@ class Request:
         self.params: list[str] = []
 
     def header(self, name: str) -> str:
-        """Return a header, "" when it is absent."""
-        return str(self.headers.get(name, ""))
+        """Return a header as one line, "" when it is absent."""
+        return one_line(str(self.headers.get(name, "")))
 
     def json_object(self) -> JsonObject:
         """Read the whole body as a JSON object; raises ApiError 400 or 413."""

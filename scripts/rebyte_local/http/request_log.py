@@ -1,7 +1,8 @@
-"""What was asked, without keys and signatures: as a list in memory and as a file of JSON lines."""
+"""What was asked, in memory and as a file of JSON lines; without keys, signatures and tokens."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import threading
 from email.message import Message
 
 from rebyte_local.formats import JsonObject
+from rebyte_local.private_files import private
 
 MEMORY_LIMIT = 10000  # requests kept in the list
 FILE_LIMIT_BYTES = 4 * 1024 * 1024  # then the file becomes requests.jsonl.1 and a new one begins
@@ -20,7 +22,7 @@ SECRET_HEADERS = (
     "proxy-authorization",
     "cookie",
 )
-SIGNATURE = re.compile(r"(signature=)[^&\s]*", re.IGNORECASE)
+SECRET_PARAMETERS = re.compile(r"((?:signature|token)=)[^&\s]*", re.IGNORECASE)
 
 
 class RequestLog:
@@ -33,11 +35,8 @@ class RequestLog:
         self.entries: list[JsonObject] = []
 
     def _open(self) -> None:
-        self._file = open(  # noqa: SIM115 - open as long as the log is
-            os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600),
-            "ab",
-            buffering=0,
-        )
+        # Open as long as the log is, so no `with`.
+        self._file = open(self._path, "ab", buffering=0, opener=private)  # noqa: SIM115
 
     def add(self, method: str, target: str, headers: Message, status: int, size: int) -> None:
         """Note a request that is about to be answered; status 0 means without an answer."""
@@ -53,10 +52,13 @@ class RequestLog:
             self.entries.append(entry)
             if len(self.entries) > MEMORY_LIMIT:
                 del self.entries[: MEMORY_LIMIT // 2]
-            if not self._file.closed:
+            # A full disk loses this line, not the answer that is being sent.
+            with contextlib.suppress(OSError):
                 self._write(line)
 
     def _write(self, line: bytes) -> None:
+        if self._file.closed:
+            return
         if self._file.tell() + len(line) > FILE_LIMIT_BYTES:
             self._file.close()
             os.replace(self._path, self._path + ".1")
@@ -70,7 +72,7 @@ class RequestLog:
 
 
 def _redact(text: str) -> str:
-    return SIGNATURE.sub(r"\1***", text)
+    return SECRET_PARAMETERS.sub(r"\1***", text)
 
 
 def _header(name: str, value: str) -> str:

@@ -6,10 +6,10 @@ import contextlib
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from rebyte_local.formats import log_exception
 from rebyte_local.http.messages import (
     ApiError,
     Body,
@@ -129,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
         except (DropConnection, *PEER_GONE):
             raise
         except Exception as error:  # our own bug: the caller gets a 500, stderr the traceback
-            traceback.print_exc()
+            log_exception()
             return ApiError(500, "internal_error", type(error).__name__).response
 
     def _target(self) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Generator
 from html import escape
 
 from rebyte_local.api.artifacts import signed_download
-from rebyte_local.api.checks import or_404
+from rebyte_local.api.checks import check_page_access, or_404
 from rebyte_local.api.computers import computer_of, computer_status
-from rebyte_local.api.events import EVENT_STREAM, HEARTBEAT, HEARTBEAT_SECONDS
+from rebyte_local.api.events import EVENT_STREAM, HEARTBEAT, heartbeat_seconds
 from rebyte_local.api.tasks import show_title
 from rebyte_local.formats import JsonObject, iso_milliseconds
 from rebyte_local.http.messages import Request, Response, StreamResponse
@@ -70,15 +70,11 @@ def _created(task: JsonObject) -> str:
     return iso_milliseconds(task["created"])[:19].replace("T", " ")
 
 
-def _task_path(service: Service, task: JsonObject) -> str:
-    return "/run/" + str(task["id"])
-
-
 def _list_page(service: Service, heading: str, beside: str, tasks: list[JsonObject]) -> Response:
     statuses = service.tasks.statuses([task["id"] for task in tasks])
     rows = [
         templates.LIST_ROW.format(
-            address=_task_path(service, task),
+            address=service.page_path("/run/" + task["id"]),
             title=_title(service, task),
             badge=templates.BADGE.format(statuses[task["id"]][0]),
             created=_created(task),
@@ -90,6 +86,7 @@ def _list_page(service: Service, heading: str, beside: str, tasks: list[JsonObje
 
 def show_list(service: Service, request: Request) -> Response:
     """GET /: the tasks, newest first."""
+    check_page_access(service, request, "/")
     tasks, total = service.tasks.page(LIST_ROWS, 0)
     return _list_page(
         service,
@@ -101,6 +98,7 @@ def show_list(service: Service, request: Request) -> Response:
 
 def show_computer(service: Service, request: Request) -> Response:
     """GET /agent/computer/:id: how a computer stands, and its tasks, newest first."""
+    check_page_access(service, request, request.path)
     computer = computer_of(service, request)
     badge = templates.BADGE.format(computer_status(service, computer))
     return _list_page(
@@ -109,9 +107,15 @@ def show_computer(service: Service, request: Request) -> Response:
 
 
 def _task_of(service: Service, request: Request) -> JsonObject:
-    """Return the task of a page; /share shows only public ones. Raises ApiError 404."""
-    task = service.tasks.get(request.params[0].lower())
-    if task and request.path.startswith("/share/") and task["visibility"] != "public":
+    """Return the task of a page; raises ApiError 404, or 401 without token and key.
+
+    /share shows public tasks to everybody, and no others.
+    """
+    task_id = request.params[0].lower()
+    task = service.tasks.get(task_id)
+    if request.path.startswith("/run/"):
+        check_page_access(service, request, "/run/" + task_id)
+    elif task and task["visibility"] != "public":
         task = None
     return or_404(task, "Task")
 
@@ -127,7 +131,8 @@ def show_task(service: Service, request: Request) -> Response:
         prompts += _show_prompt(prompt, lines)
         if status == "running":
             seen = json.loads(lines[-1])["seq"] + 1 if lines else 0
-            stream = "%s/stream?prompt=%s&seen=%d" % (request.path, prompt["id"], seen)
+            path = service.page_path(request.path) + "&prompt=%s&seen=%d" % (prompt["id"], seen)
+            stream = path.replace("?", "/stream?")
     title = _title(service, task)
     return _page(
         "%s: %s" % (status, title),
@@ -214,7 +219,7 @@ def _frames(
         ids = ids[ids.index(prompt_id) :]
     for index, current in enumerate(ids):
         start = seen if index == 0 else 0
-        for lines in service.events.follow(current, HEARTBEAT_SECONDS, start):
+        for lines in service.events.follow(current, heartbeat_seconds(service), start):
             pieces = [(kind, _visible(text)) for kind, text in map(_readable, lines)]
             yield (
                 b"data: %s\n\n" % json.dumps({"prompt": current, "pieces": pieces}).encode("ascii")

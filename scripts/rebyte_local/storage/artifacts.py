@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 
 from rebyte_local.formats import JsonObject
 from rebyte_local.storage.blobs import BlobStore
 from rebyte_local.storage.database import Database
 
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # What the store takes: suffix -> MIME type.
 ARTIFACT_TYPES = {
     "pdf": "application/pdf",
@@ -71,9 +73,21 @@ class ArtifactStore:
         self._blobs = blobs
         self._workspaces = workspaces
 
-    def published_path(self, workspace: str, name: str) -> str:
-        """Return where a prompt of the workspace leaves the file that becomes this artifact."""
-        return os.path.join(self._workspaces, workspace, "artifacts", name)
+    @contextlib.contextmanager
+    def published_folder(self, workspace: str) -> Iterator[int]:
+        """Open /code/artifacts of a workspace, where prompts leave what becomes an artifact.
+
+        Raises OSError for anything but a real folder: a prompt may have put a link in its place.
+        """
+        root = os.open(os.path.join(self._workspaces, workspace), FOLDER_FLAGS)
+        try:
+            folder = os.open("artifacts", FOLDER_FLAGS, dir_fd=root)
+        finally:
+            os.close(root)
+        try:
+            yield folder
+        finally:
+            os.close(folder)
 
     def in_workspace(self, workspace: str) -> list[JsonObject]:
         """Return all artifacts of a workspace, by name."""
@@ -101,8 +115,8 @@ class ArtifactStore:
         file that lies in the workspace is taken as older and will not be published over this one.
         """
         if source is None:
-            with contextlib.suppress(FileNotFoundError):
-                source = file_fingerprint(os.stat(self.published_path(workspace, name)))
+            with contextlib.suppress(OSError), self.published_folder(workspace) as folder:
+                source = file_fingerprint(os.stat(name, dir_fd=folder, follow_symlinks=False))
         old = self.find(workspace, name)
         self._database.write(
             "INSERT OR REPLACE INTO artifacts VALUES(?,?,?,?,?,?)",
@@ -121,6 +135,6 @@ class ArtifactStore:
         workspace = artifact["workspace"]
         name = artifact["name"]
         self._database.write("DELETE FROM artifacts WHERE workspace=? AND name=?", workspace, name)
-        with contextlib.suppress(OSError):
-            os.unlink(self.published_path(workspace, name))
+        with contextlib.suppress(OSError), self.published_folder(workspace) as folder:
+            os.unlink(name, dir_fd=folder)
         self._blobs.delete(artifact["blob"])

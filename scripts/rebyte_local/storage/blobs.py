@@ -7,6 +7,8 @@ import os
 import uuid
 from collections.abc import Callable
 
+from rebyte_local.private_files import private
+
 PIECE_BYTES = 64 * 1024
 
 
@@ -31,9 +33,8 @@ class BlobStore:
         """
         blob_id = str(uuid.uuid4())
         size = 0
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
         try:
-            with open(os.open(self.path(blob_id), flags, 0o600), "wb") as out:
+            with open(self.path(blob_id), "xb", opener=private) as out:
                 for piece in iter(lambda: read(PIECE_BYTES), b""):
                     size += len(piece)
                     if limit is not None and size > limit:

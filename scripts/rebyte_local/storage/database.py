@@ -7,10 +7,18 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rebyte_local.formats import JsonObject
+from rebyte_local.private_files import private
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+RESERVE_BYTES = 1024 * 1024
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS workspaces(id TEXT PRIMARY KEY, created INTEGER NOT NULL);
@@ -35,7 +43,6 @@ CREATE TABLE IF NOT EXISTS webhooks(number INTEGER PRIMARY KEY AUTOINCREMENT,
   id TEXT NOT NULL UNIQUE, url TEXT NOT NULL, created INTEGER NOT NULL,
   active INTEGER NOT NULL DEFAULT 1, failures INTEGER NOT NULL DEFAULT 0, triggered INTEGER,
   facts TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS processes(pid INTEGER PRIMARY KEY, born TEXT NOT NULL);
 """
 # JSON text, because a lone surrogate is valid JSON but no SQLite text.
 JSON_COLUMNS = ("facts", "outcome")
@@ -49,7 +56,9 @@ class Database:
 
     def __init__(self, folder: str) -> None:
         path = os.path.join(folder, "state.sqlite")
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with open(path, "ab", opener=private):
+            pass  # SQLite would make it readable for others
+        self._reserve = os.path.join(folder, "reserve")
         self._lock = threading.RLock()
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
@@ -86,6 +95,20 @@ class Database:
         with self.transaction() as connection:
             return connection.execute(sql, arguments).rowcount
 
+    def refill_reserve(self) -> None:
+        """Hold some of the disk back for `must_write`; a disk that is full already is no error."""
+        with contextlib.suppress(OSError), open(self._reserve, "xb", opener=private) as file:
+            file.write(bytes(RESERVE_BYTES))
+
+    def must_write(self, write: Callable[[], T]) -> T:
+        """Call `write`, and once more with the reserve given up when it fails on a full disk."""
+        try:
+            return write()
+        except sqlite3.OperationalError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._reserve)
+            return write()
+
     def rows(self, sql: str, *arguments: object) -> list[JsonObject]:
         """Return all rows of a query."""
         with self._lock:
@@ -105,9 +128,8 @@ class Database:
         """Return (rows newest first, how many there are) of a table, with its condition if any."""
         query = "SELECT * FROM %s ORDER BY number DESC LIMIT ? OFFSET ?" % selection
         with self._lock:
-            return self.rows(query, limit, offset), self._connection.execute(
-                "SELECT count(*) FROM %s" % selection
-            ).fetchone()[0]
+            counted = self._connection.execute("SELECT count(*) FROM %s" % selection).fetchone()
+            return self.rows(query, limit, offset), counted[0]
 
     def texts(self, limit: int, sql: str, *arguments: object) -> list[str]:
         """Return the first column of a query, until the texts hold more than `limit` characters."""

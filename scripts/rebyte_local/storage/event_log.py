@@ -44,12 +44,14 @@ class Timeline:
         with self._changed:
             if self._size >= TOTAL_LIMIT_CHARS:
                 return
-            lines = [self._line(self.count + i, *event) for i, event in enumerate(events)]
-            rows = [(self._prompt_id, self.count + i, line) for i, line in enumerate(lines)]
+            rows = [
+                (self._prompt_id, seq, self._line(seq, event_type, payload))
+                for seq, (event_type, payload) in enumerate(events, self.count)
+            ]
             with self._database.transaction() as connection:
                 connection.executemany("INSERT INTO events VALUES(?,?,?)", rows)
-            self.count += len(lines)
-            self._size += sum(map(len, lines))
+            self.count += len(rows)
+            self._size += sum(len(line) for _, _, line in rows)
             self._changed.notify_all()
 
     def _line(self, seq: int, event_type: str, payload: JsonObject) -> str:

@@ -15,12 +15,11 @@ IS_OPEN = "status IN ('pending','running')"
 TASK_STATUSES = {"succeeded": "completed", "failed": "failed", "canceled": "canceled"}
 
 
-def task_status(prompts: list[tuple[str, int | None]]) -> tuple[str, int | None]:
-    """Return (status, completed) of a task from its prompts' (status, completed), oldest first."""
-    if any(status in OPEN_STATUSES for status, _ in prompts):
+def task_status(prompts: list[JsonObject]) -> tuple[str, int | None]:
+    """Return (status, completed) of a task from its prompts, oldest first."""
+    if any(prompt["status"] in OPEN_STATUSES for prompt in prompts):
         return "running", None
-    status, completed = prompts[-1]
-    return TASK_STATUSES[status], completed
+    return TASK_STATUSES[prompts[-1]["status"]], prompts[-1]["completed"]
 
 
 def _title(prompt: str) -> str:
@@ -97,10 +96,10 @@ class TaskTable:
         """Return {task id: (status, completed or None)}, with one query."""
         marks = ",".join("?" * len(task_ids))
         sql = "SELECT task,status,completed FROM prompts WHERE task IN (%s) ORDER BY number" % marks
-        prompts: dict[str, list[tuple[str, int | None]]] = {}
+        prompts: dict[str, list[JsonObject]] = {}
         for row in self._database.rows(sql, *task_ids):
-            prompts.setdefault(row["task"], []).append((row["status"], row["completed"]))
-        return {task_id: task_status(pairs) for task_id, pairs in prompts.items()}
+            prompts.setdefault(row["task"], []).append(row)
+        return {task_id: task_status(rows) for task_id, rows in prompts.items()}
 
     def status(self, task_id: str) -> tuple[str, int | None]:
         """Return (status, completed or None) of one task."""
@@ -117,26 +116,36 @@ class TaskTable:
 
     def finish_prompt(self, prompt_id: str, status: str, **outcome: str) -> None:
         """Keep a prompt's end and its texts; a cancel that came first keeps the status."""
-        with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE prompts SET outcome=? WHERE id=?", (json.dumps(outcome), prompt_id)
-            )
-            connection.execute(
-                "UPDATE prompts SET status=?, completed=? WHERE id=? AND %s" % IS_OPEN,
-                (status, now_us(), prompt_id),
-            )
+
+        def write() -> None:
+            with self._database.transaction() as connection:
+                connection.execute(
+                    "UPDATE prompts SET outcome=? WHERE id=?", (json.dumps(outcome), prompt_id)
+                )
+                connection.execute(
+                    "UPDATE prompts SET status=?, completed=? WHERE id=? AND %s" % IS_OPEN,
+                    (status, now_us(), prompt_id),
+                )
+
+        self._database.must_write(write)
 
     def cancel_prompts(self, task_id: str) -> list[str]:
         """Mark every open prompt of the task canceled; return their ids."""
-        with self._database.transaction() as connection:
-            rows = connection.execute(
-                "SELECT id FROM prompts WHERE task=? AND %s ORDER BY number" % IS_OPEN, (task_id,)
-            ).fetchall()
-            connection.execute(
-                "UPDATE prompts SET status='canceled', completed=? WHERE task=? AND %s" % IS_OPEN,
-                (now_us(), task_id),
-            )
-        return [row["id"] for row in rows]
+
+        def write() -> list[str]:
+            with self._database.transaction() as connection:
+                rows = connection.execute(
+                    "SELECT id FROM prompts WHERE task=? AND %s ORDER BY number" % IS_OPEN,
+                    (task_id,),
+                ).fetchall()
+                connection.execute(
+                    "UPDATE prompts SET status='canceled', completed=? WHERE task=? AND %s"
+                    % IS_OPEN,
+                    (now_us(), task_id),
+                )
+            return [row["id"] for row in rows]
+
+        return self._database.must_write(write)
 
     def delete(self, task_id: str) -> None:
         """Hide a task; its rows stay, but nothing finds them."""

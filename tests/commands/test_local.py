@@ -1,0 +1,49 @@
+"""The door to the local server: who starts it, and what it is started with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from measure import SCRIPTS, run_quietly
+
+LINE = [sys.executable, os.path.join(SCRIPTS, "rebyte_cli.py")]
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    """A state folder of its own; the server in it is ended with the test."""
+    monkeypatch.setenv("REBYTE_STATE_DIR", str(tmp_path / "state"))
+    yield str(tmp_path / "state")
+    run_quietly(LINE + ["local", "stop"])
+
+
+def test_a_prompt_does_not_find_the_key_of_the_cloud_in_the_servers_environment(
+    state, monkeypatch, tmp_path
+):
+    if not os.path.exists("/proc/self/environ"):
+        pytest.skip("this system has no /proc")
+    monkeypatch.setenv("REBYTE_API_KEY", "rbk_cloud_secret")
+    monkeypatch.setenv("REBYTE_API_KEY_FILE", str(tmp_path / "key"))
+    fence = "```sh run\ntr '\\0' '\\n' < /proc/$PPID/environ; echo end\n```\n"
+    ran = run_quietly(LINE + ["run", "--local", fence])
+    assert b"HOME=" in ran.stdout and b"end" in ran.stdout
+    assert b"rbk_cloud_secret" not in ran.stdout and b"API_KEY" not in ran.stdout
+
+
+def test_eight_first_commands_at_once_start_one_server_and_all_succeed(state):
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    started = [subprocess.Popen(LINE + ["list", "--local"], **quiet) for _ in range(8)]
+    ended = [process.communicate(timeout=60) + (process.returncode,) for process in started]
+    assert [code for _, _, code in ended] == [0] * 8, ended
+    assert [json.loads(out.decode())["total"] for out, _, _ in ended] == [0] * 8
+
+
+def test_the_status_tells_the_page_of_all_tasks(state):
+    run_quietly(LINE + ["local", "start"])
+    told = json.loads(run_quietly(LINE + ["local", "status"]).stdout.decode())
+    assert told["pageUrl"].startswith(told["url"] + "/?token=")
