@@ -25,7 +25,6 @@ FAILED_STEPS = {
     "dns_failed": "name",
     "proxy_refused": "proxy",
     "proxy_auth_required": "proxy",
-    "proxy_auth_required": "proxy",
     "proxy_unreachable": "proxy",
     "tls_failed": "tls",
 }

@@ -12,7 +12,7 @@ from rebyte_wire.status import is_id
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rebyte_client import RebyteClient
-    from rebyte_types import Event, EventLine, Json, Shape
+    from rebyte_types import Event, EventLine, Shape
 
 LAST_EVENTS = 5
 REASON_CHARACTERS = 300
@@ -134,7 +134,7 @@ class AnswerBuilder:
 
     def answer(
         self,
-        task: Json | None = None,
+        task: Shape | None = None,
         final: str | None = None,
     ) -> str:
         """Return what was said: words, `result`, `done.finalResult`, the task's own fields."""
@@ -174,7 +174,7 @@ def read_content(
     client: RebyteClient,
     task_id: str,
     events: bool = True,
-) -> Json | None:
+) -> Shape | None:
     """Return what the undocumented /content tells, or None where it is not offered just now."""
     try:
         return client.task_content(task_id, events=events)

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from rebyte_types import Shape, Prompt
+    from rebyte_types import Prompt, Shape
 
 RUNNING_WORDS = frozenset(("running", "pending", "queued", "processing"))
 WORD_CHARACTERS = 80

@@ -152,7 +152,7 @@ class Ring:
         self,
         task_id: str,
         events: bool = True,
-    ) -> Json | None:
+    ) -> Shape | None:
         """Return what the undocumented /content tells, None where it is not offered or fails."""
         self._content_refused = False
         if not self._offers_content:
@@ -179,8 +179,8 @@ class Ring:
         self,
         task_id: str,
         status: str,
-        task: Json,
-        content: Json | None,
+        task: Shape,
+        content: Shape | None,
     ) -> Outcome:
         if content is None:
             content = self._content(task_id, events=False) or {}
@@ -201,7 +201,7 @@ class Ring:
         self,
         task_id: str,
         look: str,
-        content: Json | None,
+        content: Shape | None,
     ) -> Question | None:
         answered = {str(word) for word in self._answered(task_id)}
         if content is not None:
