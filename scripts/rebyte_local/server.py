@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 OPEN_FILES = 8192
 # Nothing that this server starts is to find the key of the cloud.
 CLOUD_KEYS = ("REBYTE_API_KEY", "REBYTE_API_KEY_FILE")
+# A command that looks whether a server runs holds the lock for a moment.
+LOCK_TRIES = 5
+LOCK_PAUSE_SECONDS = 0.1
 # What flock says when another process holds the lock.
 HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
@@ -143,14 +146,24 @@ def _lock(folder: str) -> io.BufferedWriter:
     """Lock the folder until the file is closed; raises FolderInUse."""
     file = open(os.path.join(folder, "lock"), "ab", opener=private)  # noqa: SIM115
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        _flock(file, folder)
+    except BaseException:
         file.close()
-        if error.errno in HELD:
-            raise FolderInUse("another local server has the folder %s" % folder) from None
-        reason = "the file system of %s takes no locks (%s)" % (folder, error.strerror)
-        raise OSError(reason + "; set REBYTE_STATE_DIR to a folder elsewhere") from error
+        raise
     return file
+
+
+def _flock(file: io.BufferedWriter, folder: str) -> None:
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno not in HELD:
+                reason = "the file system of %s takes no locks (%s)" % (folder, error.strerror)
+                raise OSError(reason + "; set REBYTE_STATE_DIR to a folder elsewhere") from error
+        time.sleep(LOCK_PAUSE_SECONDS)
+    raise FolderInUse("another local server has the folder %s" % folder)
 
 
 def serve(folder: str, **settings: Any) -> int:

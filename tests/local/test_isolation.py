@@ -239,6 +239,16 @@ def test_a_log_that_cannot_be_written_costs_no_answer(api):
 # The lock on the folder.
 
 
+def test_a_look_at_the_lock_by_another_command_does_not_stop_a_start(tmp_path, monkeypatch):
+    folder = tmp_path / "state"
+    folder.mkdir()
+    with open(str(folder / "lock"), "ab") as looking:
+        fcntl.flock(looking, fcntl.LOCK_EX)
+        monkeypatch.setattr("rebyte_local.server.time.sleep", lambda seconds: looking.close())
+        with LocalServer(folder) as server:
+            assert server.url
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks_is_not_taken_for_another_server(tmp_path, monkeypatch, number):
     def refuse(file, how):

@@ -13,7 +13,7 @@ from rebyte_local.api.checks import (
     list_of,
     or_404,
 )
-from rebyte_local.api.signed_urls import check_signature, receive_upload, sign
+from rebyte_local.api.files import check_signature, receive_upload, sign
 from rebyte_local.faults import HOSTILE_BYTES, HOSTILE_NAMES
 from rebyte_local.formats import MICROSECONDS_PER_SECOND, JsonObject, iso_milliseconds
 from rebyte_local.http.forms import read_form_files

@@ -43,8 +43,8 @@ def or_404(thing: T | None, noun: str) -> T:
     return thing
 
 
-def _is_equal(given: str, expected: str) -> bool:
-    """Compare without telling by the time how much of it was right."""
+def is_equal(given: str, expected: str) -> bool:
+    """Compare two secrets without telling by the time how much of one was right."""
     return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode("utf-8"))
 
 
@@ -53,14 +53,14 @@ def check_key(service: Service, request: Request) -> None:
     given = next(filter(None, map(request.header, KEY_HEADERS)), None)
     if given is None:
         raise ApiError(401, "missing_api_key", "API key is required in the API_KEY header")
-    if not _is_equal(given.strip(), service.key):
+    if not is_equal(given.strip(), service.key):
         raise ApiError(401, "invalid_api_key", "Invalid API key")
 
 
 def check_page_access(service: Service, request: Request, path: str) -> None:
     """Raise ApiError 401 unless the request has the token of this page, or the key."""
     expected = service.page_path(path).partition("token=")[2]
-    if not _is_equal(request.query.get("token", ""), expected):
+    if not is_equal(request.query.get("token", ""), expected):
         check_key(service, request)
 
 
