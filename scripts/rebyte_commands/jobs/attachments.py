@@ -51,7 +51,7 @@ def attach_artifact(word: str, stdin: Stdin, pack: bool) -> Attachment:
 
     With --zip a file of a type that the store refuses is packed too.
     """
-    from rebyte_flows.starting.requests import type_of
+    from rebyte_flows.files.types import type_of
 
     path = os.path.expanduser(word)
     if pack and os.path.isfile(path) and not type_of(path):

@@ -151,7 +151,7 @@ class Context:
         return self._client
 
     def _local_address(self) -> tuple[str, str]:
-        from rebyte_commands.jobs.local_server import ensure_running
+        from rebyte_commands.shell.local_server import ensure_running
 
         server = ensure_running(self)
         return server["key"], server["baseUrl"]

@@ -5,7 +5,7 @@ The exit code is that of the first cause.
 
 from __future__ import annotations
 
-from rebyte_commands.jobs.local_server import ensure_running
+from rebyte_commands.shell.local_server import ensure_running
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import next_lines
 from rebyte_commands.verb_table import Command

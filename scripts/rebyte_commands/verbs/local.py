@@ -7,14 +7,14 @@ import shlex
 import signal
 import time
 
-from rebyte_commands.jobs.local_server import (
+from rebyte_commands.jobs.start import add_list_flag
+from rebyte_commands.shell.arguments import count
+from rebyte_commands.shell.local_server import (
     is_process,
     running_server,
     server_folder,
     start_server,
 )
-from rebyte_commands.jobs.start import add_list_flag
-from rebyte_commands.shell.arguments import count
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.verb_table import Command
 from rebyte_wire.errors import EXIT_DONE, EXIT_NOT_FOUND, EXIT_UNEXPECTED, InputError

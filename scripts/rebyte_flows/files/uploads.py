@@ -8,7 +8,7 @@ import threading
 
 from rebyte_flows.concurrency import map_concurrently
 from rebyte_flows.files.names import expand_user
-from rebyte_flows.starting.requests import ARTIFACT_TYPES, type_of
+from rebyte_flows.files.types import ARTIFACT_TYPES, type_of
 from rebyte_wire.errors import AnswerUnreadable, InputError, StorageRefused
 from rebyte_wire.multipart import MAX_UPLOAD_BYTES
 from rebyte_wire.retry import EXPIRED_STATUSES

@@ -7,6 +7,7 @@ import time
 from rebyte_flows.files.downloads import list_files
 from rebyte_flows.files.names import normalize
 from rebyte_flows.files.out_folder import ANSWER_FILE, OutFolder, Transcript
+from rebyte_flows.files.types import wanted_name
 from rebyte_flows.following.answer import AnswerBuilder, last_words, response_of
 from rebyte_flows.following.ending import Outcome
 from rebyte_flows.following.result import task_document
@@ -19,7 +20,6 @@ from rebyte_flows.following.turns import (
     undocumented_word,
 )
 from rebyte_flows.starting.credit import credit_note
-from rebyte_flows.starting.requests import wanted_name
 from rebyte_wire.errors import DeadlineReached, NetworkError, RateLimited, ServerError
 from rebyte_wire.status import is_id, terminal_status
 
