@@ -27,7 +27,7 @@ NOUNS = ("tasks", "files", "artifacts", "computers", "webhooks", "credits")
 INSTALLED = ("LICENSE", "SKILL.md", "references/", "scripts/")
 INSTALLED_FILES_MOST, INSTALLED_KILOBYTES_MOST = 140, 900
 TRACKED_FILES_MOST, TRACKED_KILOBYTES_MOST = 200, 2000
-CLIENT_LINES_MOST, FILE_LINES_MOST = 2400, 450
+CLIENT_LINES_MOST, FILE_LINES_MOST = 2950, 450
 SKILL_TOKENS_MOST, SKILL_LINES_MOST = 2000, 180
 OUTPUT_BYTES_MOST = 8192
 # program -> its arguments; run only where it is installed. "." is the tree as git would ship it, under its own

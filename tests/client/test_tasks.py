@@ -447,10 +447,11 @@ def test_chunks_come_as_they_were_sent(served):
     [
         say_and_close(chunked(EVENT, end=b"")),
         say_and_close(chunked(EVENT, end=b"5\r\nab")),
+        say_and_close(chunked(EVENT, end=b"-1\r\n" + EVENT)),
         lambda sock: (sock.sendall(OPEN_END + EVENT), reset(sock)),
         say_and_close(answer(200, EVENT, "Content-Type: text/event-stream", length=500)),
     ],
-    ids=["chunked", "chunk", "reset", "length"],
+    ids=["chunked", "chunk", "negative chunk", "reset", "length"],
 )
 def test_a_cut_stream_tells_what_came_and_then_the_cut(served, step):
     stream, seen = served(step)[0].stream_events("t"), []

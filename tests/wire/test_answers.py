@@ -133,6 +133,7 @@ def test_comments_and_finished_events_are_not_counted():
     decoder = Decoder()
     for _ in range(20):
         decoder.feed(b": " + b"x" * 2**20 + b"\n")
+    for _ in range(20):
         assert len(decoder.feed(b"data: " + b"x" * 2**20 + b"\n\n")) == 1
 
 
@@ -202,6 +203,16 @@ def answered(status, retry_after=None, retryable=None):
 def test_retry_after_is_read_or_ignored(value, seconds):
     assert retry.retry_after_seconds(value, DATE, NOW + 5000) == seconds
     assert retry.retry_after_seconds(value, None, NOW) == seconds
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone cannot be set here")
+def test_a_date_without_a_zone_is_none_of_this_machine(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "JST-9")
+        time.tzset()
+        moments = [retry.moment_of("Fri Sep 29 16:26:37 2023"), retry.moment_of(DATE)]
+    time.tzset()
+    assert moments == [NOW, NOW]
 
 
 def test_a_retry_after_date_counts_from_the_answers_own_date_and_not_from_our_clock():

@@ -337,7 +337,8 @@ def test_a_key_from_a_silent_pipe_is_waited_for_until_the_deadline(tmp_path, sec
 def test_a_key_file_of_another_user_is_told(tmp_path, monkeypatch, owner, told):
     path = write(tmp_path / "key", "k")
     real = os.stat(path)
-    uid = os.geteuid() if owner is None else owner
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    uid = 1000 if owner is None else owner
     faked = os.stat_result([*real[:4], uid, *real[5:]])
     monkeypatch.setattr(os, "stat", lambda *_args, **_more: faked)
     said = []
@@ -489,6 +490,14 @@ def test_a_seekable_file_is_sent_from_where_it_stood_each_time():
 def test_a_file_that_changed_its_length_is_an_error_and_not_a_silent_cut(length):
     with pytest.raises(InputError):
         list(FileBody(lambda: io.BytesIO(b"1234"), length).chunks())
+
+
+def test_a_file_that_was_closed_meanwhile_is_an_input_error():
+    file = io.BytesIO(b"1234")
+    body = FileBody(file, 4)
+    file.close()
+    with pytest.raises(InputError):
+        list(body.chunks())
 
 
 def test_a_file_that_went_away_is_an_input_error_and_not_a_network_one(tmp_path):
