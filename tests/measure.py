@@ -51,7 +51,7 @@ LINTERS = (
 )
 # Findings of skill-scanner (PyPI: cisco-ai-skill-scanner) above medium that CONTRIBUTING.md explains: (rule, file).
 EXPLAINED = (
-    ("PATH_TRAVERSAL_OPEN", "scripts/rebyte_flows/job.py"),
+    ("PATH_TRAVERSAL_OPEN", "scripts/rebyte_flows/files/out_folder.py"),
     ("DATA_EXFIL_SOCKET_CONNECT", "scripts/rebyte_wire/connections.py"),
 )
 TASK, SPACE, PROMPT = ("%08d-0000-4000-8000-000000000000" % number for number in (1, 2, 3))
