@@ -193,8 +193,8 @@ class Follower:
                     self.on_event(seen)
         finally:
             self._warnings += transcript.close()
-            if watch.word:
-                self._warnings.append(UNDOCUMENTED % watch.word)
+            if watch.state.word:
+                self._warnings.append(UNDOCUMENTED % watch.state.word)
         raise AssertionError("a watch ends with an Outcome")
 
     def _age(self) -> float:
