@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from measure import ROOT
 from rebyte_flows.diagnosis import checkup
 from rebyte_flows.diagnosis.asks import ASKS, HOSTS, STORAGE_HOST, ask_for
 from rebyte_flows.diagnosis.checkup import bad, check_state, host_checks
@@ -105,3 +106,9 @@ def test_no_folder_at_all_is_a_finding_and_no_crash():
 
     check = check_state(refuse)
     assert check.ok is False and check.remedy == "set REBYTE_STATE_DIR"
+
+
+def test_each_code_that_a_human_is_asked_about_stands_in_the_reference():
+    with open(os.path.join(ROOT, "references", "errors.md")) as file:
+        rows = [line for line in file if line.startswith("| `")]
+    assert [code for code in ASKS if not any("`%s`" % code in row for row in rows)] == []

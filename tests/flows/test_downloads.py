@@ -242,11 +242,12 @@ def test_what_programs_obey_is_not_put_unasked_into_the_working_folder(tmp_path,
     monkeypatch.chdir(tmp_path)
     listing = [{"name": name} for name in OBEYED + ["a.csv"]]
     for folder in (".", str(tmp_path)):
-        chosen, refused, _ = plan(listing, None, folder)
-        assert [item["name"] for item in chosen] == ["a.csv"]
+        store = Store({item["name"]: Body(b"x") for item in listing})
+        files, refused = download_artifacts(store, "w", folder, listing=listing, force=True)
+        assert [item["name"] for item in files] == ["a.csv"]
         assert [item["name"] for item in refused] == OBEYED
-    assert len(plan(listing, None, "out")[0]) == len(listing)
-    assert len(plan(listing, OBEYED, ".")[0]) == len(OBEYED)
+    assert len(plan(listing)[0]) == len(listing)
+    assert len(plan(listing, OBEYED, is_working_folder=True)[0]) == len(OBEYED)
 
 
 def test_a_part_that_nobody_asked_for_is_no_file(tmp_path):

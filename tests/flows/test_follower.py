@@ -86,6 +86,14 @@ def test_a_failure_tells_the_last_words_and_the_events_before_them(follow):
     assert [line["text"] for line in document["failure"]["lastEvents"]] == ["Traceback"]
 
 
+def test_the_last_events_leave_out_what_stands_in_the_answer(follow):
+    said = "It broke. " * 100
+    work = [event("tool_use", 0, name="bash"), event("text", 1, content=said)]
+    document, _ = follow(Service([frames(work, done="failed")], ["failed"]))
+    assert document["answer"] == said
+    assert document["failure"]["lastEvents"] == [{"type": "tool_use", "tool": "bash"}]
+
+
 def test_the_reason_is_the_services_or_the_agents_and_never_what_a_tool_printed(follow):
     printed = [event("tool_use", 0, name="bash"), event("tool_result", 1, output="rm: no")]
     document, _ = follow(Service([frames(printed, done="failed")], ["failed"]))

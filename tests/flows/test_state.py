@@ -176,7 +176,7 @@ def test_a_private_file_takes_the_place_of_what_has_its_name(tmp_path, make):
     assert sorted(os.listdir(str(tmp_path))) == ["elsewhere", "file"]
 
 
-def test_a_folder_in_its_place_and_a_device_are_left_alone(tmp_path):
+def test_a_folder_in_its_place_and_a_device_are_left_alone(tmp_path, monkeypatch):
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError):
         open_private(str(tmp_path / "folder"))
@@ -184,3 +184,9 @@ def test_a_folder_in_its_place_and_a_device_are_left_alone(tmp_path):
     os.symlink(os.devnull, str(tmp_path / "null"))
     open_private(str(tmp_path / "null")).close()
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+    # No test replaces a real device: a file is taken for one.
+    (tmp_path / "device").write_text("mine")
+    monkeypatch.setattr("rebyte_flows.state.stat.S_ISCHR", lambda mode: True)
+    with pytest.raises(OSError, match="device"):
+        open_private(str(tmp_path / "device"))
+    assert (tmp_path / "device").read_text() == "mine"

@@ -11,8 +11,8 @@ import pytest
 from rebyte_client import RebyteClient
 from rebyte_flows.following.answer import AnswerBuilder, response_of
 from rebyte_flows.following.ending import Outcome
+from rebyte_flows.following.polling import FAILURES_AT_MOST as FAILURES_IN_A_ROW
 from rebyte_flows.following.questions import Question
-from rebyte_flows.following.stream import FAILURES_AT_MOST as FAILURES_IN_A_ROW
 from rebyte_flows.following.stream import watch
 from rebyte_flows.following.waiting import (
     FAILURES_AT_MOST,

@@ -52,19 +52,20 @@ def list_files(client: RebyteClient, workspace_id: str) -> list[Artifact]:
 def plan(
     listing: Iterable[Artifact],
     names: Iterable[str] | None = None,
-    folder: str | None = None,
+    *,
+    is_working_folder: bool = False,
 ) -> tuple[list[Artifact], list[Refusal], list[str]]:
     """Decide what to download, of all artifacts or of those named; returns three lists.
 
     The artifacts to download, those whose names must not become files with the reason, and the
     names that are not listed. Names are compared whatever Unicode form they come in. What programs
-    obey is not put unasked into the working folder, if `folder` is that one.
+    obey is not put unasked into the folder that the caller works in.
     """
     items = list(listing)
     missing: list[str] = []
     if names is not None:
         items, missing = choose(items, names)
-    is_unasked = names is None and folder is not None and is_working_folder(folder)
+    is_unasked = names is None and is_working_folder
     downloads: list[Artifact] = []
     refused: list[Refusal] = []
     for item, reason in zip(items, reject_reasons(item.get("name") for item in items)):
@@ -112,7 +113,8 @@ def download_artifacts(
     """
     listing = list_files(client, workspace_id) if listing is None else listing
     folder = expand_user(folder)
-    downloads, refused, missing = plan(listing, names, folder)
+    is_working_folder = os.path.realpath(folder) == os.path.realpath(os.curdir)
+    downloads, refused, missing = plan(listing, names, is_working_folder=is_working_folder)
     refused += [{"name": name, "reason": NOT_LISTED} for name in missing]
     open_folder(folder)
     remove_stale(folder)
@@ -249,11 +251,6 @@ def listed_size(item: Artifact) -> int | None:
     if isinstance(size, str) and size.isascii() and size.isdigit() and len(size) < MAX_SIZE_DIGITS:
         return int(size)
     return size if type(size) is int else None
-
-
-def is_working_folder(folder: str) -> bool:
-    """Say whether a folder is the one that the caller works in."""
-    return os.path.realpath(folder) == os.path.realpath(os.curdir)
 
 
 def wrong_length(why: str) -> NetworkError:

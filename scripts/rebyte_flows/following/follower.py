@@ -8,7 +8,7 @@ from rebyte_flows.files.downloads import list_files
 from rebyte_flows.files.names import normalize
 from rebyte_flows.files.out_folder import ANSWER_FILE, OutFolder, Transcript
 from rebyte_flows.files.types import wanted_name
-from rebyte_flows.following.answer import AnswerBuilder, last_words, response_of
+from rebyte_flows.following.answer import REASON_CHARACTERS, AnswerBuilder, last_words, response_of
 from rebyte_flows.following.ending import Outcome
 from rebyte_flows.following.result import task_document
 from rebyte_flows.following.stream import Watch
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rebyte_flows.starting.requests import StartRequest
     from rebyte_flows.starting.rows import Row
     from rebyte_flows.state import StateFolder
-    from rebyte_types import Event, Failure, FileHome, Json, Shape, TaskDocument
+    from rebyte_types import Event, EventLine, Failure, FileHome, Json, Shape, TaskDocument
 
 REHEARSAL = "a rehearsal on this machine: no model read the prompt"
 ANOTHERS_FOLDER = (
@@ -193,8 +193,8 @@ class Follower:
                     self.on_event(seen)
         finally:
             self._warnings += transcript.close()
-            if watch.word:
-                self._warnings.append(UNDOCUMENTED % watch.word)
+            if watch.state.word:
+                self._warnings.append(UNDOCUMENTED % watch.state.word)
         raise AssertionError("a watch ends with an Outcome")
 
     def _age(self) -> float:
@@ -288,8 +288,12 @@ class Follower:
             reason = UNDOCUMENTED % word
         return {
             "reason": reason or "the service gave no reason",
-            "lastEvents": [line for line in events if line.get("text", "") not in self._answer],
+            "lastEvents": [line for line in events if not self._is_in_answer(line)],
         }
+
+    def _is_in_answer(self, line: EventLine) -> bool:
+        text = line.get("text", "")[:REASON_CHARACTERS]
+        return bool(text) and text in self._answer
 
     def _is_rehearsal(self) -> bool:
         return self._rehearsal or self._builder.rehearsal or self._task.get("rehearsal") is True

@@ -13,24 +13,11 @@ from rebyte_flows.following.deduplication import EventDeduplicator
 from rebyte_flows.following.delegation import Delegation
 from rebyte_flows.following.ending import Connect, Outcome, is_stuck, may_end, pause_before_next
 from rebyte_flows.following.events import SPOKEN, event_text, parse_object
+from rebyte_flows.following.polling import StatusPoller
 from rebyte_flows.following.questions import ASKING, Question, question_of, standing
 from rebyte_flows.following.reader import DONE, BackgroundReader, frames
-from rebyte_flows.following.turns import (
-    ended_at,
-    find_turn,
-    latest_id,
-    status_of,
-    turns_of,
-    undocumented_word,
-)
-from rebyte_wire.errors import (
-    AuthError,
-    DeadlineReached,
-    NetworkError,
-    NotFound,
-    RebyteError,
-    RouteMissing,
-)
+from rebyte_flows.following.turns import latest_id
+from rebyte_wire.errors import AuthError, DeadlineReached
 from rebyte_wire.status import terminal_status
 
 TYPE_CHECKING = False
@@ -38,15 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator
 
     from rebyte_client import RebyteClient
-    from rebyte_types import Event, Json, Shape
+    from rebyte_types import Event, Json
 
 # The status is asked when nothing new has come for so long, whatever the stream does.
 POLL_SECONDS = 12
 LEAST_POLL_SECONDS = 1
 QUESTION_GRACE_SECONDS = 1.5
 DRAIN_POLL_SECONDS = 5
-NEW_TASK_GRACE_SECONDS = 5
-FAILURES_AT_MOST = 8
+QUESTION = "question"
 WORDS = SPOKEN + ("result",)
 
 
@@ -91,26 +77,18 @@ class Watch:
         self.sleep = sleep
         self.seen = EventDeduplicator()
         self.delegation = Delegation(client, task_id, clock)
-        self.visible_at = clock() - age + NEW_TASK_GRACE_SECONDS
-        # The moments of the last new event and of the last look at the status.
-        self.news_at = self.polled_at = clock()
-        self.failures = 0
+        self.state = StatusPoller(client, task_id, prompt_id, age, clock)
+        self.news_at = clock()
         # False while the service answers with no stream; then /content has to tell a question.
         self.streaming = True
         self.spoken = False
         self.question: Question | None = None
+        # What `done` said at last: the result, and how it ended.
         self.final: str | None = None
-        self.task: Shape = {}
-        # The status as the service says it, if no source documents the word.
-        self.word: str | None = None
-        # What `done` called the end, and when anything changed last.
-        self.last_word: str | None = None
-        self.changed_at = clock()
-        self.status: str | None = None
-        self.over_at: float | None = None
+        self.done_status: str | None = None
 
     def __repr__(self) -> str:
-        return "Watch(%s, %s)" % (self.task_id, self.word)
+        return "Watch(%r)" % self.state
 
     def events(self) -> Iterator[Event | Outcome]:
         """Yield events, connection after connection, and at last the Outcome."""
@@ -118,32 +96,44 @@ class Watch:
         while True:
             before = self.news_at
             connect = yield from self._read_connect()
-            was_over = self.status is not None
+            was_over = self.state.status is not None
             self._poll()
-            if self.question and self.status is None:
-                yield self._outcome("question")
-                return
-            waited = None if self.over_at is None else self.clock() - self.over_at
-            if may_end(connect, was_over=was_over, waited=waited, spoken=self.spoken):
-                yield from self.delegation.rest()
-                yield self._outcome(str(self.status))
-                return
-            if self.word and is_stuck(connect, unchanged=self.clock() - self.changed_at):
-                yield self._outcome(self.last_word or "failed")
+            status = self._status_to_end_with(connect, was_over)
+            if status:
+                if status != QUESTION:
+                    yield from self.delegation.rest()
+                yield self._outcome(status)
                 return
             self._check_deadline()
             idle = 0 if self.news_at > before else idle + 1
-            self.sleep(self._bounded(pause_before_next(connect, idle, waited is not None)))
+            pause = pause_before_next(connect, idle, self.state.waited is not None)
+            self.sleep(self._bounded(pause))
             self._check_deadline()
+
+    def _status_to_end_with(
+        self,
+        connect: Connect,
+        was_over: bool,
+    ) -> str | None:
+        """Return the status of the Outcome once it can be trusted, None to go on."""
+        state = self.state
+        if self.question and state.status is None:
+            return QUESTION
+        if may_end(connect, was_over=was_over, waited=state.waited, spoken=self.spoken):
+            return state.status
+        changed_at = max(state.changed_at, self.news_at)
+        if state.word and is_stuck(connect, unchanged=self.clock() - changed_at):
+            return self.done_status or "failed"
+        return None
 
     def _outcome(self, status: str) -> Outcome:
         return Outcome(
             self.task_id,
             status,
-            task=self.task,
-            prompt_id=self.prompt_id or latest_id(self.task),
+            task=self.state.task,
+            prompt_id=self.prompt_id or latest_id(self.state.task),
             final=self.final,
-            question=self.question if status == "question" else None,
+            question=self.question if status == QUESTION else None,
         )
 
     def _read_connect(self) -> Generator[Event, None, Connect]:
@@ -159,7 +149,7 @@ class Watch:
                     self.streaming = reader.opened
                     yield from self.delegation.news()
                     self._poll()
-                    if self.question or self.status:
+                    if self.question or self.state.status:
                         break
                 elif frame.event == DONE:
                     done = parse_object(frame.data) or {}
@@ -182,7 +172,7 @@ class Watch:
         if done and done.get("finalResult"):
             self.final = done["finalResult"]
         if done:
-            self.last_word = terminal_status(done.get("status"))
+            self.done_status = terminal_status(done.get("status"))
         return Connect(
             came=self.seen.came,
             cut=reader.opened and reader.problem is not None,
@@ -193,7 +183,7 @@ class Watch:
     def _take(self, event: Event | None) -> Iterator[Event]:
         if event is None or not self._is_ours(event) or not self.seen.is_new(event):
             return
-        self.news_at = self.changed_at = self.clock()
+        self.news_at = self.clock()
         self._note(event)
         yield event
         yield from self.delegation.news()
@@ -213,53 +203,14 @@ class Watch:
         self.delegation.note(event)
 
     def _poll(self) -> None:
-        """Ask for the status, the only word about the end that counts; single failures may pass."""
-        self.polled_at = self.clock()
-        try:
-            task = self.client.get_task(self.task_id)
-            self._check_turn(task)
-        except RebyteError as problem:
-            self._count_failure(problem)
-            return
-        self.failures = 0
-        self.task = task
-        if not self.streaming:
+        self.state.poll()
+        if not self.streaming and self.state.status is None:
             self.question = standing(self.client, self.task_id, self.answered, stream=False)
-        word = undocumented_word(task, self.prompt_id)
-        if word != self.word:
-            self.word = word
-            self.changed_at = self.clock()
-        self.status = status_of(task, self.prompt_id)
-        if self.status is None:
-            self.over_at = None
-        elif self.over_at is None:
-            self.over_at = self.clock() - self._seconds_since(ended_at(task, self.prompt_id))
-
-    def _check_turn(self, task: Shape) -> None:
-        if turns_of(task) and find_turn(task, self.prompt_id) is None:
-            raise NotFound("the task %s has no turn %s" % (self.task_id, self.prompt_id))
-
-    def _seconds_since(self, moment: float | None) -> float:
-        """Return how long ago a moment of the service's clock was, 0 when it tells none."""
-        if moment is None:
-            return 0
-        return max(0.0, time.time() + (self.client.clock_skew or 0) - moment)
-
-    def _count_failure(self, problem: RebyteError) -> None:
-        """Let a failure pass, unless waiting cannot mend it or it was one of many."""
-        if isinstance(problem, NotFound) and not isinstance(problem, RouteMissing):
-            if self.clock() > self.visible_at:
-                raise problem
-            return
-        self.failures += 1
-        passing = problem.retryable or isinstance(problem, NetworkError)
-        if isinstance(problem, DeadlineReached) or not passing or self.failures > FAILURES_AT_MOST:
-            raise problem
 
     def _seconds_to_poll(self) -> float:
         """Return the seconds until the status is due: sooner when this may be the last word."""
         wait: float = POLL_SECONDS
-        if self.status is not None:
+        if self.state.status is not None:
             wait = DRAIN_POLL_SECONDS
         if self.question:
             wait = QUESTION_GRACE_SECONDS
@@ -267,7 +218,7 @@ class Watch:
         if left is not None:
             # Of a short watch the end should be seen as well.
             wait = min(wait, max(left / 2, LEAST_POLL_SECONDS))
-        return self._bounded(wait - (self.clock() - max(self.news_at, self.polled_at)))
+        return self._bounded(wait - (self.clock() - max(self.news_at, self.state.polled_at)))
 
     def _bounded(self, seconds: float) -> float:
         return self.client.deadline.within(seconds).left() or 0.0

@@ -146,7 +146,13 @@ class Ring:
             return None
         if question is None:
             return None
-        return Outcome(task_id, "question", task=_brief(task), question=question)
+        return Outcome(
+            task_id,
+            "question",
+            task=_brief(task),
+            prompt_id=question.prompt_id,
+            question=question,
+        )
 
     def _content(
         self,
