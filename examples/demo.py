@@ -1,7 +1,8 @@
-"""`make demo`: one job from a file to an answer to a file, told in a few lines, on this machine alone.
+"""`make demo`: one job from a file to an answer to a file, told in a few lines, on this machine
+alone.
 
-It types the same command lines that anyone would, checks the answer by other means, and leaves no process behind. orders.csv is
-a year of an invented coffee roaster.
+It types the same command lines that anyone would, checks the answer by other means, and leaves no
+process behind. orders.csv is a year of an invented coffee roaster.
 """
 
 from __future__ import annotations
@@ -49,8 +50,7 @@ class Desk:
             cwd=self.folder,
             env=self.environ,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             timeout=COMMAND_SECONDS,
         )
         if done.returncode:
@@ -61,7 +61,9 @@ class Desk:
         return json.loads(done.stdout.decode())
 
     def leftovers(self, server):
-        """Return the ids of processes that belong to this desk: all of them where /proc tells, else the server's."""
+        """Return the ids of processes that belong to this desk: all of them where /proc tells,
+        else the server's.
+        """
         if not os.path.isdir("/proc/self"):
             return [server] if is_running(server) else []
         # One that has ended shows no environment, whether or not its parent has noticed.
@@ -108,7 +110,9 @@ def tell(what, text):
 
 
 def best_month_by_sql():
-    """Compute the figure a second time, by SQLite instead of a loop; return it in the words of the answer."""
+    """Compute the figure a second time, by SQLite instead of a loop; return it in the words of the
+    answer.
+    """
     with open(ORDERS, encoding="utf-8") as file:
         rows = [line.rstrip("\n").split(",") for line in file][1:]
     base = sqlite3.connect(":memory:")
@@ -146,7 +150,7 @@ def work_lines(transcript):
 
 
 def first_turn(desk):
-    """The file goes up, the work is done, the answer and the file come home; return the document."""
+    """The file goes up, the work is done, answer and file come home; return the document."""
     expected, orders = best_month_by_sql()
     tell("up", "examples/orders.csv, %d orders, %d bytes" % (orders, os.path.getsize(ORDERS)))
     tell("job", "Which month brought in the most, and how much?")
@@ -196,12 +200,15 @@ def second_turn(desk, task):
 
 
 def storm(desk, task):
-    """The answer to a paid start is lost and its stream is cut again and again: still one task, and the same answer."""
+    """The answer to a paid start is lost and its stream is cut again and again: still one task,
+    and the same answer.
+    """
     desk.type("local", "stop")
     desk.type("local", "start", "--fault", "drop-after-accept", "--fault", "cut-stream=3")
     tell(
         "storm",
-        "faults on purpose: the same job again, the answer to its start is lost, its stream cut every 3 events",
+        "faults on purpose: the same job again, the answer to its start is lost, "
+        "its stream cut every 3 events",
     )
     words = (
         "run",
@@ -233,7 +240,8 @@ def main():
     """Tell the story; 0 when all of it was true."""
     began = time.monotonic()
     print(
-        "A job for an agent, rehearsed here: no account, no network, and no model, so the prompt brings its own code.\n"
+        "A job for an agent, rehearsed here: no account, no network, and no model, "
+        "so the prompt brings its own code.\n"
     )
     desk, problem, left = Desk(), None, []
     try:
@@ -254,11 +262,13 @@ def main():
         )
         return 1
     print(
-        "\n%.1f seconds, no process left. In the cloud, with REBYTE_API_KEY set, an agent reads the prompt and does the rest:"
+        "\n%.1f seconds, no process left. In the cloud, with REBYTE_API_KEY set, "
+        "an agent reads the prompt and does the rest:"
         % (time.monotonic() - began)
     )
     print(
-        '  python3 scripts/rebyte_cli.py run "Which month in /code/orders.csv brought in the most?" --file examples/orders.csv'
+        '  python3 scripts/rebyte_cli.py run '
+        '"Which month in /code/orders.csv brought in the most?" --file examples/orders.csv'
         " --want months.csv --out result"
     )
     return 0

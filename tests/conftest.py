@@ -1,4 +1,6 @@
-"""Every test starts from the same empty world: own HOME, no REBYTE_*, no proxy, no harness marker, no bytecode beside the code."""
+"""Every test starts from the same empty world: own HOME, no REBYTE_*, no proxy, no harness marker,
+no bytecode beside the code.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ PAUSES = {
     "flows.starting.submitter": {"POLL_SECONDS": 0.05},
     "flows.batch": {"SLOW_DOWN_SECONDS": 0.2},
     "flows.following.waiting": {"REQUESTS_PER_SECOND": 20, "COMPUTER_POLL_SECONDS": 0.05},
-    "flows.following.questions": {"GRACE_SECONDS": 0.3},
+    "flows.following.questions": {"GRACE_SECONDS": 0.3, "LOOK_SECONDS": 1.5},
     "local.api.computers": {"PROVISION_SECONDS": 0.1},
     "wire.retry": {"BASE_DELAY_SECONDS": 0.02},
 }
@@ -55,13 +57,17 @@ def pytest_make_parametrize_id(val, argname):
 
 @pytest.fixture(scope="session")
 def homes(tmp_path_factory):
-    """Return (a folder for homes, a count for their names): cheaper than one temporary folder beside thousands."""
+    """Return (a folder for homes, a count for their names): cheaper than one temporary folder
+    beside thousands.
+    """
     return tmp_path_factory.mktemp("homes"), itertools.count()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def bytecode(tmp_path_factory):
-    """Compile everything once, outside the tree, so that the hundreds of processes of the tests need not."""
+    """Compile everything once, outside the tree, so that the hundreds of processes of the tests
+    need not.
+    """
     folder = str(tmp_path_factory.mktemp("bytecode"))
     environ = {
         name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
@@ -91,7 +97,9 @@ def empty_world(homes, bytecode, monkeypatch):
 
 @pytest.fixture
 def server(tmp_path, request):
-    """A local server; parametrised indirectly with a shell line, it has an agent program and is no rehearsal."""
+    """A local server; parametrised indirectly with a shell line, it has an agent program and is no
+    rehearsal.
+    """
     from rebyte_local.server import LocalServer
 
     agent = getattr(request, "param", None)
@@ -103,7 +111,9 @@ def server(tmp_path, request):
 
 @pytest.fixture
 def client_for(monkeypatch):
-    """Return a function that makes a client for a server; its waits are noted in `waits` and take no time."""
+    """Return a function that makes a client for a server; its waits are noted in `waits` and take
+    no time.
+    """
     from rebyte_client import RebyteClient
     from rebyte_wire.transport import Transport
 
@@ -126,7 +136,9 @@ def client_for(monkeypatch):
 
 @pytest.fixture
 def served(client_for):
-    """served(*script, deadline=, environ=, **of the server) -> (client, server that is ended with the test)."""
+    """served(*script, deadline=, environ=, **of the server) -> (client, server that is ended with
+    the test).
+    """
     from scripted_server import Server
 
     with contextlib.ExitStack() as stack:
@@ -171,7 +183,9 @@ def openssl(folder, *arguments):
 
 
 def make_authority(folder, name, strict=True):
-    """Make a CA certificate; without `strict` it lacks what Python 3.13 asks for, as many proxies' do."""
+    """Make a CA certificate; without `strict` it lacks what Python 3.13 asks for, as many proxies'
+    do.
+    """
     extensions = ["basicConstraints=critical,CA:TRUE"] + (
         ["keyUsage=critical,keyCertSign,cRLSign"] if strict else []
     )
@@ -245,7 +259,9 @@ def make_leaf(folder, name, authority, names, days="2"):
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory):
-    """Return a folder with an authority, a good and a wrong leaf, and a CA that a strict check refuses."""
+    """Return a folder with an authority, a good and a wrong leaf, and a CA that a strict check
+    refuses.
+    """
     if not shutil.which("openssl"):
         pytest.skip("openssl is not here to make certificates with")
     folder = tmp_path_factory.mktemp("certificates")

@@ -1,14 +1,17 @@
-"""`make live`: ask a real deployment what the documents say of it, and print where it differs. Costs money, so only on demand.
+"""`make live`: ask a real deployment what the documents say of it, and print where it differs.
 
-Nothing is contacted unless REBYTE_LIVE is 1 and there is a key. Then it starts two tasks and one follow-up, each through
-the ledger and the guards, and cancels and deletes what it made. Exit 0: it ran to its end, whatever differs; 1: it could
-not; 2: nobody opted in.
+Costs money, so only on demand.
+
+Nothing is contacted unless REBYTE_LIVE is 1 and there is a key. Then it starts two tasks and one
+follow-up, each through the ledger and the guards, and cancels and deletes what it made. Exit 0: it
+ran to its end, whatever differs; 1: it could not; 2: nobody opted in.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import contextlib
 import os
 import re
 import sys
@@ -101,7 +104,9 @@ class Visit:
         return started.answer or {"id": started.row.task_id, "promptId": started.row.prompt_id}
 
     def read_stream(self, task_id):
-        """Wait until the task has ended, then read its stream once more from the start, as it is: (events, done)."""
+        """Wait until the task has ended, then read its stream once more from the start, as it is:
+        (events, done).
+        """
         whole = self.client.deadline
         self.client.deadline = whole.within(self.TASK_SECONDS)
         try:
@@ -127,10 +132,9 @@ class Visit:
         """Cancel and delete what was made."""
         for task_id in self.made:
             for undo in (self.client.cancel_task, self.client.delete_task):
-                try:
+                # Deleted already, or out of reach.
+                with contextlib.suppress(RebyteError):
                     undo(task_id)
-                except RebyteError:
-                    pass  # deleted already, or out of reach
 
 
 def main(environ=os.environ, say=print):
@@ -154,7 +158,9 @@ def main(environ=os.environ, say=print):
 
 
 def report(visit, say):
-    """Run the checks in order; a check that cannot be made is a difference too, but without a task the visit ends."""
+    """Run the checks in order; a check that cannot be made is a difference too, but without a task
+    the visit ends.
+    """
     different = 0
     for check in CHECKS:
         what = check.__doc__.split("\n")[0]
@@ -197,7 +203,8 @@ def fact(check):
     return check
 
 
-# What public material says, as questions that a deployment answers: a check takes the Visit and returns sentences, none when all is as
+# What public material says, as questions that a deployment answers: a check takes the Visit and
+# returns sentences, none when all is as
 # documented. The order matters: the tasks that one check starts are read by those after it.
 
 
@@ -307,7 +314,10 @@ def check_upload(visit):
 
 @fact
 def check_create(visit):
-    """A task is answered with 201 and five fields, running, at an address that holds its id. PAID."""
+    """A task is answered with 201 and five fields, running, at an address that holds its id.
+
+    PAID.
+    """
     task = visit.task = visit.start(visit.PROMPT, file_ids=[visit.file])
     found = fields("the answer", task, CREATED) + differs("status", task.get("status"), "running")
     if not str(task.get("url")).partition("?")[0].endswith("/run/" + task["id"]):
@@ -354,7 +364,9 @@ def check_events(visit):
 
 @fact
 def check_read(visit):
-    """A task that has ended has a known status word, its prompts, and neither its workspace nor its answer."""
+    """A task that has ended has a known status word, its prompts, and neither its workspace nor
+    its answer.
+    """
     task = visit.wait(visit.task["id"])
     found = fields("the task", task, READ) + differs("status", task.get("status"), "completed")
     found += (
@@ -385,7 +397,9 @@ def check_content(visit):
 
 @fact
 def check_follow_up(visit):
-    """A follow-up is answered with its promptId; GET lists the newest prompt first, /content the oldest. PAID."""
+    """A follow-up is answered with its promptId; GET lists the newest prompt first, /content the
+    oldest. PAID.
+    """
     answer = visit.start(visit.PROMPT, task_id=visit.task["id"])
     found = fields("the answer", answer, ("promptId",))
     task = visit.wait(visit.task["id"])
@@ -409,7 +423,9 @@ def check_follow_up(visit):
 
 @fact
 def check_workspace_and_cancel(visit):
-    """A second task takes the first one's machine; canceled at once it says how many prompts that ended. PAID."""
+    """A second task takes the first one's machine; canceled at once it says how many prompts that
+    ended. PAID.
+    """
     second = visit.start(visit.PROMPT, workspace_id=visit.task.get("workspaceId"))
     found = differs("workspaceId", second.get("workspaceId"), visit.task.get("workspaceId"))
     answer = visit.client.cancel_task(second["id"])

@@ -1,7 +1,9 @@
-"""`make check`: the sizes that have a limit, then the linters that are installed; not zero when one says no.
+"""`make check`: the sizes that have a limit, then the linters that are installed; not zero when
+one says no.
 
-Also what the contract tests read: the modules in scripts/, the documents and their fenced blocks; and a service that says far
-too much (10,000 tasks, 5 MB answers, 1 MB titles), with how much of it each verb lets through.
+Also what the contract tests read: the modules in scripts/, the documents and their fenced blocks;
+and a service that says far too much (10,000 tasks, 5 MB answers, 1 MB titles), with how much of it
+each verb lets through.
 """
 
 from __future__ import annotations
@@ -18,22 +20,27 @@ import sys
 import tarfile
 import tempfile
 
+import style
 from scripted_server import Server, answer
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPTS = os.path.join(ROOT, "scripts")
 NOUNS = ("tasks", "files", "artifacts", "computers", "webhooks", "credits")
-# What an owner installs and has to trust; the whole tree with its tests, which may not grow unnoticed: see CONTRIBUTING.md.
+# What an owner installs and has to trust; the whole tree with its tests, which may not grow
+# unnoticed: see CONTRIBUTING.md.
 INSTALLED = ("LICENSE", "SKILL.md", "references/", "scripts/")
 INSTALLED_FILES_MOST, INSTALLED_KILOBYTES_MOST = 140, 900
 TRACKED_FILES_MOST, TRACKED_KILOBYTES_MOST = 200, 2000
 CLIENT_LINES_MOST, FILE_LINES_MOST = 2950, 450
 SKILL_TOKENS_MOST, SKILL_LINES_MOST = 2000, 180
 OUTPUT_BYTES_MOST = 8192
-# program -> its arguments; run only where it is installed. "." is the tree as git would ship it, under its own
+# program -> its arguments; run only where it is installed. "." is the tree as git would ship it,
+# under its own
 # name; for skillcheck, which judges what an agent will hold, what make install copies.
 LINTERS = (
-    ("ruff", ["check", "--no-cache", "--select", "E4,E7,E9,F,W", "scripts", "tests", "examples"]),
+    ("ruff", ["check", "--no-cache", "."]),
+    ("ruff", ["format", "--no-cache", "--check", "."]),
+    ("mypy", ["--cache-dir", os.devnull]),
     # PyPI: skills-ref.
     ("agentskills", ["validate", "."]),
     # PyPI: skillcheck. Ignored rules: CONTRIBUTING.md, "Linters of others".
@@ -49,7 +56,8 @@ LINTERS = (
         ],
     ),
 )
-# Findings of skill-scanner (PyPI: cisco-ai-skill-scanner) above medium that CONTRIBUTING.md explains: (rule, file).
+# Findings of skill-scanner (PyPI: cisco-ai-skill-scanner) above medium that CONTRIBUTING.md
+# explains: (rule, file).
 EXPLAINED = (
     ("PATH_TRAVERSAL_OPEN", "scripts/rebyte_flows/files/out_folder.py"),
     ("DATA_EXFIL_SOCKET_CONNECT", "scripts/rebyte_wire/sockets.py"),
@@ -258,12 +266,16 @@ def reply(request):
 
 
 def hostile_service():
-    """Return a service that says far too much, on a free port of loopback, for the length of a `with` block."""
+    """Return a service that says far too much, on a free port of loopback, for the length of a
+    `with` block.
+    """
     return Server(speaks=reply)
 
 
 def said_by(verb, url, folder):
-    """Run a verb against the service in a folder of its own; return (exit code, the bytes on stdout, stderr)."""
+    """Run a verb against the service in a folder of its own; return (exit code, the bytes on
+    stdout, stderr).
+    """
     with open(os.path.join(folder, "small.csv"), "w") as file:
         file.write("1\n")
     environ = {
@@ -334,7 +346,9 @@ def sizes() -> list[tuple]:
 
 
 def largest_outputs() -> list[tuple]:
-    """Return (what, bytes, the most, unit) of each verb's document when the service says far too much."""
+    """Return (what, bytes, the most, unit) of each verb's document when the service says far too
+    much.
+    """
     rows = []
     with hostile_service() as service:
         for verb in LINES:
@@ -380,7 +394,9 @@ def unpack(folder: str) -> str:
 
 
 def lint(program: str, arguments: list, bundle: str) -> bool:
-    """Run one linter; True when it has nothing to say, is not here, or breaks down (skillcheck fetches a table when it starts)."""
+    """Run one linter; True when it has nothing to say, is not here, or breaks down (skillcheck
+    fetches a table when it starts).
+    """
     if not shutil.which(program):
         print("%-36s not installed, not run" % program)
         return True
@@ -397,6 +413,7 @@ def lint(program: str, arguments: list, bundle: str) -> bool:
             % (program, done.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2][:200])
         )
         return True
+    program = " ".join([program, *arguments[:1]])
     print("%-36s %s" % (program, "fine" if done.returncode == 0 else "exit %d" % done.returncode))
     if done.returncode:
         sys.stdout.write(done.stdout.decode("utf-8", "replace"))
@@ -404,7 +421,9 @@ def lint(program: str, arguments: list, bundle: str) -> bool:
 
 
 def scan(copy: str) -> bool:
-    """Run skill-scanner over an installed copy; True when what it finds above medium is explained, or it is not here."""
+    """Run skill-scanner over an installed copy; True when what it finds above medium is explained,
+    or it is not here.
+    """
     program = "skill-scanner"
     if not shutil.which(program):
         print("%-36s not installed, not run" % program)
@@ -412,8 +431,7 @@ def scan(copy: str) -> bool:
     done = subprocess.run(
         [program, "scan", copy, "--format", "json"],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
     )
     try:
         found = json.loads(done.stdout.decode("utf-8", "replace"))["findings"]
@@ -440,6 +458,7 @@ def scan(copy: str) -> bool:
 
 def main() -> int:
     """Print everything, then say whether all of it is allowed."""
+    style.print_table(SCRIPTS)
     fine = True
     for what, much, most, unit in sizes() + largest_outputs():
         fine = fine and much <= most

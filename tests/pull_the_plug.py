@@ -1,6 +1,8 @@
-"""Kill a batch at many moments, type the same line again, and count: no line twice, none lost, nothing sent in the end.
+"""Kill a batch at many moments, type the same line again, and count: no line twice, none lost,
+nothing sent in the end.
 
-python3 tests/pull_the_plug.py [--points 200] [--lines 20] [--width 4] [--fault drop-after-accept=3]
+python3 tests/pull_the_plug.py [--points 200] [--lines 20] [--width 4] [--fault
+drop-after-accept=3]
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ class Point:
         )
 
     def type(self, *words, kill_after=None):
-        """Type a command line, killed after some seconds or to its own end; return (exit code, stdout, stderr)."""
+        """Type a command line, killed after some seconds or to its own end; return (exit code,
+        stdout, stderr).
+        """
         child = subprocess.Popen(
             [sys.executable, DOOR] + list(words),
             cwd=self.folder,
@@ -101,7 +105,9 @@ class Point:
         )
 
     def go(self, kill_after):
-        """Kill once, look at the states, type the line again until it ends; rows that stay unknown are given up and started anew."""
+        """Kill once, look at the states, type the line again until it ends; rows that stay unknown
+        are given up and started anew.
+        """
         self.run(kill_after)
         for row in self.rows():
             self.states[row["state"]] = self.states.get(row["state"], 0) + 1
@@ -168,7 +174,9 @@ def measure(server, client, folder, lines):
 
 
 def pull(points, lines, width, faults=(), say=print):
-    """Pull the plug at so many moments spread over a whole batch; returns (figures, what was wrong)."""
+    """Pull the plug at so many moments spread over a whole batch; returns (figures, what was
+    wrong).
+    """
     folder = tempfile.mkdtemp(prefix="rebyte-plug-")
     totals = {
         "points": points,

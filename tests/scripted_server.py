@@ -1,7 +1,11 @@
-"""Servers that say listed bytes: a raw one, and a proxy that opens tunnels. Both know their port before they start."""
+"""Servers that say listed bytes: a raw one, and a proxy that opens tunnels.
+
+Both know their port before they start.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -49,10 +53,11 @@ def failure(call, kind=Exception):
 
 
 class Server:
-    """Answers each request with the next step of its script: bytes are said; a callable is given the socket, then it hangs up.
+    """Answers each request with the next step of its script: bytes are said; a callable is given
+    the socket, then it hangs up.
 
-    The last step stays. Instead of a script, `speaks` makes the step of (line, headers, body). An `early` server takes the step
-    as soon as the head is in. With `context` it speaks TLS.
+    The last step stays. Instead of a script, `speaks` makes the step of (line, headers, body). An
+    `early` server takes the step as soon as the head is in. With `context` it speaks TLS.
     """
 
     def __init__(self, *script, early=False, context=None, speaks=None):
@@ -149,7 +154,9 @@ class Server:
 
 
 class Proxy(Server):
-    """Opens tunnels: every CONNECT leads to `port` on this machine, whatever host it names; or says `refusal`."""
+    """Opens tunnels: every CONNECT leads to `port` on this machine, whatever host it names; or
+    says `refusal`.
+    """
 
     def __init__(self, port=None, refusal=None):
         """Bind a port."""
@@ -184,10 +191,8 @@ def pump(source, target):
 
 def hang_up(sock):
     """Shut a socket down in both directions."""
-    try:
+    with contextlib.suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
-    except OSError:
-        pass
 
 
 def read_head(file) -> bytes:

@@ -1,4 +1,6 @@
-"""How the code of scripts/ reads, beside libraries that read well: counted from the source with ast and tokenize."""
+"""How the code of scripts/ reads, beside libraries that read well: counted from the source with
+ast and tokenize.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ ANCHORS = {
 
 
 def complexity(function):
-    """Return the cyclomatic complexity of a function, boolean operators and comprehensions counted."""
+    """Return the cyclomatic complexity of a function, boolean operators and comprehensions
+    counted.
+    """
     count = 1
     for node in ast.walk(function):
         if isinstance(node, BRANCHES):

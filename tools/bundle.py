@@ -1,7 +1,9 @@
-"""make install, uninstall and dist: the skill as a folder in the places where harnesses look, or as one file to upload.
+"""make install, uninstall and dist: the skill as a folder in the places where harnesses look, or
+as one file to upload.
 
-What is shipped is SKILL.md, LICENSE, scripts/ and references/. A copy carries a list of its files with their digests, so
-that a later install or uninstall touches only what an earlier one made and nobody changed.
+What is shipped is SKILL.md, LICENSE, scripts/ and references/. A copy carries a list of its files
+with their digests, so that a later install or uninstall touches only what an earlier one made and
+nobody changed.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ def digest_of(path: str) -> str:
 
 
 def changed_in(target: str):
-    """Return the files of a copy that nobody here made or that were changed since; None when there is no list of ours."""
+    """Return the files of a copy that nobody here made or that were changed since; None when there
+    is no list of ours.
+    """
     try:
         with open(os.path.join(target, LIST), encoding="utf-8") as file:
             made = json.load(file)["files"]
@@ -100,7 +104,9 @@ def objection_to(target: str, force: bool):
 
 
 def targets(prefix: str) -> list:
-    """Return where to install: below PREFIX, else below each skill folder that exists here; links to one place count once."""
+    """Return where to install: below PREFIX, else below each skill folder that exists here; links
+    to one place count once.
+    """
     if prefix:
         return [os.path.join(os.path.abspath(os.path.expanduser(prefix)), NAME)]
     seen, found = {}, []
@@ -140,7 +146,10 @@ def install(target: str) -> None:
 
 
 def each_target(verb: str, environ) -> int:
-    """Install to, or remove from, every place; say what was done and what was left alone. 1 when nothing could be done."""
+    """Install to, or remove from, every place; say what was done and what was left alone.
+
+    1 when nothing could be done.
+    """
     dry, force = bool(environ.get("DRY_RUN")), bool(environ.get("FORCE"))
     refused = acted = 0
     for target in targets(environ.get("PREFIX", "")):
@@ -168,7 +177,9 @@ def each_target(verb: str, environ) -> int:
 
 
 def dist(folder: str) -> str:
-    """Write the skill as one zip that is the same, byte for byte, wherever and whenever it is made; return its path."""
+    """Write the skill as one zip that is the same, byte for byte, wherever and whenever it is
+    made; return its path.
+    """
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, NAME + ".skill")
     # Stored, not deflated: the bytes must not depend on the zlib at hand.

@@ -1,16 +1,19 @@
-"""`make bench`: every comparison side by side, as one table; peers are used where they are installed.
+"""`make bench`: every comparison side by side, as one table; peers are used where they are
+installed.
 
-    python3 tests/bench/bench.py [--markdown] [start] [trips] [fan-out] [stream] [bytes] [growth]
+python3 tests/bench/bench.py [--markdown] [start] [trips] [fan-out] [stream] [bytes] [growth]
 
-The rows come as they are found; --markdown sends those to stderr and ends with one table for a document on stdout.
-BENCH_GB says how large the large file of `bytes` is. Here: what each call of an agent pays before and around its one
-request, how many round trips thirty reads take, and forty tasks of three seconds, 50 ms away over TLS. The ideal for N
-tasks, W wide, each taking T seconds at a round trip of R:
+The rows come as they are found; --markdown sends those to stderr and ends with one table for a
+document on stdout. BENCH_GB says how large the large file of `bytes` is. Here: what each call of
+an agent pays before and around its one request, how many round trips thirty reads take, and forty
+tasks of three seconds, 50 ms away over TLS. The ideal for N tasks, W wide, each taking T seconds
+at a round trip of R:
 
-    2 R + ceil(N / W) * (T + R)
+2 R + ceil(N / W) * (T + R)
 
-One connection is opened (TCP and TLS, a round trip each) and kept. A task costs its own time and one round trip: half of it
-until the start is there, half of it until the answer is back. Nothing is asked, and nobody computes anything.
+One connection is opened (TCP and TLS, a round trip each) and kept. A task costs its own time and
+one round trip: half of it until the start is there, half of it until the answer is back. Nothing
+is asked, and nobody computes anything.
 """
 
 from __future__ import annotations
@@ -188,10 +191,13 @@ def start_over_tls(folder, environ, door, pairs):
                 1.3,
                 "x",
             )
+    return None
 
 
 def trips(pairs=5):
-    """Print how many round trips thirty reads in one process take, over TLS through a relay of 50 ms."""
+    """Print how many round trips thirty reads in one process take, over TLS through a relay of 50
+    ms.
+    """
     if missing_programs("openssl"):
         return cannot("round trips", "openssl is missing")
     with far_away(ROUND_TRIP_SECONDS) as (api, relay, ca):
@@ -219,6 +225,7 @@ def trips(pairs=5):
             "x",
             most=False,
         )
+    return None
 
 
 def read_many(name, url, ca):
@@ -234,7 +241,9 @@ def read_many(name, url, ca):
 
 
 def run_batch(url, ca, width):
-    """Run the tasks through `batch` in a new state folder, so that nothing is reused; the answers have to be there."""
+    """Run the tasks through `batch` in a new state folder, so that nothing is reused; the answers
+    have to be there.
+    """
     with new_folder() as folder:
         with open(os.path.join(folder, "jobs.jsonl"), "w", encoding="ascii") as file:
             file.writelines(
@@ -278,7 +287,9 @@ def run_curl(url, ca, tasks, width, poll_seconds):
 
 
 def fan_out(pairs=3):
-    """Print the forty tasks at the usual width and all at once, beside the ideal, xargs and the seeds."""
+    """Print the forty tasks at the usual width and all at once, beside the ideal, xargs and the
+    seeds.
+    """
     if missing_programs("openssl"):
         return cannot("fan-out", "openssl is missing")
     with far_away(ROUND_TRIP_SECONDS) as (api, relay, ca):
@@ -296,6 +307,7 @@ def fan_out(pairs=3):
                 None,
                 "x",
             )
+    return None
 
 
 def one_width(api, relay, ca, width, pairs):
@@ -390,6 +402,7 @@ def main(words):
     with contextlib.redirect_stdout(sys.stderr):
         run(names)
     print(markdown())
+    return None
 
 
 if __name__ == "__main__":

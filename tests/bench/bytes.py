@@ -1,8 +1,8 @@
-"""Bytes: one large file up and down against curl, plain and over TLS; a thousand small ones, near and 20 ms away.
-BENCH_GB says how large the large one is.
+"""Bytes: one large file up and down against curl, plain and over TLS; a thousand small ones, near
+and 20 ms away. BENCH_GB says how large the large one is.
 
-The server is not ours: nginx with WebDAV PUT, in a folder of its own. The ideal for a thousand small files, eight at a time,
-is 1,000/8 round trips and nothing else.
+The server is not ours: nginx with WebDAV PUT, in a folder of its own. The ideal for a thousand
+small files, eight at a time, is 1,000/8 round trips and nothing else.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def free_port():
 
 
 class Storage:
-    """nginx on loopback: `plain` and `tls` are its addresses, `files` the folder it serves and stores to."""
+    """nginx on loopback: `plain` and `tls` are its addresses, `files` the folder it serves and
+    stores to.
+    """
 
     def __init__(self, folder):
         """Lay out a folder; nothing runs yet."""
@@ -291,3 +293,4 @@ def main(pairs=5):
         with Storage(where) as storage:
             small(storage, folder, pairs)
             large(storage, folder, size, pairs)
+    return None

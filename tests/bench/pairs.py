@@ -1,4 +1,6 @@
-"""What the benchmarks share: pairs run side by side, medians of ratios, processes with their time and peak, a table."""
+"""What the benchmarks share: pairs run side by side, medians of ratios, processes with their time
+and peak, a table.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ os.write(int(sys.argv[1]), b"%f %d %f" % (time.perf_counter() - began, usage.ru_
 sys.exit(status >> 8 or status & 127)
 """
 Ran = collections.namedtuple("Ran", "seconds peak cpu")
-# Our commands keep their bytecode here, so that each but the first finds it, as a user's second call does.
+# Our commands keep their bytecode here, so that each but the first finds it, as a user's second
+# call does.
 CACHE = tempfile.TemporaryDirectory(prefix="rebyte-bench-")
 sys.path.insert(0, SCRIPTS)
 
@@ -70,9 +73,11 @@ def environment(url, folder, ca=None):
 
 
 def timed(words, environ=None, folder=None, on_line=None):
-    """Run a process to its end; return (seconds, peak in MB, CPU seconds, those of its children too).
+    """Run a process to its end; return (seconds, peak in MB, CPU seconds, those of its children
+    too).
 
-    `on_line` is told of each line it writes, to stdout or stderr. A failure ends the benchmark with what was said on stderr.
+    `on_line` is told of each line it writes, to stdout or stderr. A failure ends the benchmark
+    with what was said on stderr.
     """
     here, there = os.pipe()
     with tempfile.TemporaryFile() as kept, open(here, "rb") as told:
@@ -101,7 +106,9 @@ def timed(words, environ=None, folder=None, on_line=None):
 
 
 def medians(runs, pairs):
-    """Call each of `runs` (name -> function that returns seconds) in turns, `pairs` times; return {name: [seconds]}."""
+    """Call each of `runs` (name -> function that returns seconds) in turns, `pairs` times; return
+    {name: [seconds]}.
+    """
     found = {name: [] for name in runs}
     for turn in range(pairs):
         # Every other turn runs backwards, so that nobody always follows the same neighbour.

@@ -1,5 +1,6 @@
-"""Streams: events a second of the decoder and of `watch`, the delay of each event at a thousand a second, the peak; beside them
-httpx-sse, plain lines of urllib, and a raw count. Growth: the same work at 1x and 10x, with the exponent; 1.0 is linear.
+"""Streams: events a second of the decoder and of `watch`, the delay of each event at a thousand a
+second, the peak; beside them httpx-sse, plain lines of urllib, and a raw count. Growth: the same
+work at 1x and 10x, with the exponent; 1.0 is linear.
 """
 
 from __future__ import annotations
@@ -189,7 +190,9 @@ def watch_speed(api, environ, pairs=7):
 
 
 def delay(api, environ, task_id, pairs=3):
-    """Print how late an event is, from the moment it leaves the server to the line that the reader's process prints."""
+    """Print how late an event is, from the moment it leaves the server to the line that the
+    reader's process prints.
+    """
     url = api.plain + "/v1/tasks/%s/events" % task_id
     commands = dict(readers(url, environ, {"watch": ["watch", task_id]}, "payload", True))
     commands["the decoder"] = ([sys.executable, "-c", DECODER, url, KEY, SCRIPTS], environ)
@@ -222,7 +225,9 @@ def delay(api, environ, task_id, pairs=3):
 
 
 def delays(words, environ):
-    """Run a reader of the paced stream; return, sorted, how many milliseconds after its stamp each line came."""
+    """Run a reader of the paced stream; return, sorted, how many milliseconds after its stamp each
+    line came.
+    """
     came = []
     timed(words, environ, on_line=lambda line: came.append((time.time(), line)))
     found = sorted(
@@ -239,7 +244,9 @@ def delays(words, environ):
 
 
 def seconds(work):
-    """Return how long a piece of work takes: the least of a few rounds, since others only add to it."""
+    """Return how long a piece of work takes: the least of a few rounds, since others only add to
+    it.
+    """
     return min(clocked(work, None) for _ in range(ROUNDS))
 
 
@@ -271,7 +278,9 @@ def sight(count):
 
 
 def list_tasks(url, count):
-    """Run `list` in this process, beside a stub that gives as many rows as are asked for; a real page ends at 100."""
+    """Run `list` in this process, beside a stub that gives as many rows as are asked for; a real
+    page ends at 100.
+    """
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         assert (
@@ -286,7 +295,9 @@ def list_tasks(url, count):
 
 
 def wait_for(client, ids):
-    """Wait for tasks, all of them over, on a clock that only sleeping moves: what is measured is work and not the pauses."""
+    """Wait for tasks, all of them over, on a clock that only sleeping moves: what is measured is
+    work and not the pauses.
+    """
     now = [0.0]
 
     def sleep(pause):
@@ -296,7 +307,9 @@ def wait_for(client, ids):
 
 
 def fill(state, url, count):
-    """Write a ledger of so many delivered starts, and the batch that made them with all its results."""
+    """Write a ledger of so many delivered starts, and the batch that made them with all its
+    results.
+    """
     with RebyteClient(KEY, url) as client:
         ledger = open_ledger(client, StateFolder(state))
     out, now = os.path.join(state, "out"), time.time()

@@ -1,10 +1,12 @@
-"""A process that answers like the service, as fast as Python can, plain or over TLS; and a relay that adds a round trip.
+"""A process that answers like the service, as fast as Python can, plain or over TLS; and a relay
+that adds a round trip.
 
-    python3 stub.py api [CERTIFICATE KEY]         prints the port it listens on
-    python3 stub.py relay PORT SECONDS            the same; what comes is passed on to PORT, each way half of SECONDS later
+python3 stub.py api [CERTIFICATE KEY]         prints the port it listens on python3 stub.py relay
+PORT SECONDS            the same; what comes is passed on to PORT, each way half of SECONDS later
 
-What a task does stands in its prompt: "work SECONDS" runs so long and then answers; "burst COUNT" is over and replays so
-many events as fast as they are taken; "pace COUNT PER_SECOND" sends them at a rate, each with the moment it left as its text.
+What a task does stands in its prompt: "work SECONDS" runs so long and then answers; "burst COUNT"
+is over and replays so many events as fast as they are taken; "pace COUNT PER_SECOND" sends them at
+a rate, each with the moment it left as its text.
 """
 
 from __future__ import annotations
@@ -111,7 +113,9 @@ class Task:
 
 
 class Api:
-    """Tasks are made, listed, told and streamed; /counts tells how many connections and requests there were."""
+    """Tasks are made, listed, told and streamed; /counts tells how many connections and requests
+    there were.
+    """
 
     def __init__(self, *certificate_and_key):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate_and_key else None
@@ -246,7 +250,9 @@ def make_certificate(folder):
 
 @contextlib.contextmanager
 def far_away(seconds):
-    """Serve the API over TLS behind a relay of so many seconds; the block gets (api, relay, certificate)."""
+    """Serve the API over TLS behind a relay of so many seconds; the block gets (api, relay,
+    certificate).
+    """
     with tempfile.TemporaryDirectory(prefix="rebyte-bench-") as folder:
         ca = make_certificate(folder)
         with Process("api", ca, os.path.join(folder, "leaf.key")) as api, Process(

@@ -463,7 +463,8 @@ def test_closing_the_client_hangs_up_the_kept_connections(served):
     assert repr(pool) == "<ConnectionPool {}>"
 
 
-# Certificates that are trusted or not, and proxies that open tunnels or not. Made by openssl, else skipped.
+# Certificates that are trusted or not, and proxies that open tunnels or not. Made by openssl, else
+# skipped.
 
 API = "https://api.example.test"
 
@@ -663,7 +664,9 @@ def test_a_handshake_that_fails_is_not_sent(client_for, said, code, waits):
 
 @pytest.fixture
 def proxied(served, client_for, tls, trusting, monkeypatch):
-    """proxied(*script) -> (client of a name that only a proxy knows, server over TLS, the proxy in its way)."""
+    """proxied(*script) -> (client of a name that only a proxy knows, server over TLS, the proxy in
+    its way).
+    """
     _, server = served(context=tls())
     with Proxy(server.port) as proxy:
 

@@ -1,4 +1,6 @@
-"""Files and artifacts: slots, signed puts, forms, and downloads that may be sent elsewhere, always without the key."""
+"""Files and artifacts: slots, signed puts, forms, and downloads that may be sent elsewhere, always
+without the key.
+"""
 
 from __future__ import annotations
 

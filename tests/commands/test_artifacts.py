@@ -146,7 +146,9 @@ def test_one_flag_makes_the_same_requests_as_three_curl_commands(rebyte, server)
 
 
 def told(seen):
-    """Return what a request says, without what differs from one to the next: ids, signatures and who speaks."""
+    """Return what a request says, without what differs from one to the next: ids, signatures and
+    who speaks.
+    """
     headers = {
         name: seen["headers"].get(name) for name in ("api_key", "content-type", "transfer-encoding")
     }

@@ -1,4 +1,6 @@
-"""batch, and what is interrupted, killed, cut off or out of time: exactly one document and one task."""
+"""batch, and what is interrupted, killed, cut off or out of time: exactly one document and one
+task.
+"""
 
 from __future__ import annotations
 
@@ -199,7 +201,8 @@ def test_dry_run_shows_every_line_and_sends_nothing(rebyte, server, world):
     assert server.requests == []
 
 
-# As processes: interrupted, cut off or out of time, it is exactly one document, the right exit code, and one task.
+# As processes: interrupted, cut off or out of time, it is exactly one document, the right exit
+# code, and one task.
 
 WORK = sh("for n in 1 2 3 4 5 6 7 8; do echo $n; sleep 0.08; done")
 
@@ -384,7 +387,8 @@ def kill_once(tmp_path, moment):
         child.wait()
         done = run_quietly(line, cwd=str(tmp_path), env=environ)
         if done.returncode == 8:
-            # Killed between the intent and the first byte: only the caller may say that nothing was started.
+            # Killed between the intent and the first byte: only the caller may say that nothing
+            # was started.
             assert not posts(server)
             done = run_quietly(line + ["--again"], cwd=str(tmp_path), env=environ)
         document = json.loads(done.stdout)

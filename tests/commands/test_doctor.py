@@ -215,10 +215,12 @@ def test_a_name_service_that_never_answers_is_left_behind(rebyte, monkeypatch):
         gate.set()
 
 
-# Help: examples first, every flag, the exit codes of that verb, the environment in a line; small, and without a network.
+# Help: examples first, every flag, the exit codes of that verb, the environment in a line; small,
+# and without a network.
 
 MOST_BYTES = 4096
-# The wire reads addresses with socket.inet_aton, so the name `socket` may be loaded; nothing that could speak is.
+# The wire reads addresses with socket.inet_aton, so the name `socket` may be loaded; nothing that
+# could speak is.
 NETWORK = {"ssl", "http.client", "urllib.request", "http.server"}
 
 

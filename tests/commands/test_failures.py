@@ -1,4 +1,6 @@
-"""What an agent sees when something is wrong: one document or one line, a hint, the right exit code, no traceback, no key."""
+"""What an agent sees when something is wrong: one document or one line, a hint, the right exit
+code, no traceback, no key.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ UUID = "550e8400-e29b-41d4-a716-446655440000"
 
 @pytest.fixture
 def odd(world, impatient, monkeypatch):
-    """A service that says to all what the test says: odd(status, body, *headers), or odd(what makes the step of a request)."""
+    """A service that says to all what the test says: odd(status, body, *headers), or odd(what
+    makes the step of a request).
+    """
     with Server() as server:
         for name, value in (("BASE_URL", server.url), ("API_KEY", CANARY), ("MAX_WAIT", "1")):
             monkeypatch.setenv("REBYTE_" + name, value)
@@ -39,7 +43,9 @@ def odd(world, impatient, monkeypatch):
 
 
 def is_clean(ran, code):
-    """Check that a command failed as promised: exit code, one error document with a hint, one line, no traceback, no key."""
+    """Check that a command failed as promised: exit code, one error document with a hint, one
+    line, no traceback, no key.
+    """
     assert ran.code == code, ran
     assert ran.error["message"] and ran.error["hint"], ran
     assert "Traceback" not in ran.err and CANARY not in ran.out + ran.err

@@ -1,4 +1,6 @@
-"""Typing a line again, and what a line must not do: answer another question, cancel another turn, pay twice, lose an id."""
+"""Typing a line again, and what a line must not do: answer another question, cancel another turn,
+pay twice, lose an id.
+"""
 
 from __future__ import annotations
 
@@ -689,8 +691,7 @@ def test_an_installation_with_files_missing_says_so(tmp_path):
     )
     done = subprocess.run(
         [sys.executable, os.path.join(copied, "rebyte_cli.py"), "ledger", "list"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
     )
     assert (
         done.returncode == 1
@@ -843,9 +844,8 @@ def test_a_key_in_a_pipe_is_read_and_one_without_a_writer_is_not_waited_for(
     )
     told = subprocess.run(
         ["bash", "-c", line, sys.executable, DOOR],
-        stdout=subprocess.PIPE,
+        capture_output=True,
         stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
     )
     assert told.stdout.strip() == b"0", told
     os.mkfifo("pipe")

@@ -31,7 +31,8 @@ SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh") if shutil.which(shell
 COMMAND = re.compile(
     r"^ *(?:rebyte|make|npx|git|curl|pip|python3?|\$ \S+|[a-z]+ (?:skills|plugin)\b)", re.M
 )
-# Stands in for an agent: no model, it publishes the names that the prompt's publish line asks for, and says so.
+# Stands in for an agent: no model, it publishes the names that the prompt's publish line asks for,
+# and says so.
 SAMPLE_AGENT = r"""
 import os, re, sys, zipfile
 lines = re.findall(r"^When you are done, publish these as artifacts of this workspace: (.*?)\.(?:\s|$)", sys.stdin.read(), re.M)
@@ -129,7 +130,9 @@ def make_repository(repos, desk):
 
 @contextlib.contextmanager
 def reader(tmp_path):
-    """Yield (folder, environment) of someone who types what the documents show; end what was started."""
+    """Yield (folder, environment) of someone who types what the documents show; end what was
+    started.
+    """
     from rebyte_local.server import LocalServer
 
     folder, state, repos = tmp_path / "desk", tmp_path / "state", tmp_path / "repos"
@@ -164,7 +167,9 @@ def run_block(argv, folder, environ):
 
 
 def type_all(path, tmp_path):
-    """Run the blocks of a document one after the other, up to the first that goes wrong; return what went wrong."""
+    """Run the blocks of a document one after the other, up to the first that goes wrong; return
+    what went wrong.
+    """
     tmp_path.mkdir()
     with reader(tmp_path) as (folder, environ):
         for fence in fences(path):
@@ -185,6 +190,7 @@ def type_all(path, tmp_path):
                     fence.text,
                     printed,
                 )
+    return None
 
 
 def test_what_the_documents_show_runs_as_written(tmp_path):
@@ -259,7 +265,8 @@ def test_few_commands_are_shown_that_no_test_runs():
     assert len(NOT_RUN) <= NOT_RUN_MOST
 
 
-# Whatever the service says, a verb's document stays under 8 KB; only `watch` has lines, and each of those is short.
+# Whatever the service says, a verb's document stays under 8 KB; only `watch` has lines, and each
+# of those is short.
 
 BUDGET_BYTES = 8_192
 # 200 characters of text, each of which may need 12 bytes in ASCII, and names.

@@ -1,4 +1,6 @@
-"""It installs and stays as it was installed, one version is told everywhere, and the bytecode lies in a safe place."""
+"""It installs and stays as it was installed, one version is told everywhere, and the bytecode lies
+in a safe place.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ DOOR = os.path.join(SCRIPTS, "rebyte_cli.py")
 
 
 def make(target, home, **variables):
-    """Run a target of the Makefile as someone at home in `home`; return (exit code, what was said)."""
+    """Run a target of the Makefile as someone at home in `home`; return (exit code, what was
+    said).
+    """
     if not shutil.which("make"):
         pytest.skip("make is not here")
     environ = dict(
@@ -214,8 +218,7 @@ def bytecode_after_version(cache, *flags, **more):
     done = subprocess.run(
         [sys.executable] + list(flags) + [DOOR, "--version"],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         env=dict(env, XDG_CACHE_HOME=str(cache), **more),
         timeout=60,
     )

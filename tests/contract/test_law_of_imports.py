@@ -11,6 +11,7 @@ import sysconfig
 
 import pytest
 
+import style
 from measure import (
     FILE_LINES_MOST,
     SCRIPTS,
@@ -32,6 +33,11 @@ STOREYS = (
     "rebyte_commands",
     "rebyte_cli",
 )
+# Inside a room each family may import itself, those before it, and what stands beside the families.
+FAMILIES = {
+    "rebyte_flows": ("files", "starting", "following", "diagnosis"),
+    "rebyte_commands": ("verb_table", "shell", "jobs", "verbs", "runner", "main"),
+}
 ONLY_DOOR_TO_LOCAL = "rebyte_commands.verbs.local"
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LAZY_ROOMS = ("rebyte_cli", "rebyte_commands")
@@ -192,8 +198,62 @@ def test_neither_file_nor_function_is_longer_than_the_house_allows(module):
     assert [found for found in long if found[1] > FUNCTION_STATEMENTS_MOST] == []
 
 
+def family_of(dotted):
+    """Return (room, family) of a dotted name; the family is None for what stands beside families."""
+    room, _, rest = dotted.partition(".")
+    family = rest.partition(".")[0]
+    return room, family if family in FAMILIES.get(room, ()) else None
+
+
+def breaks_order(module, dotted):
+    """Say whether an import inside a room goes up from one family to another."""
+    room, own = family_of(module.name)
+    other_room, other = family_of(dotted)
+    if room != other_room or own is None or other is None:
+        return False
+    order = FAMILIES[room]
+    return order.index(other) > order.index(own)
+
+
+def at_the_top(tree):
+    """Yield the imports of a module that happen when it is loaded, or only for types."""
+    for statement in tree.body:
+        if not isinstance(statement, FUNCTIONS + (ast.ClassDef,)):
+            yield from imports_of(statement)
+
+
+@each_module
+def test_no_family_of_a_room_imports_a_later_one(module):
+    named = [dotted for dotted, node in at_the_top(tree_of(module)) if node.col_offset == 0]
+    assert [dotted for dotted in named if breaks_order(module, dotted)] == []
+
+
+@each_module
+def test_no_verb_module_is_anothers_library(module):
+    if module.name.startswith("rebyte_commands.verbs."):
+        named = [dotted for dotted, _ in imports_of(tree_of(module))]
+        assert not [name for name in named if name.startswith("rebyte_commands.verbs")]
+
+
+@each_module
+def test_every_signature_is_annotated(module):
+    figures = style.Figures([module.path])
+    assert figures.returns == len(figures.functions)
+    assert figures.annotated == figures.parameters
+
+
+@each_module
+def test_no_function_is_too_complex(module):
+    found = [
+        pair for pair in style.Figures([module.path]).functions if pair[0] > style.COMPLEXITY_NEVER
+    ]
+    assert found == []
+
+
 def public_parts(tree, name):
-    """Yield (name, node) for the module, its public functions and classes, and their public methods."""
+    """Yield (name, node) for the module, its public functions and classes, and their public
+    methods.
+    """
     yield name, tree
     for node in tree.body:
         if isinstance(node, FUNCTIONS + (ast.ClassDef,)) and not node.name.startswith("_"):
@@ -230,7 +290,9 @@ DOOR = os.path.join(SCRIPTS, "rebyte_cli.py")
 
 
 def loaded_by(arguments, environ=None):
-    """Run this Python with `-I -S` and arguments; return (exit code, stdout, names of the modules it loaded)."""
+    """Run this Python with `-I -S` and arguments; return (exit code, stdout, names of the modules
+    it loaded).
+    """
     done = run_quietly(
         [sys.executable, "-I", "-S", "-B", "-X", "importtime"] + arguments,
         env=dict(os.environ, **(environ or {})),

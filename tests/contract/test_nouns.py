@@ -350,7 +350,8 @@ def test_it_is_ascii_and_neither_a_stub_nor_a_manual():
 
 
 def test_nothing_in_it_is_rewritten_or_run_when_it_is_loaded():
-    # Harnesses replace these before the model sees the text, and run a command that follows an exclamation mark.
+    # Harnesses replace these before the model sees the text, and run a command that follows an
+    # exclamation mark.
     assert re.findall(r"\$\d|\$ARGUMENTS|\$\{CLAUDE|!`", TEXT) == []
 
 

@@ -1,6 +1,8 @@
-"""Every curl command of the two documents this bundle was asked from runs as written against the local server.
+"""Every curl command of the two documents this bundle was asked from runs as written against the
+local server.
 
-Only the address, the key, the example ids, the upload address and where a repository comes from are replaced.
+Only the address, the key, the example ids, the upload address and where a repository comes from
+are replaced.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from rebyte_local.server import LocalServer
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
 MISSING = [name for name in ("bash", "curl", "jq", "git") if shutil.which(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason="missing: " + ", ".join(MISSING))
-# The status goes to stderr, so that what the commands do with stdout is untouched; the poll loop need not wait 5 s.
+# The status goes to stderr, so that what the commands do with stdout is untouched; the poll loop
+# need not wait 5 s.
 PRELUDE = "curl() { command curl -w '%{stderr}\\nSTATUS %{http_code}\\n' \"$@\"; }\nsleep() { command sleep 0.05; }\n"
 
 TASK = {"id", "workspaceId", "url", "status", "createdAt"}
@@ -100,7 +103,9 @@ def test_no_command_of_the_documents_is_left_out():
 
 @pytest.fixture
 def world(tmp_path):
-    """(server, folder to work in, environment) with the files and repositories the documents speak of."""
+    """(server, folder to work in, environment) with the files and repositories the documents speak
+    of.
+    """
     for name in ("your-org/your-repo", "owner/repo"):
         path = tmp_path / "repos" / name
         path.mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""Whole stories: the demo, `make live` against the local server under another address, and jobs that the judge looks at."""
+"""Whole stories: the demo, `make live` against the local server under another address, and jobs
+that the judge looks at.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ LINES_MOST, SECONDS_MOST = 20, 20
 
 
 def run_python(tmp_path, *arguments):
-    """Run this Python in an empty folder with its own temporary directory; return (exit code, lines)."""
+    """Run this Python in an empty folder with its own temporary directory; return (exit code,
+    lines).
+    """
     environ = dict(os.environ, TMPDIR=str(tmp_path))
     done = run_quietly(
         [sys.executable] + list(arguments),
@@ -273,7 +277,8 @@ def test_half_of_the_queries_are_near_misses():
     assert len({query["query"] for query in queries}) == 20
 
 
-# What the benchmarks fill a ledger with has to be what the ledger takes; make bench itself is too long for a test.
+# What the benchmarks fill a ledger with has to be what the ledger takes; make bench itself is too
+# long for a test.
 
 
 def test_the_ledger_that_the_benchmark_makes_is_one(tmp_path):

@@ -1,11 +1,13 @@
-"""Say which rules held after someone did a job of evals.json: the local server's log and a working folder are the evidence.
+"""Say which rules held after someone did a job of evals.json: the local server's log and a working
+folder are the evidence.
 
-    python3 tests/evals/judge.py JOB --server FOLDER --work FOLDER [--report FILE] [--key-file FILE]
+python3 tests/evals/judge.py JOB --server FOLDER --work FOLDER [--report FILE] [--key-file FILE]
 
-JOB is an id of evals.json. FOLDER of --server is the state folder of the server that was spoken to (it holds
-requests.jsonl and workspaces/); --work is where the job was done; the report is what was told to the human, else
-report.md in the working folder. One JSON document on stdout, {"job", "rules": [{"text", "passed", "evidence"}]}; exit 0
-if every rule held, 3 if one did not, 2 if there is nothing to judge.
+JOB is an id of evals.json. FOLDER of --server is the state folder of the server that was spoken to
+(it holds requests.jsonl and workspaces/); --work is where the job was done; the report is what was
+told to the human, else report.md in the working folder. One JSON document on stdout, {"job",
+"rules": [{"text", "passed", "evidence"}]}; exit 0 if every rule held, 3 if one did not, 2 if there
+is nothing to judge.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Answers: the stream's frames, however they are cut; may this be tried again, after how long; the words and clocks that decide it."""
+"""Answers: the stream's frames, however they are cut; may this be tried again, after how long; the
+words and clocks that decide it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Requests: where addresses lead, which redirects are followed, where key and base address come from, and what a form carries."""
+"""Requests: where addresses lead, which redirects are followed, where key and base address come
+from, and what a form carries.
+"""
 
 from __future__ import annotations
 
