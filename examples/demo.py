@@ -40,7 +40,9 @@ class Desk:
             if not name.startswith("REBYTE_") and not name.lower().endswith("_proxy")
         }
         self.environ = dict(
-            kept, REBYTE_STATE_DIR=os.path.join(self.folder, "state"), PYTHONDONTWRITEBYTECODE="1"
+            kept,
+            REBYTE_STATE_DIR=os.path.join(self.folder, "state"),
+            PYTHONDONTWRITEBYTECODE="1",
         )
 
     def type(self, *words):
@@ -56,7 +58,12 @@ class Desk:
         if done.returncode:
             raise Failure(
                 "`%s` ended with %d:\n%s%s"
-                % (" ".join(words), done.returncode, done.stdout.decode(), done.stderr.decode())
+                % (
+                    " ".join(words),
+                    done.returncode,
+                    done.stdout.decode(),
+                    done.stderr.decode(),
+                )
             )
         return json.loads(done.stdout.decode())
 
@@ -126,7 +133,11 @@ def best_month_by_sql():
         " group by month order by cents desc limit 1"
     ).fetchone()
     base.close()
-    return "%s brought in most: %d.%02d euros" % (month, cents // 100, cents % 100), len(rows)
+    return "%s brought in most: %d.%02d euros" % (
+        month,
+        cents // 100,
+        cents % 100,
+    ), len(rows)
 
 
 def sparkline(path):
@@ -152,7 +163,10 @@ def work_lines(transcript):
 def first_turn(desk):
     """The file goes up, the work is done, answer and file come home; return the document."""
     expected, orders = best_month_by_sql()
-    tell("up", "examples/orders.csv, %d orders, %d bytes" % (orders, os.path.getsize(ORDERS)))
+    tell(
+        "up",
+        "examples/orders.csv, %d orders, %d bytes" % (orders, os.path.getsize(ORDERS)),
+    )
     tell("job", "Which month brought in the most, and how much?")
     task = desk.type(
         "run",
@@ -180,7 +194,8 @@ def first_turn(desk):
     home = task["files"][0]
     tell(
         "home",
-        "%s, %d bytes, the year: %s" % (home["name"], home["bytes"], sparkline(home["path"])),
+        "%s, %d bytes, the year: %s"
+        % (home["name"], home["bytes"], sparkline(home["path"])),
     )
     return task
 
@@ -192,10 +207,16 @@ def second_turn(desk, task):
         "What share of the year did October to December bring? Use the months.csv that you made.",
     )
     more = desk.type(
-        "follow-up", task["id"], "--prompt-file", os.path.join(HERE, "last-quarter.md"), "--wait"
+        "follow-up",
+        task["id"],
+        "--prompt-file",
+        os.path.join(HERE, "last-quarter.md"),
+        "--wait",
     )
     tell("answer", more["answer"].strip())
-    if not re.match(r"October to December brought \d+\.\d percent$", more["answer"].strip()):
+    if not re.match(
+        r"October to December brought \d+\.\d percent$", more["answer"].strip()
+    ):
         raise Failure("that is no share")
 
 
@@ -204,7 +225,9 @@ def storm(desk, task):
     and the same answer.
     """
     desk.type("local", "stop")
-    desk.type("local", "start", "--fault", "drop-after-accept", "--fault", "cut-stream=3")
+    desk.type(
+        "local", "start", "--fault", "drop-after-accept", "--fault", "cut-stream=3"
+    )
     tell(
         "storm",
         "faults on purpose: the same job again, the answer to its start is lost, "
@@ -225,7 +248,11 @@ def storm(desk, task):
     tell("answer", again["answer"].strip())
     started = desk.type("list")["total"]
     row = desk.type("ledger", "show", again["id"])
-    if started != 2 or row["state"] != "settled" or desk.type(*words)["id"] != again["id"]:
+    if (
+        started != 2
+        or row["state"] != "settled"
+        or desk.type(*words)["id"] != again["id"]
+    ):
         raise Failure(
             "%d tasks were started where 2 were asked for; the ledger says %s"
             % (started, row["state"])
@@ -248,7 +275,14 @@ def main():
         task = first_turn(desk)
         second_turn(desk, task)
         storm(desk, task)
-    except (Failure, KeyError, IndexError, OSError, ValueError, subprocess.TimeoutExpired) as error:
+    except (
+        Failure,
+        KeyError,
+        IndexError,
+        OSError,
+        ValueError,
+        subprocess.TimeoutExpired,
+    ) as error:
         problem = error
     try:
         left = desk.close()
@@ -257,17 +291,17 @@ def main():
     if problem or left:
         sys.stdout.flush()
         print(
-            "The demo failed: %s" % (problem or "still running: " + ", ".join(map(str, left))),
+            "The demo failed: %s"
+            % (problem or "still running: " + ", ".join(map(str, left))),
             file=sys.stderr,
         )
         return 1
     print(
         "\n%.1f seconds, no process left. In the cloud, with REBYTE_API_KEY set, "
-        "an agent reads the prompt and does the rest:"
-        % (time.monotonic() - began)
+        "an agent reads the prompt and does the rest:" % (time.monotonic() - began)
     )
     print(
-        '  python3 scripts/rebyte_cli.py run '
+        "  python3 scripts/rebyte_cli.py run "
         '"Which month in /code/orders.csv brought in the most?" --file examples/orders.csv'
         " --want months.csv --out result"
     )

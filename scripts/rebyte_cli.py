@@ -25,7 +25,9 @@ if __name__ == "__main__":
         # type: (int, object) -> None
         """End on a signal that comes before the command can listen to it."""
         if not any(word.startswith(("--field", "--text")) for word in sys.argv):
-            error = b'"code":"interrupted","message":"interrupted before anything began"'
+            error = (
+                b'"code":"interrupted","message":"interrupted before anything began"'
+            )
             os.write(1, b'{"error":{' + error + b',"retryable":true}}\n')
         os._exit(128 + number)
 

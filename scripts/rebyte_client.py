@@ -22,7 +22,12 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from rebyte_wire.credentials import check_key, find_base, key_for
-from rebyte_wire.errors import AnswerUnreadable, DeadlineReached, InputError, StorageRefused
+from rebyte_wire.errors import (
+    AnswerUnreadable,
+    DeadlineReached,
+    InputError,
+    StorageRefused,
+)
 from rebyte_wire.multipart import (
     DEFAULT_CONTENT_TYPE,
     MAX_UPLOAD_BYTES,
@@ -90,7 +95,11 @@ class RebyteClient:
         """
         environ = os.environ if environ is None else environ
         base = find_base(environ, base_url)
-        self._key = check_key(api_key) if api_key else key_for(environ, base, key_file, deadline)
+        self._key = (
+            check_key(api_key)
+            if api_key
+            else key_for(environ, base, key_file, deadline)
+        )
         self._transport = transport or Transport(base, self._key, environ)
         self.base_url = self._transport.base_url
         self.is_loopback = self._transport.is_loopback
@@ -125,11 +134,17 @@ class RebyteClient:
             githubUrl=github_url,
             branchName=branch_name,
         )
-        return self._transport.fetch("POST", "/tasks", body=body, before_send=before_send)
+        return self._transport.fetch(
+            "POST", "/tasks", body=body, before_send=before_send
+        )
 
-    def list_tasks(self, limit: int | None = None, offset: int | None = None) -> TaskPage:
+    def list_tasks(
+        self, limit: int | None = None, offset: int | None = None
+    ) -> TaskPage:
         """List tasks made through the API, newest first: GET /tasks. At most 100, no status."""
-        return self._transport.fetch("GET", "/tasks", query={"limit": limit, "offset": offset})
+        return self._transport.fetch(
+            "GET", "/tasks", query={"limit": limit, "offset": offset}
+        )
 
     def get_task(self, id: str) -> Task:
         """Get a task with its status and prompts, but never its answer: GET /tasks/:id."""
@@ -161,7 +176,9 @@ class RebyteClient:
         Minutes of silence are normal. Iterate it for events, or its chunks() for bytes; close()
         ends it, from another thread too.
         """
-        return self._transport.open_stream(format_path("/tasks/{}/events", id), read_seconds)
+        return self._transport.open_stream(
+            format_path("/tasks/{}/events", id), read_seconds
+        )
 
     def set_visibility(self, id: str, visibility: str) -> Json:
         """Set who sees a task (private, shared, public): PATCH /tasks/:id/visibility."""
@@ -173,7 +190,9 @@ class RebyteClient:
         """Delete a task softly: DELETE /tasks/:id. It may run on: cancel it first."""
         self._delete(format_path("/tasks/{}", id))
 
-    def wait_for_task(self, id: str, poll_interval: float = 5, timeout: float = 600) -> Task:
+    def wait_for_task(
+        self, id: str, poll_interval: float = 5, timeout: float = 600
+    ) -> Task:
         """Ask GET /tasks/:id until it has ended; DeadlineReached after `timeout` seconds."""
         deadline = self.deadline.within(timeout)
         while True:
@@ -181,18 +200,26 @@ class RebyteClient:
             if terminal_status(task.get("status")):
                 return task
             if deadline.expired:
-                raise DeadlineReached("The task is still running after {} s.".format(timeout))
+                raise DeadlineReached(
+                    "The task is still running after {} s.".format(timeout)
+                )
             left = deadline.left()
-            self._transport.sleep(poll_interval if left is None else min(poll_interval, left))
+            self._transport.sleep(
+                poll_interval if left is None else min(poll_interval, left)
+            )
 
     # files
 
-    def create_upload(self, filename: str, content_type: str | None = None) -> UploadSlot:
+    def create_upload(
+        self, filename: str, content_type: str | None = None
+    ) -> UploadSlot:
         """Ask for a place to upload a file to: POST /files. Its address is secret, for an hour."""
         body = omit_none(filename=filename, contentType=content_type)
         return self._transport.fetch("POST", "/files", body=body)
 
-    def put_bytes(self, upload_url: str, source: Source, length: int, content_type: str) -> None:
+    def put_bytes(
+        self, upload_url: str, source: Source, length: int, content_type: str
+    ) -> None:
         """Send `length` bytes to a signed upload address: PUT.
 
         `source` is a function that opens a binary file, or a seekable one.
@@ -211,7 +238,11 @@ class RebyteClient:
         return self.upload_source(opener(path), size_of(path), name, content_type)
 
     def upload_source(
-        self, source: Source, length: int, filename: str, content_type: str | None = None
+        self,
+        source: Source,
+        length: int,
+        filename: str,
+        content_type: str | None = None,
     ) -> UploadSlot:
         """Upload `length` bytes under a name: POST /files, then PUT. `source` as for put_bytes.
 
@@ -243,7 +274,9 @@ class RebyteClient:
 
     def list_artifacts(self, workspace_id: str) -> ArtifactPage:
         """List artifacts with their signed addresses: GET /workspaces/:id/artifacts."""
-        return self._transport.fetch("GET", format_path("/workspaces/{}/artifacts", workspace_id))
+        return self._transport.fetch(
+            "GET", format_path("/workspaces/{}/artifacts", workspace_id)
+        )
 
     def open_artifact(self, workspace_id: str, name: str) -> Response:
         """Open an artifact to read(n) and close: GET /workspaces/:id/artifacts/:name."""
@@ -253,7 +286,9 @@ class RebyteClient:
         """Open a signed download address to read(n) and close: GET, without the key."""
         return self._transport.open_signed(url)
 
-    def upload_artifacts(self, workspace_id: str, files: Iterable[ArtifactSource]) -> Json:
+    def upload_artifacts(
+        self, workspace_id: str, files: Iterable[ArtifactSource]
+    ) -> Json:
         """Upload at most 10 files of 10 MB as artifacts: POST /workspaces/:id/artifacts.
 
         Each is a path, or (name, content type, source, length) with a source as for put_bytes.
@@ -261,7 +296,9 @@ class RebyteClient:
         """
         form = MultipartBody(form_part(file) for file in files)
         path = format_path("/workspaces/{}/artifacts", workspace_id)
-        return self._transport.fetch("POST", path, body=form, content_type=form.content_type)
+        return self._transport.fetch(
+            "POST", path, body=form, content_type=form.content_type
+        )
 
     def request_artifact_uploads(self, workspace_id: str, files: list[Json]) -> Json:
         """Ask to put up to 50 artifacts: POST /workspaces/:id/artifacts/upload-url. For 15 min."""
@@ -279,22 +316,32 @@ class RebyteClient:
     # computers
 
     def create_computer(
-        self, name: str | None = None, icon: str | None = None, *, before_send: BeforeSend = None
+        self,
+        name: str | None = None,
+        icon: str | None = None,
+        *,
+        before_send: BeforeSend = None,
     ) -> Computer:
         """Start a machine that lasts: POST /agent-computers. Paid; returns while it is made."""
         body = omit_none(name=name, icon=icon)
         return redact(
-            self._transport.fetch("POST", "/agent-computers", body=body, before_send=before_send)
+            self._transport.fetch(
+                "POST", "/agent-computers", body=body, before_send=before_send
+            )
         )
 
-    def list_computers(self, limit: int | None = None, offset: int | None = None) -> ComputerPage:
+    def list_computers(
+        self, limit: int | None = None, offset: int | None = None
+    ) -> ComputerPage:
         """List the organization's computers, newest first: GET /agent-computers. At most 100."""
         query = {"limit": limit, "offset": offset}
         return redact(self._transport.fetch("GET", "/agent-computers", query=query))
 
     def get_computer(self, id: str, *, reveal: Collection[str] = ()) -> Computer:
         """Get a computer: GET /agent-computers/:id. `reveal` names secret fields to show."""
-        return redact(self._transport.fetch("GET", format_path("/agent-computers/{}", id)), reveal)
+        return redact(
+            self._transport.fetch("GET", format_path("/agent-computers/{}", id)), reveal
+        )
 
     # webhooks
 
@@ -309,7 +356,9 @@ class RebyteClient:
 
         List first: the same address may then be told twice.
         """
-        body = omit_none(url=url, events=list(events), description=description, secret=secret)
+        body = omit_none(
+            url=url, events=list(events), description=description, secret=secret
+        )
         return self._transport.fetch("POST", "/webhooks", body=body)
 
     def list_webhooks(self) -> WebhookPage:
@@ -334,7 +383,9 @@ class RebyteClient:
     def task_content(self, id: str, events: bool = False) -> PromptPage:
         """Get the prompts with their answers, and events if asked: GET /tasks/:id/content."""
         query = {"include": "events" if events else None}
-        return self._transport.fetch("GET", format_path("/tasks/{}/content", id), query=query)
+        return self._transport.fetch(
+            "GET", format_path("/tasks/{}/content", id), query=query
+        )
 
     def prompt_events(self, id: str, prompt_id: str) -> Json:
         """Get the events of a delegated prompt: GET /tasks/:id/prompts/:promptId/events."""
@@ -347,12 +398,18 @@ class RebyteClient:
         return self._transport.fetch("POST", path, body=answer, empty_allowed=True)
 
     def update_computer(
-        self, id: str, *, instructions: str | None = None, views: dict[str, bool] | None = None
+        self,
+        id: str,
+        *,
+        instructions: str | None = None,
+        views: dict[str, bool] | None = None,
     ) -> Computer:
         """Change standing instructions or switch views: PATCH /agent-computers/:id."""
         path = format_path("/agent-computers/{}", id)
         body = omit_none(agent_instructions=instructions, views=views)
-        return redact(self._transport.fetch("PATCH", path, body=body, empty_allowed=True))
+        return redact(
+            self._transport.fetch("PATCH", path, body=body, empty_allowed=True)
+        )
 
     def delete_computer(self, id: str) -> None:
         """Delete a computer and free its machine: DELETE /agent-computers/:id."""
@@ -360,7 +417,9 @@ class RebyteClient:
 
     def get_health(self) -> Json:
         """Ask whether the service is up: GET /health, beside /v1."""
-        return self._transport.fetch("GET", "/health", base=self.base_url[: -len("/v1")])
+        return self._transport.fetch(
+            "GET", "/health", base=self.base_url[: -len("/v1")]
+        )
 
     # credits, undocumented too
 

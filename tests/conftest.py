@@ -38,7 +38,10 @@ PAUSES = {
     "flows.starting.reconciliation": {"LOOKS_AFTER_SECONDS": (0.05, 0.2)},
     "flows.starting.submitter": {"POLL_SECONDS": 0.05},
     "flows.batch": {"SLOW_DOWN_SECONDS": 0.2},
-    "flows.following.waiting": {"REQUESTS_PER_SECOND": 20, "COMPUTER_POLL_SECONDS": 0.05},
+    "flows.following.waiting": {
+        "REQUESTS_PER_SECOND": 20,
+        "COMPUTER_POLL_SECONDS": 0.05,
+    },
     "flows.following.questions": {"GRACE_SECONDS": 0.3, "LOOK_SECONDS": 1.5},
     "local.api.computers": {"PROVISION_SECONDS": 0.1},
     "wire.retry": {"BASE_DELAY_SECONDS": 0.02},
@@ -70,7 +73,9 @@ def bytecode(tmp_path_factory):
     """
     folder = str(tmp_path_factory.mktemp("bytecode"))
     environ = {
-        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+        name: value
+        for name, value in os.environ.items()
+        if name != "PYTHONDONTWRITEBYTECODE"
     }
     subprocess.run(
         [sys.executable, "-c", IMPORT_ALL, os.path.join(ROOT, "scripts")],
@@ -87,7 +92,11 @@ def empty_world(homes, bytecode, monkeypatch):
     home = folder / str(next(numbers))
     home.mkdir()
     for name in list(os.environ):
-        if name.startswith(UNWANTED) or name in MARKERS or name.lower().endswith("_proxy"):
+        if (
+            name.startswith(UNWANTED)
+            or name in MARKERS
+            or name.lower().endswith("_proxy")
+        ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", bytecode)
@@ -155,7 +164,10 @@ def lead(monkeypatch):
     """lead(*ports): from here on every name leads to these ports of this machine."""
 
     def to(*ports):
-        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+            for port in ports
+        ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: found)
 
     return to

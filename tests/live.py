@@ -9,9 +9,9 @@ ran to its end, whatever differs; 1: it could not; 2: nobody opted in.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-import contextlib
 import os
 import re
 import sys
@@ -28,7 +28,13 @@ from rebyte_flows.starting.requests import follow_up_request, task_request
 from rebyte_flows.starting.submitter import Submitter
 from rebyte_flows.state import find_state
 from rebyte_wire.credentials import find_base, find_key
-from rebyte_wire.errors import AuthError, NotFound, RebyteError, RequestRefused, RouteMissing
+from rebyte_wire.errors import (
+    AuthError,
+    NotFound,
+    RebyteError,
+    RequestRefused,
+    RouteMissing,
+)
 from rebyte_wire.status import parse_timestamp, terminal_status
 
 PAID_STARTS_MOST = 3
@@ -92,7 +98,9 @@ class Visit:
     def start(self, prompt, task_id=None, **parts):
         """Start something paid, at most three times, and return the service's answer."""
         if not self.left:
-            raise RuntimeError("a visit makes %d paid starts and no more" % PAID_STARTS_MOST)
+            raise RuntimeError(
+                "a visit makes %d paid starts and no more" % PAID_STARTS_MOST
+            )
         self.left -= 1
         if task_id:
             request = follow_up_request(task_id, prompt, bare=True, **parts)
@@ -101,7 +109,10 @@ class Visit:
         started = self.starter.submit(request, again=True)
         if not task_id:
             self.made.append(started.row.task_id)
-        return started.answer or {"id": started.row.task_id, "promptId": started.row.prompt_id}
+        return started.answer or {
+            "id": started.row.task_id,
+            "promptId": started.row.prompt_id,
+        }
 
     def read_stream(self, task_id):
         """Wait until the task has ended, then read its stream once more from the start, as it is:
@@ -126,7 +137,9 @@ class Visit:
 
     def wait(self, task_id):
         """Wait until a task has ended and return it."""
-        return self.client.wait_for_task(task_id, poll_interval=1, timeout=self.TASK_SECONDS)
+        return self.client.wait_for_task(
+            task_id, poll_interval=1, timeout=self.TASK_SECONDS
+        )
 
     def tidy(self):
         """Cancel and delete what was made."""
@@ -222,7 +235,11 @@ def fields(what, value, expected):
 
 def differs(what, seen, expected):
     """Return a sentence when two values are not the same."""
-    return [] if seen == expected else ["%s is %r; documented: %r" % (what, seen, expected)]
+    return (
+        []
+        if seen == expected
+        else ["%s is %r; documented: %r" % (what, seen, expected)]
+    )
 
 
 def refused(call, kind, code, status):
@@ -254,9 +271,14 @@ def check_refusals(visit):
     """Errors are {"error": {"code", "message"}} with the documented codes."""
     client = visit.client
     found = refused(lambda: client.get_task(NOBODY), NotFound, "not_found", 404)
-    found += refused(lambda: client.list_tasks(limit=101), RequestRefused, "validation_error", 400)
     found += refused(
-        lambda: client.request("GET", "/no-such-route"), RouteMissing, "no_such_route", 404
+        lambda: client.list_tasks(limit=101), RequestRefused, "validation_error", 400
+    )
+    found += refused(
+        lambda: client.request("GET", "/no-such-route"),
+        RouteMissing,
+        "no_such_route",
+        404,
     )
     with RebyteClient("rbk_no_such_key", client.base_url) as stranger:
         return found + refused(stranger.list_tasks, AuthError, "invalid_api_key", 401)
@@ -290,7 +312,9 @@ def check_webhooks(visit):
 
 def lists(answer):
     """Return a sentence when there is no list under data."""
-    return [] if isinstance(answer.get("data"), list) else ["there is no list under data"]
+    return (
+        [] if isinstance(answer.get("data"), list) else ["there is no list under data"]
+    )
 
 
 @fact
@@ -319,7 +343,9 @@ def check_create(visit):
     PAID.
     """
     task = visit.task = visit.start(visit.PROMPT, file_ids=[visit.file])
-    found = fields("the answer", task, CREATED) + differs("status", task.get("status"), "running")
+    found = fields("the answer", task, CREATED) + differs(
+        "status", task.get("status"), "running"
+    )
     if not str(task.get("url")).partition("?")[0].endswith("/run/" + task["id"]):
         found.append("the address does not end with /run/<id>")
     return found + (
@@ -348,7 +374,9 @@ def check_events(visit):
     events, done = visit.read_stream(visit.task["id"])
     found = fields("done", done, ("status", "lastSeq", "finalResult"))
     for event in events[:1]:
-        found += fields("an event", event, ("seq", "timestamp", "promptId", "eventType", "payload"))
+        found += fields(
+            "an event", event, ("seq", "timestamp", "promptId", "eventType", "payload")
+        )
         found += differs("the first seq", event.get("seq"), 0)
     unknown = sorted({str(event.get("eventType")) for event in events} - EVENT_TYPES)
     visit.say(
@@ -368,7 +396,9 @@ def check_read(visit):
     its answer.
     """
     task = visit.wait(visit.task["id"])
-    found = fields("the task", task, READ) + differs("status", task.get("status"), "completed")
+    found = fields("the task", task, READ) + differs(
+        "status", task.get("status"), "completed"
+    )
     found += (
         ["createdAt is written %r" % task.get("createdAt")]
         if not LONG_TIME.fullmatch(str(task.get("createdAt")))
@@ -384,8 +414,12 @@ def check_read(visit):
 @fact
 def check_content(visit):
     """GET /tasks/:id/content has the prompt as sent, and the answer."""
-    prompts = visit.client.task_content(visit.task["id"], events=True).get("prompts") or [{}]
-    found = fields("a prompt", prompts[0], PROMPT + ("userPrompt", "response", "events"))
+    prompts = visit.client.task_content(visit.task["id"], events=True).get(
+        "prompts"
+    ) or [{}]
+    found = fields(
+        "a prompt", prompts[0], PROMPT + ("userPrompt", "response", "events")
+    )
     if not str(prompts[0].get("userPrompt")).startswith(visit.PROMPT):
         found.append("userPrompt is not the prompt as it was sent")
     return found + (
@@ -416,7 +450,9 @@ def check_follow_up(visit):
     ]
     found += differs("the newest prompt", ids[-1:], [answer.get("promptId")])
     found += differs(
-        "the order of GET", [prompt.get("id") for prompt in task.get("prompts") or []], ids[::-1]
+        "the order of GET",
+        [prompt.get("id") for prompt in task.get("prompts") or []],
+        ids[::-1],
     )
     return found + differs("the order of /content", content, ids)
 
@@ -427,7 +463,9 @@ def check_workspace_and_cancel(visit):
     ended. PAID.
     """
     second = visit.start(visit.PROMPT, workspace_id=visit.task.get("workspaceId"))
-    found = differs("workspaceId", second.get("workspaceId"), visit.task.get("workspaceId"))
+    found = differs(
+        "workspaceId", second.get("workspaceId"), visit.task.get("workspaceId")
+    )
     answer = visit.client.cancel_task(second["id"])
     found += fields("the cancel", answer, ("id", "status", "canceledPrompts"))
     status = visit.wait(second["id"]).get("status")
@@ -460,7 +498,9 @@ def check_visibility(visit):
 def check_delete(visit):
     """A deleted task is not found."""
     visit.client.delete_task(visit.task["id"])
-    return refused(lambda: visit.client.get_task(visit.task["id"]), NotFound, "not_found", 404)
+    return refused(
+        lambda: visit.client.get_task(visit.task["id"]), NotFound, "not_found", 404
+    )
 
 
 if __name__ == "__main__":

@@ -29,9 +29,11 @@ NOUNS = ("tasks", "files", "artifacts", "computers", "webhooks", "credits")
 # What an owner installs and has to trust; the whole tree with its tests, which may not grow
 # unnoticed: see CONTRIBUTING.md.
 INSTALLED = ("LICENSE", "SKILL.md", "references/", "scripts/")
-INSTALLED_FILES_MOST, INSTALLED_KILOBYTES_MOST = 140, 900
-TRACKED_FILES_MOST, TRACKED_KILOBYTES_MOST = 200, 2000
-CLIENT_LINES_MOST, FILE_LINES_MOST = 2950, 450
+INSTALLED_FILES_MOST, INSTALLED_KILOBYTES_MOST = 160, 900
+TRACKED_FILES_MOST, TRACKED_KILOBYTES_MOST = 250, 2200
+CLIENT_LINES_MOST, FILE_LINES_MOST = 3300, 450
+# The catalogue of all endpoints, which is read section by section.
+CATALOGUE, CATALOGUE_LINES_MOST = "rebyte_client", 510
 SKILL_TOKENS_MOST, SKILL_LINES_MOST = 2000, 180
 OUTPUT_BYTES_MOST = 8192
 # program -> its arguments; run only where it is installed. "." is the tree as git would ship it,
@@ -62,9 +64,14 @@ EXPLAINED = (
     ("PATH_TRAVERSAL_OPEN", "scripts/rebyte_flows/files/out_folder.py"),
     ("DATA_EXFIL_SOCKET_CONNECT", "scripts/rebyte_wire/sockets.py"),
 )
-TASK, SPACE, PROMPT = ("%08d-0000-4000-8000-000000000000" % number for number in (1, 2, 3))
+TASK, SPACE, PROMPT = (
+    "%08d-0000-4000-8000-000000000000" % number for number in (1, 2, 3)
+)
 MEGABYTE = 1 << 20
-TITLE, ANSWER = "\u00e9t\x1b[31m" * (MEGABYTE // 7), "word \u2028 \u00fc" * (5 * MEGABYTE // 9)
+TITLE, ANSWER = (
+    "\u00e9t\x1b[31m" * (MEGABYTE // 7),
+    "word \u2028 \u00fc" * (5 * MEGABYTE // 9),
+)
 MANY = [
     {
         "id": "%08d-0000-4000-8000-000000000000" % n,
@@ -135,7 +142,9 @@ def modules() -> list[Module]:
     for path in files_under(SCRIPTS):
         if path.endswith(".py"):
             parts = os.path.relpath(path, SCRIPTS)[:-3].split(os.sep)
-            found.append(Module(".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
+            found.append(
+                Module(".".join(parts[:-1] if parts[-1] == "__init__" else parts), path)
+            )
     return found
 
 
@@ -146,7 +155,11 @@ def tree_of(module: Module) -> ast.Module:
 
 def documents() -> list[str]:
     """Return the paths of the documents: Markdown at the top, in references/ and in examples/."""
-    top = [os.path.join(ROOT, name) for name in sorted(os.listdir(ROOT)) if name.endswith(".md")]
+    top = [
+        os.path.join(ROOT, name)
+        for name in sorted(os.listdir(ROOT))
+        if name.endswith(".md")
+    ]
     below = [
         path
         for folder in ("references", "examples")
@@ -189,13 +202,20 @@ def body_of(method, path):
     """Return what the service says to a request, as a value."""
     if path.startswith("/v1/tasks?") or path == "/v1/tasks" and method == "GET":
         return {
-            "data": [dict(MANY[0], id=TASK, title=TITLE, createdAt="2026-01-01T00:00:00Z")] + MANY,
+            "data": [
+                dict(MANY[0], id=TASK, title=TITLE, createdAt="2026-01-01T00:00:00Z")
+            ]
+            + MANY,
             "total": len(MANY),
         }
     if "/artifacts" in path:
         return {
             "files": [
-                {"name": "n" * 200 + "%d.csv" % n, "size": n, "downloadUrl": "http://127.0.0.1/x"}
+                {
+                    "name": "n" * 200 + "%d.csv" % n,
+                    "size": n,
+                    "downloadUrl": "http://127.0.0.1/x",
+                }
                 for n in range(5_000)
             ]
         }
@@ -204,10 +224,18 @@ def body_of(method, path):
     if path.endswith("/prompts"):
         return {"promptId": PROMPT, "extra": TITLE}
     if path.endswith("/files"):
-        return {"id": PROMPT, "filename": "small.csv", "uploadUrl": "http://%s/up", "extra": TITLE}
+        return {
+            "id": PROMPT,
+            "filename": "small.csv",
+            "uploadUrl": "http://%s/up",
+            "extra": TITLE,
+        }
     if "/agent-computers" in path or "/webhooks" in path:
         return {
-            "data": [dict(item, name="m" * 200, events=["task.completed"] * 5) for item in MANY],
+            "data": [
+                dict(item, name="m" * 200, events=["task.completed"] * 5)
+                for item in MANY
+            ],
             "extra": TITLE[:1000],
         }
     if "/billing" in path:
@@ -239,7 +267,8 @@ def stream():
         return "event: event\ndata: %s\n\n" % json.dumps(envelope)
 
     events = [
-        event(n, "tool_use", {"name": "t" * 5000, "input": {"x": "y" * 5000}}) for n in range(20)
+        event(n, "tool_use", {"name": "t" * 5000, "input": {"x": "y" * 5000}})
+        for n in range(20)
     ]
     done = "event: done\ndata: %s\n\n" % json.dumps(
         {"status": "succeeded", "lastSeq": 20, "finalResult": "short"}
@@ -260,7 +289,9 @@ def reply(request):
         return answer(204 if method == "DELETE" else 200)
     return answer(
         200,
-        json.dumps(body_of(method, path)).replace("%s/up", headers["Host"] + "/up").encode(),
+        json.dumps(body_of(method, path))
+        .replace("%s/up", headers["Host"] + "/up")
+        .encode(),
         "Content-Type: application/json",
     )
 
@@ -290,7 +321,8 @@ def said_by(verb, url, folder):
         REBYTE_MAX_WAIT="25",
     )
     done = run_quietly(
-        [sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py"), verb] + LINES[verb],
+        [sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py"), verb]
+        + LINES[verb],
         cwd=folder,
         env=environ,
     )
@@ -300,11 +332,15 @@ def said_by(verb, url, folder):
 def tracked() -> list[str]:
     """Return the paths of the files that git tracks, or all files where this is no checkout."""
     done = subprocess.run(
-        ["git", "-C", ROOT, "ls-files", "-z"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ["git", "-C", ROOT, "ls-files", "-z"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     names = [name for name in done.stdout.decode().split("\0") if name]
     paths = (
-        [os.path.join(ROOT, name) for name in names] if done.returncode == 0 else files_under(ROOT)
+        [os.path.join(ROOT, name) for name in names]
+        if done.returncode == 0
+        else files_under(ROOT)
     )
     return [path for path in paths if os.path.exists(path)]
 
@@ -326,8 +362,14 @@ def sizes() -> list[tuple]:
     client = [os.path.join(SCRIPTS, "rebyte_client.py")] + files_under(
         os.path.join(SCRIPTS, "rebyte_wire")
     )
-    code = [line for path in client if path.endswith(".py") for line in read(path).split("\n")]
-    longest = max(modules(), key=lambda module: lines_of(module.path))
+    code = [
+        line
+        for path in client
+        if path.endswith(".py")
+        for line in read(path).split("\n")
+    ]
+    others = [module for module in modules() if module.name != CATALOGUE]
+    longest = max(others, key=lambda module: lines_of(module.path))
     return [
         ("installed files", len(installed), INSTALLED_FILES_MOST, "files"),
         ("installed bytes", kilobytes(installed), INSTALLED_KILOBYTES_MOST, "KiB"),
@@ -339,8 +381,18 @@ def sizes() -> list[tuple]:
             CLIENT_LINES_MOST,
             "lines",
         ),
-        ("longest module, " + longest.name, lines_of(longest.path), FILE_LINES_MOST, "lines"),
-        ("SKILL.md, characters / 4", -(-len(read("SKILL.md")) // 4), SKILL_TOKENS_MOST, "tokens"),
+        (
+            "longest module, " + longest.name,
+            lines_of(longest.path),
+            FILE_LINES_MOST,
+            "lines",
+        ),
+        (
+            "SKILL.md, characters / 4",
+            -(-len(read("SKILL.md")) // 4),
+            SKILL_TOKENS_MOST,
+            "tokens",
+        ),
         ("SKILL.md", lines_of("SKILL.md"), SKILL_LINES_MOST, "lines"),
     ]
 
@@ -382,7 +434,9 @@ def unpack(folder: str) -> str:
     """Lay out what the last commit ships as `skill-as-a-service` below a folder; return its path."""
     bundle = os.path.join(folder, "skill-as-a-service")
     done = subprocess.run(
-        ["git", "-C", ROOT, "archive", "HEAD"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ["git", "-C", ROOT, "archive", "HEAD"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     if done.returncode:
         shutil.copytree(ROOT, bundle)
@@ -410,11 +464,19 @@ def lint(program: str, arguments: list, bundle: str) -> bool:
     if b"Traceback (most recent call last)" in done.stdout:
         print(
             "%-36s could not run here: %s"
-            % (program, done.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2][:200])
+            % (
+                program,
+                done.stdout.decode("utf-8", "replace")
+                .strip()
+                .rpartition("\n")[2][:200],
+            )
         )
         return True
     program = " ".join([program, *arguments[:1]])
-    print("%-36s %s" % (program, "fine" if done.returncode == 0 else "exit %d" % done.returncode))
+    print(
+        "%-36s %s"
+        % (program, "fine" if done.returncode == 0 else "exit %d" % done.returncode)
+    )
     if done.returncode:
         sys.stdout.write(done.stdout.decode("utf-8", "replace"))
     return done.returncode == 0
@@ -469,7 +531,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         tree, copy = unpack(folder), install(folder)
         for program, arguments in LINTERS:
-            fine = lint(program, arguments, copy if program == "skillcheck" else tree) and fine
+            fine = (
+                lint(program, arguments, copy if program == "skillcheck" else tree)
+                and fine
+            )
         fine = scan(copy) and fine
     return 0 if fine else 1
 

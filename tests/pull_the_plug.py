@@ -36,12 +36,19 @@ class Point:
     """One kill: a batch of its own, killed after so many seconds, then typed again until it ends."""
 
     def __init__(self, server, client, folder, number, lines):
-        self.server, self.client, self.number, self.lines = server, client, number, lines
+        self.server, self.client, self.number, self.lines = (
+            server,
+            client,
+            number,
+            lines,
+        )
         self.folder = os.path.join(folder, "point-%d" % number)
         os.makedirs(self.folder)
         with open(os.path.join(self.folder, "jobs.jsonl"), "w") as file:
             for line in range(lines):
-                file.write(json.dumps({"prompt": "plug %d line %d." % (number, line)}) + "\n")
+                file.write(
+                    json.dumps({"prompt": "plug %d line %d." % (number, line)}) + "\n"
+                )
         self.environ = dict(
             os.environ,
             REBYTE_BASE_URL=server.url,
@@ -114,7 +121,9 @@ class Point:
         for _ in range(RERUNS_AT_MOST):
             code = self.run()
             if code == 8:
-                unknown = [str(row["row"]) for row in self.rows() if row["state"] == "unknown"]
+                unknown = [
+                    str(row["row"]) for row in self.rows() if row["state"] == "unknown"
+                ]
                 self.named = len(unknown)
                 for number in unknown:
                     self.type("ledger", "settle", number, "--abandon", "--quiet")
@@ -125,7 +134,8 @@ class Point:
         """Return what is wrong: an empty list is what is wanted."""
         last, ids = self.last, started(self.client, "plug %d line " % self.number)
         counts = [
-            len(ids.get("plug %d line %d." % (self.number, line), ())) for line in range(self.lines)
+            len(ids.get("plug %d line %d." % (self.number, line), ()))
+            for line in range(self.lines)
         ]
         wrong = [
             "line %d was started %d times" % (line, count)
@@ -188,15 +198,17 @@ def pull(points, lines, width, faults=(), say=print):
     }
     wrong = []
     try:
-        with LocalServer(os.path.join(folder, "server"), width=16) as server, RebyteClient(
-            server.key, server.base_url
-        ) as client:
+        with LocalServer(
+            os.path.join(folder, "server"), width=16
+        ) as server, RebyteClient(server.key, server.base_url) as client:
             server.faults.enable("slow-create", seconds=SLOW_CREATE_SECONDS)
             for fault in faults:
                 server.faults.enable_text(fault)
             whole = measure(server, client, folder, lines)
             say("an undisturbed batch of %d takes %.2f s" % (lines, whole))
-            moments = [(number, whole * number / points) for number in range(1, points + 1)]
+            moments = [
+                (number, whole * number / points) for number in range(1, points + 1)
+            ]
             lock = threading.Lock()
 
             def work():
@@ -211,7 +223,8 @@ def pull(points, lines, width, faults=(), say=print):
                     with lock:
                         add(totals, point, found)
                         wrong.extend(
-                            "point %d (%.3f s): %s" % (number, moment, text) for text in found
+                            "point %d (%.3f s): %s" % (number, moment, text)
+                            for text in found
                         )
                     shutil.rmtree(point.folder, ignore_errors=True)
 
@@ -232,7 +245,9 @@ def add(totals, point, found):
     totals["reruns"] += point.runs - 1
     totals["wrong"] += bool(found)
     for state, number in point.states.items():
-        totals["states at the kill"][state] = totals["states at the kill"].get(state, 0) + number
+        totals["states at the kill"][state] = (
+            totals["states at the kill"].get(state, 0) + number
+        )
 
 
 def main():
@@ -246,7 +261,9 @@ def main():
     began = time.monotonic()
     totals, wrong = pull(options.points, options.lines, options.width, options.fault)
     for name, value in totals.items():
-        print("%-20s %s" % (name, json.dumps(value) if isinstance(value, dict) else value))
+        print(
+            "%-20s %s" % (name, json.dumps(value) if isinstance(value, dict) else value)
+        )
     print("%-20s %.0f s" % ("took", time.monotonic() - began))
     for text in wrong[:20]:
         print("WRONG " + text)

@@ -30,7 +30,9 @@ def chunked(*pieces, end=b"0\r\n\r\n", kind="text/event-stream") -> bytes:
     head = "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nTransfer-Encoding: chunked\r\n\r\n".format(
         kind
     ).encode()
-    return head + b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + end
+    return (
+        head + b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + end
+    )
 
 
 def say_and_close(data):

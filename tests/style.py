@@ -57,7 +57,9 @@ def code_lines(text, tree):
         if token.type not in LAYOUT:
             lines.update(range(token.start[0], token.end[0] + 1))
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef) + FUNCTIONS) and ast.get_docstring(node):
+        if isinstance(
+            node, (ast.Module, ast.ClassDef) + FUNCTIONS
+        ) and ast.get_docstring(node):
             lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
     return lines
 
@@ -93,7 +95,9 @@ class Figures:
         self.conditional += sum(isinstance(node, ast.IfExp) for node in nodes)
         for node in nodes:
             if isinstance(node, ast.Assign):
-                self.tuples += any(isinstance(target, ast.Tuple) for target in node.targets)
+                self.tuples += any(
+                    isinstance(target, ast.Tuple) for target in node.targets
+                )
             elif isinstance(node, FUNCTIONS):
                 self._add_function(path, node)
 
@@ -119,7 +123,11 @@ class Figures:
                 self.conditional / thousand,
                 "at most 25",
             ),
-            ("tuple assignments per 1,000 statements", self.tuples / thousand, "at most 15"),
+            (
+                "tuple assignments per 1,000 statements",
+                self.tuples / thousand,
+                "at most 15",
+            ),
             ("functions over complexity 10, %", 100 * len(over) / count, "at most 1"),
             ("the highest complexity", max(self.functions)[0], "at most 15"),
             ("annotated returns, %", 100 * self.returns / count, "100"),

@@ -97,8 +97,9 @@ def objection_to(target: str, force: bool):
             else "was not made by make install (FORCE=1 replaces it)"
         )
     if changed and not force:
-        return "holds files that were changed or added: %s (FORCE=1 replaces them)" % ", ".join(
-            changed[:5]
+        return (
+            "holds files that were changed or added: %s (FORCE=1 replaces them)"
+            % ", ".join(changed[:5])
         )
     return None
 
@@ -135,7 +136,12 @@ def install(target: str) -> None:
             os.chmod(place, 0o755 if path in RUNNABLE else 0o644)
         made = {path: digest_of(os.path.join(fresh, path)) for path in shipped_files()}
         with open(os.path.join(fresh, LIST), "w", encoding="utf-8") as file:
-            json.dump({"madeBy": "make install", "files": made}, file, indent=0, sort_keys=True)
+            json.dump(
+                {"madeBy": "make install", "files": made},
+                file,
+                indent=0,
+                sort_keys=True,
+            )
         os.chmod(fresh, 0o755)
         if os.path.isdir(target):
             os.rename(target, fresh + "-old")
@@ -172,7 +178,9 @@ def each_target(verb: str, environ) -> int:
             if not dry:
                 install(target) if verb == "install" else shutil.rmtree(target)
     if verb == "install" and not acted and not refused:
-        print("no skill folder was found here; make one with: make install PREFIX=~/.agents/skills")
+        print(
+            "no skill folder was found here; make one with: make install PREFIX=~/.agents/skills"
+        )
     return 1 if refused or verb == "install" and not acted else 0
 
 

@@ -77,7 +77,11 @@ def _end_badly(context: Context, problem: BaseException) -> int:
     console = context.console
     if context.options.debug or context.environ.get("REBYTE_DEBUG") in ("1", "true"):
         _print_traceback(context, problem)
-    if isinstance(problem, BrokenPipeError) or console.stdout is None or console.stdout.closed:
+    if (
+        isinstance(problem, BrokenPipeError)
+        or console.stdout is None
+        or console.stdout.closed
+    ):
         silence_stdout()
         console.error("stdout is closed, so the document was not delivered")
         return EXIT_UNEXPECTED
@@ -85,7 +89,9 @@ def _end_badly(context: Context, problem: BaseException) -> int:
         _explain_missing_route(context, problem)
     error, code = describe(problem)
     verb = context.options.verb
-    error.setdefault("hint", "see: rebyte_cli.py %s--help" % (verb + " " if verb else ""))
+    error.setdefault(
+        "hint", "see: rebyte_cli.py %s--help" % (verb + " " if verb else "")
+    )
     console.error("%s. %s" % (error["message"].rstrip("."), error["hint"].rstrip(".")))
     if console.form == "json" and console.field is None:
         _print_error(context, problem, error)
@@ -108,7 +114,9 @@ def _explain_missing_route(context: Context, problem: RouteMissing) -> None:
     try:
         context.client.list_tasks(limit=1)
     except RouteMissing:
-        problem.message += " Not even its tasks are there: the service or its address has changed."
+        problem.message += (
+            " Not even its tasks are there: the service or its address has changed."
+        )
         problem.hint = (
             "Check the address %s (REBYTE_BASE_URL, --base-url); if it is right, this API was "
             "replaced." % context.client.base_url

@@ -18,14 +18,23 @@ HELP_WIDTH = 110
 VERBS = {
     "run": ("run", "create, follow, answer, files home: one document"),
     "create": ("run", "start and return at once: ids and the live address"),
-    "batch": ("batch", "many tasks from lines or rows, resumable: counts, failures, paths"),
+    "batch": (
+        "batch",
+        "many tasks from lines or rows, resumable: counts, failures, paths",
+    ),
     "result": (
         "follow",
         "the document of a task as it stands; --wait goes on to its end; --out brings the files",
     ),
-    "wait": ("follow", "wait for tasks: --all or --any; the documents of those that ended"),
+    "wait": (
+        "follow",
+        "wait for tasks: --all or --any; the documents of those that ended",
+    ),
     "watch": ("follow", "a task's events, one line each"),
-    "follow-up": ("conversation", "one more turn in the same conversation and machine; --wait"),
+    "follow-up": (
+        "conversation",
+        "one more turn in the same conversation and machine; --wait",
+    ),
     "reply": (
         "conversation",
         "answer the question a task asks: --option N or --say TEXT; --wait",
@@ -37,7 +46,10 @@ VERBS = {
     "delete": ("tasks", "delete tasks"),
     "upload": ("files", "upload files for a later task"),
     "artifacts": ("artifacts", "list, get, put or delete the files of a workspace"),
-    "computers": ("computers", "machines that last: create, list, get, update, delete, wait"),
+    "computers": (
+        "computers",
+        "machines that last: create, list, get, update, delete, wait",
+    ),
     "webhooks": (
         "webhooks",
         "be told of a task's end at an https address: create, list, get, delete, public-key",
@@ -91,7 +103,9 @@ def module_of(verb: str) -> ModuleType:
 def commands_of(verb: str) -> dict[str, Command]:
     """Return the commands of a verb: one of its own name, or one for each of its actions."""
     commands: dict[str, Command] = module_of(verb).COMMANDS
-    return {name: command for name, command in commands.items() if name.split()[0] == verb}
+    return {
+        name: command for name, command in commands.items() if name.split()[0] == verb
+    }
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
@@ -115,7 +129,10 @@ def help_footer() -> str:
     codes = ", ".join("%d %s" % (row.number, row.short) for row in EXIT_CODES)
     names = ", ".join(VARIABLES)
     more = " (see: rebyte_cli.py --help)"
-    return "%s\n%s\n" % (wrap("exit codes: " + codes), wrap("environment: " + names + more))
+    return "%s\n%s\n" % (
+        wrap("exit codes: " + codes),
+        wrap("environment: " + names + more),
+    )
 
 
 def wrap(text: str, width: int = HELP_WIDTH) -> str:

@@ -49,7 +49,9 @@ TWICE_SHOWN = 5
 class Entry:
     """One line of a batch: its request and name, and what became of it as `document`."""
 
-    def __init__(self, index: int, request: StartRequest, name: str | None = None) -> None:
+    def __init__(
+        self, index: int, request: StartRequest, name: str | None = None
+    ) -> None:
         self.index = index
         self.request = request
         self.name = name
@@ -74,7 +76,9 @@ class Entry:
     def folder_name(self) -> str:
         """A folder name of this entry's own: its place, and its name where that is harmless."""
         letters = [
-            letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "-"
+            letter
+            if letter.isascii() and (letter.isalnum() or letter in "-_.")
+            else "-"
             for letter in self.name or ""
         ]
         plain = "".join(letters)[:FOLDER_NAME_CHARACTERS].strip("-.")
@@ -145,7 +149,9 @@ class Batch:
         new = sum(1 for entry in self._queue if self._starts_anew(entry))
         self.submitter.check_guards(new)
         width = min(self.concurrency, len(self._queue))
-        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(width)]
+        threads = [
+            threading.Thread(target=self._work, daemon=True) for _ in range(width)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -164,7 +170,10 @@ class Batch:
         temporary = "%s.%s.part" % (path, os.urandom(4).hex())
         with open_private(temporary) as file:
             for entry in self.entries:
-                line = {"index": entry.index, **(entry.document or {"status": "waiting"})}
+                line = {
+                    "index": entry.index,
+                    **(entry.document or {"status": "waiting"}),
+                }
                 file.write(json.dumps(line) + "\n")
         os.replace(temporary, path)
         return os.path.abspath(path)
@@ -184,7 +193,9 @@ class Batch:
 
     def _starts_anew(self, entry: Entry) -> bool:
         """Tell whether this line starts anew by the table of reruns."""
-        move = self.submitter.move_for(entry.request, name=entry.name, again=self._again(entry))
+        move = self.submitter.move_for(
+            entry.request, name=entry.name, again=self._again(entry)
+        )
         return move == START
 
     def _again(self, entry: Entry) -> bool:
@@ -281,7 +292,11 @@ class Batch:
         with self._lock:
             self._pause_until = max(self._pause_until, time.monotonic() + wait)
         left = self.submitter.client.deadline.left()
-        limit = MAX_RETRY_AFTER_SECONDS if left is None else min(left, MAX_RETRY_AFTER_SECONDS)
+        limit = (
+            MAX_RETRY_AFTER_SECONDS
+            if left is None
+            else min(left, MAX_RETRY_AFTER_SECONDS)
+        )
         if wait > limit:
             # No line can be started in this slice.
             self.stop(problem)
@@ -289,7 +304,9 @@ class Batch:
             raise problem
 
     def _count_failures(self) -> None:
-        failures = sum(1 for entry in self.entries if entry.status in ("failed", "error"))
+        failures = sum(
+            1 for entry in self.entries if entry.status in ("failed", "error")
+        )
         if self.max_failures is not None and failures > self.max_failures:
             self.stop("more than %d failures" % self.max_failures)
 

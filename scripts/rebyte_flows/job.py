@@ -61,7 +61,9 @@ def run(
             **fields,
         )
         guards = Guards(owners_limit(os.environ), lasting=state.lasting)
-        started = Submitter(client, ledger, guards=guards).submit(order, name=once, again=again)
+        started = Submitter(client, ledger, guards=guards).submit(
+            order, name=once, again=again
+        )
         row = started.row
         document = Follower(
             client,

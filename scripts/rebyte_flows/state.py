@@ -51,7 +51,10 @@ class StateFolder:
         self.own = own
 
     def __repr__(self) -> str:
-        return "StateFolder(%r%s)" % (self.path, "" if self.lasting else ", not lasting")
+        return "StateFolder(%r%s)" % (
+            self.path,
+            "" if self.lasting else ", not lasting",
+        )
 
     def folder(self, *names: str) -> str:
         """Return a folder below this one, made when missing; OSError when the disk says no."""
@@ -237,7 +240,9 @@ def prune(state: StateFolder, now: float | None = None) -> None:
     if not state.own or 0 <= now - _modified(mark) < PRUNE_EVERY_SECONDS:
         return
     for kind, names in OWN_NAMES.items():
-        for path in _old_entries(os.path.join(state.path, kind), names, now - KEPT_SECONDS):
+        for path in _old_entries(
+            os.path.join(state.path, kind), names, now - KEPT_SECONDS
+        ):
             if kind == "batches":
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -293,4 +298,6 @@ def open_private(path: str, mode: int = FILE_MODE) -> TextIO:
         os.close(handle)
         os.unlink(temporary)
         raise
-    return os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
+    return os.fdopen(
+        handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
+    )

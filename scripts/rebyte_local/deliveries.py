@@ -28,13 +28,17 @@ def is_loopback(host: str | None) -> bool:
 class Deliveries:
     """Sends the events of tasks to webhooks, one after the other, in one thread."""
 
-    def __init__(self, database: Database, tasks: TaskTable, stopping: threading.Event) -> None:
+    def __init__(
+        self, database: Database, tasks: TaskTable, stopping: threading.Event
+    ) -> None:
         self._database = database
         self._tasks = tasks
         self._stopping = stopping
         self._lock = threading.Lock()
         self._queue = ThreadPoolExecutor(max_workers=1)
-        self._running: set[str] = set()  # tasks whose start was sent and whose end was not
+        self._running: set[str] = (
+            set()
+        )  # tasks whose start was sent and whose end was not
 
     def send_running(self, task_id: str) -> None:
         """Send task.running, once until the task's end was sent."""
@@ -64,7 +68,9 @@ class Deliveries:
             }
         ).encode("ascii")
         for webhook in self._database.rows("SELECT * FROM webhooks WHERE active=1"):
-            if event in webhook["events"] and is_loopback(urlsplit(webhook["url"]).hostname):
+            if event in webhook["events"] and is_loopback(
+                urlsplit(webhook["url"]).hostname
+            ):
                 self._queue.submit(self._deliver, webhook["id"], body)
 
     def _deliver(self, webhook_id: str, body: bytes) -> None:
@@ -101,7 +107,11 @@ def post(url: str, secret: str | None, body: bytes) -> bool:
     host = parts.hostname or ""
     if not is_loopback(host):
         return False
-    connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connect = (
+        http.client.HTTPSConnection
+        if parts.scheme == "https"
+        else http.client.HTTPConnection
+    )
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "rebyte-local",

@@ -90,7 +90,9 @@ class Faults:
         self._on: dict[str, tuple[float | None, str | None]] = {}
         self._counts: dict[tuple[str, str], int] = {}
         if isinstance(wanted, dict):
-            wanted = [name if n is None else "%s=%s" % (name, n) for name, n in wanted.items()]
+            wanted = [
+                name if n is None else "%s=%s" % (name, n) for name, n in wanted.items()
+            ]
         for text in wanted or ():
             self.enable_text(text)
 
@@ -105,7 +107,9 @@ class Faults:
         number = _check_number(name, parameters)
         with self._lock:
             self._on[name] = (number, only)
-            self._counts = {key: count for key, count in self._counts.items() if key[0] != name}
+            self._counts = {
+                key: count for key, count in self._counts.items() if key[0] != name
+            }
 
     def enable_text(self, text: str) -> None:
         """Switch a fault on as the command line names it: NAME or NAME=NUMBER."""
@@ -156,13 +160,17 @@ class Faults:
     def describe(self) -> list[str]:
         """Return the faults that are on, as the command line names them."""
         numbers = {name: number for name, (number, _) in sorted(self._on.items())}
-        return [name if n is None else "%s=%g" % (name, n) for name, n in numbers.items()]
+        return [
+            name if n is None else "%s=%g" % (name, n) for name, n in numbers.items()
+        ]
 
 
 def _check_number(name: str, parameters: dict[str, object]) -> float | None:
     """Return the fault's number; raises ValueError for an unknown name or a wrong number."""
     if name not in FAULTS:
-        raise ValueError("no fault is called %r; there are: %s" % (name, ", ".join(FAULTS)))
+        raise ValueError(
+            "no fault is called %r; there are: %s" % (name, ", ".join(FAULTS))
+        )
     parameter, default = FAULTS[name] or ("", 0.0)
     if set(parameters) - {parameter}:
         raise ValueError("the fault %s takes %s" % (name, parameter or "no number"))
@@ -175,5 +183,7 @@ def _check_number(name: str, parameters: dict[str, object]) -> float | None:
         raise ValueError("%r is no number" % given) from None
     least = 0 if parameter == "seconds" else 1
     if not least <= number < LARGEST_NUMBER:
-        raise ValueError("%s of the fault %s is too small or too large" % (parameter, name))
+        raise ValueError(
+            "%s of the fault %s is too small or too large" % (parameter, name)
+        )
     return number if parameter == "seconds" else int(number)

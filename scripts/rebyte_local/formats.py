@@ -37,7 +37,9 @@ def iso_microseconds(moment_us: int | None) -> str | None:
     """Return the form of later answers, 2026-01-28T12:00:00.000000+00:00; None stays None."""
     if moment_us is None:
         return None
-    return (EPOCH + timedelta(microseconds=moment_us)).isoformat(timespec="microseconds")
+    return (EPOCH + timedelta(microseconds=moment_us)).isoformat(
+        timespec="microseconds"
+    )
 
 
 def log_exception() -> None:

@@ -72,7 +72,10 @@ class LocalServer:
         self._http: HttpServer | None = None
 
     def __repr__(self) -> str:
-        return "LocalServer(%r, %s)" % (self.folder, self.url if self._http else "not started")
+        return "LocalServer(%r, %s)" % (
+            self.folder,
+            self.url if self._http else "not started",
+        )
 
     def __enter__(self) -> LocalServer:
         self.start()
@@ -124,7 +127,11 @@ class LocalServer:
 
     def is_idle(self) -> bool:
         """Return True when nobody asked and nothing ran for `idle_seconds`."""
-        if self._http is None or self._idle_seconds is None or self._service.runner.is_busy:
+        if (
+            self._http is None
+            or self._idle_seconds is None
+            or self._service.runner.is_busy
+        ):
             return False
         return time.monotonic() - self._http.last_request_at >= self._idle_seconds
 
@@ -134,7 +141,9 @@ class LocalServer:
             return
         http = self._http
         self._http = None
-        shut_down(http.socket)  # wakes the accepting thread, which otherwise looks every 0.1 s
+        shut_down(
+            http.socket
+        )  # wakes the accepting thread, which otherwise looks every 0.1 s
         http.shutdown()
         self._thread.join()
         self._service.close()
@@ -160,8 +169,13 @@ def _flock(file: io.BufferedWriter, folder: str) -> None:
             return
         except OSError as error:
             if error.errno not in HELD:
-                reason = "the file system of %s takes no locks (%s)" % (folder, error.strerror)
-                raise OSError(reason + "; set REBYTE_STATE_DIR to a folder elsewhere") from error
+                reason = "the file system of %s takes no locks (%s)" % (
+                    folder,
+                    error.strerror,
+                )
+                raise OSError(
+                    reason + "; set REBYTE_STATE_DIR to a folder elsewhere"
+                ) from error
         time.sleep(LOCK_PAUSE_SECONDS)
     raise FolderInUse("another local server has the folder %s" % folder)
 
@@ -179,7 +193,9 @@ def serve(folder: str, **settings: Any) -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it outlives the shell that started it
+    signal.signal(
+        signal.SIGHUP, signal.SIG_IGN
+    )  # it outlives the shell that started it
     _raise_file_limit()
     try:
         server.start()

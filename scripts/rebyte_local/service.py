@@ -79,7 +79,9 @@ class Service:
     def token(self, subject: str) -> str:
         """Return an unguessable text for a subject, the same after a restart."""
         key = self.secret.encode("ascii")
-        return hmac.new(key, subject.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+        return hmac.new(
+            key, subject.encode("utf-8", "surrogatepass"), hashlib.sha256
+        ).hexdigest()
 
     def page_path(self, path: str) -> str:
         """Return the path of a page with the token that opens it, and only it, without the key."""

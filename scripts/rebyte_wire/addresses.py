@@ -41,14 +41,20 @@ def origin_of(address: str) -> Origin:
     host = str(parts.hostname)
     if scheme not in DEFAULT_PORTS:
         raise InputError(
-            "The address is not https (nor http to this machine) but {!r}.".format(scheme[:20])
+            "The address is not https (nor http to this machine) but {!r}.".format(
+                scheme[:20]
+            )
         )
     if re.search(r"[@\\]", parts.netloc):
-        raise InputError("The address holds a user name or password; that is never sent.")
+        raise InputError(
+            "The address holds a user name or password; that is never sent."
+        )
     if not HOST_AND_PORT.fullmatch(parts.netloc.lower()):
         raise InputError("The address names no usable host and port.")
     if scheme == "http" and not is_loopback(host):
-        raise InputError("The address is plain http; only this machine is spoken to without TLS.")
+        raise InputError(
+            "The address is plain http; only this machine is spoken to without TLS."
+        )
     return Origin(scheme, host, port or DEFAULT_PORTS[scheme])
 
 

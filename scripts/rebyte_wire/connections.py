@@ -175,7 +175,9 @@ class ConnectionPool:
             connection.close()
 
     def __repr__(self) -> str:
-        idle = {key.origin.host: len(found) for key, found in self._idle.items() if found}
+        idle = {
+            key.origin.host: len(found) for key, found in self._idle.items() if found
+        }
         return "<ConnectionPool {}>".format(idle)
 
 

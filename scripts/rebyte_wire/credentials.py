@@ -173,7 +173,8 @@ def find_base(environ: Environ, base_url: str | None = None) -> str:
         origin_of(base)
     except InputError as error:
         raise InputError(
-            "The base address cannot be used. " + error.message, hint=error.hint or expected
+            "The base address cannot be used. " + error.message,
+            hint=error.hint or expected,
         ) from None
     if "?" in base or "#" in base:
         raise InputError(

@@ -49,9 +49,14 @@ EXIT_CODES = (
         "unexpected; also: started but could not be recorded (the ids are printed)",
     ),
     ExitCode(
-        EXIT_USAGE, "usage", "usage", "usage, bad input, or a 4xx that says the request is wrong"
+        EXIT_USAGE,
+        "usage",
+        "usage",
+        "usage, bad input, or a 4xx that says the request is wrong",
     ),
-    ExitCode(EXIT_TASK_FAILED, "task_failed", "the task failed", "the task ran and failed"),
+    ExitCode(
+        EXIT_TASK_FAILED, "task_failed", "the task failed", "the task ran and failed"
+    ),
     ExitCode(EXIT_KEY, "key", "key", "the key is missing or refused"),
     ExitCode(EXIT_NOT_FOUND, "not_found", "not found", "not found"),
     ExitCode(EXIT_CANCELED, "canceled", "canceled", "the task was canceled"),
@@ -61,7 +66,12 @@ EXIT_CODES = (
         "guard",
         "a guard refused, or the ledger cannot be written before the send",
     ),
-    ExitCode(EXIT_UNKNOWN, "unknown", "outcome unknown", "the outcome of a paid start is unknown"),
+    ExitCode(
+        EXIT_UNKNOWN,
+        "unknown",
+        "outcome unknown",
+        "the outcome of a paid start is unknown",
+    ),
     ExitCode(
         EXIT_SOME_FAILED,
         "some_failed",
@@ -71,12 +81,19 @@ EXIT_CODES = (
     ExitCode(EXIT_NETWORK, "network", "network", "network, proxy or TLS"),
     ExitCode(EXIT_RATE_LIMITED, "rate_limited", "rate limit", "rate limited"),
     ExitCode(
-        EXIT_SERVER, "server", "server error", "server error, or an answer that cannot be read"
+        EXIT_SERVER,
+        "server",
+        "server error",
+        "server error, or an answer that cannot be read",
     ),
     ExitCode(EXIT_QUESTION, "question", "it asks", "the task asks a question"),
-    ExitCode(EXIT_RUNNING, "running", "still running", "still running when the time was over"),
+    ExitCode(
+        EXIT_RUNNING, "running", "still running", "still running when the time was over"
+    ),
     ExitCode(EXIT_INTERRUPTED, "interrupted", "interrupted", "interrupted (SIGINT)"),
-    ExitCode(EXIT_TERMINATED, "terminated", "ended from outside", "interrupted (SIGTERM)"),
+    ExitCode(
+        EXIT_TERMINATED, "terminated", "ended from outside", "interrupted (SIGTERM)"
+    ),
 )
 
 
@@ -133,7 +150,9 @@ class RebyteError(Exception):
             "httpStatus": self.http_status,
             "retryAfter": self.retry_after,
         }
-        return {name: value for name, value in fields.items() if value not in (None, "")}
+        return {
+            name: value for name, value in fields.items() if value not in (None, "")
+        }
 
 
 class InputError(RebyteError):
@@ -149,7 +168,9 @@ class AuthError(RebyteError):
 
     exit_code = EXIT_KEY
     default_code = "invalid_api_key"
-    default_hint = "Get a key at https://app.rebyte.ai/settings/api-keys and set REBYTE_API_KEY."
+    default_hint = (
+        "Get a key at https://app.rebyte.ai/settings/api-keys and set REBYTE_API_KEY."
+    )
 
 
 class RequestRefused(RebyteError):
@@ -164,7 +185,9 @@ class NotFound(RebyteError):
 
     exit_code = EXIT_NOT_FOUND
     default_code = "not_found"
-    default_hint = "Check the id, and that the key belongs to the organization that owns it."
+    default_hint = (
+        "Check the id, and that the key belongs to the organization that owns it."
+    )
 
 
 class RouteMissing(NotFound):
@@ -172,7 +195,8 @@ class RouteMissing(NotFound):
 
     default_code = "no_such_route"
     default_hint = (
-        "Check the base address; this deployment may not offer this part of the API (or no longer)."
+        "Check the base address; this deployment may not offer this part of the API"
+        " (or no longer)."
     )
 
 
@@ -257,7 +281,9 @@ class StorageRefused(RebyteError):
 
     exit_code = EXIT_SERVER
     default_code = "storage_refused"
-    default_hint = "Signed addresses expire; run the same line again to get a fresh one."
+    default_hint = (
+        "Signed addresses expire; run the same line again to get a fresh one."
+    )
 
 
 class DeadlineReached(RebyteError):

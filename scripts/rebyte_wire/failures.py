@@ -33,7 +33,8 @@ PROXY_HINT = (
     " ask who runs it."
 )
 PROXY_SICK_HINT = (
-    "The proxy itself cannot reach this host; run the same line again later, or ask who runs it."
+    "The proxy itself cannot reach this host; run the same line again later,"
+    " or ask who runs it."
 )
 NO_PROXY_HINT = "Perhaps no HTTP proxy listens there: check HTTPS_PROXY (or ALL_PROXY)."
 CREDENTIALS_HINT = (
@@ -51,7 +52,9 @@ UNREACHABLE_HINT = (
 
 
 @contextmanager
-def map_exceptions(request: Request, short_code: str = "connection_cut") -> Iterator[None]:
+def map_exceptions(
+    request: Request, short_code: str = "connection_cut"
+) -> Iterator[None]:
     """Translate what goes wrong once a request may have left.
 
     `short_code` is the code of the error for a body that ends too early.
@@ -111,7 +114,9 @@ def connect_failure(
     )
 
 
-def tunnel_failure(proxy: Proxy, reason: str, status: int | None = None) -> NetworkError:
+def tunnel_failure(
+    proxy: Proxy, reason: str, status: int | None = None
+) -> NetworkError:
     """Return the error for a proxy that opens no tunnel; all but its 4xx may pass."""
     code = "proxy_refused"
     hint = PROXY_HINT
@@ -123,7 +128,9 @@ def tunnel_failure(proxy: Proxy, reason: str, status: int | None = None) -> Netw
         code = "proxy_auth_required"
         hint = CREDENTIALS_REFUSED_HINT if proxy.headers else CREDENTIALS_HINT
     return not_sent(
-        "The proxy {} port {} does not open a tunnel ({}).".format(proxy.host, proxy.port, reason),
+        "The proxy {} port {} does not open a tunnel ({}).".format(
+            proxy.host, proxy.port, reason
+        ),
         code,
         retryable=status is None or status >= 500,
         hint=hint,
@@ -137,13 +144,19 @@ def tls_failure(
 ) -> NetworkError:
     """Return the error for a failed handshake: the configuration, unless the peer just hung up."""
     if isinstance(error, TIMEOUTS):
-        return not_sent("The TLS handshake with {} took too long.".format(host), "connect_timeout")
+        return not_sent(
+            "The TLS handshake with {} took too long.".format(host), "connect_timeout"
+        )
     if isinstance(error, HANG_UPS) or not isinstance(error, (ssl.SSLError, ValueError)):
-        return not_sent("{} hung up during the TLS handshake.".format(host), "connect_failed")
+        return not_sent(
+            "{} hung up during the TLS handshake.".format(host), "connect_failed"
+        )
     reason = getattr(error, "verify_message", None) or reason_of(error)
     hint = hint_for(error, context)
     if hint == CLOCK_HINT:
-        reason += time.strftime("; this machine's clock says %Y-%m-%d %H:%M UTC", time.gmtime())
+        reason += time.strftime(
+            "; this machine's clock says %Y-%m-%d %H:%M UTC", time.gmtime()
+        )
     return not_sent(
         "The TLS connection to {} cannot be trusted ({}).".format(host, reason),
         "tls_failed",

@@ -33,7 +33,8 @@ CHUNK_BYTES = 256 * 1024
 MAX_UPLOAD_BYTES = 52_428_800
 ESCAPES = {ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"}
 PART_HEAD = (
-    '--{}\r\nContent-Disposition: form-data; name="{}"; filename="{}"\r\nContent-Type: {}\r\n\r\n'
+    '--{}\r\nContent-Disposition: form-data; name="{}"; filename="{}"\r\n'
+    "Content-Type: {}\r\n\r\n"
 )
 
 
@@ -74,7 +75,9 @@ class FileBody:
             yield chunk
         if left or file.read(1):
             raise InputError(
-                "The file changed while it was sent; it had {} bytes before.".format(self.length)
+                "The file changed while it was sent; it had {} bytes before.".format(
+                    self.length
+                )
             )
 
 
@@ -132,6 +135,8 @@ def check_size(
     """Raise InputError for more bytes than a limit allows, if it is one."""
     if isinstance(limit, int) and length > limit:
         raise InputError(
-            "The file {} has {} bytes; at most {} can be uploaded.".format(name, length, limit),
+            "The file {} has {} bytes; at most {} can be uploaded.".format(
+                name, length, limit
+            ),
             hint="artifacts put takes larger files into a workspace.",
         )

@@ -18,7 +18,9 @@ def format_path(template: str, *ids: str) -> str:
     """Fill ids into a path."""
     for id in ids:
         if not is_id(id):
-            raise InputError("{!r} is not an id; expected letters, digits and dashes.".format(id))
+            raise InputError(
+                "{!r} is not an id; expected letters, digits and dashes.".format(id)
+            )
     return template.format(*ids)
 
 
@@ -31,8 +33,12 @@ def artifact_path(workspace_id: str, name: str) -> str:
 
 def check_path(path: str) -> str:
     """Return a path that was typed, with or without a query."""
-    if not re.fullmatch(PATH, path) or ".." in unquote(path.partition("?")[0]).split("/"):
+    if not re.fullmatch(PATH, path) or ".." in unquote(path.partition("?")[0]).split(
+        "/"
+    ):
         raise InputError(
-            "The path {!r} cannot be used; expected one like /tasks?limit=10.".format(path)
+            "The path {!r} cannot be used; expected one like /tasks?limit=10.".format(
+                path
+            )
         )
     return path

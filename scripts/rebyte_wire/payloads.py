@@ -31,7 +31,9 @@ def encode(value: object) -> bytes:
             hint="It came from bytes that are not UTF-8, or from text that was cut in a character.",
         ) from None
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError("The request cannot be written as JSON ({}).".format(error)) from None
+        raise InputError(
+            "The request cannot be written as JSON ({}).".format(error)
+        ) from None
     if "\\u0000" in text and re.search(NUL, text):
         raise InputError(
             "The request holds a NUL character, which services do not store.",

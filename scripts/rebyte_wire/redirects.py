@@ -44,7 +44,8 @@ def next_address(
         raise refused(status, "it leaves https")
     if not cross_origin:
         raise refused(
-            status, "it leads to another origin ({}://{})".format(there.scheme, there.host)
+            status,
+            "it leads to another origin ({}://{})".format(there.scheme, there.host),
         )
     check_signed(target, api_is_loopback)
     return target
@@ -64,7 +65,9 @@ def headers_for(
 def refused(status: int, why: str) -> NetworkError:
     """Return the error for a redirect that is not followed."""
     return NetworkError(
-        "The answer is a redirect (HTTP {}) that is not followed: {}.".format(status, why),
+        "The answer is a redirect (HTTP {}) that is not followed: {}.".format(
+            status, why
+        ),
         code="redirect_refused",
         http_status=status,
         retryable=False,

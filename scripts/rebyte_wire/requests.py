@@ -56,7 +56,9 @@ class Deadline:
 
     def __repr__(self) -> str:
         left = self.left()
-        return "Deadline({})".format("never" if left is None else "{:.1f} s left".format(left))
+        return "Deadline({})".format(
+            "never" if left is None else "{:.1f} s left".format(left)
+        )
 
 
 class Request:
@@ -133,7 +135,10 @@ class Request:
         target = parts.path or "/"
         if parts.query:
             target += "?" + parts.query
-        lines = ["{} {} HTTP/1.1".format(self.method, target), "Host: " + host_header(self.url)]
+        lines = [
+            "{} {} HTTP/1.1".format(self.method, target),
+            "Host: " + host_header(self.url),
+        ]
         lines.append("Accept-Encoding: identity")
         lines += ["{}: {}".format(name, value) for name, value in self.headers.items()]
         return encode_head(lines)
@@ -141,7 +146,9 @@ class Request:
     def __repr__(self) -> str:
         # Without the query, which may be a signature, and without headers.
         state = " sent" if self.sent else ""
-        return "<Request {} {}{}>".format(self.method, self.url.partition("?")[0], state)
+        return "<Request {} {}{}>".format(
+            self.method, self.url.partition("?")[0], state
+        )
 
 
 def host_header(url: str) -> str:
@@ -158,5 +165,7 @@ def encode_head(lines: list[str]) -> bytes:
     for line in lines:
         if not HEADER_LINE.fullmatch(line):
             # The line is not shown: it may hold the key.
-            raise InputError("A header or an address holds characters that cannot travel.")
+            raise InputError(
+                "A header or an address holds characters that cannot travel."
+            )
     return "\r\n".join(lines + ["", ""]).encode("ascii")

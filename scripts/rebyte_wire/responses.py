@@ -37,7 +37,18 @@ if TYPE_CHECKING:
 
 EVENT_STREAM = "text/event-stream"
 COMPRESSIONS = frozenset(
-    ("gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress", "dcb", "dcz", "exi")
+    (
+        "gzip",
+        "x-gzip",
+        "deflate",
+        "br",
+        "zstd",
+        "compress",
+        "x-compress",
+        "dcb",
+        "dcz",
+        "exi",
+    )
 )
 CHUNK_BYTES = 64 * 1024
 MAX_JSON_BYTES = 8 * 1024 * 1024
@@ -49,7 +60,8 @@ DONE = "done"
 ABORTED = "closed"
 # Compiled when an error has to be explained; most responses are none.
 SIGNATURE = (
-    r"(?i)((?:x-goog-|x-amz-)?(?:signature|credential|security-token)|sig|token|key)=[^&\s\"'<>]+"
+    r"(?i)((?:x-goog-|x-amz-)?(?:signature|credential|security-token)|sig|token|key)"
+    r"=[^&\s\"'<>]+"
 )
 CODE = r"[A-Za-z0-9_.-]{1,64}"
 XML_CODE = r"<Code>([A-Za-z0-9_.-]{1,64})</Code>"
@@ -104,7 +116,8 @@ class Response:
             self._advance(count, "short_body")
         if not count and self.state is not DONE:
             raise NetworkError(
-                "The answer was closed before it was read to its end.", code="short_body"
+                "The answer was closed before it was read to its end.",
+                code="short_body",
             )
         return count
 
@@ -127,7 +140,9 @@ class Response:
             return
         if self.length is not None and self.received < self.length:
             raise NetworkError(
-                "The answer ended after {} of {} bytes.".format(self.received, self.length),
+                "The answer ended after {} of {} bytes.".format(
+                    self.received, self.length
+                ),
                 code=short_code,
             )
         self.state = DONE
@@ -282,7 +297,9 @@ def error_from_response(
     may_pass = headers.get("x-should-retry", "").strip().lower() != "false"
     wait = retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), now)
     if wait:
-        message = "{}. The service asks to wait {:g} s.".format(message.rstrip("."), wait)
+        message = "{}. The service asks to wait {:g} s.".format(
+            message.rstrip("."), wait
+        )
     return kind(
         message,
         code=code,
@@ -304,7 +321,9 @@ def error_from_storage(response: Response) -> StorageRefused:
     found = re.search(XML_CODE, read_error_body(response).decode("utf-8", "replace"))
     code = found.group(1) if found else None
     return StorageRefused(
-        "The storage answered HTTP {}{}.".format(response.status, ": " + code if code else ""),
+        "The storage answered HTTP {}{}.".format(
+            response.status, ": " + code if code else ""
+        ),
         code=code,
         http_status=response.status,
         retryable=is_passing(response.status),
@@ -335,7 +354,9 @@ def parse_error_body(body: bytes) -> ErrorBody:
     message = error.get("message")
     is_code = isinstance(code, str) and re.fullmatch(CODE, code)
     return ErrorBody(
-        code if is_code else None, message if isinstance(message, str) else "", "error" in value
+        code if is_code else None,
+        message if isinstance(message, str) else "",
+        "error" in value,
     )
 
 

@@ -79,7 +79,11 @@ HTTP_DATE = re.compile(
 
 def parts_of(path: str) -> list[str]:
     """Return the words of a path below /v1 as typed; servers forgive slashes and escapes."""
-    return [part for part in unquote(path.partition("?")[0]).split("/") if part not in ("", ".")]
+    return [
+        part
+        for part in unquote(path.partition("?")[0]).split("/")
+        if part not in ("", ".")
+    ]
 
 
 def route_of(path: str) -> str:
@@ -92,7 +96,9 @@ def kind_of_start(method: str, path: str) -> str | None:
     if method.upper() != "POST":
         return None
     route = route_of(path)
-    return next((kind for kind, form in PAID_POSTS.items() if re.fullmatch(form, route)), None)
+    return next(
+        (kind for kind, form in PAID_POSTS.items() if re.fullmatch(form, route)), None
+    )
 
 
 def is_idempotent(method: str, path: str) -> bool:
@@ -140,7 +146,9 @@ def delay_before(
     """Return the seconds to wait after `tried` tries: what the service asked, else full jitter."""
     if retry_after:
         return retry_after
-    return rng() * min(MAX_DELAY_SECONDS, BASE_DELAY_SECONDS * 2.0 ** min(tried - 1, 10))
+    return rng() * min(
+        MAX_DELAY_SECONDS, BASE_DELAY_SECONDS * 2.0 ** min(tried - 1, 10)
+    )
 
 
 def retry_after_seconds(

@@ -156,7 +156,9 @@ def connect_first(addresses: list[Any], seconds: float) -> socket.socket:
                     if waiting:
                         sock = begin_connect(waiting.pop(0))
                         racing.register(sock, selectors.EVENT_WRITE, sock)
-                    winner = next_connected(racing, ATTEMPT_DELAY_SECONDS if waiting else seconds)
+                    winner = next_connected(
+                        racing, ATTEMPT_DELAY_SECONDS if waiting else seconds
+                    )
                 except OSError as error:
                     failure = error
                     continue
@@ -184,7 +186,9 @@ def begin_connect(address: Any) -> socket.socket:
         raise
 
 
-def next_connected(racing: selectors.BaseSelector, seconds: float) -> socket.socket | None:
+def next_connected(
+    racing: selectors.BaseSelector, seconds: float
+) -> socket.socket | None:
     """Return a socket that connects within some seconds, or None; OSError if one fails first."""
     for key, _ in racing.select(seconds):
         racing.unregister(key.fileobj)
@@ -223,7 +227,9 @@ def open_tunnel(
         raise tunnel_failure(proxy, reason_of(error)) from error
     response.close()
     if not 200 <= response.status < 300:
-        reason = "Tunnel connection failed: {} {}".format(response.status, response.reason)
+        reason = "Tunnel connection failed: {} {}".format(
+            response.status, response.reason
+        )
         raise tunnel_failure(proxy, reason, response.status)
 
 
@@ -263,7 +269,10 @@ def read_response(
     try:
         response.begin()
         for _ in range(MAX_INFORMATIONAL):
-            if response.status >= 200 or response.status == http.client.SWITCHING_PROTOCOLS:
+            if (
+                response.status >= 200
+                or response.status == http.client.SWITCHING_PROTOCOLS
+            ):
                 return response
             # RFC 9110 15.2: a client reads past any 1xx. begin() reads a head where it has none.
             response.headers = None  # type: ignore[assignment]

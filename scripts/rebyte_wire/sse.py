@@ -61,7 +61,9 @@ class Decoder:
                 self._end_block(complete)
         if self._held > MAX_EVENT_CHARS:
             raise AnswerUnreadable(
-                "An event of the stream is larger than {} characters.".format(MAX_EVENT_CHARS)
+                "An event of the stream is larger than {} characters.".format(
+                    MAX_EVENT_CHARS
+                )
             )
         return complete
 

@@ -134,7 +134,9 @@ class Transport:
 
     def open_signed(self, url: str) -> Response:
         """Open a signed download address: no key, no redirects."""
-        response: Response = self._perform(self._signed_request("GET", url), check_whole)
+        response: Response = self._perform(
+            self._signed_request("GET", url), check_whole
+        )
         return response
 
     def put_signed(
@@ -176,7 +178,11 @@ class Transport:
         response_class: type[Response] | None = None,
     ) -> Request:
         """Describe a call to the API itself, with the key."""
-        headers = {"User-Agent": USER_AGENT, "Accept": accept, redirects.KEY_HEADER: self._key}
+        headers = {
+            "User-Agent": USER_AGENT,
+            "Accept": accept,
+            redirects.KEY_HEADER: self._key,
+        }
         content: Any = body
         if body is not None and not hasattr(body, "chunks"):
             content = encode(body)
@@ -232,7 +238,11 @@ class Transport:
             try:
                 return receive(self._exchange(request, cross_origin))
             except RebyteError as error:
-                if error.http_status == 404 and request.method == "DELETE" and may_have_acted:
+                if (
+                    error.http_status == 404
+                    and request.method == "DELETE"
+                    and may_have_acted
+                ):
                     return None
                 failure = classify(request, error)
             if not retry.may_retry(failure, request.idempotent, tried):
@@ -252,7 +262,9 @@ class Transport:
             if 200 <= response.status < 300:
                 return response
             is_redirect = 300 <= response.status < 400
-            if redirects.KEY_HEADER not in request.headers and not (is_redirect and hops):
+            if redirects.KEY_HEADER not in request.headers and not (
+                is_redirect and hops
+            ):
                 raise error_from_storage(response)
             if not is_redirect:
                 break
@@ -312,7 +324,9 @@ def decode(
 
     Only an answer to DELETE, or a 204, may be empty. OutcomeUnknown for a start without an id.
     """
-    may_be_empty = empty_allowed and (request.method == "DELETE" or response.status == 204)
+    may_be_empty = empty_allowed and (
+        request.method == "DELETE" or response.status == 204
+    )
     value = read_json(response, expected, may_be_empty)
     if request.kind:
         check_started(value, request.kind, response.status)
@@ -328,7 +342,9 @@ def check_started(
     field = "promptId" if kind == "follow-up" else "id"
     if not isinstance(value, dict) or not is_id(value.get(field)):
         raise OutcomeUnknown(
-            "The service said HTTP {} but gave no usable id of what it started.".format(status),
+            "The service said HTTP {} but gave no usable id of what it started.".format(
+                status
+            ),
             http_status=status,
         )
 
@@ -340,7 +356,10 @@ def classify(request: Request, error: RebyteError) -> RebyteError:
     if not request.sent:
         error.outcome = "not_sent"
         return error
-    if retry.outcome_of_start(error.http_status, error.retry_after is not None) == "refused":
+    if (
+        retry.outcome_of_start(error.http_status, error.retry_after is not None)
+        == "refused"
+    ):
         error.outcome = "refused"
         return error
     unknown = OutcomeUnknown(

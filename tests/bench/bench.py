@@ -75,7 +75,9 @@ SPELLED = {
     "curl": "curl | jq",
 }
 READS, ROUND_TRIP_SECONDS, IDEAL_TRIPS = 30, 0.05, 33
-HEAD = "import sys, time; url, ca, began = sys.argv[1], sys.argv[2], time.perf_counter()\n"
+HEAD = (
+    "import sys, time; url, ca, began = sys.argv[1], sys.argv[2], time.perf_counter()\n"
+)
 TAIL = "\nprint(time.perf_counter() - began)"
 MANY_CALLS = {
     "ours": "sys.path.insert(0, sys.argv[3]); sys.dont_write_bytecode = True\n"
@@ -115,17 +117,25 @@ def start(pairs=15):
         environ = dict(environment(api.plain, folder), HOME=folder)
         # The scripts as they are installed, without bytecode beside them.
         scripts = shutil.copytree(
-            SCRIPTS, os.path.join(folder, "scripts"), ignore=shutil.ignore_patterns("__pycache__")
+            SCRIPTS,
+            os.path.join(folder, "scripts"),
+            ignore=shutil.ignore_patterns("__pycache__"),
         )
         door = os.path.join(scripts, os.path.basename(DOOR))
         commands = {
             name: (words, environ)
-            for name, words in lines_to_start(api.plain + "/v1/tasks/" + TASK, door).items()
+            for name, words in lines_to_start(
+                api.plain + "/v1/tasks/" + TASK, door
+            ).items()
         }
-        commands["get, no cache"] = (commands["get"][0], dict(environ, PYTHONDONTWRITEBYTECODE="1"))
+        commands["get, no cache"] = (
+            commands["get"][0],
+            dict(environ, PYTHONDONTWRITEBYTECODE="1"),
+        )
         found = compare(commands, pairs)
         figures = ", ".join(
-            "%s %.0f" % (name, 1000 * statistics.median(took)) for name, took in found.items()
+            "%s %.0f" % (name, 1000 * statistics.median(took))
+            for name, took in found.items()
         )
         note("start: %d pairs; medians in ms: %s" % (pairs, figures))
         for name, base, most in STARTS:
@@ -158,7 +168,11 @@ def lines_to_start(url, door):
     if missing_programs("curl", "jq"):
         cannot("start against curl and jq", "one of them is missing")
     else:
-        lines["curl"] = ["sh", "-c", "curl -s -H 'API_KEY: %s' %s | jq -r .status" % (KEY, url)]
+        lines["curl"] = [
+            "sh",
+            "-c",
+            "curl -s -H 'API_KEY: %s' %s | jq -r .status" % (KEY, url),
+        ]
     return lines
 
 
@@ -179,7 +193,11 @@ def start_over_tls(folder, environ, door, pairs):
                         dict(environ, REBYTE_BASE_URL=api.tls, **{variable: ca}),
                     ),
                     "imports": (
-                        [sys.executable, "-c", IMPORTS + "; ssl.create_default_context()"],
+                        [
+                            sys.executable,
+                            "-c",
+                            IMPORTS + "; ssl.create_default_context()",
+                        ],
                         environ,
                     ),
                 },
@@ -205,7 +223,8 @@ def trips(pairs=5):
         for name in sorted(set(MANY_CALLS) - set(peers)):
             cannot("round trips against " + name, "this Python has no " + name)
         found = medians(
-            {name: lambda name=name: read_many(name, relay.tls, ca) for name in peers}, pairs
+            {name: lambda name=name: read_many(name, relay.tls, ca) for name in peers},
+            pairs,
         )
         before = api.counts(ca)[0]
         read_many("ours", relay.tls, ca)
@@ -264,7 +283,9 @@ def run_batch(url, ca, width):
         ]
         words += [] if width == DEFAULT_WIDTH else ["--concurrency", str(width)]
         ran = timed(words, environment(url, folder, ca), folder)
-        with open(os.path.join(folder, "out", "results.jsonl"), encoding="ascii") as file:
+        with open(
+            os.path.join(folder, "out", "results.jsonl"), encoding="ascii"
+        ) as file:
             answers = [json.loads(line).get("answer") for line in file]
     assert answers == [ANSWER] * TASKS, answers
     return ran
@@ -293,7 +314,9 @@ def fan_out(pairs=3):
     if missing_programs("openssl"):
         return cannot("fan-out", "openssl is missing")
     with far_away(ROUND_TRIP_SECONDS) as (api, relay, ca):
-        ours = [one_width(api, relay, ca, width, pairs) for width in (DEFAULT_WIDTH, TASKS)][0]
+        ours = [
+            one_width(api, relay, ca, width, pairs) for width in (DEFAULT_WIDTH, TASKS)
+        ][0]
         if not missing_programs("curl", "jq", "xargs"):
             loop = (
                 run_curl(relay.tls, ca, SEEDS_TASKS, 1, SEEDS_POLL_SECONDS).seconds
@@ -319,7 +342,9 @@ def one_width(api, relay, ca, width, pairs):
         ran = run(relay.tls, ca, *words)
         cpu[name].append(ran.cpu)
         # One connection more asked for the counts.
-        connections, requests = (now - then for now, then in zip(api.counts(ca), before))
+        connections, requests = (
+            now - then for now, then in zip(api.counts(ca), before)
+        )
         counts[name] = "%.1f requests on %.1f connections" % (
             requests / TASKS,
             (connections - 1) / TASKS,
@@ -329,19 +354,30 @@ def one_width(api, relay, ca, width, pairs):
     runs = {"ours": lambda: counted("ours", run_batch, width)}
     missing = missing_programs("curl", "jq", "xargs")
     if missing:
-        cannot("fan-out against xargs -P over curl and jq", "missing: " + ", ".join(missing))
+        cannot(
+            "fan-out against xargs -P over curl and jq",
+            "missing: " + ", ".join(missing),
+        )
     else:
-        runs["xargs"] = lambda: counted("xargs", run_curl, TASKS, width, XARGS_POLL_SECONDS)
+        runs["xargs"] = lambda: counted(
+            "xargs", run_curl, TASKS, width, XARGS_POLL_SECONDS
+        )
     found = medians(runs, pairs)
-    ours, name = statistics.median(found["ours"]), "fan-out of %d, %d wide" % (TASKS, width)
-    best = 2 * ROUND_TRIP_SECONDS + math.ceil(TASKS / width) * (TASK_SECONDS + ROUND_TRIP_SECONDS)
+    ours, name = (
+        statistics.median(found["ours"]),
+        "fan-out of %d, %d wide" % (TASKS, width),
+    )
+    best = 2 * ROUND_TRIP_SECONDS + math.ceil(TASKS / width) * (
+        TASK_SECONDS + ROUND_TRIP_SECONDS
+    )
     note(
         "%s: ideal %.2f s; %s"
         % (
             name,
             best,
             "; ".join(
-                "%s %.2f s, a task makes %s" % (who, statistics.median(took), counts[who])
+                "%s %.2f s, a task makes %s"
+                % (who, statistics.median(took), counts[who])
                 for who, took in found.items()
             ),
         )
@@ -396,7 +432,9 @@ def main(words):
     names = [word for word in words if word != "--markdown"]
     unknown = [name for name in names if name not in PARTS]
     if unknown:
-        raise SystemExit("no such part: %s; there are %s" % (", ".join(unknown), ", ".join(PARTS)))
+        raise SystemExit(
+            "no such part: %s; there are %s" % (", ".join(unknown), ", ".join(PARTS))
+        )
     if names == words:
         return run(names)
     with contextlib.redirect_stdout(sys.stderr):

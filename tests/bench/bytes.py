@@ -23,7 +23,13 @@ from stub import Process, make_certificate
 
 PEAK_MOST_MB = 40
 GIGABYTES = 2
-SMALL_FILES, SMALL_BYTES, AT_ONCE, ROUND_TRIP_SECONDS, TIMES_THE_IDEAL = 1000, 2000, 8, 0.02, 1.3
+SMALL_FILES, SMALL_BYTES, AT_ONCE, ROUND_TRIP_SECONDS, TIMES_THE_IDEAL = (
+    1000,
+    2000,
+    8,
+    0.02,
+    1.3,
+)
 CONFIG = """
 daemon off; worker_processes 1; pid nginx.pid; error_log error.log warn;
 events {{ worker_connections 512; }}
@@ -60,7 +66,9 @@ with RebyteClient("rbk_bench", "http://127.0.0.1:9/v1") as client:
 
 def find():
     """Return the path of nginx, or None."""
-    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    return shutil.which("nginx") or shutil.which(
+        "nginx", path="/usr/sbin:/usr/local/sbin"
+    )
 
 
 def free_port():
@@ -80,7 +88,10 @@ class Storage:
         self.folder, self.files = folder, os.path.join(folder, "files")
         ports = free_port(), free_port()
         self.ca = make_certificate(folder)
-        self.plain, self.tls = "http://127.0.0.1:%d" % ports[0], "https://127.0.0.1:%d" % ports[1]
+        self.plain, self.tls = (
+            "http://127.0.0.1:%d" % ports[0],
+            "https://127.0.0.1:%d" % ports[1],
+        )
         os.makedirs(self.files)
         # Workers of a root nginx are another user.
         for path in (folder, self.files):
@@ -102,7 +113,9 @@ class Storage:
                 return self
             except OSError:
                 time.sleep(0.02)
-        raise SystemExit("nginx did not start; see %s" % os.path.join(self.folder, "error.log"))
+        raise SystemExit(
+            "nginx did not start; see %s" % os.path.join(self.folder, "error.log")
+        )
 
     def __exit__(self, *_):
         self._process.terminate()
@@ -176,7 +189,9 @@ class Large:
 
     def curl(self, *words):
         """Run curl and return its seconds."""
-        return timed(["curl", "-sSf", "--cacert", self.storage.ca] + list(words)).seconds
+        return timed(
+            ["curl", "-sSf", "--cacert", self.storage.ca] + list(words)
+        ).seconds
 
     def ours(self, *words):
         """Run our client, keep its peak, and return its seconds."""
@@ -209,7 +224,10 @@ def large(storage, folder, size, pairs):
         )
         row("upload, %s: MB a second" % name, size / 1e6 / min(found["ours"]))
         found = medians(
-            {how: lambda how=how: file.down(base, how) for how in ("curl", "plain", "digests")},
+            {
+                how: lambda how=how: file.down(base, how)
+                for how in ("curl", "plain", "digests")
+            },
             pairs,
         )
         file.down(base)
@@ -256,10 +274,19 @@ def small(storage, folder, pairs):
             pairs,
         )
     each = statistics.median(
-        (near - one) * 1000 / (SMALL_FILES - 1) for near, one in zip(found["near"], found["one"])
+        (near - one) * 1000 / (SMALL_FILES - 1)
+        for near, one in zip(found["near"], found["one"])
     )
-    row("%d small artifacts, %d in parallel: each" % (SMALL_FILES, AT_ONCE), each, 1, " ms")
-    far, best = statistics.median(found["far"]), SMALL_FILES / AT_ONCE * ROUND_TRIP_SECONDS
+    row(
+        "%d small artifacts, %d in parallel: each" % (SMALL_FILES, AT_ONCE),
+        each,
+        1,
+        " ms",
+    )
+    far, best = (
+        statistics.median(found["far"]),
+        SMALL_FILES / AT_ONCE * ROUND_TRIP_SECONDS,
+    )
     row(
         "%d small artifacts 20 ms away, against %d/%d round trips (%.2f s)"
         % (SMALL_FILES, SMALL_FILES, AT_ONCE, best),

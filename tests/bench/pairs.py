@@ -50,7 +50,8 @@ def has(*modules):
     """Say whether this Python can import its peers."""
     return (
         subprocess.run(
-            [sys.executable, "-c", "import " + ", ".join(modules)], stderr=subprocess.DEVNULL
+            [sys.executable, "-c", "import " + ", ".join(modules)],
+            stderr=subprocess.DEVNULL,
         ).returncode
         == 0
     )
@@ -99,7 +100,11 @@ def timed(words, environ=None, folder=None, on_line=None):
             kept.seek(0)
             raise SystemExit(
                 "%s ended with %d: %s"
-                % (words[:4], child.returncode, kept.read().decode("utf-8", "replace")[-2000:])
+                % (
+                    words[:4],
+                    child.returncode,
+                    kept.read().decode("utf-8", "replace")[-2000:],
+                )
             )
         seconds, peak, cpu = map(float, told.read().split())
     return Ran(seconds, peak / (1024 if sys.platform != "darwin" else 1 << 20), cpu)
@@ -120,13 +125,19 @@ def medians(runs, pairs):
 def compare(commands, pairs):
     """Time each of some commands, {name: arguments of timed}, in turns."""
     return medians(
-        {name: lambda words=words: timed(*words).seconds for name, words in commands.items()}, pairs
+        {
+            name: lambda words=words: timed(*words).seconds
+            for name, words in commands.items()
+        },
+        pairs,
     )
 
 
 def ratio(found, name, base):
     """Return the median of the ratios of two series, pair by pair."""
-    return statistics.median(one / other for one, other in zip(found[name], found[base]))
+    return statistics.median(
+        one / other for one, other in zip(found[name], found[base])
+    )
 
 
 def row(what, value, target=None, unit="", most=True):
@@ -139,7 +150,8 @@ def row(what, value, target=None, unit="", most=True):
     )
     ROWS.append((what, shown(value) + unit, limit, missed))
     print(
-        "%-70s %10s%-4s %-18s %s" % (what, shown(value), unit, limit, "MISSED" if missed else ""),
+        "%-70s %10s%-4s %-18s %s"
+        % (what, shown(value), unit, limit, "MISSED" if missed else ""),
         flush=True,
     )
 
@@ -182,6 +194,12 @@ def markdown():
     for what, measured, target, missed in (row for row in ROWS if row[2]):
         lines.append(
             "| %s | %s | %s |"
-            % (what.replace("|", "\\|"), measured, target + ", **missed**" if missed else target)
+            % (
+                what.replace("|", "\\|"),
+                measured,
+                target + ", **missed**" if missed else target,
+            )
         )
-    return "\n".join(lines + ["", "Not run: %s." % "; ".join(MISSING)] if MISSING else lines)
+    return "\n".join(
+        lines + ["", "Not run: %s." % "; ".join(MISSING)] if MISSING else lines
+    )

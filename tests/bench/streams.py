@@ -70,7 +70,9 @@ EXPONENT_MOST = 1.1
 
 def pieces(data):
     """Return bytes in the pieces that a socket would give."""
-    return [data[place : place + CHUNK_BYTES] for place in range(0, len(data), CHUNK_BYTES)]
+    return [
+        data[place : place + CHUNK_BYTES] for place in range(0, len(data), CHUNK_BYTES)
+    ]
 
 
 def decoders(data):
@@ -79,7 +81,9 @@ def decoders(data):
     found = {
         "ours": lambda: sum(1 for _ in events(iter(chunks))),
         "raw count": lambda: data.count(b"\n\n"),
-        "plain lines": lambda: sum(line.startswith(b"data:") for line in data.split(b"\n")),
+        "plain lines": lambda: sum(
+            line.startswith(b"data:") for line in data.split(b"\n")
+        ),
     }
     if has("httpx_sse", "httpx"):
         import httpx
@@ -107,11 +111,15 @@ def clocked(work, expected):
 def stream():
     """Print how fast, how late and how large."""
     speed()
-    with Process("api") as api, new_folder() as folder, RebyteClient(KEY, api.plain) as client:
+    with Process("api") as api, new_folder() as folder, RebyteClient(
+        KEY, api.plain
+    ) as client:
         environ = environment(api.plain, folder)
         watch_speed(api, environ)
         delay(
-            api, environ, client.create_task("pace %d %d" % (PACED_EVENTS, EVENTS_PER_SECOND))["id"]
+            api,
+            environ,
+            client.create_task("pace %d %d" % (PACED_EVENTS, EVENTS_PER_SECOND))["id"],
         )
         long = client.create_task("burst %d" % LONG_EVENTS)["id"]
         peak = timed(
@@ -142,7 +150,8 @@ def speed(pairs=7):
             EVENTS,
             len(data) // EVENTS,
             ", ".join(
-                "%s %.0f" % (name, EVENTS / statistics.median(took)) for name, took in found.items()
+                "%s %.0f" % (name, EVENTS / statistics.median(took))
+                for name, took in found.items()
             ),
         )
     )
@@ -165,9 +174,14 @@ def speed(pairs=7):
 
 def readers(url, environ, words, field, flush):
     """Return {name: arguments of timed} for the lines of `watch`, and for httpx-sse where it is."""
-    found = {name: ([sys.executable, DOOR] + line, environ) for name, line in words.items()}
+    found = {
+        name: ([sys.executable, DOOR] + line, environ) for name, line in words.items()
+    }
     if has("httpx_sse", "httpx"):
-        found["httpx-sse"] = ([sys.executable, "-c", HTTPX_SSE % (field, flush), url, KEY], environ)
+        found["httpx-sse"] = (
+            [sys.executable, "-c", HTTPX_SSE % (field, flush), url, KEY],
+            environ,
+        )
     return found
 
 
@@ -175,10 +189,14 @@ def watch_speed(api, environ, pairs=7):
     """Compare whole processes that print each event."""
     words = {"watch": ["watch", TASK], "watch --raw": ["watch", TASK, "--raw"]}
     found = compare(
-        readers(api.plain + "/v1/tasks/%s/events" % TASK, environ, words, "seq", False), pairs
+        readers(api.plain + "/v1/tasks/%s/events" % TASK, environ, words, "seq", False),
+        pairs,
     )
     for name in words:
-        row("%s, whole process: events a second" % name, EVENTS / statistics.median(found[name]))
+        row(
+            "%s, whole process: events a second" % name,
+            EVENTS / statistics.median(found[name]),
+        )
         if "httpx-sse" in found:
             row(
                 "%s: events a second against httpx-sse with json.loads" % name,
@@ -194,9 +212,17 @@ def delay(api, environ, task_id, pairs=3):
     reader's process prints.
     """
     url = api.plain + "/v1/tasks/%s/events" % task_id
-    commands = dict(readers(url, environ, {"watch": ["watch", task_id]}, "payload", True))
-    commands["the decoder"] = ([sys.executable, "-c", DECODER, url, KEY, SCRIPTS], environ)
-    commands["plain lines of urllib"] = ([sys.executable, "-c", LINES, url, KEY], environ)
+    commands = dict(
+        readers(url, environ, {"watch": ["watch", task_id]}, "payload", True)
+    )
+    commands["the decoder"] = (
+        [sys.executable, "-c", DECODER, url, KEY, SCRIPTS],
+        environ,
+    )
+    commands["plain lines of urllib"] = (
+        [sys.executable, "-c", LINES, url, KEY],
+        environ,
+    )
     names = [
         name
         for name in ("watch", "the decoder", "plain lines of urllib", "httpx-sse")
@@ -204,12 +230,16 @@ def delay(api, environ, task_id, pairs=3):
     ]
     late = {name: [] for name in names}
     medians(
-        {name: lambda name=name: late[name].append(delays(*commands[name])) for name in names},
+        {
+            name: lambda name=name: late[name].append(delays(*commands[name]))
+            for name in names
+        },
         pairs,
     )
     for name, runs in late.items():
         typical, worst = (
-            statistics.median(run[len(run) * part // 100] for run in runs) for part in (50, 99)
+            statistics.median(run[len(run) * part // 100] for run in runs)
+            for part in (50, 99)
         )
         note(
             "%s: an event is %.2f ms late, 99 of 100 less than %.2f ms (%d runs of %d events)"
@@ -331,7 +361,12 @@ def fill(state, url, count):
             jobs.write(json.dumps({"once": "n%d" % n, "prompt": "task %d" % n}) + "\n")
             results.write(
                 json.dumps(
-                    {"index": n + 1, "id": task_id, "status": "completed", "answer": "fine %d" % n}
+                    {
+                        "index": n + 1,
+                        "id": task_id,
+                        "status": "completed",
+                        "answer": "fine %d" % n,
+                    }
                 )
                 + "\n"
             )
@@ -348,7 +383,10 @@ def over_kept_rows(url, folder, words):
         fill(state, url, count)
         command = [sys.executable, DOOR] + words, environment(url, there), state
         ran = timed(*command)
-        note("%s over %d rows: %.2f s, peak %.1f MB" % (words[0], count, ran.seconds, ran.peak))
+        note(
+            "%s over %d rows: %.2f s, peak %.1f MB"
+            % (words[0], count, ran.seconds, ran.peak)
+        )
         return lambda: timed(*command) and None
 
     return make
@@ -357,7 +395,9 @@ def over_kept_rows(url, folder, words):
 def growth():
     """Print the exponents."""
     before = dict(os.environ)
-    with Process("api") as api, RebyteClient(KEY, api.plain) as client, new_folder() as folder:
+    with Process("api") as api, RebyteClient(
+        KEY, api.plain
+    ) as client, new_folder() as folder:
         os.environ.update(environment(api.plain, folder))
         ids = [client.create_task("work 0")["id"] for _ in range(10 * TASKS)]
 
@@ -366,7 +406,11 @@ def growth():
             return lambda: decode(chunks)
 
         works = (
-            ("ledger, one row after another", lambda count: lambda: write_rows(count), ROWS),
+            (
+                "ledger, one row after another",
+                lambda count: lambda: write_rows(count),
+                ROWS,
+            ),
             (
                 "ledger list of the last twenty",
                 over_kept_rows(api.plain, folder, ["ledger", "list", "--limit", "20"]),
@@ -374,11 +418,17 @@ def growth():
             ),
             (
                 "batch, all lines done before",
-                over_kept_rows(api.plain, folder, ["batch", "jobs.jsonl", "--out", "out"]),
+                over_kept_rows(
+                    api.plain, folder, ["batch", "jobs.jsonl", "--out", "out"]
+                ),
                 KEPT_ROWS,
             ),
             ("list", lambda count: lambda: list_tasks(api.plain, count), TASKS),
-            ("wait, all of them over", lambda count: lambda: wait_for(client, ids[:count]), TASKS),
+            (
+                "wait, all of them over",
+                lambda count: lambda: wait_for(client, ids[:count]),
+                TASKS,
+            ),
             ("stream, decoded", decoding, GROWN_EVENTS),
             ("stream, told apart", lambda count: lambda: sight(count), GROWN_EVENTS),
         )

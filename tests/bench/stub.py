@@ -32,21 +32,27 @@ TASK = "550e8400-e29b-41d4-a716-446655440000"
 EVENTS = 50_000
 ANSWER = "the answer"
 DONE = b'event: done\ndata: {"status":"succeeded","lastSeq":%d}\n\n'
-OPEN_END = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+OPEN_END = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+)
 
 
 def event(number, text, kind="text"):
     """Return one event as it travels, in the service's envelope."""
     return (
         'id: %d\ndata: {"seq":%d,"timestamp":"2026-01-28T12:00:00.000Z","promptId":"p","eventType":"%s","eventKey":"k%d",'
-        '"payload":{"type":"%s","text":"%s"}}\n\n' % (number, number, kind, number, kind, text)
+        '"payload":{"type":"%s","text":"%s"}}\n\n'
+        % (number, number, kind, number, kind, text)
     ).encode()
 
 
 def stream_bytes(count=EVENTS):
     """Return a whole stream of events with its end."""
     return (
-        b"".join(event(number, "%08d %s" % (number, "x" * 60)) for number in range(1, count + 1))
+        b"".join(
+            event(number, "%08d %s" % (number, "x" * 60))
+            for number in range(1, count + 1)
+        )
         + DONE % count
     )
 
@@ -71,7 +77,9 @@ class Task:
         )
         self.ends = self.began + (self.figures[0] if self.kind == "work" else 0)
         # Made now, so that a stream costs the server nothing later.
-        self.bytes = stream_bytes(int(self.figures[0])) if self.kind == "burst" else None
+        self.bytes = (
+            stream_bytes(int(self.figures[0])) if self.kind == "burst" else None
+        )
 
     def as_dict(self):
         """Return what GET /tasks/:id tells; the one prompt holds what /content tells."""
@@ -118,7 +126,9 @@ class Api:
     """
 
     def __init__(self, *certificate_and_key):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate_and_key else None
+        context = (
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate_and_key else None
+        )
         if context:
             context.load_cert_chain(*certificate_and_key)
         self.server, self.asked, self.numbers = (
@@ -146,7 +156,8 @@ class Api:
                 : -1 - int(path.partition("limit=")[2].partition("&")[0] or 50) : -1
             ]
             return answer(
-                200, {"data": [task.as_dict() for task in rows], "total": len(self.tasks)}
+                200,
+                {"data": [task.as_dict() for task in rows], "total": len(self.tasks)},
             )
         task = self.tasks[parts[2]]
         return task.stream if parts[-1] == "events" else answer(200, task.as_dict())
@@ -194,7 +205,9 @@ class Relay:
         far = socket.create_connection(("127.0.0.1", self.port))
         far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         near.settimeout(None)
-        back = threading.Thread(target=carry, args=(far, near, self.seconds / 2), daemon=True)
+        back = threading.Thread(
+            target=carry, args=(far, near, self.seconds / 2), daemon=True
+        )
         back.start()
         carry(near, far, self.seconds / 2)
         back.join()
@@ -211,7 +224,10 @@ class Process:
             stdin=subprocess.PIPE,
         )
         self.port = int(self._child.stdout.readline())
-        self.plain, self.tls = "http://127.0.0.1:%d" % self.port, "https://127.0.0.1:%d" % self.port
+        self.plain, self.tls = (
+            "http://127.0.0.1:%d" % self.port,
+            "https://127.0.0.1:%d" % self.port,
+        )
 
     def counts(self, ca=None):
         """Ask the stub how many (connections, requests) it had, this question left out."""

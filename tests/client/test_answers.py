@@ -76,7 +76,9 @@ def test_json_is_handed_on_as_it_was_sent(served):
         "unknown": [1.5, {"\u2028": "\U0001f600"}],
         "n": 10**30,
     }
-    assert served(answer(200, sent, "Content-Encoding: identity"))[0].get_task("t") == sent
+    assert (
+        served(answer(200, sent, "Content-Encoding: identity"))[0].get_task("t") == sent
+    )
 
 
 def test_the_raw_door_takes_a_list_and_nothing(served):
@@ -93,13 +95,17 @@ def test_a_content_encoding_that_compresses_nothing_is_passed_over(served, words
 
 def hints(*statuses):
     """Return informational answers as bytes."""
-    return b"".join(b"HTTP/1.1 %d Hint\r\nLink: </x>\r\n\r\n" % status for status in statuses)
+    return b"".join(
+        b"HTTP/1.1 %d Hint\r\nLink: </x>\r\n\r\n" % status for status in statuses
+    )
 
 
 @pytest.mark.parametrize("statuses", [(103,), (102,), (100, 103, 100), (199,) * 50])
 def test_informational_answers_are_read_past(served, statuses):
     client, server = served(hints(*statuses) + answer(200, {"id": "t"}))
-    assert client.create_task("x") == {"id": "t"} and client.get_task("t") == {"id": "t"}
+    assert client.create_task("x") == {"id": "t"} and client.get_task("t") == {
+        "id": "t"
+    }
     assert len(server.requests) == 2
 
 
@@ -109,10 +115,15 @@ def test_informational_answers_without_end_are_no_answer(served):
 
 @pytest.mark.parametrize("size", [b"-1", b"-5", b"-ffffffff"])
 def test_a_chunk_of_a_negative_size_is_a_cut(served, size):
-    step = say_and_close(chunked(b"{", end=size + b"\r\n" + b"x" * 100, kind="application/json"))
+    step = say_and_close(
+        chunked(b"{", end=size + b"\r\n" + b"x" * 100, kind="application/json")
+    )
     assert get_failure(served(step)[0], NetworkError).code == "short_body"
     client, server = served(step, MADE)
-    assert start_failure(client, OutcomeUnknown).exit_code == 8 and len(server.requests) == 1
+    assert (
+        start_failure(client, OutcomeUnknown).exit_code == 8
+        and len(server.requests) == 1
+    )
 
 
 def test_whatever_http_cannot_make_sense_of_leaves_a_start_unknown(served, monkeypatch):
@@ -121,11 +132,16 @@ def test_whatever_http_cannot_make_sense_of_leaves_a_start_unknown(served, monke
 
     client, server = served(MADE)
     monkeypatch.setattr("http.client.HTTPResponse.readinto", fail)
-    assert start_failure(client, OutcomeUnknown).exit_code == 8 and len(server.requests) == 1
+    assert (
+        start_failure(client, OutcomeUnknown).exit_code == 8
+        and len(server.requests) == 1
+    )
 
 
 def test_the_message_says_how_long_to_wait(served):
-    client, _ = served(answer(429, {"error": {"message": "slow down"}}, "Retry-After: 121"))
+    client, _ = served(
+        answer(429, {"error": {"message": "slow down"}}, "Retry-After: 121")
+    )
     message = get_failure(client, RateLimited).message
     assert message == "HTTP 429: slow down. The service asks to wait 121 s."
 
@@ -139,7 +155,9 @@ def test_an_empty_answer_to_a_question_is_none_but_for_a_204(served):
 def test_an_order_may_be_answered_with_nothing(served):
     client, _ = served(answer(204))
     assert client.cancel_task("t") == client.set_visibility("t", "private") == {}
-    assert client.answer_question("t", {}) == client.update_computer("c1", views={}) == {}
+    assert (
+        client.answer_question("t", {}) == client.update_computer("c1", views={}) == {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,7 +199,8 @@ def test_an_error_of_any_shape_is_told_in_one_short_line(served, body, code, mes
 def test_an_error_that_echoes_the_key_or_a_signature_does_not_show_them(served):
     told = "bad rbk_CANARY_77aa at https://x/?X-Goog-Signature=CANARY&a=1&sig=CANARY"
     error = get_failure(
-        served(answer(400, {"error": {"code": "c", "message": told}}))[0], RequestRefused
+        served(answer(400, {"error": {"code": "c", "message": told}}))[0],
+        RequestRefused,
     )
     assert "CANARY" not in str(error.as_dict()) and "bad *** at" in error.message
 
@@ -195,11 +214,20 @@ def test_an_error_that_echoes_the_key_or_a_signature_does_not_show_them(served):
         (b"Cannot GET /v1/tasks/t", "no_such_route"),
         ({"error": "Cannot GET /v1/tasks/t"}, "no_such_route"),
         (
-            {"message": "Route GET:/v1/tasks/t not found", "error": "Not Found", "statusCode": 404},
+            {
+                "message": "Route GET:/v1/tasks/t not found",
+                "error": "Not Found",
+                "statusCode": 404,
+            },
             "no_such_route",
         ),
         (
-            {"error": {"code": "not_found", "message": "Route GET /v1/tasks/t not found"}},
+            {
+                "error": {
+                    "code": "not_found",
+                    "message": "Route GET /v1/tasks/t not found",
+                }
+            },
             "no_such_route",
         ),
     ],
@@ -216,10 +244,16 @@ def test_no_such_task_and_no_such_route_are_told_apart(served, body, code):
 
 def test_a_401_names_the_proxies_that_drop_our_header(served):
     error = get_failure(
-        served(answer(401, {"error": {"code": "missing_api_key", "message": "no key"}}))[0],
+        served(
+            answer(401, {"error": {"code": "missing_api_key", "message": "no key"}})
+        )[0],
         AuthError,
     )
-    assert error.code == "missing_api_key" and "underscore" in error.hint and error.exit_code == 4
+    assert (
+        error.code == "missing_api_key"
+        and "underscore" in error.hint
+        and error.exit_code == 4
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,7 +284,9 @@ STARTS = {
     "create": lambda client: client.create_task("x"),
     "follow up": lambda client: client.follow_up("t", "x"),
     "computer": lambda client: client.create_computer("box"),
-    "raw create": lambda client: client.request("post", "/tasks/", body={"prompt": "x"}),
+    "raw create": lambda client: client.request(
+        "post", "/tasks/", body={"prompt": "x"}
+    ),
 }
 
 
@@ -290,10 +326,16 @@ def start_failure(client, kind=NetworkError, prompt="x", **more):
     ],
     ids=lambda step: str(step)[:40],
 )
-def test_what_leaves_the_outcome_unknown_is_told_so_and_never_sent_again(served, step, start):
+def test_what_leaves_the_outcome_unknown_is_told_so_and_never_sent_again(
+    served, step, start
+):
     client, server = served(step if callable(step) else say_and_close(step), MADE)
     error = failure(lambda: start(client), OutcomeUnknown)
-    assert (error.outcome, error.exit_code, error.code) == ("unknown", 8, "outcome_unknown")
+    assert (error.outcome, error.exit_code, error.code) == (
+        "unknown",
+        8,
+        "outcome_unknown",
+    )
     assert not error.retryable and client.waits == [] and len(server.requests) == 1
 
 
@@ -303,10 +345,16 @@ def test_what_leaves_the_outcome_unknown_is_told_so_and_never_sent_again(served,
     + [(status, RequestRefused) for status in (400, 402, 409, 413, 422, 451)]
     + [(status, NetworkError) for status in (301, 302, 307, 308)],
 )
-def test_what_was_surely_not_made_is_told_as_refused_and_not_sent_again(served, status, kind):
+def test_what_was_surely_not_made_is_told_as_refused_and_not_sent_again(
+    served, status, kind
+):
     client, server = served(answer(status, b"", "Location: /v1/elsewhere"), MADE)
     error = start_failure(client, kind)
-    assert error.outcome == "refused" and len(server.requests) == 1 and error.http_status == status
+    assert (
+        error.outcome == "refused"
+        and len(server.requests) == 1
+        and error.http_status == status
+    )
 
 
 @pytest.mark.parametrize(
@@ -353,7 +401,10 @@ def test_a_service_that_asks_for_too_much_or_says_stop_is_left_alone(
 
 def test_a_service_that_is_never_ready_is_asked_four_times(served):
     client, server = served(answer(503, b"", "Retry-After: 1"))
-    assert start_failure(client, ServerError).outcome == "refused" and len(server.requests) == 4
+    assert (
+        start_failure(client, ServerError).outcome == "refused"
+        and len(server.requests) == 4
+    )
 
 
 # Before the first byte...
@@ -369,11 +420,17 @@ def closed_port():
 def test_a_refused_connection_is_not_sent_and_tried_four_times(client_for):
     seen, client = [], client_for("http://127.0.0.1:%d" % closed_port())
     error = start_failure(client, before_send=lambda: seen.append(1))
-    assert (error.code, error.outcome, error.exit_code) == ("connection_refused", "not_sent", 10)
+    assert (error.code, error.outcome, error.exit_code) == (
+        "connection_refused",
+        "not_sent",
+        10,
+    )
     assert client.waits == [0.5, 1.0, 2.0] and seen == []
 
 
-def test_an_unknown_host_and_a_connect_that_takes_too_long_are_not_sent(client_for, monkeypatch):
+def test_an_unknown_host_and_a_connect_that_takes_too_long_are_not_sent(
+    client_for, monkeypatch
+):
     def fail(problem):
         def call(*args, **more):
             raise problem
@@ -384,7 +441,9 @@ def test_an_unknown_host_and_a_connect_that_takes_too_long_are_not_sent(client_f
     error = start_failure(client_for("http://127.0.0.1:1"))
     assert (error.code, error.outcome) == ("connect_timeout", "not_sent")
     monkeypatch.setattr(
-        socket, "getaddrinfo", fail(socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
+        socket,
+        "getaddrinfo",
+        fail(socket.gaierror(socket.EAI_NONAME, "Name or service not known")),
     )
     error = start_failure(client_for("https://api.example.test"))
     assert (error.code, error.outcome) == (
@@ -401,14 +460,24 @@ def test_the_next_address_of_a_name_is_tried_when_the_first_refuses(served, lead
 
 @pytest.mark.parametrize(
     "raised",
-    [GuardRefused("Too many."), OSError("disk full"), ConnectionError("mine"), KeyboardInterrupt()],
+    [
+        GuardRefused("Too many."),
+        OSError("disk full"),
+        ConnectionError("mine"),
+        KeyboardInterrupt(),
+    ],
 )
-def test_what_before_send_raises_goes_to_the_caller_unchanged_and_nothing_is_sent(served, raised):
+def test_what_before_send_raises_goes_to_the_caller_unchanged_and_nothing_is_sent(
+    served, raised
+):
     def stop():
         raise raised
 
     client, server = served(MADE)
-    assert start_failure(client, type(raised), before_send=stop) is raised and client.waits == []
+    assert (
+        start_failure(client, type(raised), before_send=stop) is raised
+        and client.waits == []
+    )
     assert server.received == 0 and server.connections <= 1
 
 
@@ -427,15 +496,22 @@ def test_before_send_runs_once_connected_and_again_for_each_try(served):
 )
 def test_an_early_answer_is_read_though_the_write_failed(served, status, kind):
     told = {"error": {"code": "early", "message": "too much"}}
-    client, _ = served(say_and_close(answer(status, told, "x-should-retry: false")), early=True)
+    client, _ = served(
+        say_and_close(answer(status, told, "x-should-retry: false")), early=True
+    )
     error = start_failure(client, kind, "x" * 30_000_000)
-    assert (error.outcome, error.code, error.http_status) == ("refused", "early", status)
+    assert (error.outcome, error.code, error.http_status) == (
+        "refused",
+        "early",
+        status,
+    )
 
 
 def test_a_hang_up_while_we_write_without_an_answer_is_unknown(served):
     client, _ = served(reset, early=True)
     assert (
-        start_failure(client, OutcomeUnknown, "x" * 30_000_000).__cause__.code == "connection_cut"
+        start_failure(client, OutcomeUnknown, "x" * 30_000_000).__cause__.code
+        == "connection_cut"
     )
 
 

@@ -33,7 +33,15 @@ from rebyte_wire.tls import (
     build_context,
     hint_for,
 )
-from scripted_server import Proxy, Server, answer, chunked, failure, reset, say_and_close
+from scripted_server import (
+    Proxy,
+    Server,
+    answer,
+    chunked,
+    failure,
+    reset,
+    say_and_close,
+)
 
 TASK, MADE = answer(200, {"id": "t"}), answer(201, {"id": "t"})
 ERROR = say_and_close(answer(200, b'{"id":', length=100))
@@ -41,7 +49,11 @@ ERROR = say_and_close(answer(200, b'{"id":', length=100))
 
 def openssl_output(folder, *arguments):
     """Return what openssl says in a folder."""
-    return subprocess.check_output(["openssl", *arguments], cwd=str(folder)).decode().strip()
+    return (
+        subprocess.check_output(["openssl", *arguments], cwd=str(folder))
+        .decode()
+        .strip()
+    )
 
 
 def read(client, times=1):
@@ -64,9 +76,9 @@ def test_the_key_travels_as_api_key_in_exactly_this_spelling(served):
         line == "GET /v1/tasks/t HTTP/1.1"
         and b"\r\nAPI_KEY: rbk_CANARY_77aa\r\n" in server.heads[0]
     )
-    assert headers["Accept-Encoding"] == "identity" and headers["User-Agent"].startswith(
-        "skill-as-a-service/"
-    )
+    assert headers["Accept-Encoding"] == "identity" and headers[
+        "User-Agent"
+    ].startswith("skill-as-a-service/")
 
 
 def test_threads_share_the_pool_and_never_a_connection(served):
@@ -78,7 +90,9 @@ def test_threads_share_the_pool_and_never_a_connection(served):
 
 
 def test_an_error_answer_keeps_its_connection_too(served):
-    client, server = served(answer(404, {"error": {"code": "not_found", "message": "no"}}), TASK)
+    client, server = served(
+        answer(404, {"error": {"code": "not_found", "message": "no"}}), TASK
+    )
     with pytest.raises(Exception, match="HTTP 404: no"):
         read(client)
     read(client)
@@ -86,7 +100,9 @@ def test_an_error_answer_keeps_its_connection_too(served):
 
 
 @pytest.mark.parametrize(
-    "farewell", [say_and_close(TASK), say_and_close(b""), reset], ids=["answer", "nothing", "reset"]
+    "farewell",
+    [say_and_close(TASK), say_and_close(b""), reset],
+    ids=["answer", "nothing", "reset"],
 )
 def test_a_kept_connection_that_died_is_replaced_without_a_word(served, farewell):
     client, _ = served(TASK, farewell, TASK)
@@ -108,7 +124,9 @@ def test_head_and_body_of_a_paid_start_leave_in_one_send(served, monkeypatch):
     sends, real = [], socket.socket.sendall
     with monkeypatch.context() as patch:
         patch.setattr(
-            socket.socket, "sendall", lambda self, data: (sends.append(data), real(self, data))[1]
+            socket.socket,
+            "sendall",
+            lambda self, data: (sends.append(data), real(self, data))[1],
         )
         client.create_task("one send")
     mine = [data for data in sends if b"one send" in data or data.startswith(b"POST")]
@@ -139,7 +157,9 @@ def test_small_writes_are_not_held_back(served, monkeypatch):
     [
         ERROR,
         say_and_close(chunked(b'{"id"', end=b"", kind="application/json")),
-        say_and_close(chunked(b'{"id"', end=b"ffffffffffffffffffff\r\nx", kind="application/json")),
+        say_and_close(
+            chunked(b'{"id"', end=b"ffffffffffffffffffff\r\nx", kind="application/json")
+        ),
     ],
     ids=["length", "chunked", "huge chunk"],
 )
@@ -197,7 +217,8 @@ def test_what_a_server_says_on_an_idle_connection_is_not_the_next_answer(served)
 def drip(data, ending):
     """Return a step that says one byte at a time."""
     return lambda sock: any(
-        sock.sendall(data[index : index + 1]) or ending.wait(0.05) for index in range(len(data))
+        sock.sendall(data[index : index + 1]) or ending.wait(0.05)
+        for index in range(len(data))
     )
 
 
@@ -221,14 +242,17 @@ def test_a_silent_server_is_left_after_the_read_timeout(served):
     client, server = served()
     server.script = [lambda sock: server.ending.wait(20)]
     assert (
-        failure(lambda: client.stream_events("t", read_seconds=0.1)).code == "read_timeout"
+        failure(lambda: client.stream_events("t", read_seconds=0.1)).code
+        == "read_timeout"
         and len(server.requests) == 4
     )
 
 
 def test_a_name_service_that_is_silent_ends_at_the_deadline(client_for, monkeypatch):
     answered = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: answered.wait(10) and [])
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda *args, **more: answered.wait(10) and []
+    )
     client = client_for("https://api.example.test", deadline=Deadline(0.3))
     started = time.monotonic()
     error = failure(lambda: client.create_task("x"), NetworkError)
@@ -250,8 +274,12 @@ def silent_port():
         yield full.getsockname()[1]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems answer though a queue is full")
-def test_an_address_that_swallows_packets_costs_no_ten_seconds(served, lead, silent_port):
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="other systems answer though a queue is full"
+)
+def test_an_address_that_swallows_packets_costs_no_ten_seconds(
+    served, lead, silent_port
+):
     client, server = served(TASK)
     lead(silent_port, server.port)
     started = time.monotonic()
@@ -259,8 +287,12 @@ def test_an_address_that_swallows_packets_costs_no_ten_seconds(served, lead, sil
     assert time.monotonic() - started < 2
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems answer though a queue is full")
-def test_addresses_that_swallow_packets_end_at_the_deadline(client_for, lead, silent_port):
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="other systems answer though a queue is full"
+)
+def test_addresses_that_swallow_packets_end_at_the_deadline(
+    client_for, lead, silent_port
+):
     lead(silent_port, silent_port)
     client = client_for("http://127.0.0.1:1", deadline=Deadline(0.8))
     started = time.monotonic()
@@ -297,7 +329,9 @@ def test_no_wait_goes_past_the_deadline(served):
     assert client.waits == [0.5] and len(server.requests) == 2
 
 
-def test_a_paid_start_in_flight_outlasts_the_deadline_but_not_its_own_time(served, monkeypatch):
+def test_a_paid_start_in_flight_outlasts_the_deadline_but_not_its_own_time(
+    served, monkeypatch
+):
     client, server = served(deadline=Deadline(0.3))
     server.script = [lambda sock: (server.ending.wait(0.5), sock.sendall(MADE))]
     assert client.create_task("slow machine") == {"id": "t"}
@@ -317,9 +351,18 @@ def test_a_silence_after_the_first_bytes_ends_at_the_deadline(served):
 
 @pytest.mark.parametrize(
     "left, current, set_to",
-    [(60, None, 60), (60, 0, 60), (10, 60, 10), (59, 60, None), (53, 60, 53), (61, 60, 61)],
+    [
+        (60, None, 60),
+        (60, 0, 60),
+        (10, 60, 10),
+        (59, 60, None),
+        (53, 60, 53),
+        (61, 60, 61),
+    ],
 )
-def test_a_timeout_is_set_unless_the_one_that_stands_is_nearly_it(left, current, set_to):
+def test_a_timeout_is_set_unless_the_one_that_stands_is_nearly_it(
+    left, current, set_to
+):
     class Socket:
         given = None
 
@@ -331,7 +374,12 @@ def test_a_timeout_is_set_unless_the_one_that_stands_is_nearly_it(left, current,
 
     sock, clock = Socket(), lambda: 0.0
     request = Request(
-        "GET", "https://x/", {}, deadline=Deadline(left, clock), read_seconds=100, idempotent=True
+        "GET",
+        "https://x/",
+        {},
+        deadline=Deadline(left, clock),
+        read_seconds=100,
+        idempotent=True,
     )
     apply_timeout(sock, request)
     assert sock.given == set_to
@@ -344,7 +392,9 @@ def test_a_server_that_hangs_up_on_a_paid_start_is_not_waited_for(served, monkey
 
     monkeypatch.setattr("rebyte_wire.connections.EARLY_RESPONSE_SECONDS", 0.2)
     monkeypatch.setattr(
-        socket.socket, "sendall", lambda *_: (_ for _ in ()).throw(BrokenPipeError("gone"))
+        socket.socket,
+        "sendall",
+        lambda *_: (_ for _ in ()).throw(BrokenPipeError("gone")),
     )
     client, server = served(stop_reading, early=True)
     started = time.monotonic()
@@ -379,7 +429,9 @@ def test_a_connection_that_broke_while_we_wrote_is_not_kept_though_it_answered(
     assert server.connections == 2
 
 
-def test_a_fresh_connection_in_place_of_a_broken_one_has_its_whole_time(served, broken_writes):
+def test_a_fresh_connection_in_place_of_a_broken_one_has_its_whole_time(
+    served, broken_writes
+):
     client, server = served(TASK)
     read(client)
     broken_writes(False)
@@ -417,8 +469,14 @@ def test_a_silence_on_a_kept_connection_is_waited_for_once(served):
     read(client)
     client.deadline = Deadline(5)
     request = client._transport._api_request("GET", "/tasks/t", read_seconds=0.2)
-    error = failure(lambda: client._transport._pool.handle_request(request), NetworkError)
-    assert error.code == "read_timeout" and server.connections == 1 and len(server.requests) == 2
+    error = failure(
+        lambda: client._transport._pool.handle_request(request), NetworkError
+    )
+    assert (
+        error.code == "read_timeout"
+        and server.connections == 1
+        and len(server.requests) == 2
+    )
 
 
 def test_a_connection_in_use_while_the_client_closes_ends_with_its_answer(served):
@@ -441,7 +499,9 @@ def test_no_more_connections_are_kept_than_the_pool_holds(served, monkeypatch):
 
 
 def test_a_view_with_another_deadline_shares_connections_and_clock(served):
-    client, server = served(answer(200, {"id": "t"}, "Date: Fri, 29 Sep 2023 16:26:37 GMT"))
+    client, server = served(
+        answer(200, {"id": "t"}, "Date: Fri, 29 Sep 2023 16:26:37 GMT")
+    )
     read(client)
     view = client.within(60)
     read(view)
@@ -497,18 +557,30 @@ def test_a_server_that_cannot_be_trusted_gets_no_byte_and_no_second_try(
     client, server = served(
         TASK,
         context=tls(leaf),
-        environ={"REBYTE_CA_BUNDLE": str(certificates / (bundle + ".pem"))} if bundle else {},
+        environ={"REBYTE_CA_BUNDLE": str(certificates / (bundle + ".pem"))}
+        if bundle
+        else {},
     )
     error = failure(lambda: client.create_task("x"))
-    assert (error.code, error.outcome, error.exit_code) == ("tls_failed", "not_sent", 10)
+    assert (error.code, error.outcome, error.exit_code) == (
+        "tls_failed",
+        "not_sent",
+        10,
+    )
     assert error.hint == hint and client.waits == [] and server.received == 0
     assert ("this machine's clock says 20" in error.message) is (hint is CLOCK_HINT)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="older Pythons do not check strictly")
-def test_the_strict_check_is_named_and_one_variable_leaves_out_only_that(served, tls, certificates):
+@pytest.mark.skipif(
+    sys.version_info < (3, 13), reason="older Pythons do not check strictly"
+)
+def test_the_strict_check_is_named_and_one_variable_leaves_out_only_that(
+    served, tls, certificates
+):
     environ = {"REBYTE_CA_BUNDLE": str(certificates / "old.pem")}
-    error = failure(lambda: read(served(TASK, context=tls("proxied"), environ=environ)[0]))
+    error = failure(
+        lambda: read(served(TASK, context=tls("proxied"), environ=environ)[0])
+    )
     assert (
         error.code == "tls_failed"
         and error.hint == STRICT_HINT
@@ -517,7 +589,9 @@ def test_the_strict_check_is_named_and_one_variable_leaves_out_only_that(served,
     environ["REBYTE_TLS_STRICT"] = "0"
     read(served(TASK, context=tls("proxied"), environ=environ)[0])
     assert (
-        failure(lambda: read(served(TASK, context=tls("other"), environ=environ)[0])).code
+        failure(
+            lambda: read(served(TASK, context=tls("other"), environ=environ)[0])
+        ).code
         == "tls_failed"
     )
 
@@ -548,7 +622,8 @@ def test_every_context_verifies_names_and_chains_from_1_2_on(certificates, envir
 
 
 @pytest.mark.parametrize(
-    "name", ["REBYTE_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
+    "name",
+    ["REBYTE_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"],
 )
 def test_each_variable_adds_its_authority(served, tls, certificates, name):
     read(served(TASK, context=tls(), environ={name: str(certificates / "ca.pem")})[0])
@@ -566,7 +641,11 @@ def test_file_folder_and_the_bundles_of_other_tools_add_up(certificates, tmp_pat
     file, bundle = str(certificates / "ca.pem"), str(certificates / "old.pem")
     environ = {"SSL_CERT_DIR": "/etc/ssl/certs", "REQUESTS_CA_BUNDLE": file}
     assert "ca" in authorities(environ)
-    environ = {"SSL_CERT_FILE": file, "CURL_CA_BUNDLE": bundle, "SSL_CERT_DIR": str(tmp_path)}
+    environ = {
+        "SSL_CERT_FILE": file,
+        "CURL_CA_BUNDLE": bundle,
+        "SSL_CERT_DIR": str(tmp_path),
+    }
     assert authorities(environ) == {"ca", "old"}
 
 
@@ -575,12 +654,17 @@ def test_a_folder_beside_a_file_is_asked_too(served, tls, certificates, tmp_path
     folder.mkdir()
     hashed = openssl_output(certificates, "x509", "-hash", "-noout", "-in", "ca.pem")
     (folder / (hashed + ".0")).write_bytes((certificates / "ca.pem").read_bytes())
-    environ = {"SSL_CERT_FILE": str(certificates / "old.pem"), "SSL_CERT_DIR": str(folder)}
+    environ = {
+        "SSL_CERT_FILE": str(certificates / "old.pem"),
+        "SSL_CERT_DIR": str(folder),
+    }
     read(served(TASK, context=tls(), environ=environ)[0])
 
 
 def test_a_folder_that_is_not_there_leaves_the_systems_file(monkeypatch, certificates):
-    paths = ssl.get_default_verify_paths()._replace(openssl_cafile=str(certificates / "ca.pem"))
+    paths = ssl.get_default_verify_paths()._replace(
+        openssl_cafile=str(certificates / "ca.pem")
+    )
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
     assert authorities({"SSL_CERT_DIR": "/nonexistent"}) == {"ca"}
 
@@ -590,8 +674,12 @@ def test_a_file_of_certificates_that_is_none_is_named_with_its_variable(name, tm
     for path in (tmp_path / "gone.pem", tmp_path / "junk.pem"):
         if path.name == "junk.pem":
             path.write_text("junk")
-        error = failure(lambda path=path: build_context({name: str(path)}), NetworkError)
-        assert name in error.message and name in error.hint and path.name in error.message
+        error = failure(
+            lambda path=path: build_context({name: str(path)}), NetworkError
+        )
+        assert (
+            name in error.message and name in error.hint and path.name in error.message
+        )
 
 
 def test_a_tilde_in_the_name_of_a_bundle_is_the_home_folder(certificates, empty_world):
@@ -627,7 +715,9 @@ def test_each_reason_to_refuse_a_certificate_has_its_words(code, strict, hint):
 
 
 def test_our_own_bundle_stands_alone(certificates):
-    environ = dict.fromkeys(("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), str(certificates / "old.pem"))
+    environ = dict.fromkeys(
+        ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), str(certificates / "old.pem")
+    )
     assert (
         build_context(
             dict(environ, REBYTE_CA_BUNDLE=str(certificates / "ca.pem"))
@@ -638,7 +728,9 @@ def test_our_own_bundle_stands_alone(certificates):
 
 def test_a_bundle_that_is_not_there_is_named(client_for):
     error = failure(
-        lambda: client_for(API, environ={"REBYTE_CA_BUNDLE": "/nowhere.pem"}).create_task("x")
+        lambda: client_for(
+            API, environ={"REBYTE_CA_BUNDLE": "/nowhere.pem"}
+        ).create_task("x")
     )
     assert (error.code, error.outcome) == (
         "tls_failed",
@@ -648,7 +740,10 @@ def test_a_bundle_that_is_not_there_is_named(client_for):
 
 @pytest.mark.parametrize(
     "said, code, waits",
-    [(b"", "connect_failed", 3), (b"HTTP/1.1 400 Plain\r\n\r\n" * 9, "tls_failed", None)],
+    [
+        (b"", "connect_failed", 3),
+        (b"HTTP/1.1 400 Plain\r\n\r\n" * 9, "tls_failed", None),
+    ],
     ids=["a hang-up, which may pass, is tried again", "no TLS"],
 )
 def test_a_handshake_that_fails_is_not_sent(client_for, said, code, waits):
@@ -656,7 +751,10 @@ def test_a_handshake_that_fails_is_not_sent(client_for, said, code, waits):
         server.serve = say_and_close(said)
         client = client_for(server.url.replace("http:", "https:"))
         error = failure(lambda: client.create_task("x"))
-    assert (error.code, error.outcome) == (code, "not_sent") and waits in (None, len(client.waits))
+    assert (error.code, error.outcome) == (code, "not_sent") and waits in (
+        None,
+        len(client.waits),
+    )
 
 
 # Proxies...
@@ -712,18 +810,27 @@ def test_a_proxys_password_goes_to_the_proxy_and_nowhere_else(
         (b"rubbish\r\n\r\n", 4, "no HTTP proxy"),
     ],
 )
-def test_a_proxy_that_opens_no_tunnel_is_not_sent(client_for, monkeypatch, refusal, tries, words):
+def test_a_proxy_that_opens_no_tunnel_is_not_sent(
+    client_for, monkeypatch, refusal, tries, words
+):
     with Proxy(refusal=refusal) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         error = failure(lambda: client_for(API).create_task("x"))
-        assert (error.code, error.outcome, error.exit_code) == ("proxy_refused", "not_sent", 10)
+        assert (error.code, error.outcome, error.exit_code) == (
+            "proxy_refused",
+            "not_sent",
+            10,
+        )
         assert words in error.hint and len(proxy.heads) == tries
 
 
 @pytest.mark.parametrize(
-    "user, words", [("", "wants a user name"), ("user:CANARY@", "does not take the user name")]
+    "user, words",
+    [("", "wants a user name"), ("user:CANARY@", "does not take the user name")],
 )
-def test_a_proxy_that_wants_credentials_is_told_so(client_for, monkeypatch, user, words):
+def test_a_proxy_that_wants_credentials_is_told_so(
+    client_for, monkeypatch, user, words
+):
     with Proxy(refusal=b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n") as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//" + user))
         error = failure(lambda: client_for(API).create_task("x"))
@@ -746,7 +853,9 @@ def test_no_password_leaves_for_a_proxy_that_is_not_spoken_to(
     client_for, monkeypatch, name, scheme
 ):
     with Proxy() as proxy:
-        monkeypatch.setenv(name, proxy.url.replace("http://", scheme + "://user:CANARY@"))
+        monkeypatch.setenv(
+            name, proxy.url.replace("http://", scheme + "://user:CANARY@")
+        )
         error = failure(lambda: client_for(API).create_task("x"))
         assert error.code == "proxy_refused" and "socks" in error.hint
         assert proxy.connections == 0 and client_for(API).waits == []
@@ -768,7 +877,13 @@ def test_a_cut_inside_the_tunnel_after_the_send_is_unknown(proxied):
 
 def test_no_proxy_ever_sees_this_machine(served, client_for, monkeypatch):
     with Proxy() as proxy:
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"):
+        for name in (
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+            "http_proxy",
+            "https_proxy",
+        ):
             monkeypatch.setenv(name, proxy.url)
         client, server = served(TASK)
         read(client)
@@ -777,7 +892,8 @@ def test_no_proxy_ever_sees_this_machine(served, client_for, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "address", ["socks5://127.0.0.1:1", "http://", "//user:CANARY@", "http:///x", "CANARY:x:y"]
+    "address",
+    ["socks5://127.0.0.1:1", "http://", "//user:CANARY@", "http:///x", "CANARY:x:y"],
 )
 def test_a_proxy_that_cannot_be_spoken_to_is_told_without_its_password(
     client_for, monkeypatch, address

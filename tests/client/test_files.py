@@ -8,7 +8,13 @@ import io
 
 import pytest
 
-from rebyte_wire.errors import AnswerUnreadable, InputError, NetworkError, NotFound, StorageRefused
+from rebyte_wire.errors import (
+    AnswerUnreadable,
+    InputError,
+    NetworkError,
+    NotFound,
+    StorageRefused,
+)
 from scripted_server import Proxy, Server, answer, failure, say_and_close
 
 FILE, TASK = answer(200, b"bytes"), answer(200, {"id": "t"})
@@ -31,7 +37,10 @@ def test_an_artifact_is_read_to_its_end_and_stays_there(served):
         assert download.length == 5 and [download.read(3)] + [
             download.read() for _ in range(3)
         ] == [b"byt", b"es", b"", b""]
-    assert server.requests[0][0] == "GET /v1/workspaces/w/artifacts/report%201.pdf HTTP/1.1"
+    assert (
+        server.requests[0][0]
+        == "GET /v1/workspaces/w/artifacts/report%201.pdf HTTP/1.1"
+    )
     client.get_task("t")
     assert server.connections == 1
 
@@ -69,7 +78,9 @@ def test_a_redirect_to_another_port_never_carries_the_key(served, status):
 )
 def test_an_api_call_is_never_sent_to_another_origin(served, status, call):
     other = served(FILE)[1]
-    client, server = served(answer(status, b"", "Location: " + other.url + "/v1/tasks/t"))
+    client, server = served(
+        answer(status, b"", "Location: " + other.url + "/v1/tasks/t")
+    )
     assert (
         refused(lambda: call(client)) == "redirect_refused"
         and other.connections == 0
@@ -84,7 +95,8 @@ def test_a_redirect_over_the_tunnel_to_another_host_never_carries_the_key(
     with Server(step, FILE, context=tls()) as server, Proxy(server.port) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         client = client_for(
-            "https://api.example.test", environ={"REBYTE_CA_BUNDLE": str(certificates / "ca.pem")}
+            "https://api.example.test",
+            environ={"REBYTE_CA_BUNDLE": str(certificates / "ca.pem")},
         )
         assert open_one(client).read() == b"bytes"
         assert [head.split(b" ")[1] for head in proxy.heads] == [
@@ -104,7 +116,10 @@ def test_a_download_is_not_sent_to_a_place_that_is_not_safe(served, location):
 
 def test_a_circle_of_redirects_ends(served):
     client, server = served(answer(302, b"", "Location: /v1/again"))
-    assert refused(lambda: open_one(client)) == "redirect_refused" and len(server.requests) == 6
+    assert (
+        refused(lambda: open_one(client)) == "redirect_refused"
+        and len(server.requests) == 6
+    )
 
 
 def test_a_signed_address_is_opened_without_key_and_redirects(served):
@@ -118,7 +133,9 @@ def test_a_signed_address_is_opened_without_key_and_redirects(served):
         and b"API_KEY" not in storage.heads[0]
     )
     failure(lambda: client.open_address(storage.url + "/f"), StorageRefused)
-    error = failure(lambda: client.open_address(storage.url + "/f?sig=CANARY"), StorageRefused)
+    error = failure(
+        lambda: client.open_address(storage.url + "/f?sig=CANARY"), StorageRefused
+    )
     assert error.code == "NoSuchKey" and "CANARY" not in str(error.as_dict())
 
 
@@ -154,7 +171,9 @@ def fill(download):
     return got
 
 
-CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n"
+CHUNKS = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n"
+)
 
 
 @pytest.mark.parametrize("said", [answer(200, b"abcdefg"), CHUNKS + b"0\r\n\r\n"])
@@ -192,7 +211,9 @@ def test_bytes_beyond_the_told_length_are_in_no_answer(served):
 def test_a_part_that_nobody_asked_for_is_never_taken_for_the_whole(served, signed):
     client, server = served(answer(206, b"data", "Content-Range: bytes 0-3/8"))
     url = server.url + "/f"
-    error = failure(lambda: client.open_address(url) if signed else open_one(client), NetworkError)
+    error = failure(
+        lambda: client.open_address(url) if signed else open_one(client), NetworkError
+    )
     assert (error.code, error.http_status) == ("short_body", 206)
 
 
@@ -204,7 +225,8 @@ def test_a_download_compressed_unasked_is_refused(served):
 # The client's files section: slots, signed puts, and when they are tried again.
 
 EXPIRED = answer(
-    403, b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>CANARY</Message></Error>"
+    403,
+    b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>CANARY</Message></Error>",
 )
 
 
@@ -242,11 +264,18 @@ def storage(served):
     return served(answer(200))[1]
 
 
-def test_a_file_is_uploaded_in_two_steps_and_the_service_names_it(served, storage, file):
+def test_a_file_is_uploaded_in_two_steps_and_the_service_names_it(
+    served, storage, file
+):
     client, server = served(slot(storage))
-    assert client.upload_file(file, content_type="text/csv") == {"id": "f", "filename": "a-1.csv"}
+    assert client.upload_file(file, content_type="text/csv") == {
+        "id": "f",
+        "filename": "a-1.csv",
+    }
     line, headers, body = storage.requests[0]
-    assert line == "PUT /up?X-Goog-Signature=CANARY HTTP/1.1" and body == b"1,2\n" * 1000
+    assert (
+        line == "PUT /up?X-Goog-Signature=CANARY HTTP/1.1" and body == b"1,2\n" * 1000
+    )
     assert headers == {
         "Host": "127.0.0.1:%d" % storage.port,
         "Accept-Encoding": "identity",
@@ -280,7 +309,12 @@ def test_a_file_larger_than_the_slot_is_not_put(served, storage, file):
 
 @pytest.mark.parametrize(
     "answered",
-    [{}, {"id": "f"}, {"uploadUrl": "http://127.0.0.1:1/"}, {"id": 7, "uploadUrl": None}],
+    [
+        {},
+        {"id": "f"},
+        {"uploadUrl": "http://127.0.0.1:1/"},
+        {"id": 7, "uploadUrl": None},
+    ],
 )
 def test_a_slot_without_id_or_address_is_an_error(served, file, answered):
     client, _ = served(answer(201, answered))
@@ -314,9 +348,15 @@ def test_a_put_that_may_pass_is_sent_again_from_its_first_byte(served, step):
 @pytest.mark.parametrize("status", [400, 403, 404, 412] + REDIRECTS)
 def test_a_put_that_is_refused_or_sent_elsewhere_is_over(served, status):
     elsewhere = served(answer(200))[1]
-    client, storage = served(answer(status, b"", "Location: " + elsewhere.url), answer(200))
+    client, storage = served(
+        answer(status, b"", "Location: " + elsewhere.url), answer(200)
+    )
     error = failure(lambda: put(client, storage.url + "/up?sig=CANARY"), StorageRefused)
-    assert error.http_status == status and len(storage.requests) == 1 and elsewhere.connections == 0
+    assert (
+        error.http_status == status
+        and len(storage.requests) == 1
+        and elsewhere.connections == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -334,11 +374,15 @@ def test_a_public_service_cannot_name_an_unsafe_address(client_for, url):
         assert refused(call) == "address_refused" and client.waits == []
 
 
-def test_a_public_name_that_leads_into_a_private_network_gets_no_byte(client_for, storage, lead):
+def test_a_public_name_that_leads_into_a_private_network_gets_no_byte(
+    client_for, storage, lead
+):
     lead(storage.port)
     assert (
         refused(
-            lambda: put(client_for("https://api.example.test"), "https://files.example.test/up")
+            lambda: put(
+                client_for("https://api.example.test"), "https://files.example.test/up"
+            )
         )
         == "address_refused"
     )
@@ -348,5 +392,6 @@ def test_a_public_name_that_leads_into_a_private_network_gets_no_byte(client_for
 @pytest.mark.parametrize("kind", ["text/csv\r\nX-Forged: 1", "text/\u00fc", ""])
 def test_a_content_type_that_cannot_travel_is_refused(client_for, kind):
     failure(
-        lambda: put(client_for("http://127.0.0.1:1"), "http://127.0.0.1:1/", kind=kind), InputError
+        lambda: put(client_for("http://127.0.0.1:1"), "http://127.0.0.1:1/", kind=kind),
+        InputError,
     )

@@ -52,7 +52,11 @@ CALLS = [
     (lambda c: c.list_tasks(), "GET /v1/tasks", None),
     (lambda c: c.list_tasks(limit=5, offset=0), "GET /v1/tasks?limit=5&offset=0", None),
     (lambda c: c.get_task("t-1"), "GET /v1/tasks/t-1", None),
-    (lambda c: c.follow_up("t", "more"), "POST /v1/tasks/t/prompts", {"prompt": "more"}),
+    (
+        lambda c: c.follow_up("t", "more"),
+        "POST /v1/tasks/t/prompts",
+        {"prompt": "more"},
+    ),
     (
         lambda c: c.follow_up("t", "more", ["s"], files=[]),
         "POST /v1/tasks/t/prompts",
@@ -66,7 +70,11 @@ CALLS = [
     ),
     (lambda c: c.delete_task("t"), "DELETE /v1/tasks/t", None),
     (lambda c: c.task_content("t"), "GET /v1/tasks/t/content", None),
-    (lambda c: c.task_content("t", events=True), "GET /v1/tasks/t/content?include=events", None),
+    (
+        lambda c: c.task_content("t", events=True),
+        "GET /v1/tasks/t/content?include=events",
+        None,
+    ),
     (lambda c: c.prompt_events("t", "p"), "GET /v1/tasks/t/prompts/p/events", None),
     (
         lambda c: c.answer_question("t", {"messageId": "m"}),
@@ -92,7 +100,11 @@ CALLS = [
         {"name": "box", "icon": "B"},
     ),
     (lambda c: c.create_computer(), "POST /v1/agent-computers", {}),
-    (lambda c: c.list_computers(5, 10), "GET /v1/agent-computers?limit=5&offset=10", None),
+    (
+        lambda c: c.list_computers(5, 10),
+        "GET /v1/agent-computers?limit=5&offset=10",
+        None,
+    ),
     (lambda c: c.get_computer("c1"), "GET /v1/agent-computers/c1", None),
     (
         lambda c: c.update_computer("c1", instructions="be brief", views={"v": False}),
@@ -109,7 +121,11 @@ CALLS = [
     (lambda c: c.get_credits(), "GET /v1/billing/credits", None),
     (lambda c: c.get_health(), "GET /health", None),
     (lambda c: c.request("PATCH", "/x", body={}), "PATCH /v1/x", {}),
-    (lambda c: c.request("GET", "/x", query={"a": "b&c", "d": None}), "GET /v1/x?a=b%26c", None),
+    (
+        lambda c: c.request("GET", "/x", query={"a": "b&c", "d": None}),
+        "GET /v1/x?a=b%26c",
+        None,
+    ),
     (
         lambda c: c.request("GET", "/x", query=[("a", "1"), ("a", "2"), ("b", None)]),
         "GET /v1/x?a=1&a=2",
@@ -126,13 +142,18 @@ CALLS = [
 
 
 @pytest.mark.parametrize(
-    "call, line, body", CALLS, ids=[line + " " + str(body or "")[:20] for _, line, body in CALLS]
+    "call, line, body",
+    CALLS,
+    ids=[line + " " + str(body or "")[:20] for _, line, body in CALLS],
 )
 def test_a_method_sends_what_was_asked_for_and_nothing_else(served, call, line, body):
     client, server = served(TASK)
     told = call(client)
     ((sent_line, headers, sent),) = server.requests
-    assert sent_line == line + " HTTP/1.1" and (json.loads(sent.decode()) if sent else None) == body
+    assert (
+        sent_line == line + " HTTP/1.1"
+        and (json.loads(sent.decode()) if sent else None) == body
+    )
     assert headers.get("Content-Length") == (
         str(len(sent)) if sent or line.split()[0] in ("POST", "PATCH") else None
     )
@@ -219,7 +240,9 @@ def test_an_odd_path_is_refused_before_anything_is_sent(served, path):
 def test_a_body_that_json_cannot_say_is_an_input_error(client_for, value):
     client = client_for("http://127.0.0.1:1")
     for body in ({"x": value}, [value], value):
-        assert failure(lambda: client.request("POST", "/x", body=body), InputError).message
+        assert failure(
+            lambda: client.request("POST", "/x", body=body), InputError
+        ).message
 
 
 def test_waiting_asks_until_any_word_of_the_end(served):
@@ -229,7 +252,9 @@ def test_waiting_asks_until_any_word_of_the_end(served):
             for more in ({"status": "running"}, {}, {"status": "cancelled"})
         )
     )
-    assert client.wait_for_task("t", poll_interval=3)["status"] == "cancelled" and client.waits == [
+    assert client.wait_for_task("t", poll_interval=3)[
+        "status"
+    ] == "cancelled" and client.waits == [
         3,
         3,
     ]
@@ -243,7 +268,10 @@ def test_waiting_without_a_limit_pauses_all_the_same(served):
 @pytest.mark.parametrize("deadline, timeout", [(None, 0), (Deadline(0.05), 600)])
 def test_waiting_ends_at_its_timeout(served, deadline, timeout):
     client, _ = served(answer(200, {"id": "t", "status": "running"}), deadline=deadline)
-    failure(lambda: client.wait_for_task("t", poll_interval=0, timeout=timeout), DeadlineReached)
+    failure(
+        lambda: client.wait_for_task("t", poll_interval=0, timeout=timeout),
+        DeadlineReached,
+    )
 
 
 def test_the_clocks_are_compared(served):
@@ -262,7 +290,8 @@ def test_no_key_and_a_foreign_address_are_told_before_anything_is_sent(tmp_path)
     assert error.code == "missing_api_key" and "settings/api-keys" in error.hint
     error = failure(
         lambda: RebyteClient(
-            base_url="https://other.example.com", environ=dict(home, REBYTE_API_KEY="rbk_CANARY")
+            base_url="https://other.example.com",
+            environ=dict(home, REBYTE_API_KEY="rbk_CANARY"),
         ),
         AuthError,
     )
@@ -277,9 +306,15 @@ def test_the_environments_key_goes_to_the_environments_origin(tmp_path):
     }
     assert RebyteClient(environ=environ).base_url == "https://mine.example.com/v1"
     assert (
-        RebyteClient(base_url="https://mine.example.com/v1", environ=environ).is_loopback is False
+        RebyteClient(
+            base_url="https://mine.example.com/v1", environ=environ
+        ).is_loopback
+        is False
     )
-    failure(lambda: RebyteClient(base_url="https://api.rebyte.ai", environ=environ), AuthError)
+    failure(
+        lambda: RebyteClient(base_url="https://api.rebyte.ai", environ=environ),
+        AuthError,
+    )
     own = tmp_path / "key"
     own.write_text("mine")
     assert RebyteClient(
@@ -294,8 +329,13 @@ def test_the_environments_key_goes_to_the_environments_origin(tmp_path):
 def test_no_repr_shows_the_key_or_a_query(client_for):
     client = client_for("http://127.0.0.1:1")
     transport = client._transport
-    call = transport._signed_request("GET", "http://127.0.0.1:1/f?X-Goog-Signature=CANARY")
-    shown = [repr(thing) for thing in (client, transport, transport._pool, call, client.deadline)]
+    call = transport._signed_request(
+        "GET", "http://127.0.0.1:1/f?X-Goog-Signature=CANARY"
+    )
+    shown = [
+        repr(thing)
+        for thing in (client, transport, transport._pool, call, client.deadline)
+    ]
     assert "CANARY" not in "".join(shown) and "http://127.0.0.1:1/v1" in shown[0]
 
 
@@ -309,9 +349,12 @@ def test_the_deadline_can_be_set_again(served):
 def type_python(line, **environ):
     """Run a line of Python after the import of the client."""
     code = (
-        "import sys; sys.path.insert(0, 'scripts'); from rebyte_client import RebyteClient\n" + line
+        "import sys; sys.path.insert(0, 'scripts'); from rebyte_client import RebyteClient\n"
+        + line
     )
-    return run_quietly([sys.executable, "-c", code], cwd=ROOT, env=dict(os.environ, **environ))
+    return run_quietly(
+        [sys.executable, "-c", code], cwd=ROOT, env=dict(os.environ, **environ)
+    )
 
 
 def test_one_line_of_python_is_enough(served):
@@ -326,7 +369,8 @@ def test_one_line_of_python_is_enough(served):
 @pytest.mark.parametrize("key", ["rbk_CANARY", "rbk_CANARY\nX: y"])
 def test_no_traceback_shows_the_key(key):
     done = type_python(
-        "RebyteClient(%r, 'http://127.0.0.1:1').request('GET', '/x', query={'a': 1})" % key
+        "RebyteClient(%r, 'http://127.0.0.1:1').request('GET', '/x', query={'a': 1})"
+        % key
     )
     assert done.returncode == 1 and b"Error" in done.stderr
     assert "CANARY" not in "\n".join(
@@ -358,7 +402,9 @@ COMPUTER = {
     ],
 )
 def test_the_key_of_a_machine_is_shown_to_nobody(served, call):
-    told = call(served(answer(200, dict(COMPUTER, data=[COMPUTER, {"deep": [COMPUTER]}])))[0])
+    told = call(
+        served(answer(200, dict(COMPUTER, data=[COMPUTER, {"deep": [COMPUTER]}])))[0]
+    )
     assert "CANARY" not in str(told) and told["sandboxApiKey"] == "***"
 
 
@@ -372,7 +418,13 @@ def test_the_key_of_a_machine_is_shown_to_who_asks_for_it_by_name(served):
 
 
 @pytest.mark.parametrize(
-    "shape", [[HOOK], {"data": [HOOK], "total": 1}, {"webhooks": [HOOK], "total": 1}, {"data": []}]
+    "shape",
+    [
+        [HOOK],
+        {"data": [HOOK], "total": 1},
+        {"webhooks": [HOOK], "total": 1},
+        {"data": []},
+    ],
 )
 def test_webhooks_are_listed_whatever_the_list_is_called(served, shape):
     told = served(answer(200, shape))[0].list_webhooks()
@@ -385,10 +437,14 @@ def test_a_list_of_webhooks_in_no_known_shape_is_unreadable(served):
 
 
 def test_a_computer_is_a_paid_start_with_a_last_step_before_it_leaves(served):
-    client, server = served(answer(500, {"error": {"code": "internal_error", "message": "x"}}))
+    client, server = served(
+        answer(500, {"error": {"code": "internal_error", "message": "x"}})
+    )
     ran = []
     failure(
-        lambda: client.create_computer("box", before_send=lambda: ran.append(len(server.requests))),
+        lambda: client.create_computer(
+            "box", before_send=lambda: ran.append(len(server.requests))
+        ),
         OutcomeUnknown,
     )
     assert ran == [0] and len(server.requests) == 1
@@ -415,11 +471,16 @@ def test_a_stream_is_asked_for_as_one_and_ends_cleanly(served):
     with client.stream_events("t") as stream:
         assert told(stream) == ["event", "done"]
     line, headers, _ = server.requests[0]
-    assert line.startswith("GET /v1/tasks/t/events ") and headers["Accept"] == "text/event-stream"
+    assert (
+        line.startswith("GET /v1/tasks/t/events ")
+        and headers["Accept"] == "text/event-stream"
+    )
     assert headers["Cache-Control"] == "no-cache" and "Last-Event-ID" not in headers
 
 
-def test_a_stream_that_ends_by_hanging_up_ends_cleanly_and_half_an_event_is_not_told(served):
+def test_a_stream_that_ends_by_hanging_up_ends_cleanly_and_half_an_event_is_not_told(
+    served,
+):
     client, _ = served(say_and_close(OPEN_END + EVENT + b"event: done\ndata: {}\n"))
     assert told(client.stream_events("t")) == ["event"]
 
@@ -439,7 +500,10 @@ def test_an_event_is_told_before_the_next_one_is_sent(served):
 
 
 def test_chunks_come_as_they_were_sent(served):
-    assert b"".join(served(chunked(EVENT, DONE))[0].stream_events("t").chunks()) == EVENT + DONE
+    assert (
+        b"".join(served(chunked(EVENT, DONE))[0].stream_events("t").chunks())
+        == EVENT + DONE
+    )
 
 
 @pytest.mark.parametrize(
@@ -449,7 +513,9 @@ def test_chunks_come_as_they_were_sent(served):
         say_and_close(chunked(EVENT, end=b"5\r\nab")),
         say_and_close(chunked(EVENT, end=b"-1\r\n" + EVENT)),
         lambda sock: (sock.sendall(OPEN_END + EVENT), reset(sock)),
-        say_and_close(answer(200, EVENT, "Content-Type: text/event-stream", length=500)),
+        say_and_close(
+            answer(200, EVENT, "Content-Type: text/event-stream", length=500)
+        ),
     ],
     ids=["chunked", "chunk", "negative chunk", "reset", "length"],
 )
@@ -483,12 +549,16 @@ def test_silence_and_the_deadline_end_a_stream_with_different_words(silent):
         == "read_timeout"
     )
     failure(
-        lambda: told(silent(OPEN_END + EVENT, deadline=Deadline(0.2)).stream_events("t")),
+        lambda: told(
+            silent(OPEN_END + EVENT, deadline=Deadline(0.2)).stream_events("t")
+        ),
         DeadlineReached,
     )
 
 
-@pytest.mark.parametrize("head", [OPEN_END, chunked(end=b"")], ids=["open end", "chunked"])
+@pytest.mark.parametrize(
+    "head", [OPEN_END, chunked(end=b"")], ids=["open end", "chunked"]
+)
 def test_another_thread_can_close_a_stream_and_its_reader_ends_quietly(silent, head):
     stream, seen = silent(head).stream_events("t", read_seconds=20), []
     reader = threading.Thread(target=lambda: seen.extend(stream))
@@ -523,11 +593,15 @@ def test_a_reader_that_already_waits_is_woken_by_a_close(silent):
         (answer(200, b"<html>"), AnswerUnreadable),
         (answer(204), AnswerUnreadable),
         (
-            answer(200, b"x", "Content-Type: text/event-stream", "Content-Encoding: gzip"),
+            answer(
+                200, b"x", "Content-Type: text/event-stream", "Content-Encoding: gzip"
+            ),
             AnswerUnreadable,
         ),
         (answer(401), AuthError),
     ],
 )
-def test_what_is_not_an_event_stream_is_an_error_and_not_an_endless_wait(served, step, kind):
+def test_what_is_not_an_event_stream_is_an_error_and_not_an_endless_wait(
+    served, step, kind
+):
     failure(lambda: served(step)[0].stream_events("t"), kind)

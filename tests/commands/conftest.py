@@ -83,7 +83,9 @@ def world(server, monkeypatch, tmp_path):
 def rebyte(world, impatient, monkeypatch):
     """Run a command line in this process: rebyte("run", "...") -> Ran."""
     hook = sys.unraisablehook
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+    }
 
     def run(*words, stdin=""):
         out, err = io.StringIO(), io.StringIO()
@@ -121,7 +123,11 @@ def shell(world):
 
 def posts(server, path="/v1/tasks"):
     """Return the requests that started a task, or something else."""
-    return [seen for seen in server.requests if seen["method"] == "POST" and seen["path"] == path]
+    return [
+        seen
+        for seen in server.requests
+        if seen["method"] == "POST" and seen["path"] == path
+    ]
 
 
 def wait_until(is_so):

@@ -24,7 +24,9 @@ def test_an_uploaded_file_is_attached_by_its_flag(rebyte, world):
     assert ran["answer"] == "the total is 6"
 
 
-def test_a_file_over_the_limit_is_refused_before_a_slot_is_asked_for(rebyte, world, server):
+def test_a_file_over_the_limit_is_refused_before_a_slot_is_asked_for(
+    rebyte, world, server
+):
     with open("large.csv", "wb") as file:
         file.truncate(52_428_801)
     for words in (("upload", "large.csv"), ("run", "x", "--file", "large.csv")):
@@ -48,11 +50,15 @@ def test_two_files_of_one_name_are_refused(rebyte, world):
     (world / "d" / "numbers.csv").write_text("other")
     assert (
         "numbers.csv"
-        in rebyte("run", "x", "--file", "numbers.csv", "--file", "d/numbers.csv").error["message"]
+        in rebyte("run", "x", "--file", "numbers.csv", "--file", "d/numbers.csv").error[
+            "message"
+        ]
     )
 
 
-def test_a_folder_is_packed_with_zip_and_its_line_again_goes_on_with_the_same_task(rebyte, world):
+def test_a_folder_is_packed_with_zip_and_its_line_again_goes_on_with_the_same_task(
+    rebyte, world
+):
     (world / "photos").mkdir()
     (world / "photos" / "a.txt").write_text("one")
     assert "--zip" in rebyte("create", "x", "--file", "photos").error["hint"]
@@ -66,7 +72,11 @@ def test_a_folder_is_packed_with_zip_and_its_line_again_goes_on_with_the_same_ta
     first = rebyte(*words).document
     os.utime("photos/a.txt", (1, 1))
     again = rebyte(*words).document
-    assert first["answer"] == "['photos/a.txt']" and again["reused"] and again["id"] == first["id"]
+    assert (
+        first["answer"] == "['photos/a.txt']"
+        and again["reused"]
+        and again["id"] == first["id"]
+    )
 
 
 def test_stdin_becomes_a_file_under_the_name_it_is_given(rebyte):
@@ -86,38 +96,51 @@ def test_stdin_becomes_a_file_under_the_name_it_is_given(rebyte):
 
 def test_a_skill_of_this_machine_goes_along_and_one_line_says_so(rebyte, world, server):
     (world / "review").mkdir()
-    (world / "review" / "SKILL.md").write_text("---\nname: review\ndescription: x\n---\nBe kind.\n")
+    (world / "review" / "SKILL.md").write_text(
+        "---\nname: review\ndescription: x\n---\nBe kind.\n"
+    )
     prompt = "```python run\nimport zipfile\nprint(zipfile.ZipFile('/code/review.zip').read('review/SKILL.md').decode()[-9:-1])\n```"
     assert rebyte("run", prompt, "--skill", "./review")["answer"] == "Be kind."
-    shown = rebyte("create", prompt, "--skill", "./review", "--skill", "pdf", "--dry-run").document
+    shown = rebyte(
+        "create", prompt, "--skill", "./review", "--skill", "pdf", "--dry-run"
+    ).document
     assert (
         shown["body"]["skills"] == ["pdf"]
         and shown["body"]["prompt"].count("\n") == prompt.count("\n") + 2
     )
     assert "/code/review.zip" in shown["body"]["prompt"].splitlines()[-1]
     assert (
-        rebyte("create", prompt, "--skill", "./review", "--bare", "--dry-run")["body"]["prompt"]
+        rebyte("create", prompt, "--skill", "./review", "--bare", "--dry-run")["body"][
+            "prompt"
+        ]
         == prompt
     )
     assert rebyte("create", "x", "--skill", "./photos").code == 2
     assert rebyte("upload", "--skill", "review")["files"][0]["filename"] == "review.zip"
 
 
-def test_several_files_go_up_at_once_and_one_that_is_named_twice_once(rebyte, world, server):
+def test_several_files_go_up_at_once_and_one_that_is_named_twice_once(
+    rebyte, world, server
+):
     for name, text in (("a/x.csv", "1"), ("c.csv", "2")):
         (world / name).parent.mkdir(exist_ok=True)
         (world / name).write_text(text)
     document = rebyte("upload", "a/x.csv", "./a/x.csv", "c.csv").document
-    ids, names = ([item[key] for item in document["files"]] for key in ("id", "filename"))
+    ids, names = (
+        [item[key] for item in document["files"]] for key in ("id", "filename")
+    )
     assert (
         len(document["flags"]) == 3
         and ids[0] == ids[1] != ids[2]
         and names == ["x.csv", "x.csv", "c.csv"]
     )
     puts = [seen for seen in server.requests if seen["method"] == "PUT"]
-    assert len(puts) == 2 and not {"api_key", "x-api-key", "authorization", "api-key"} & set(
-        puts[0]["headers"]
-    )
+    assert len(puts) == 2 and not {
+        "api_key",
+        "x-api-key",
+        "authorization",
+        "api-key",
+    } & set(puts[0]["headers"])
 
 
 CURL = """
@@ -133,12 +156,16 @@ curl -s -X POST $BASE/tasks -H "API_KEY: $KEY" -H "Content-Type: application/jso
 )
 def test_one_flag_makes_the_same_requests_as_three_curl_commands(rebyte, server):
     run_quietly(
-        ["sh", "-c", CURL], check=True, env=dict(os.environ, BASE=server.base_url, KEY=server.key)
+        ["sh", "-c", CURL],
+        check=True,
+        env=dict(os.environ, BASE=server.base_url, KEY=server.key),
     )
     theirs = [told(seen) for seen in server.requests]
     del server.requests[:]
     assert rebyte("create", "Sum", "--file", "numbers.csv", "--bare").code == 0
-    assert [told(seen) for seen in server.requests] == theirs and [line[0] for line in theirs] == [
+    assert [told(seen) for seen in server.requests] == theirs and [
+        line[0] for line in theirs
+    ] == [
         "POST",
         "PUT",
         "POST",
@@ -150,14 +177,17 @@ def told(seen):
     who speaks.
     """
     headers = {
-        name: seen["headers"].get(name) for name in ("api_key", "content-type", "transfer-encoding")
+        name: seen["headers"].get(name)
+        for name in ("api_key", "content-type", "transfer-encoding")
     }
     path = re.sub(r"(?<=/)[0-9a-f-]{36}|(?<==)[^&]+", "ID", seen["path"])
     return seen["method"], path, headers, seen["status"]
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_progress_is_a_moving_line_on_a_terminal_and_a_sparse_plain_one_elsewhere(terminal):
+def test_progress_is_a_moving_line_on_a_terminal_and_a_sparse_plain_one_elsewhere(
+    terminal,
+):
     class Stderr(io.StringIO):
         def isatty(self):
             return terminal
@@ -180,8 +210,12 @@ def test_progress_is_a_moving_line_on_a_terminal_and_a_sparse_plain_one_elsewher
 
 def test_quiet_tells_no_progress():
     console = types.SimpleNamespace(stderr=io.StringIO(), quiet=True)
-    context = types.SimpleNamespace(console=console, info=lambda text: pytest.fail(text))
-    with Meter(context, "uploading", 10, clock=iter(range(0, 1000, 60)).__next__) as meter:
+    context = types.SimpleNamespace(
+        console=console, info=lambda text: pytest.fail(text)
+    )
+    with Meter(
+        context, "uploading", 10, clock=iter(range(0, 1000, 60)).__next__
+    ) as meter:
         meter(5)
     assert console.stderr.getvalue() == ""
 
@@ -191,19 +225,21 @@ def test_quiet_tells_no_progress():
 
 @pytest.fixture
 def task(rebyte):
-    script = (
-        "mkdir -p /code/artifacts; echo 1 > /code/artifacts/a.csv; echo 22 > /code/artifacts/b.csv"
-    )
+    script = "mkdir -p /code/artifacts; echo 1 > /code/artifacts/a.csv; echo 22 > /code/artifacts/b.csv"
     return rebyte("run", sh("%s" % script)).document
 
 
 def test_list_shows_no_signed_address_unless_asked(rebyte, task):
-    assert [item["name"] for item in rebyte("artifacts", "list", task["id"])["data"]] == [
+    assert [
+        item["name"] for item in rebyte("artifacts", "list", task["id"])["data"]
+    ] == [
         "a.csv",
         "b.csv",
     ]
     assert "downloadUrl" not in rebyte("artifacts", "list", task["id"]).out
-    assert "downloadUrl" in rebyte("artifacts", "list", task["workspaceId"], "--urls").out
+    assert (
+        "downloadUrl" in rebyte("artifacts", "list", task["workspaceId"], "--urls").out
+    )
 
 
 def test_get_without_names_means_all(rebyte, task, world):
@@ -216,7 +252,9 @@ def test_get_without_names_means_all(rebyte, task, world):
 
 
 def test_get_of_one_name_and_of_none_such(rebyte, task, world):
-    assert rebyte("artifacts", "get", task["id"], "a.csv").code == 0 and sorted(os.listdir()) == [
+    assert rebyte("artifacts", "get", task["id"], "a.csv").code == 0 and sorted(
+        os.listdir()
+    ) == [
         "a.csv",
         "numbers.csv",
     ]
@@ -228,7 +266,9 @@ def test_get_never_overwrites_other_bytes_without_force(rebyte, task, world):
     Path("a.csv").write_text("mine, and longer")
     ran = rebyte("artifacts", "get", task["id"])
     assert (
-        ran.code == 9 and Path("a.csv").read_text() == "mine, and longer" and Path("b.csv").exists()
+        ran.code == 9
+        and Path("a.csv").read_text() == "mine, and longer"
+        and Path("b.csv").exists()
     )
     assert (
         rebyte("artifacts", "get", task["id"], "--force").code == 0
@@ -244,9 +284,15 @@ def test_hostile_names_are_refused_with_reasons_and_the_others_still_come(
     ran = rebyte("artifacts", "get", task["id"], "--out", "r")
     listed = rebyte("artifacts", "list", task["id"])["data"]
     assert ran.code == 9 and sorted(os.listdir("r")) == ["a.csv", "b.csv"]
-    assert len(ran["refused"]) == len(listed) - 2 and all(item["reason"] for item in ran["refused"])
-    new = {str(path) for path in tmp_path.rglob("*") if "server" not in str(path)} - before
-    assert all(path.startswith((str(world / "r"), str(tmp_path / "state"))) for path in new)
+    assert len(ran["refused"]) == len(listed) - 2 and all(
+        item["reason"] for item in ran["refused"]
+    )
+    new = {
+        str(path) for path in tmp_path.rglob("*") if "server" not in str(path)
+    } - before
+    assert all(
+        path.startswith((str(world / "r"), str(tmp_path / "state"))) for path in new
+    )
 
 
 def test_put_small_and_large_and_back(rebyte, task, world):
@@ -259,15 +305,22 @@ def test_put_small_and_large_and_back(rebyte, task, world):
         "large.zip": 10 * 1024 * 1024 + 1,
     }
     assert (
-        rebyte("artifacts", "get", task["id"], "large.zip", "--out", "r")["files"][0]["bytes"]
+        rebyte("artifacts", "get", task["id"], "large.zip", "--out", "r")["files"][0][
+            "bytes"
+        ]
         == 10 * 1024 * 1024 + 1
     )
 
 
-def test_put_names_a_refused_type_and_guards_an_existing_name(rebyte, task, world, server):
+def test_put_names_a_refused_type_and_guards_an_existing_name(
+    rebyte, task, world, server
+):
     Path("notes.md").write_text("x")
     Path("a.csv").write_text("x")
-    assert rebyte("artifacts", "put", task["id"], "notes.md").error["code"] == "type_refused"
+    assert (
+        rebyte("artifacts", "put", task["id"], "notes.md").error["code"]
+        == "type_refused"
+    )
     assert rebyte("artifacts", "put", task["id"], "a.csv").code == 7
     assert rebyte("artifacts", "put", task["id"], "a.csv", "--force").code == 0
 
@@ -276,7 +329,9 @@ def test_delete_needs_a_name_and_all_needs_yes(rebyte, task):
     assert rebyte("artifacts", "delete", task["id"]).code == 2
     assert rebyte("artifacts", "delete", task["id"], "--all").code == 7
     assert rebyte("artifacts", "delete", task["id"], "a.csv").code == 0
-    assert [item["name"] for item in rebyte("artifacts", "list", task["id"])["data"]] == ["b.csv"]
+    assert [
+        item["name"] for item in rebyte("artifacts", "list", task["id"])["data"]
+    ] == ["b.csv"]
     assert rebyte("artifacts", "delete", task["id"], "--all", "--yes").code == 0
     assert json.loads(rebyte("artifacts", "list", task["id"]).out)["data"] == []
 
@@ -294,7 +349,9 @@ def test_put_packs_folders_and_refused_types_with_zip(rebyte, task, world):
     Path("site").mkdir()
     Path("site/a.js").write_text("x")
     assert "--zip" in rebyte("artifacts", "put", task["id"], "notes.md").error["hint"]
-    ran = rebyte("artifacts", "put", task["id"], "notes.md", "site", "numbers.csv", "--zip")
+    ran = rebyte(
+        "artifacts", "put", task["id"], "notes.md", "site", "numbers.csv", "--zip"
+    )
     assert sorted(item["name"] for item in ran["uploaded"]) == [
         "notes.zip",
         "numbers.csv",
@@ -314,10 +371,16 @@ def test_put_sends_the_type_of_the_extension_both_ways(rebyte, task, world):
     assert listed["a.pdf"] == listed["b.pdf"] == "application/pdf"
 
 
-def test_get_takes_the_address_of_the_listing_and_else_the_api(rebyte, task, server, world):
+def test_get_takes_the_address_of_the_listing_and_else_the_api(
+    rebyte, task, server, world
+):
     del server.requests[:]
     rebyte("artifacts", "get", task["id"], "--out", "r")
-    assert [seen["path"].startswith("/storage/") for seen in server.requests] == [False, True, True]
+    assert [seen["path"].startswith("/storage/") for seen in server.requests] == [
+        False,
+        True,
+        True,
+    ]
 
 
 # ledger list, show, settle, forget.
@@ -358,8 +421,13 @@ def test_what_looks_alike_is_named_and_never_guessed(rebyte, unknown):
 
 
 def test_a_person_may_adopt_a_candidate(rebyte, unknown):
-    number, choice = unknown["details"]["row"], unknown["details"]["candidates"][0]["id"]
-    assert rebyte("ledger", "settle", str(number), "--adopt", choice)["state"] == "settled"
+    number, choice = (
+        unknown["details"]["row"],
+        unknown["details"]["candidates"][0]["id"],
+    )
+    assert (
+        rebyte("ledger", "settle", str(number), "--adopt", choice)["state"] == "settled"
+    )
     assert rebyte("create", "alike")["id"] == choice
     assert rebyte("ledger", "settle").code == 0
 
@@ -393,8 +461,14 @@ def test_the_ledger_is_read_without_key_network_or_server(rebyte, server, monkey
     ran = rebyte("ledger", "list")
     assert ran.code == 0 and [row["id"] for row in ran["rows"]] == [task_id]
     assert rebyte("ledger", "show", task_id)["status"] == "completed"
-    assert rebyte("ledger", "list", "--local").code == 0 and rebyte("local", "status").code == 5
-    assert len(server.requests) == before and "completed" in rebyte("ledger", "list", "--text").out
+    assert (
+        rebyte("ledger", "list", "--local").code == 0
+        and rebyte("local", "status").code == 5
+    )
+    assert (
+        len(server.requests) == before
+        and "completed" in rebyte("ledger", "list", "--text").out
+    )
 
 
 def test_mine_merges_ledger_and_service(rebyte):
@@ -404,14 +478,19 @@ def test_mine_merges_ledger_and_service(rebyte):
     assert [task["title"] for task in tasks] == ["beta job", "alpha job"] and {
         task["status"] for task in tasks
     } == {"completed"}
-    assert tasks[1]["once"] == "first" and tasks[1]["workspaceId"] == first["workspaceId"]
+    assert (
+        tasks[1]["once"] == "first" and tasks[1]["workspaceId"] == first["workspaceId"]
+    )
 
 
 def test_running_ones_and_questions_are_told_apart(rebyte):
     rebyte("run", "over")
     running = rebyte("create", sh("sleep 30"))["id"]
     asking = rebyte("run", ask("Which?", "a"))["id"]
-    found = {task["id"]: task["status"] for task in rebyte("list", "--mine", "--status")["tasks"]}
+    found = {
+        task["id"]: task["status"]
+        for task in rebyte("list", "--mine", "--status")["tasks"]
+    }
     assert (found[running], found[asking]) == ("running", "question")
     text = rebyte("get", asking, "--text").out
     assert "question: Which?" in text and "1 a" in text and "reply" in text

@@ -36,7 +36,9 @@ def results(ran):
 
 
 def test_lines_become_tasks_and_results_stand_in_input_order(rebyte, server, world):
-    ran = rebyte("batch", lines(*({"prompt": echo(word)} for word in "abcde")), "--out", "out")
+    ran = rebyte(
+        "batch", lines(*({"prompt": echo(word)} for word in "abcde")), "--out", "out"
+    )
     assert ran.code == 0 and ran["counts"] == {"completed": 5}
     assert [line["answer"] for line in results(ran)] == list("abcde") and [
         line["index"] for line in results(ran)
@@ -56,7 +58,9 @@ def test_the_same_batch_again_sends_nothing(rebyte, server, world):
 
 
 def test_equal_lines_are_as_many_tasks_as_there_are_lines(rebyte, server, world):
-    ran = rebyte("batch", lines({"prompt": "same"}, {"prompt": "same"}, {"prompt": "same"}))
+    ran = rebyte(
+        "batch", lines({"prompt": "same"}, {"prompt": "same"}, {"prompt": "same"})
+    )
     assert len({line["id"] for line in results(ran)}) == 3
     rebyte("batch", "jobs.jsonl")
     assert len(posts(server)) == 3
@@ -79,7 +83,9 @@ def test_all_bad_lines_are_named_and_nothing_is_sent(rebyte, server, world):
 def test_rows_fill_a_template_and_name_their_tasks(rebyte, world):
     Path("rows.csv").write_text('id,word\nr1,"a, b"\nr2,c\n')
     Path("t.md").write_text(sh("echo '{{ word }}'"))
-    ran = rebyte("batch", "rows.csv", "--template", "t.md", "--once-field", "id", "--out", "out")
+    ran = rebyte(
+        "batch", "rows.csv", "--template", "t.md", "--once-field", "id", "--out", "out"
+    )
     assert [line["answer"] for line in results(ran)] == ["a, b", "c"] and [
         line["once"] for line in results(ran)
     ] == ["r1", "r2"]
@@ -126,7 +132,10 @@ def test_a_slice_ends_with_75_and_the_next_call_goes_on(rebyte, server, world):
 
 
 def test_equal_files_go_up_once(rebyte, server, world):
-    rebyte("batch", lines(*({"prompt": "task %d" % n, "files": ["numbers.csv"]} for n in range(6))))
+    rebyte(
+        "batch",
+        lines(*({"prompt": "task %d" % n, "files": ["numbers.csv"]} for n in range(6))),
+    )
     assert len([seen for seen in server.requests if seen["path"] == "/v1/files"]) == 1
 
 
@@ -135,14 +144,22 @@ def test_more_tasks_than_allowed_are_refused_before_a_byte_is_sent(
 ):
     name = lines(*({"prompt": "task %d" % n} for n in range(21)))
     ran = rebyte("batch", name)
-    assert ran.code == 7 and "--max-tasks 21" in ran.error["hint"] and server.requests == []
+    assert (
+        ran.code == 7
+        and "--max-tasks 21" in ran.error["hint"]
+        and server.requests == []
+    )
     monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "20")
     assert (
-        rebyte("batch", name, "--max-tasks", "30").error["code"] == "guard_tasks_per_day"
+        rebyte("batch", name, "--max-tasks", "30").error["code"]
+        == "guard_tasks_per_day"
         and server.requests == []
     )
     monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "21")
-    assert rebyte("batch", name, "--max-tasks", "30").code == 0 and len(posts(server)) == 21
+    assert (
+        rebyte("batch", name, "--max-tasks", "30").code == 0
+        and len(posts(server)) == 21
+    )
 
 
 def test_max_failures_starts_nothing_more(rebyte, server, world):
@@ -160,23 +177,30 @@ def test_max_failures_starts_nothing_more(rebyte, server, world):
 def test_a_wrong_key_stops_the_batch_at_once(rebyte, server, world, monkeypatch):
     monkeypatch.setenv("REBYTE_API_KEY", "rbk_wrong")
     ran = rebyte(
-        "batch", lines(*({"prompt": "task %d" % n} for n in range(10))), "--concurrency", "1"
+        "batch",
+        lines(*({"prompt": "task %d" % n} for n in range(10))),
+        "--concurrency",
+        "1",
     )
     assert ran.code == 4 and len(posts(server)) == 1
 
 
 def test_dropped_answers_are_settled_and_none_is_started_twice(rebyte, server, world):
     server.faults.enable("drop-after-accept", every=3)
-    ran = rebyte("batch", lines(*({"prompt": echo("w%d" % n)} for n in range(9))), "--out", "out")
+    ran = rebyte(
+        "batch", lines(*({"prompt": echo("w%d" % n)} for n in range(9))), "--out", "out"
+    )
     assert ran.code == 0, ran
     assert ran["counts"] == {"completed": 9} and len(posts(server)) == 9
 
 
-def test_a_hurried_service_slows_the_batch_down_and_loses_nothing(rebyte, server, world):
+def test_a_hurried_service_slows_the_batch_down_and_loses_nothing(
+    rebyte, server, world
+):
     server.faults.enable("too-many-retry-after", seconds=0.2, only="POST /v1/tasks")
-    assert rebyte("batch", lines(*({"prompt": "task %d" % n} for n in range(6))))["counts"] == {
-        "completed": 6
-    }
+    assert rebyte("batch", lines(*({"prompt": "task %d" % n} for n in range(6))))[
+        "counts"
+    ] == {"completed": 6}
 
 
 @pytest.mark.parametrize(
@@ -194,7 +218,9 @@ def test_bad_input_is_two(rebyte, world, words):
 
 
 def test_dry_run_shows_every_line_and_sends_nothing(rebyte, server, world):
-    ran = rebyte("batch", "--prompt", "a", "--prompt", "b", "--executor", "codex", "--dry-run")
+    ran = rebyte(
+        "batch", "--prompt", "a", "--prompt", "b", "--executor", "codex", "--dry-run"
+    )
     assert [task["prompt"] for task in ran["tasks"]] == ["a", "b"] and ran["tasks"][0][
         "executor"
     ] == "codex"
@@ -252,7 +278,10 @@ def test_interrupting_a_batch_is_one_document_and_the_next_call_goes_on(world, s
     child.send_signal(signal.SIGINT)
     code, document = ended(child)
     assert code == 130 and document["counts"]["waiting"] >= 1
-    assert ended(start(*words))[1]["counts"] == {"completed": 8} and len(posts(server)) == 8
+    assert (
+        ended(start(*words))[1]["counts"] == {"completed": 8}
+        and len(posts(server)) == 8
+    )
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -267,7 +296,11 @@ def test_an_interrupted_run_is_one_document_and_one_task_that_goes_on(
     got, document = ended(child)
     assert got == code
     code, document = ended(start("run", WORK))
-    assert code == 0 and document["answer"].split() == list("12345678") and len(posts(server)) == 1
+    assert (
+        code == 0
+        and document["answer"].split() == list("12345678")
+        and len(posts(server)) == 1
+    )
 
 
 def test_the_first_interrupt_waits_for_a_start_in_flight_and_the_second_leaves_it_unknown(
@@ -289,7 +322,9 @@ def test_the_first_interrupt_waits_for_a_start_in_flight_and_the_second_leaves_i
     code, document = ended(child)
     assert code == 8 and document["error"]["code"] == "outcome_unknown"
     assert rebyte("create", "another").code == 0
-    wait_until(lambda: len(posts(server)) == 2)  # the slow one is in the log once it was answered
+    wait_until(
+        lambda: len(posts(server)) == 2
+    )  # the slow one is in the log once it was answered
 
 
 @pytest.mark.parametrize(
@@ -304,7 +339,9 @@ def test_other_waits_are_one_document_too(world, server, words):
     assert code in (143, 8)
 
 
-def test_a_service_that_goes_away_in_the_middle_is_told_with_the_task(world, tmp_path, monkeypatch):
+def test_a_service_that_goes_away_in_the_middle_is_told_with_the_task(
+    world, tmp_path, monkeypatch
+):
     with LocalServer(str(tmp_path / "gone")) as other:
         monkeypatch.setenv("REBYTE_BASE_URL", other.url)
         monkeypatch.setenv("REBYTE_API_KEY", other.key)
@@ -355,10 +392,14 @@ def test_dropped_answers_and_kills_together_start_every_line_once():
     assert wrong == []
 
 
-def test_a_run_killed_at_any_moment_and_typed_again_is_one_task_and_delivers_it(tmp_path):
+def test_a_run_killed_at_any_moment_and_typed_again_is_one_task_and_delivers_it(
+    tmp_path,
+):
     moments = (0.2, 0.4, 0.7, 1.0, 1.3)
     with ThreadPoolExecutor(len(moments)) as pool:
-        list(pool.map(lambda moment: kill_once(tmp_path / str(moment), moment), moments))
+        list(
+            pool.map(lambda moment: kill_once(tmp_path / str(moment), moment), moments)
+        )
 
 
 def kill_once(tmp_path, moment):
@@ -372,7 +413,16 @@ def kill_once(tmp_path, moment):
             REBYTE_API_KEY=server.key,
             REBYTE_STATE_DIR=str(tmp_path / "state"),
         )
-        line = [sys.executable, DOOR, "run", PLUG_PROMPT, "--out", "out", "--max-wait", "40"]
+        line = [
+            sys.executable,
+            DOOR,
+            "run",
+            PLUG_PROMPT,
+            "--out",
+            "out",
+            "--max-wait",
+            "40",
+        ]
         child = subprocess.Popen(
             line,
             cwd=str(tmp_path),
@@ -392,7 +442,9 @@ def kill_once(tmp_path, moment):
             assert not posts(server)
             done = run_quietly(line + ["--again"], cwd=str(tmp_path), env=environ)
         document = json.loads(done.stdout)
-        assert done.returncode == 0 and document["answer"] == "step 1\nstep 2\nstep 3", done
+        assert (
+            done.returncode == 0 and document["answer"] == "step 1\nstep 2\nstep 3"
+        ), done
         if "workspaceId" in document:
             assert (
                 (tmp_path / "out" / "files" / "n.csv").stat().st_size

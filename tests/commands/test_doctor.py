@@ -32,7 +32,10 @@ def test_all_is_well_against_a_service_that_is(rebyte, server):
         and found["state"]["ok"]
         and found["credits"]["ok"]
     )
-    assert "REBYTE_API_KEY" in found["key"]["detail"] and server.key not in ran.out + ran.err
+    assert (
+        "REBYTE_API_KEY" in found["key"]["detail"]
+        and server.key not in ran.out + ran.err
+    )
     assert {seen["path"] for seen in server.requests} <= {
         "/v1/tasks?limit=1",
         "/v1/tasks",
@@ -70,10 +73,14 @@ def test_a_sandbox_without_names_is_told(rebyte, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     monkeypatch.delenv("REBYTE_BASE_URL")
     ran = rebyte("doctor", "--max-wait", "10")
-    assert (ran.code, ran["cause"]["code"], ran["cause"]["check"]) == (10, "dns_failed", "api.name")
-    assert checks(ran)["storage.name"]["ok"] is False and "allow network access" in json.dumps(
-        ran["next"]
+    assert (ran.code, ran["cause"]["code"], ran["cause"]["check"]) == (
+        10,
+        "dns_failed",
+        "api.name",
     )
+    assert checks(ran)["storage.name"][
+        "ok"
+    ] is False and "allow network access" in json.dumps(ran["next"])
 
 
 def test_a_proxy_that_refuses_the_tunnel_is_told(rebyte, monkeypatch):
@@ -89,7 +96,9 @@ def test_a_proxy_that_refuses_the_tunnel_is_told(rebyte, monkeypatch):
     assert "list of hosts" in json.dumps(ran["next"])
 
 
-def test_nothing_listening_and_a_service_in_trouble_are_told_apart(rebyte, server, monkeypatch):
+def test_nothing_listening_and_a_service_in_trouble_are_told_apart(
+    rebyte, server, monkeypatch
+):
     server.faults.enable("server-error")
     ran = rebyte("doctor", "--max-wait", "3")
     assert (ran.code, ran["cause"]["check"]) == (12, "service")
@@ -103,7 +112,11 @@ def test_the_local_server_is_checked_without_the_cloud(rebyte, monkeypatch):
     monkeypatch.delenv("REBYTE_API_KEY")
     try:
         ran = rebyte("doctor", "--local")
-        assert ran.code == 0 and ran["service"] == "local" and checks(ran)["storage"]["ok"] is None
+        assert (
+            ran.code == 0
+            and ran["service"] == "local"
+            and checks(ran)["storage"]["ok"] is None
+        )
     finally:
         rebyte("local", "stop")
 
@@ -131,7 +144,13 @@ def test_a_wrong_clock_is_told(rebyte, monkeypatch, skew):
             "header",
             4,
         ),
-        (404, b'{"error":{"code":"not_found","message":"Not Found"}}', None, "service", 5),
+        (
+            404,
+            b'{"error":{"code":"not_found","message":"Not Found"}}',
+            None,
+            "service",
+            5,
+        ),
         (404, b"<html>nothing here</html>", "no_such_route", "service", 5),
         (200, b"<html>please log in</html>", "bad_answer", "service", 12),
         (429, b"", "rate_limited", "service", 11),
@@ -176,7 +195,8 @@ def test_a_certificate_that_is_not_trusted_is_told_and_one_that_is_names_its_sig
             "api.tls",
         )
         assert (
-            "REBYTE_CA_BUNDLE" in checks(ran)["api.tls"]["remedy"] and "CA" in ran["next"][0]["ask"]
+            "REBYTE_CA_BUNDLE" in checks(ran)["api.tls"]["remedy"]
+            and "CA" in ran["next"][0]["ask"]
         )
         monkeypatch.setenv("REBYTE_CA_BUNDLE", str(certificates / "ca.pem"))
         found = checks(rebyte("doctor", "--max-wait", "5"))
@@ -187,14 +207,21 @@ def test_a_certificate_that_is_not_trusted_is_told_and_one_that_is_names_its_sig
     assert found["storage.name"]["ok"] is False
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="older Pythons do not check strictly")
-def test_the_strict_check_of_new_pythons_is_named(rebyte, monkeypatch, certificates, tls):
+@pytest.mark.skipif(
+    sys.version_info < (3, 13), reason="older Pythons do not check strictly"
+)
+def test_the_strict_check_of_new_pythons_is_named(
+    rebyte, monkeypatch, certificates, tls
+):
     names_lead_home(monkeypatch)
     monkeypatch.setenv("REBYTE_CA_BUNDLE", str(certificates / "old.pem"))
     with Server(answer(200, {}), context=tls("proxied")) as service:
         monkeypatch.setenv("REBYTE_BASE_URL", service.url)
         ran = rebyte("doctor", "--max-wait", "5")
-        assert ran["cause"]["check"] == "api.tls" and "REBYTE_TLS_STRICT=0" in ran["next"][0]["ask"]
+        assert (
+            ran["cause"]["check"] == "api.tls"
+            and "REBYTE_TLS_STRICT=0" in ran["next"][0]["ask"]
+        )
         monkeypatch.setenv("REBYTE_TLS_STRICT", "0")
         assert checks(rebyte("doctor", "--max-wait", "5"))["api.tls"]["ok"]
 
@@ -233,7 +260,8 @@ def shown(capsys, *words):
 def test_a_verb_shows_two_examples_first_then_flags_codes_and_environment(capsys, verb):
     text = shown(capsys, verb, "--help")
     examples, flags, codes, environment = (
-        text.index(word) for word in ("examples:", "--base-url", "exit codes: ", "environment: ")
+        text.index(word)
+        for word in ("examples:", "--base-url", "exit codes: ", "environment: ")
     )
     assert examples < flags < codes < environment and len(text.encode()) < MOST_BYTES
     lines = re.findall(r"^  rebyte_cli\.py .*$", text[examples:flags], re.M)
@@ -249,7 +277,9 @@ def test_the_help_of_everything_is_small_too(capsys):
 @pytest.mark.parametrize("words", [()] + [(verb,) for verb in VERBS], ids=" ".join)
 def test_help_loads_no_network(words):
     done = run_quietly(
-        [sys.executable, "-I", "-S", "-B", "-X", "importtime", DOOR] + list(words) + ["--help"]
+        [sys.executable, "-I", "-S", "-B", "-X", "importtime", DOOR]
+        + list(words)
+        + ["--help"]
     )
     loaded = set(re.findall(rb"\| +([\w.]+)$", done.stderr, re.M))
     assert done.returncode == 0 and b"rebyte_commands.verb_table" in loaded

@@ -32,12 +32,20 @@ def odd(world, impatient, monkeypatch):
     makes the step of a request).
     """
     with Server() as server:
-        for name, value in (("BASE_URL", server.url), ("API_KEY", CANARY), ("MAX_WAIT", "1")):
+        for name, value in (
+            ("BASE_URL", server.url),
+            ("API_KEY", CANARY),
+            ("MAX_WAIT", "1"),
+        ):
             monkeypatch.setenv("REBYTE_" + name, value)
-        monkeypatch.setattr("rebyte_flows.starting.reconciliation.LOOKS_AFTER_SECONDS", (2,))
+        monkeypatch.setattr(
+            "rebyte_flows.starting.reconciliation.LOOKS_AFTER_SECONDS", (2,)
+        )
 
         def says(first, *words):
-            server.speaks = first if callable(first) else lambda request: answer(first, *words)
+            server.speaks = (
+                first if callable(first) else lambda request: answer(first, *words)
+            )
 
         yield says
 
@@ -92,7 +100,10 @@ def test_an_odd_answer_to_a_paid_start_is_unknown_unless_it_surely_was_not_made(
     odd, rebyte, status, body, code
 ):
     odd(
-        status, body, "Location: http://elsewhere.example/", *["Retry-After: 100"] * (status == 429)
+        status,
+        body,
+        "Location: http://elsewhere.example/",
+        *["Retry-After: 100"] * (status == 429),
     )
     ran = rebyte("create", "hello")
     assert is_clean(ran, code)
@@ -158,17 +169,25 @@ def test_odd_shapes_end_in_no_traceback(odd, rebyte, monkeypatch, words):
                 200,
                 body,
                 "Content-Type: "
-                + ("text/event-stream" if "/events" in request[0] else "application/json"),
+                + (
+                    "text/event-stream"
+                    if "/events" in request[0]
+                    else "application/json"
+                ),
             )
         )
 
     odd(reply)
     monkeypatch.setenv("REBYTE_MAX_WAIT", "2")
-    monkeypatch.setattr("rebyte_flows.starting.reconciliation.LOOKS_AFTER_SECONDS", (0.05, 0.2))
-    ran = rebyte(*words)
-    assert ran.code != 1 and "TypeError" not in ran.out + ran.err and "unexpected" not in ran.out, (
-        ran
+    monkeypatch.setattr(
+        "rebyte_flows.starting.reconciliation.LOOKS_AFTER_SECONDS", (0.05, 0.2)
     )
+    ran = rebyte(*words)
+    assert (
+        ran.code != 1
+        and "TypeError" not in ran.out + ran.err
+        and "unexpected" not in ran.out
+    ), ran
 
 
 def test_a_service_that_goes_away_ends_a_watch_with_its_last_line(rebyte, monkeypatch):
@@ -222,7 +241,9 @@ def test_a_strangers_process_is_neither_taken_for_the_server_nor_killed(
                 }
             )
         )
-        assert rebyte("local", "status").code == 5 and rebyte("local", "stop").document == {
+        assert rebyte("local", "status").code == 5 and rebyte(
+            "local", "stop"
+        ).document == {
             "running": False,
             "stopped": False,
         }
@@ -242,7 +263,10 @@ def test_a_proxy_that_does_not_answer_is_named_as_the_cause(rebyte, monkeypatch)
         and "HTTPS_PROXY" in ran.error["hint"]
     )
     checked = rebyte("doctor", "--max-wait", "5").document
-    assert checked["cause"]["check"] == "api.proxy" and "HTTPS_PROXY" in checked["next"][0]["ask"]
+    assert (
+        checked["cause"]["check"] == "api.proxy"
+        and "HTTPS_PROXY" in checked["next"][0]["ask"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -270,7 +294,8 @@ def test_no_key_says_where_to_get_one(rebyte, monkeypatch, words):
 
 
 @pytest.mark.parametrize(
-    "key", [CANARY + "\n", CANARY, "canary\x07" + CANARY, "canary\u20ac" + CANARY, "   "]
+    "key",
+    [CANARY + "\n", CANARY, "canary\x07" + CANARY, "canary\u20ac" + CANARY, "   "],
 )
 def test_a_wrong_key_is_told_apart_and_never_shown(rebyte, monkeypatch, key):
     monkeypatch.setenv("REBYTE_API_KEY", key)
@@ -314,7 +339,8 @@ def test_a_refused_port_and_an_unknown_host_were_never_sent(rebyte, monkeypatch)
     assert "nothing was" not in rebyte("list")["next"][0]["why"]
     checked = rebyte("doctor").document
     assert (
-        checked["service"] == "local" and "127.0.0.1 on port %d" % port in checked["next"][0]["ask"]
+        checked["service"] == "local"
+        and "127.0.0.1 on port %d" % port in checked["next"][0]["ask"]
     )
     assert "--base-url" not in checked["next"][-1]["run"]
     monkeypatch.setenv("REBYTE_BASE_URL", "https://no-such-host.invalid")
@@ -333,14 +359,19 @@ def test_a_refused_port_and_an_unknown_host_were_never_sent(rebyte, monkeypatch)
         "https://",
     ],
 )
-def test_an_address_that_cannot_be_right_is_refused_before_anything(rebyte, monkeypatch, base):
+def test_an_address_that_cannot_be_right_is_refused_before_anything(
+    rebyte, monkeypatch, base
+):
     monkeypatch.setenv("REBYTE_BASE_URL", base)
     assert is_clean(rebyte("get", UUID), 2)
 
 
 def test_another_base_url_needs_a_key_of_its_own(rebyte, server, tmp_path):
     with LocalServer(str(tmp_path / "other")) as other:
-        assert is_clean(rebyte("list", "--base-url", other.url), 4) and other.requests == []
+        assert (
+            is_clean(rebyte("list", "--base-url", other.url), 4)
+            and other.requests == []
+        )
         key = tmp_path / "key"
         key.write_text(other.key + "\r\n")
         ran = rebyte("list", "--base-url", other.url, "--api-key-file", str(key))
@@ -411,7 +442,9 @@ def test_it_works_in_a_bare_environment(shell, env):
     assert ran.code == 0 and ran["answer"] == "gr\u00fc\u00dfe \u2713", ran
 
 
-def test_it_works_isolated_through_a_link_and_from_a_read_only_folder(world, tmp_path, server):
+def test_it_works_isolated_through_a_link_and_from_a_read_only_folder(
+    world, tmp_path, server
+):
     scripts = tmp_path / "skill" / "scripts"
     shutil.copytree(os.path.dirname(DOOR), str(scripts))
     folders = [place for place, _, _ in os.walk(str(scripts))]
@@ -428,7 +461,11 @@ def test_no_home_at_all_falls_back_to_a_private_temp_folder_and_says_so(
     temp = tmp_path / "t"
     temp.mkdir()
     (tmp_path / "nohome").write_text("a file, not a folder")
-    env = {"HOME": str(tmp_path / "nohome"), "TMPDIR": str(temp), "REBYTE_STATE_DIR": ""}
+    env = {
+        "HOME": str(tmp_path / "nohome"),
+        "TMPDIR": str(temp),
+        "REBYTE_STATE_DIR": "",
+    }
     ran = shell("create", "hello", env=env)
     folders = list(temp.iterdir())
     assert (
@@ -482,20 +519,27 @@ def test_an_old_python_gets_one_line_and_two():
         if path
     ]
     found += map(
-        str, Path(os.environ.get("PYENV_ROOT") or "/nowhere").glob("versions/[23].[67]*/bin/python")
+        str,
+        Path(os.environ.get("PYENV_ROOT") or "/nowhere").glob(
+            "versions/[23].[67]*/bin/python"
+        ),
     )
     runs = [(path, run_quietly([path, DOOR, "list"])) for path in found]
     runs = [(path, done) for path, done in runs if b"pyenv" not in done.stderr[:6]]
     if not runs:
         pytest.skip("no Python older than 3.8 here")
     for path, done in runs:
-        assert done.returncode == 2 and done.stderr.count(b"\n") == 1 and b"3.8" in done.stderr, (
-            path
-        )
+        assert (
+            done.returncode == 2
+            and done.stderr.count(b"\n") == 1
+            and b"3.8" in done.stderr
+        ), path
 
 
 @pytest.mark.parametrize("kind", ["read-only", "a file"])
-def test_a_state_folder_that_cannot_be_written_means_nothing_is_sent(shell, server, tmp_path, kind):
+def test_a_state_folder_that_cannot_be_written_means_nothing_is_sent(
+    shell, server, tmp_path, kind
+):
     path = tmp_path / "bad"
     if kind == "a file":
         path.write_text("x")
@@ -504,10 +548,16 @@ def test_a_state_folder_that_cannot_be_written_means_nothing_is_sent(shell, serv
         if os.access(str(path), os.W_OK) and os.getuid() == 0:
             pytest.skip("root writes everywhere")
     ran = shell("create", "hello", env={"REBYTE_STATE_DIR": str(path)})
-    assert ran.code == 7 and posts(server) == [] and "REBYTE_STATE_DIR" in ran.error["hint"]
+    assert (
+        ran.code == 7
+        and posts(server) == []
+        and "REBYTE_STATE_DIR" in ran.error["hint"]
+    )
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anything_is_paid_for(rebyte, world, server):
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_paid_for(
+    rebyte, world, server
+):
     (world / "file").write_text("")
     for words in (
         "run hello --out file/x",
@@ -531,7 +581,9 @@ def test_what_is_in_the_way_at_the_end_hides_no_answer_and_no_link_is_followed(
     assert [item["name"] for item in ran["refused"]] == ["files"]
     assert not list(elsewhere.iterdir())
     for name in ("answer.md", "transcript.jsonl", "manifest.json"):
-        assert (world / "result" / name).is_file() and not (world / "result" / name).is_symlink()
+        assert (world / "result" / name).is_file() and not (
+            world / "result" / name
+        ).is_symlink()
 
 
 def test_a_transcript_that_fills_the_disk_is_given_up_and_said_so(tmp_path):
@@ -548,8 +600,12 @@ def test_a_transcript_that_fills_the_disk_is_given_up_and_said_so(tmp_path):
 def test_a_field_that_is_missing_hides_neither_the_exit_code_nor_the_line_that_goes_on(
     rebyte, server, world
 ):
-    ran = rebyte("run", sh("sleep 3; echo at last"), "--max-wait", "1", "--field", "answer")
+    ran = rebyte(
+        "run", sh("sleep 3; echo at last"), "--max-wait", "1", "--field", "answer"
+    )
     assert ran.code == 75 and ran.out == "" and " result " in ran.err
-    ran = rebyte("run", sh("sleep 3; echo at last"), "--max-wait", "20", "--field", "answer")
+    ran = rebyte(
+        "run", sh("sleep 3; echo at last"), "--max-wait", "20", "--field", "answer"
+    )
     assert (ran.code, ran.out) == (0, "at last\n") and len(posts(server)) == 1
     assert rebyte("run", sh("exit 3"), "--field", "question").code == 3

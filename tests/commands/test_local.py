@@ -36,9 +36,15 @@ def test_a_prompt_does_not_find_the_key_of_the_cloud_in_the_servers_environment(
 
 
 def test_eight_first_commands_at_once_start_one_server_and_all_succeed(state):
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    quiet = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
     started = [subprocess.Popen(LINE + ["list", "--local"], **quiet) for _ in range(8)]
-    ended = [process.communicate(timeout=60) + (process.returncode,) for process in started]
+    ended = [
+        process.communicate(timeout=60) + (process.returncode,) for process in started
+    ]
     assert [code for _, _, code in ended] == [0] * 8, ended
     assert [json.loads(out.decode())["total"] for out, _, _ in ended] == [0] * 8
 

@@ -60,7 +60,9 @@ def sent(server, ending):
     ]
 
 
-def test_the_same_reply_again_goes_on_with_its_turn_and_answers_no_other_question(rebyte, server):
+def test_the_same_reply_again_goes_on_with_its_turn_and_answers_no_other_question(
+    rebyte, server
+):
     asked = rebyte("run", "--once", "q", TWO_QUESTIONS)
     assert asked.code == 13
     first = rebyte("reply", "@q", "--option", "1", "--wait", "--max-wait", "0.6")
@@ -74,7 +76,8 @@ def test_the_same_reply_again_goes_on_with_its_turn_and_answers_no_other_questio
     )
     # Its outcome was shown: the line typed once more means the question that is open now.
     assert (
-        rebyte("reply", "@q", "--option", "2", "--wait").document["answer"].strip() == "answer no"
+        rebyte("reply", "@q", "--option", "2", "--wait").document["answer"].strip()
+        == "answer no"
     )
 
 
@@ -99,7 +102,9 @@ def test_a_task_of_the_same_moment_is_no_proof_where_prompts_are_not_told(
             return answer(
                 200,
                 {
-                    "data": [{"id": ID, "title": "A colleague's payroll", "createdAt": now}],
+                    "data": [
+                        {"id": ID, "title": "A colleague's payroll", "createdAt": now}
+                    ],
                     "total": 1,
                 },
             )
@@ -114,21 +119,32 @@ def test_a_task_of_the_same_moment_is_no_proof_where_prompts_are_not_told(
         ran = rebyte("run", "Count the beans", "--once", "n", "--max-wait", "8")
         assert ran.code == 8 and rebyte("get", "@n").code == 5
         adopt = [
-            step["run"] for step in ran["next"] if step.get("run", "").endswith("--adopt " + ID)
+            step["run"]
+            for step in ran["next"]
+            if step.get("run", "").endswith("--adopt " + ID)
         ]
-        assert shell_join(rebyte, adopt[0])["id"] == ID and rebyte("get", "@n").code == 0
+        assert (
+            shell_join(rebyte, adopt[0])["id"] == ID and rebyte("get", "@n").code == 0
+        )
 
 
-def test_a_time_that_is_over_cancels_no_other_turn_and_nothing_that_was_delivered(rebyte, server):
+def test_a_time_that_is_over_cancels_no_other_turn_and_nothing_that_was_delivered(
+    rebyte, server
+):
     prompt = "quick\n```sh run\necho hi\n```"
     assert rebyte("run", "--cancel-after", "1", "--once", "c", prompt).code == 0
     rebyte("follow-up", "@c", "more\n```sh run\nsleep 3\n```")
     time.sleep(1)
-    assert rebyte("run", "--cancel-after", "1", "--once", "c", prompt).document["reused"] is True
+    assert (
+        rebyte("run", "--cancel-after", "1", "--once", "c", prompt).document["reused"]
+        is True
+    )
     assert sent(server, "/cancel") == []
 
 
-def test_a_run_that_was_killed_is_canceled_by_its_line_when_its_time_is_over(rebyte, server):
+def test_a_run_that_was_killed_is_canceled_by_its_line_when_its_time_is_over(
+    rebyte, server
+):
     line = ["run", "--cancel-after", "1.5", "```sh run\nsleep 9\n```"]
     first = rebyte(*line, "--max-wait", "0.5")
     assert first.code == 75 and "--cancel-after" in first.document["next"][0]["run"]
@@ -139,7 +155,9 @@ def test_a_run_that_was_killed_is_canceled_by_its_line_when_its_time_is_over(reb
 def test_a_refused_second_start_forgets_nothing_of_the_first(rebyte, server):
     first = rebyte("run", "first", "--once", "n").document
     server.faults.enable("too-many-retry-after", seconds=300, only="POST /v1/tasks")
-    assert rebyte("run", "first", "--once", "n", "--again", "--max-wait", "5").code == 11
+    assert (
+        rebyte("run", "first", "--once", "n", "--again", "--max-wait", "5").code == 11
+    )
     server.faults.clear()
     before = creates(server)
     assert (
@@ -161,7 +179,9 @@ def test_again_typed_again_goes_on_with_what_it_started(rebyte, server):
     assert rebyte("run", prompt, "--again").document["id"] != first.document["id"]
 
 
-def test_a_retry_that_goes_on_retries_nothing_that_it_has_retried(rebyte, server, world):
+def test_a_retry_that_goes_on_retries_nothing_that_it_has_retried(
+    rebyte, server, world
+):
     (world / "two.jsonl").write_text(
         "".join(
             json.dumps({"prompt": "```sh run\n%s\n```" % code}) + "\n"
@@ -169,7 +189,9 @@ def test_a_retry_that_goes_on_retries_nothing_that_it_has_retried(rebyte, server
         )
     )
     rebyte("batch", "two.jsonl", "--out", "o")
-    ran = rebyte("batch", "two.jsonl", "--out", "o", "--retry", "failed", "--max-wait", "0.8")
+    ran = rebyte(
+        "batch", "two.jsonl", "--out", "o", "--retry", "failed", "--max-wait", "0.8"
+    )
     assert ran.code == 75 and creates(server) == 4
     while ran.code == 75:
         ran = shell_join(rebyte, ran.document["next"][0]["run"])
@@ -180,7 +202,9 @@ def test_a_retry_that_goes_on_retries_nothing_that_it_has_retried(rebyte, server
     )
 
 
-def test_a_batch_tells_the_ids_of_what_it_could_not_record_or_write(rebyte, world, monkeypatch):
+def test_a_batch_tells_the_ids_of_what_it_could_not_record_or_write(
+    rebyte, world, monkeypatch
+):
     from rebyte_flows.starting.ledger import Ledger
 
     whole = Ledger.update
@@ -225,13 +249,23 @@ def test_a_batch_cancels_what_outlives_its_time(rebyte, server):
 def test_a_service_that_asks_for_a_day_ends_a_batch_at_once(rebyte, server):
     server.faults.enable("too-many-retry-after", seconds=86400, only="POST /v1/tasks")
     began = time.monotonic()
-    ran = rebyte("batch", "--prompt", "a", "--prompt", "b", "--max-wait", "30", "--out", "o")
-    assert ran.code == 11 and ran.error["retryAfter"] == 86400 and time.monotonic() - began < 10
+    ran = rebyte(
+        "batch", "--prompt", "a", "--prompt", "b", "--max-wait", "30", "--out", "o"
+    )
+    assert (
+        ran.code == 11
+        and ran.error["retryAfter"] == 86400
+        and time.monotonic() - began < 10
+    )
 
 
-def test_wanted_files_of_a_start_that_was_settled_are_missing_and_said_so(rebyte, server):
+def test_wanted_files_of_a_start_that_was_settled_are_missing_and_said_so(
+    rebyte, server
+):
     server.faults.enable("drop-after-accept")
-    ran = rebyte("run", SUM, "--file", "numbers.csv", "--want", "total.csv", "--out", "o")
+    ran = rebyte(
+        "run", SUM, "--file", "numbers.csv", "--want", "total.csv", "--out", "o"
+    )
     assert (
         ran.code == 9
         and ran.document["missing"] == ["total.csv"]
@@ -261,7 +295,11 @@ def test_an_odd_answer_to_a_start_loses_no_id_and_leaves_no_folder(
     with Server(speaks=reply) as odd:
         monkeypatch.setenv("REBYTE_BASE_URL", odd.url)
         (tmp_path / "evil").mkdir()
-        ran = rebyte("create", "x") if code is None else rebyte("run", "x", "--max-wait", "3")
+        ran = (
+            rebyte("create", "x")
+            if code is None
+            else rebyte("run", "x", "--max-wait", "3")
+        )
     assert list((tmp_path / "evil").iterdir()) == []
     assert (
         (ran.document["id"] == ID and ran.code == 0)
@@ -275,9 +313,9 @@ def states(tmp_path):
     path = tmp_path / "state" / "ledger.db"
     if not path.exists():
         return []
-    with contextlib.closing(sqlite3.connect(str(path), timeout=20)) as book, contextlib.suppress(
-        sqlite3.OperationalError
-    ):
+    with contextlib.closing(
+        sqlite3.connect(str(path), timeout=20)
+    ) as book, contextlib.suppress(sqlite3.OperationalError):
         return [state for (state,) in book.execute("SELECT state FROM starts")]
     return []
 
@@ -296,10 +334,15 @@ def test_an_interrupt_as_the_raw_start_lands_is_told(world, server, tmp_path):
 
 
 def test_a_long_line_or_one_that_read_stdin_is_described_instead_of_pasted(rebyte):
-    for words, stdin in ((["run", "x" * 1600], ""), (["run", "--prompt-file", "-"], "hello")):
+    for words, stdin in (
+        (["run", "x" * 1600], ""),
+        (["run", "--prompt-file", "-"], "hello"),
+    ):
         rebyte(*words, stdin=stdin)
         steps = rebyte(*words, stdin=stdin).document["next"]
-        assert ["run" in step for step in steps] == [False] and "--again" in steps[0]["why"]
+        assert ["run" in step for step in steps] == [False] and "--again" in steps[0][
+            "why"
+        ]
     line = (
         rebyte("run", "--", "-dash").document
         and rebyte("run", "--", "-dash").document["next"][0]["run"]
@@ -311,7 +354,10 @@ def test_a_line_to_paste_is_never_cut(rebyte, world, impatient, monkeypatch):
     def reply(request):
         ids = request[0].split(" ")[1].partition("?")[0].split("/")[3:]
         return answer(
-            200, {"id": ids[0], "status": "running"} if ids and len(ids) == 1 else {"data": []}
+            200,
+            {"id": ids[0], "status": "running"}
+            if ids and len(ids) == 1
+            else {"data": []},
         )
 
     with Server(speaks=reply) as slow:
@@ -363,7 +409,9 @@ def test_a_task_that_has_ended_is_not_told_as_running_when_time_ends_before_its_
     assert "--workspace" in ran.document["next"][0]["run"]
 
 
-def test_create_takes_no_flag_that_nobody_would_keep_and_remembers_where_files_go(rebyte):
+def test_create_takes_no_flag_that_nobody_would_keep_and_remembers_where_files_go(
+    rebyte,
+):
     assert (
         rebyte("create", "x", "--cancel-after", "3").code == 2
         and rebyte("create", "x", "--cancel-on-interrupt").code == 2
@@ -404,7 +452,10 @@ def test_a_pipe_that_nobody_writes_to_or_closes_hangs_nothing(world, server):
     ):
         began = time.monotonic()
         child = subprocess.Popen(
-            line + words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            line + words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         assert child.wait(timeout=10) == 2 and time.monotonic() - began < 6
         child.stdin.close()
@@ -465,7 +516,8 @@ def test_an_older_ledger_is_taken_over_by_several_runs_at_once(tmp_path):
         book.executescript(FIRST_SCHEMA)
     opened = []
     threads = [
-        threading.Thread(target=lambda: opened.append(Ledger(state, "o", "a"))) for _ in range(4)
+        threading.Thread(target=lambda: opened.append(Ledger(state, "o", "a")))
+        for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -483,7 +535,9 @@ def test_a_deleted_task_leaves_its_line_a_way_on(rebyte):
     rebyte("delete", made["id"], "--yes")
     ran = rebyte("run", "hello", "--once", "n")
     assert ran.code == 5 and made["id"] in ran.error["message"]
-    assert shell_join(rebyte, ran.document["next"][0]["run"]).document["id"] != made["id"]
+    assert (
+        shell_join(rebyte, ran.document["next"][0]["run"]).document["id"] != made["id"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -502,7 +556,9 @@ def test_a_deleted_task_leaves_its_line_a_way_on(rebyte):
         ["wait", ID, "--max-wait", "1"],
     ],
 )
-def test_an_empty_answer_ends_in_no_traceback(world, impatient, rebyte, monkeypatch, words):
+def test_an_empty_answer_ends_in_no_traceback(
+    world, impatient, rebyte, monkeypatch, words
+):
     with Server(answer(204)) as empty:
         monkeypatch.setenv("REBYTE_BASE_URL", empty.url)
         ran = rebyte(*words)
@@ -511,7 +567,9 @@ def test_an_empty_answer_ends_in_no_traceback(world, impatient, rebyte, monkeypa
 
 def test_text_is_as_small_as_json_whatever_comes(world, rebyte, monkeypatch):
     deep = "[" * 900 + "]" * 900
-    with Server(answer(200, {"id": ID, "title": "t" * 1_000_000, "status": "completed"})) as loud:
+    with Server(
+        answer(200, {"id": ID, "title": "t" * 1_000_000, "status": "completed"})
+    ) as loud:
         monkeypatch.setenv("REBYTE_BASE_URL", loud.url)
         ran = rebyte("get", ID, "--text")
         assert ran.code == 0 and len(ran.out) < 9000 and "path" in ran.out
@@ -539,7 +597,10 @@ def test_names_in_a_batch_are_names_or_refused(rebyte, world):
     (world / "twice.jsonl").write_text(
         '{"prompt": "a", "files": ["-=a"]}\n{"prompt": "b", "files": ["-=b"]}\n'
     )
-    assert "twice" in rebyte("batch", "twice.jsonl", "--dry-run", stdin="x").error["message"]
+    assert (
+        "twice"
+        in rebyte("batch", "twice.jsonl", "--dry-run", stdin="x").error["message"]
+    )
 
 
 def test_a_batch_takes_the_flags_of_a_start(rebyte, world):
@@ -567,7 +628,8 @@ def test_a_batch_takes_the_flags_of_a_start(rebyte, world):
         "o/r",
     ]
     assert (
-        rebyte("batch", "--prompt", "a", "--branch", "b", "--dry-run").error["code"] == "bad_lines"
+        rebyte("batch", "--prompt", "a", "--branch", "b", "--dry-run").error["code"]
+        == "bad_lines"
     )
 
 
@@ -582,14 +644,17 @@ def test_deleting_several_artifacts_tells_each(rebyte):
     assert rebyte("artifacts", "get", made, "x.csv", "x.csv").code == 5
     workspace = rebyte("ledger", "show", made).document["workspaceId"]
     assert (
-        rebyte("api", "DELETE", "/workspaces/%s/artifacts" % workspace).error["code"] == "needs_yes"
+        rebyte("api", "DELETE", "/workspaces/%s/artifacts" % workspace).error["code"]
+        == "needs_yes"
     )
 
 
 def test_watch_prints_no_field_and_its_line_goes_on_as_it_was(rebyte):
     made = rebyte("create", "```sh run\nsleep 3\n```").document["id"]
     assert rebyte("watch", made, "--field", "id").code == 2
-    end = json.loads(rebyte("watch", made, "--raw", "--max-wait", "0.5").out.splitlines()[-1])
+    end = json.loads(
+        rebyte("watch", made, "--raw", "--max-wait", "0.5").out.splitlines()[-1]
+    )
     assert end["done"]["next"][0]["run"].endswith("watch %s --raw" % made)
 
 
@@ -599,12 +664,23 @@ def test_batches_without_a_folder_of_their_own_go_after_a_month(rebyte, tmp_path
     for path, days in ((folder, 31), (tmp_path / "state" / "pruned", 2)):
         os.utime(str(path), (time.time() - days * 86_400,) * 2)
     rebyte("batch", "--prompt", "another")
-    assert not folder.exists() and len(list((tmp_path / "state" / "batches").iterdir())) == 1
+    assert (
+        not folder.exists()
+        and len(list((tmp_path / "state" / "batches").iterdir())) == 1
+    )
 
 
 def test_an_interrupted_batch_tells_what_runs_on(world, server):
     child = subprocess.Popen(
-        [sys.executable, DOOR, "batch", "--prompt", "```sh run\nsleep 20\n```", "--out", "o"],
+        [
+            sys.executable,
+            DOOR,
+            "batch",
+            "--prompt",
+            "```sh run\nsleep 20\n```",
+            "--out",
+            "o",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -613,10 +689,16 @@ def test_an_interrupted_batch_tells_what_runs_on(world, server):
     child.send_signal(2)
     out, _ = child.communicate(timeout=20)
     (task,) = json.loads(out)["tasks"]
-    assert child.returncode == 130 and task["status"] == "running" and len(task["id"]) == 36
+    assert (
+        child.returncode == 130
+        and task["status"] == "running"
+        and len(task["id"]) == 36
+    )
 
 
-def test_forgetting_spares_what_is_open_and_what_the_owner_counts(rebyte, server, monkeypatch):
+def test_forgetting_spares_what_is_open_and_what_the_owner_counts(
+    rebyte, server, monkeypatch
+):
     server.faults.enable("html-error", only="POST /v1/tasks")
     assert rebyte("create", "x").code == 8
     assert rebyte("ledger", "forget", "1", "--yes").error["code"] == "guard_refused"
@@ -659,7 +741,9 @@ def test_a_daily_limit_without_a_lasting_ledger_is_a_guard_for_a_batch_too(
         "o",
         env={"HOME": str(tmp_path / "nowhere"), "TMPDIR": str(tmp_path)},
     )
-    assert (ran.code, ran.error["code"]) == (7, "guard_no_ledger") and creates(server) == 0
+    assert (ran.code, ran.error["code"]) == (7, "guard_no_ledger") and creates(
+        server
+    ) == 0
 
 
 @pytest.mark.parametrize(
@@ -687,7 +771,9 @@ def test_an_installation_with_files_missing_says_so(tmp_path):
 
     copied = str(tmp_path / "copy")
     shutil.copytree(
-        os.path.dirname(DOOR), copied, ignore=shutil.ignore_patterns("context.py", "__pycache__")
+        os.path.dirname(DOOR),
+        copied,
+        ignore=shutil.ignore_patterns("context.py", "__pycache__"),
     )
     done = subprocess.run(
         [sys.executable, os.path.join(copied, "rebyte_cli.py"), "ledger", "list"],
@@ -703,10 +789,18 @@ def test_an_installation_with_files_missing_says_so(tmp_path):
 def test_again_under_a_name_sends_words_that_were_changed(rebyte, server):
     rebyte("run", "--once", "n", "first")
     rebyte(
-        "run", "--once", "n", "```sh run\nsleep 2; echo second\n```", "--again", "--max-wait", "0.5"
+        "run",
+        "--once",
+        "n",
+        "```sh run\nsleep 2; echo second\n```",
+        "--again",
+        "--max-wait",
+        "0.5",
     )
     assert (
-        rebyte("run", "--once", "n", "```sh run\necho third\n```", "--again")["answer"].strip()
+        rebyte("run", "--once", "n", "```sh run\necho third\n```", "--again")[
+            "answer"
+        ].strip()
         == "third"
         and creates(server) == 3
     )
@@ -737,7 +831,9 @@ def test_a_reply_whose_answer_was_lost_is_sent_once_and_answers_nothing_else(
     )
 
 
-def test_a_reply_that_never_arrived_is_sent_by_the_same_line(rebyte, server, monkeypatch):
+def test_a_reply_that_never_arrived_is_sent_by_the_same_line(
+    rebyte, server, monkeypatch
+):
     from rebyte_client import RebyteClient
     from rebyte_wire.errors import NetworkError
 
@@ -745,7 +841,10 @@ def test_a_reply_that_never_arrived_is_sent_by_the_same_line(rebyte, server, mon
         raise NetworkError("The connection broke.", code="connection_cut")
 
     asked = rebyte(
-        "run", "--once", "q", "```ask run\nWhich?\n- a\n- b\n```\n```sh run\necho took $ANSWER\n```"
+        "run",
+        "--once",
+        "q",
+        "```ask run\nWhich?\n- a\n- b\n```\n```sh run\necho took $ANSWER\n```",
     )
     for line in (
         ["reply", "@q", "--option", "2", "--wait"],
@@ -755,18 +854,28 @@ def test_a_reply_that_never_arrived_is_sent_by_the_same_line(rebyte, server, mon
             patch.setattr(RebyteClient, "answer_question", cut)
             assert rebyte(*line).code == 10
         assert rebyte("result", "@q").code == 13
-    assert rebyte("reply", "@q", "--option", "2", "--wait")["answer"].strip() == "took b"
+    assert (
+        rebyte("reply", "@q", "--option", "2", "--wait")["answer"].strip() == "took b"
+    )
 
 
-def test_a_reply_seen_by_another_verb_is_over_and_another_option_for_it_is_refused(rebyte, server):
+def test_a_reply_seen_by_another_verb_is_over_and_another_option_for_it_is_refused(
+    rebyte, server
+):
     asked = rebyte("run", "--once", "q", TWO_QUESTIONS)
-    assert rebyte("reply", "@q", "--option", "1", "--wait", "--max-wait", "0.6").code == 75
+    assert (
+        rebyte("reply", "@q", "--option", "1", "--wait", "--max-wait", "0.6").code == 75
+    )
     assert "production" in rebyte("result", "@q", "--wait")["question"]["text"]
     other = shlex.split(asked["next"][1]["run"])[2:]
     assert rebyte(*other).error["code"] == "no_question"
-    assert rebyte("reply", "@q", "--option", "1", "--wait")["answer"].strip() == "answer yes"
     assert (
-        shell_join(rebyte, asked["next"][0]["run"]).code == 0 and len(sent(server, "/answer")) == 2
+        rebyte("reply", "@q", "--option", "1", "--wait")["answer"].strip()
+        == "answer yes"
+    )
+    assert (
+        shell_join(rebyte, asked["next"][0]["run"]).code == 0
+        and len(sent(server, "/answer")) == 2
     )
 
 
@@ -778,7 +887,8 @@ def test_a_task_that_was_canceled_while_it_asked_asks_no_more(rebyte):
         and rebyte("run", "--once", "q", "```ask run\nWhich?\n- a\n- b\n```").code == 6
     )
     assert (
-        json.loads(rebyte("watch", made["id"]).out.splitlines()[-1])["done"]["status"] == "canceled"
+        json.loads(rebyte("watch", made["id"]).out.splitlines()[-1])["done"]["status"]
+        == "canceled"
     )
 
 
@@ -786,20 +896,25 @@ def test_a_question_of_a_later_turn_is_a_new_one(rebyte):
     rebyte("run", "--once", "q", "```ask run\nWhich?\n- a\n- b\n```")
     assert rebyte("reply", "@q", "--option", "1", "--wait").code == 0
     assert (
-        rebyte("follow-up", "@q", "```ask run\nAnd which now?\n- c\n- d\n```", "--wait")[
-            "question"
-        ]["text"]
+        rebyte(
+            "follow-up", "@q", "```ask run\nAnd which now?\n- c\n- d\n```", "--wait"
+        )["question"]["text"]
         == "And which now?"
     )
 
 
-def test_what_became_of_a_later_turn_is_not_what_became_of_the_first(rebyte, server, world):
+def test_what_became_of_a_later_turn_is_not_what_became_of_the_first(
+    rebyte, server, world
+):
     (world / "a.jsonl").write_text(
         '{"once": "a", "prompt": "fine"}\n{"once": "b", "prompt": "```sh run\\nsleep 1; echo mine\\n```"}\n'
     )
     assert rebyte("batch", "a.jsonl", "--out", "o", "--max-wait", "0.7").code == 75
     for name in "ab":
-        assert rebyte("follow-up", "@" + name, "```sh run\nexit 3\n```", "--wait").code == 3
+        assert (
+            rebyte("follow-up", "@" + name, "```sh run\nexit 3\n```", "--wait").code
+            == 3
+        )
     assert rebyte("wait", "@a", "@b").code == 9
     again = rebyte("batch", "a.jsonl", "--out", "p")
     assert again.code == 0 and again["tasks"][1]["answer"].strip() == "mine"
@@ -809,22 +924,33 @@ def test_what_became_of_a_later_turn_is_not_what_became_of_the_first(rebyte, ser
     )
 
 
-def test_a_turn_that_is_none_is_not_found_and_files_outlive_the_time_to_cancel(rebyte, monkeypatch):
+def test_a_turn_that_is_none_is_not_found_and_files_outlive_the_time_to_cancel(
+    rebyte, monkeypatch
+):
     made = rebyte("run", SUM, "--file", "numbers.csv")["id"]
-    assert rebyte("result", made, "--prompt", "no-such-turn", "--max-wait", "8").code == 5
+    assert (
+        rebyte("result", made, "--prompt", "no-such-turn", "--max-wait", "8").code == 5
+    )
     monkeypatch.setattr(
         "rebyte_flows.following.follower.list_files",
         lambda *words, whole=__import__("rebyte_flows.following.follower").following.follower.list_files: (
             time.sleep(1.2) or whole(*words)
         ),
     )
-    ran = rebyte("run", SUM + "\n", "--file", "numbers.csv", "--cancel-after", "1", "--out", "o")
+    ran = rebyte(
+        "run", SUM + "\n", "--file", "numbers.csv", "--cancel-after", "1", "--out", "o"
+    )
     assert ran.code == 0 and ran["files"][0]["path"]
 
 
 def test_a_wanted_file_is_remembered_over_a_question(rebyte):
     asked = rebyte(
-        "run", "--once", "q", "```ask run\nWhich?\n- a\n- b\n```", "--want", "report.csv"
+        "run",
+        "--once",
+        "q",
+        "```ask run\nWhich?\n- a\n- b\n```",
+        "--want",
+        "report.csv",
     )
     assert shell_join(rebyte, asked["next"][0]["run"])["missing"] == ["report.csv"]
     assert (
@@ -840,7 +966,8 @@ def test_a_key_in_a_pipe_is_read_and_one_without_a_writer_is_not_waited_for(
 ):
     monkeypatch.delenv("REBYTE_API_KEY")
     line = (
-        '"$0" "$1" list --limit 1 --field total --api-key-file <(sleep 0.3; echo %s)' % server.key
+        '"$0" "$1" list --limit 1 --field total --api-key-file <(sleep 0.3; echo %s)'
+        % server.key
     )
     told = subprocess.run(
         ["bash", "-c", line, sys.executable, DOOR],
@@ -889,9 +1016,14 @@ def test_an_interrupted_batch_does_not_tell_an_earlier_task_as_running_where_a_n
         "o",
     ]
     subprocess.run(
-        line[:3] + line[5:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
+        line[:3] + line[5:],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
     )
-    child = subprocess.Popen(line + ["--again"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        line + ["--again"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     wait_until(lambda: creates(server) == 2)
     time.sleep(0.3)
     child.send_signal(2)

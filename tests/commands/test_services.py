@@ -15,7 +15,9 @@ SECRET = "sandboxApiKey"
 
 
 def test_a_computer_is_created_awaited_used_and_deleted(rebyte, server):
-    made = rebyte("computers", "create", "--name", "box", "--icon", "B", "--once", "box")
+    made = rebyte(
+        "computers", "create", "--name", "box", "--icon", "B", "--once", "box"
+    )
     assert made.code == 0 and made["status"] == "provisioning" and made["once"] == "box"
     assert made["service"] == "local" and "computers wait" in made["next"][0]["run"]
     computer = made["id"]
@@ -25,13 +27,15 @@ def test_a_computer_is_created_awaited_used_and_deleted(rebyte, server):
     again = rebyte("run", sh("cat /code/note"), "--workspace", made["url"]).document
     assert first["workspaceId"] == computer and again["answer"].strip() == "kept"
     assert rebyte("computers", "get", computer)["name"] == "box"
-    assert [item["id"] for item in rebyte("computers", "list", "--limit", "5")["data"]] == [
-        computer
-    ]
+    assert [
+        item["id"] for item in rebyte("computers", "list", "--limit", "5")["data"]
+    ] == [computer]
     assert rebyte("computers", "delete", "@box").error["code"] == "needs_yes"
     assert rebyte("computers", "delete", "@box", "--yes")["deleted"] is True
     assert rebyte("computers", "get", computer).error["code"] == "not_found"
-    gone = rebyte("computers", "create", "--name", "box", "--icon", "B", "--once", "box")
+    gone = rebyte(
+        "computers", "create", "--name", "box", "--icon", "B", "--once", "box"
+    )
     assert (
         gone.code == 5
         and "is gone" in gone.error["message"]
@@ -45,7 +49,9 @@ def test_the_same_line_makes_no_second_computer(rebyte, server):
         rebyte("computers", "create", "--name", "box"),
     )
     assert again["id"] == first["id"] and again["reused"] is True
-    assert rebyte("computers", "create", "--name", "box", "--again")["id"] != first["id"]
+    assert (
+        rebyte("computers", "create", "--name", "box", "--again")["id"] != first["id"]
+    )
     assert rebyte("computers", "create", "--name", "other")["id"] != first["id"]
     assert len(posts(server, "/v1/agent-computers")) == 3
     rows = rebyte("ledger", "list")["rows"]
@@ -55,14 +61,22 @@ def test_the_same_line_makes_no_second_computer(rebyte, server):
     assert rebyte("ledger", "show", first["id"])["kind"] == "computer"
 
 
-def test_a_computer_counts_for_the_guards_and_a_dry_run_sends_nothing(rebyte, server, monkeypatch):
-    assert rebyte("computers", "create", "--name", "a", "--dry-run")["body"] == {"name": "a"}
+def test_a_computer_counts_for_the_guards_and_a_dry_run_sends_nothing(
+    rebyte, server, monkeypatch
+):
+    assert rebyte("computers", "create", "--name", "a", "--dry-run")["body"] == {
+        "name": "a"
+    }
     assert (
-        rebyte("computers", "create", "--max-tasks", "0").error["code"] == "guard_tasks_per_command"
+        rebyte("computers", "create", "--max-tasks", "0").error["code"]
+        == "guard_tasks_per_command"
     )
     monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "1")
     assert rebyte("computers", "create", "--name", "a").code == 0
-    assert rebyte("computers", "create", "--name", "b").error["code"] == "guard_tasks_per_day"
+    assert (
+        rebyte("computers", "create", "--name", "b").error["code"]
+        == "guard_tasks_per_day"
+    )
     assert (
         rebyte("api", "POST", "/agent-computers", "--body", "{}").error["code"]
         == "guard_tasks_per_day"
@@ -73,7 +87,11 @@ def test_a_computer_counts_for_the_guards_and_a_dry_run_sends_nothing(rebyte, se
 def test_a_computer_of_unknown_outcome_is_found_by_its_own_name(rebyte, server):
     server.faults.enable("drop-after-accept", only="POST /v1/agent-computers")
     ran = rebyte("computers", "create", "--name", "box")
-    assert ran.code == 0 and ran["name"] == "box" and len(posts(server, "/v1/agent-computers")) == 1
+    assert (
+        ran.code == 0
+        and ran["name"] == "box"
+        and len(posts(server, "/v1/agent-computers")) == 1
+    )
     assert rebyte("ledger", "list")["rows"][0]["state"] == "settled"
     assert rebyte("run", "x", "--workspace", ran["id"])["workspaceId"] == ran["id"]
 
@@ -93,7 +111,9 @@ def test_what_is_not_proven_is_not_adopted(rebyte, server, words):
     ) == 1 + ("twin" in words)
     row = rebyte("ledger", "list")["rows"][0]["row"]
     settled = rebyte("ledger", "settle", str(row), "--adopt", candidates[0]["id"])
-    assert settled["state"] == "settled" and settled["workspaceId"] == candidates[0]["id"]
+    assert (
+        settled["state"] == "settled" and settled["workspaceId"] == candidates[0]["id"]
+    )
 
 
 def test_the_wait_ends_on_a_sandbox_id_and_on_an_error_with_its_reason(rebyte, server):
@@ -107,7 +127,9 @@ def test_the_wait_ends_on_a_sandbox_id_and_on_an_error_with_its_reason(rebyte, s
 
 def test_the_wait_goes_in_slices(rebyte, server):
     server.faults.enable("slow-computer", seconds=30)
-    ran = rebyte("computers", "wait", rebyte("computers", "create")["id"], "--max-wait", "0.5")
+    ran = rebyte(
+        "computers", "wait", rebyte("computers", "create")["id"], "--max-wait", "0.5"
+    )
     assert (
         ran.code == 75
         and ran["status"] == "provisioning"
@@ -161,7 +183,13 @@ def test_the_key_of_a_sandbox_is_shown_only_when_asked_for_by_name(rebyte, serve
 def test_update_changes_instructions_and_views(rebyte):
     computer = rebyte("computers", "create")["id"]
     told = rebyte(
-        "computers", "update", computer, "--instructions", "brief", "--view", "skills=off"
+        "computers",
+        "update",
+        computer,
+        "--instructions",
+        "brief",
+        "--view",
+        "skills=off",
     ).document
     assert told["agentInstructions"] == "brief" and [
         view["id"] for view in told["views"] if not view["enabled"]
@@ -200,7 +228,9 @@ def test_a_webhook_is_made_once_and_reported_the_second_time(rebyte, server, wor
     )
     made = rebyte(*words)
     assert (
-        made.code == 0 and made["hasSecret"] is True and "only we know" not in made.out + made.err
+        made.code == 0
+        and made["hasSecret"] is True
+        and "only we know" not in made.out + made.err
     )
     again = rebyte(*words)
     assert again.code == 0 and again["id"] == made["id"] and again["reused"] is True
@@ -214,7 +244,9 @@ def test_a_webhook_is_made_once_and_reported_the_second_time(rebyte, server, wor
 def test_a_webhook_that_does_less_than_asked_is_an_error_with_the_line_that_removes_it(
     rebyte, server
 ):
-    made = rebyte("webhooks", "create", "https://a.example/x", "--event", "task.completed").document
+    made = rebyte(
+        "webhooks", "create", "https://a.example/x", "--event", "task.completed"
+    ).document
     ran = rebyte("webhooks", "create", "https://a.example/x", "--event", "task.failed")
     assert (
         ran.code == 2
@@ -223,7 +255,12 @@ def test_a_webhook_that_does_less_than_asked_is_an_error_with_the_line_that_remo
     )
     assert made["id"] in ran["next"][0]["run"]
     assert rebyte("webhooks", "delete", made["id"])["deleted"] is True
-    assert rebyte("webhooks", "create", "https://a.example/x", "--event", "task.failed").code == 0
+    assert (
+        rebyte(
+            "webhooks", "create", "https://a.example/x", "--event", "task.failed"
+        ).code
+        == 0
+    )
 
 
 @pytest.mark.parametrize("text", ["", "a\nb", "x" * 501, "\u00e9"])
@@ -246,9 +283,17 @@ def test_a_secret_that_cannot_travel_is_refused(rebyte, server, world, text):
 
 def test_a_fourth_webhook_is_refused_by_the_service(rebyte):
     for number in range(3):
-        rebyte("webhooks", "create", "https://a.example/%d" % number, "--event", "task.failed")
+        rebyte(
+            "webhooks",
+            "create",
+            "https://a.example/%d" % number,
+            "--event",
+            "task.failed",
+        )
     assert (
-        rebyte("webhooks", "create", "https://a.example/3", "--event", "task.failed").error["code"]
+        rebyte(
+            "webhooks", "create", "https://a.example/3", "--event", "task.failed"
+        ).error["code"]
         == "limit_exceeded"
     )
 
@@ -263,7 +308,9 @@ def test_credits_are_told_and_low_ones_with_a_warning(rebyte, server):
         and "warnings" not in rebyte("credits").document
     )
     spend(server, 7)
-    assert rebyte("credits")["warnings"] == ["the organization's credit is low (7 left)"]
+    assert rebyte("credits")["warnings"] == [
+        "the organization's credit is low (7 left)"
+    ]
     assert rebyte("credits", "--field", "balance").out == "7\n"
 
 
@@ -288,11 +335,18 @@ def test_spent_credit_is_named_when_a_start_is_refused(rebyte, server, words):
     assert rebyte("ledger", "list")["rows"][0]["state"] == "refused"
 
 
-def test_spent_credit_is_named_for_each_line_of_a_batch_and_asked_for_once(rebyte, server):
+def test_spent_credit_is_named_for_each_line_of_a_batch_and_asked_for_once(
+    rebyte, server
+):
     spend(server, 1)
-    ran = rebyte("batch", "--prompt", "a", "--prompt", "b", "--prompt", "c", "--concurrency", "1")
+    ran = rebyte(
+        "batch", "--prompt", "a", "--prompt", "b", "--prompt", "c", "--concurrency", "1"
+    )
     assert ran.code == 9 and "credit is spent (0 left)" in ran.out
-    assert len([seen for seen in server.requests if seen["path"] == "/v1/billing/credits"]) == 1
+    assert (
+        len([seen for seen in server.requests if seen["path"] == "/v1/billing/credits"])
+        == 1
+    )
 
 
 def test_low_credit_is_named_when_a_task_fails(rebyte, server):
@@ -300,7 +354,9 @@ def test_low_credit_is_named_when_a_task_fails(rebyte, server):
     assert "credit" not in str(rebyte("run", failing).document.get("warnings"))
     spend(server, 5)
     ran = rebyte("run", failing, "--again")
-    assert ran.code == 3 and "the organization's credit is low (4 left)" in ran["warnings"]
+    assert (
+        ran.code == 3 and "the organization's credit is low (4 left)" in ran["warnings"]
+    )
 
 
 def test_the_health_of_the_service_lies_beside_the_rest(rebyte, server):
@@ -326,8 +382,13 @@ def test_a_route_that_is_missing_is_told_apart_from_a_service_that_is_gone(
     assert "changed" not in ran.error["message"]
     monkeypatch.setattr(routes, "TABLE", [])
     ran = rebyte("credits")
-    assert ran.code == 5 and "the service or its address has changed" in ran.error["message"]
     assert (
-        json.loads(rebyte("get", "0" * 8 + "-0000-4000-8000-" + "0" * 12).out)["error"]["code"]
+        ran.code == 5
+        and "the service or its address has changed" in ran.error["message"]
+    )
+    assert (
+        json.loads(rebyte("get", "0" * 8 + "-0000-4000-8000-" + "0" * 12).out)["error"][
+            "code"
+        ]
         == "no_such_route"
     )

@@ -15,9 +15,15 @@ from .conftest import DOOR, SUM, ask, posts, sh, with_agent
 
 
 def test_a_file_goes_in_and_an_answer_and_a_file_come_out(rebyte, world):
-    ran = rebyte("run", SUM, "--file", "numbers.csv", "--out", "result", "--want", "total.csv")
+    ran = rebyte(
+        "run", SUM, "--file", "numbers.csv", "--out", "result", "--want", "total.csv"
+    )
     document = ran.document
-    assert (ran.code, document["status"], document["answer"]) == (0, "completed", "the total is 6")
+    assert (ran.code, document["status"], document["answer"]) == (
+        0,
+        "completed",
+        "the total is 6",
+    )
     assert (world / "result/files/total.csv").read_text() == "6"
     assert document["files"][0]["path"] == str(world / "result/files/total.csv")
     assert (
@@ -31,7 +37,9 @@ def test_a_file_goes_in_and_an_answer_and_a_file_come_out(rebyte, world):
         == document["files"][0]["sha256"]
     )
     assert (
-        json.loads(Path(document["transcriptPath"]).read_text().splitlines()[0])["eventType"]
+        json.loads(Path(document["transcriptPath"]).read_text().splitlines()[0])[
+            "eventType"
+        ]
         == "init"
     )
 
@@ -53,8 +61,15 @@ def test_the_same_line_again_gives_the_first_answer_and_sends_nothing(rebyte, se
 
 
 def test_again_means_a_second_task(rebyte, server):
-    first, second = rebyte("run", "hello").document, rebyte("run", "hello", "--again").document
-    assert first["id"] != second["id"] and "reused" not in second and len(posts(server)) == 2
+    first, second = (
+        rebyte("run", "hello").document,
+        rebyte("run", "hello", "--again").document,
+    )
+    assert (
+        first["id"] != second["id"]
+        and "reused" not in second
+        and len(posts(server)) == 2
+    )
 
 
 def test_another_file_content_is_another_line(rebyte, world, server):
@@ -89,7 +104,11 @@ def test_the_slice_ends_with_75_and_the_line_that_goes_on(rebyte, shell, world):
 @with_agent("cat > prompt; echo done")
 def test_a_wanted_file_that_did_not_come_is_named_with_the_line_that_asks_again(rebyte):
     ran = rebyte("run", "hello", "--want", "report.pdf", "--out", "here")
-    assert ran.code == 9 and ran["missing"] == ["report.pdf"] and "rehearsal" not in ran.document
+    assert (
+        ran.code == 9
+        and ran["missing"] == ["report.pdf"]
+        and "rehearsal" not in ran.document
+    )
     (step,) = ran["next"]
     assert (
         " follow-up " in step["run"]
@@ -100,7 +119,11 @@ def test_a_wanted_file_that_did_not_come_is_named_with_the_line_that_asks_again(
 
 def test_a_rehearsal_does_not_ask_again_for_a_file_with_words_that_nobody_reads(rebyte):
     ran = rebyte("run", "hello", "--want", "report.pdf")
-    assert ran.code == 9 and ran["missing"] == ["report.pdf"] and "next" not in ran.document
+    assert (
+        ran.code == 9
+        and ran["missing"] == ["report.pdf"]
+        and "next" not in ran.document
+    )
     assert any("/code/artifacts/" in text for text in ran["warnings"])
 
 
@@ -122,7 +145,9 @@ def test_a_failure_is_told_once_and_named_a_rehearsal(rebyte):
     assert document["failure"]["reason"].endswith("ValueError: bad column")
     assert [event["text"] for event in document["failure"]["lastEvents"]] == ["at work"]
     assert (
-        document["rehearsal"] and "no model" in document["warnings"][0] and "next" not in document
+        document["rehearsal"]
+        and "no model" in document["warnings"][0]
+        and "next" not in document
     )
 
 
@@ -162,7 +187,9 @@ def test_a_prompt_with_nothing_to_run_is_told_as_such(rebyte):
 
 
 def test_a_question_ends_with_thirteen_and_the_line_that_answers(rebyte):
-    ran = rebyte("run", ask("Which colour?", "red", "blue") + "\n" + sh("echo took $ANSWER"))
+    ran = rebyte(
+        "run", ask("Which colour?", "red", "blue") + "\n" + sh("echo took $ANSWER")
+    )
     document = ran.document
     assert ran.code == 13 and document["question"]["options"] == [
         {"n": 1, "label": "red"},
@@ -170,7 +197,8 @@ def test_a_question_ends_with_thirteen_and_the_line_that_answers(rebyte):
     ]
     for n in (1, 2):
         assert (
-            " reply %s --option %d --wait" % (document["id"], n) in document["next"][n - 1]["run"]
+            " reply %s --option %d --wait" % (document["id"], n)
+            in document["next"][n - 1]["run"]
         )
     assert not any("red" in step["run"] for step in document["next"])
     replied = rebyte("reply", document["id"], "--option", "blue", "--wait")
@@ -185,11 +213,20 @@ def test_a_long_answer_is_cut_and_kept_whole(rebyte):
 
 
 def test_dry_run_shows_the_body_and_sends_nothing(rebyte, server):
-    words = ("--file", "numbers.csv", "--want", "a.md", "--no-questions", "--executor", "codex")
+    words = (
+        "--file",
+        "numbers.csv",
+        "--want",
+        "a.md",
+        "--no-questions",
+        "--executor",
+        "codex",
+    )
     document = rebyte("run", "hello", "--dry-run", *words).document
     assert document["body"]["executor"] == "codex" and "model" not in document["body"]
     assert (
-        "/code/numbers.csv" in document["body"]["prompt"] and "a.zip" in document["body"]["prompt"]
+        "/code/numbers.csv" in document["body"]["prompt"]
+        and "a.zip" in document["body"]["prompt"]
     )
     assert server.requests == []
 
@@ -216,7 +253,8 @@ def test_cancel_after_ends_a_task_that_still_runs(rebyte):
 
 def test_a_stdin_prompt_is_read_only_when_asked_for(rebyte, server):
     assert (
-        rebyte("run", "--prompt-file", "-", stdin=sh("echo from stdin"))["answer"] == "from stdin"
+        rebyte("run", "--prompt-file", "-", stdin=sh("echo from stdin"))["answer"]
+        == "from stdin"
     )
     ran = rebyte("run", stdin="never read")
     assert (ran.code, ran.error["code"]) == (2, "usage") and len(posts(server)) == 1
@@ -225,7 +263,11 @@ def test_a_stdin_prompt_is_read_only_when_asked_for(rebyte, server):
 def test_text_for_people_still_carries_id_address_and_next_line(rebyte):
     rebyte("run", "hello")
     ran = rebyte("run", "hello", "--text")
-    assert "id:   " in ran.out and "live: http://127.0.0.1" in ran.out and "next: " in ran.out
+    assert (
+        "id:   " in ran.out
+        and "live: http://127.0.0.1" in ran.out
+        and "next: " in ran.out
+    )
 
 
 def test_the_live_address_is_a_page_at_once(rebyte):
@@ -263,11 +305,17 @@ def test_create_prints_the_answer_as_sent_and_how_to_go_on(rebyte):
         "once",
         "next",
     }
-    assert "--wait" in document["next"][0]["run"] and document["id"] in document["next"][0]["run"]
+    assert (
+        "--wait" in document["next"][0]["run"]
+        and document["id"] in document["next"][0]["run"]
+    )
 
 
 def test_create_again_within_minutes_gives_the_first(rebyte, server):
-    first, second = rebyte("create", "hello").document, rebyte("create", "hello").document
+    first, second = (
+        rebyte("create", "hello").document,
+        rebyte("create", "hello").document,
+    )
     assert (
         second["id"] == first["id"]
         and second["reused"] is True
@@ -305,12 +353,15 @@ def test_an_id_that_fits_nothing_is_an_error_with_a_hint(rebyte, word, code):
     assert ran.code == code and ran.error["hint"]
 
 
-def test_a_name_used_for_something_else_is_refused_and_says_what_differs(rebyte, server):
+def test_a_name_used_for_something_else_is_refused_and_says_what_differs(
+    rebyte, server
+):
     rebyte("create", "hello", "--once", "n")
     ran = rebyte("create", "hello", "--once", "n", "--executor", "codex")
-    assert (ran.code, ran.error["code"]) == (2, "name_in_use") and "executor" in ran.error[
-        "message"
-    ]
+    assert (ran.code, ran.error["code"]) == (
+        2,
+        "name_in_use",
+    ) and "executor" in ran.error["message"]
     assert len(posts(server)) == 1
 
 
@@ -337,7 +388,9 @@ def test_cancel_of_several_tells_each_and_ends_with_nine_when_one_failed(rebyte)
     assert ran["tasks"][0]["status"] == "canceled"
 
 
-def test_a_slice_that_ends_before_anything_began_still_says_how_to_go_on(rebyte, server):
+def test_a_slice_that_ends_before_anything_began_still_says_how_to_go_on(
+    rebyte, server
+):
     ran = rebyte("run", "hello", "--file", "numbers.csv", "--again", "--max-wait", "0")
     assert ran.code == 75 and not posts(server)
     assert ran["next"][0]["run"].endswith("run hello --file numbers.csv --max-wait 0")
@@ -351,7 +404,9 @@ def test_a_dash_is_stdin_and_never_a_paid_prompt(rebyte, words):
     )
 
 
-def test_a_prompt_file_that_is_not_utf_8_is_refused_before_anything_is_lost(rebyte, world, server):
+def test_a_prompt_file_that_is_not_utf_8_is_refused_before_anything_is_lost(
+    rebyte, world, server
+):
     (world / "latin.txt").write_bytes(b"caf\xe9")
     ran = rebyte("run", "--prompt-file", "latin.txt")
     assert ran.code == 2 and "UTF-8" in ran.error["message"] and not posts(server)
@@ -375,7 +430,9 @@ def test_a_task_that_is_canceled_by_its_time_says_its_words_once(rebyte):
 
 
 def test_a_talkative_task_is_followed_up_without_waiting_for_silence(rebyte, server):
-    made = rebyte("create", sh("for n in $(seq 100); do echo $n; sleep 0.1; done"))["id"]
+    made = rebyte("create", sh("for n in $(seq 100); do echo $n; sleep 0.1; done"))[
+        "id"
+    ]
     began = time.time()
     assert rebyte("follow-up", made, "and then?").code == 0 and time.time() - began < 6
     rebyte("cancel", made)
@@ -408,7 +465,9 @@ def test_delete_of_a_running_task_or_of_several_needs_yes(rebyte):
 def test_a_follow_up_runs_in_the_same_workspace_and_waits_for_its_own_turn(rebyte):
     made = rebyte("run", sh("echo first > /code/note.txt; echo one")).document
     ran = rebyte("follow-up", made["id"], sh("sleep 0.5; cat /code/note.txt"), "--wait")
-    assert (ran.code, ran["answer"]) == (0, "first") and ran["promptId"] != made["promptId"]
+    assert (ran.code, ran["answer"]) == (0, "first") and ran["promptId"] != made[
+        "promptId"
+    ]
     assert ran["workspaceId"] == made["workspaceId"]
 
 
@@ -419,7 +478,10 @@ def test_saying_go_on_twice_is_two_turns_and_once_makes_it_one(rebyte, server):
         rebyte("follow-up", made, "go on").document,
     )
     assert first["promptId"] != second["promptId"]
-    named = [rebyte("follow-up", made, "and more", "--once", "more")["promptId"] for _ in range(2)]
+    named = [
+        rebyte("follow-up", made, "and more", "--once", "more")["promptId"]
+        for _ in range(2)
+    ]
     assert named[0] == named[1]
 
 
@@ -432,7 +494,9 @@ def test_a_follow_up_to_a_question_shows_the_reply_line_instead(rebyte, server):
 
 def test_wait_for_all_tells_each_and_what_still_runs(rebyte, world):
     done = rebyte("create", sh("echo yes"))["id"]
-    slow = rebyte("create", sh("while [ ! -e %s ]; do sleep 0.1; done" % (world / "go")))["id"]
+    slow = rebyte(
+        "create", sh("while [ ! -e %s ]; do sleep 0.1; done" % (world / "go"))
+    )["id"]
     ran = rebyte("wait", done, slow, "--all", "--max-wait", "1.2")
     assert ran.code == 75 and ran["counts"] == {"completed": 1, "running": 1}
     assert ran["tasks"][0]["rehearsal"] is True
@@ -452,12 +516,15 @@ def test_watch_prints_a_line_per_event_and_how_it_ended(rebyte):
     made = rebyte("create", sh("echo one; echo two"))["id"]
     ran = rebyte("watch", made)
     lines = [json.loads(line) for line in ran.out.splitlines()]
-    assert ran.code == 0 and [line["text"] for line in lines if line.get("type") == "stdout"] == [
+    assert ran.code == 0 and [
+        line["text"] for line in lines if line.get("type") == "stdout"
+    ] == [
         "one",
         "two",
     ]
     assert (
-        lines[-1]["done"]["status"] == "completed" and lines[-1]["done"]["events"] == len(lines) - 1
+        lines[-1]["done"]["status"] == "completed"
+        and lines[-1]["done"]["events"] == len(lines) - 1
     )
     raw = [json.loads(line) for line in rebyte("watch", made, "--raw").out.splitlines()]
     assert raw[0]["eventType"] == "init" and "payload" in raw[0]
@@ -470,15 +537,17 @@ def test_result_of_a_task_made_elsewhere_needs_its_workspace_for_files(
     monkeypatch.setenv("REBYTE_STATE_DIR", str(tmp_path / "other"))
     ran = rebyte("result", made["id"], "--out", "r")
     assert ran.code == 0 and any("--workspace" in text for text in ran["warnings"])
-    told = rebyte("result", made["id"], "--workspace", made["workspaceId"], "--out", "r")[
-        "warnings"
-    ]
+    told = rebyte(
+        "result", made["id"], "--workspace", made["workspaceId"], "--out", "r"
+    )["warnings"]
     assert not any("--workspace" in text for text in told)
 
 
 def test_the_raw_door_goes_through_the_same_ledger(rebyte, server):
     body = json.dumps({"prompt": "raw"})
-    first, second = (rebyte("api", "POST", "/v1/tasks", "--body", body) for _ in range(2))
+    first, second = (
+        rebyte("api", "POST", "/v1/tasks", "--body", body) for _ in range(2)
+    )
     assert first.code == 0 and second["id"] == first["id"] and len(posts(server)) == 1
     assert rebyte("api", "GET", "/tasks?limit=1")["limit"] == 1
     rebyte("api", "GET", "/tasks?limit=1&status=a&status=b")
@@ -498,11 +567,14 @@ def test_a_key_on_the_command_line_is_refused_and_not_repeated(rebyte):
     assert ran.code == 2 and "rbk_" not in ran.out + ran.err
 
 
-def test_a_raw_turn_is_delivered_once_it_is_printed_so_that_the_same_words_are_a_turn_again(rebyte):
+def test_a_raw_turn_is_delivered_once_it_is_printed_so_that_the_same_words_are_a_turn_again(
+    rebyte,
+):
     task = rebyte("create", "hello")["id"]
     body = json.dumps({"prompt": "go on"})
     first, second = (
-        rebyte("api", "POST", "/tasks/%s/prompts" % task, "--body", body).document for _ in range(2)
+        rebyte("api", "POST", "/tasks/%s/prompts" % task, "--body", body).document
+        for _ in range(2)
     )
     assert first["promptId"] != second["promptId"] and "reused" not in second
 
@@ -515,7 +587,10 @@ def test_an_answer_that_is_asked_for_again_and_again_does_not_stay_new_for_ever(
         with contextlib.closing(
             sqlite3.connect(str(tmp_path / "state" / "ledger.db"))
         ) as book, book:
-            book.execute("UPDATE starts SET delivered_at = delivered_at - 60 * ?", (minutes_more,))
+            book.execute(
+                "UPDATE starts SET delivered_at = delivered_at - 60 * ?",
+                (minutes_more,),
+            )
         assert (rebyte("run", "hello")["id"] == first) is same
 
 
@@ -527,7 +602,9 @@ def test_an_answer_that_is_asked_for_again_and_again_does_not_stay_new_for_ever(
     ]
     + [["run", "x", "--api-key-file="], ["get", ""], ["run", "x", "--branch", "b"]],
 )
-def test_an_empty_value_is_refused_instead_of_taking_another_place(rebyte, server, words):
+def test_an_empty_value_is_refused_instead_of_taking_another_place(
+    rebyte, server, words
+):
     assert rebyte(*words).code == 2 and posts(server) == []
 
 
@@ -538,6 +615,9 @@ def test_a_folder_that_another_task_has_filled_is_told(rebyte):
         (("another",), True),
     ):
         assert (
-            any("another task" in text for text in rebyte("run", *words, "--out", "r")["warnings"])
+            any(
+                "another task" in text
+                for text in rebyte("run", *words, "--out", "r")["warnings"]
+            )
             is is_told
         )

@@ -29,7 +29,8 @@ from measure import (
 PLACEHOLDER = "<absolute path of the directory containing this SKILL.md>"
 SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh") if shutil.which(shell)]
 COMMAND = re.compile(
-    r"^ *(?:rebyte|make|npx|git|curl|pip|python3?|\$ \S+|[a-z]+ (?:skills|plugin)\b)", re.M
+    r"^ *(?:rebyte|make|npx|git|curl|pip|python3?|\$ \S+|[a-z]+ (?:skills|plugin)\b)",
+    re.M,
 )
 # Stands in for an agent: no model, it publishes the names that the prompt's publish line asks for,
 # and says so.
@@ -49,7 +50,10 @@ print("Sample answer: %d files published." % len(names))
 """
 # (document, how the first command begins): why no test runs it.
 NOT_RUN = {
-    ("README.md", "make demo"): "the demo has its own test, and the tests cannot run themselves",
+    (
+        "README.md",
+        "make demo",
+    ): "the demo has its own test, and the tests cannot run themselves",
     ("README.md", "git clone"): "needs the network and an account somewhere",
     ("README.md", "npx"): "needs the network and a package of others",
     ("CONTRIBUTING.md", "make test"): "the tests cannot run themselves",
@@ -61,7 +65,9 @@ NOT_RUN = {
 NOT_RUN_MOST = 8
 
 RUN_DOCUMENTS = [
-    path for path in documents() if short(path) in ("SKILL.md", "README.md") or "references" in path
+    path
+    for path in documents()
+    if short(path) in ("SKILL.md", "README.md") or "references" in path
 ]
 each_run_document = pytest.mark.parametrize("path", RUN_DOCUMENTS, ids=short)
 
@@ -69,7 +75,9 @@ each_run_document = pytest.mark.parametrize("path", RUN_DOCUMENTS, ids=short)
 def setup_block():
     """Return the block of SKILL.md that every call begins with, its placeholder filled in."""
     first = next(
-        fence for fence in fences(os.path.join(ROOT, "SKILL.md")) if fence.language == "sh"
+        fence
+        for fence in fences(os.path.join(ROOT, "SKILL.md"))
+        if fence.language == "sh"
     )
     definition = first.text.split("\n}\n")[0] + "\n}\n"
     assert PLACEHOLDER in definition and "rebyte()" in definition
@@ -141,7 +149,9 @@ def reader(tmp_path):
     for name in ("scripts", "examples"):
         os.symlink(os.path.join(ROOT, name), str(folder / name))
     with LocalServer(
-        str(tmp_path / "server"), agent=[sys.executable, "-c", SAMPLE_AGENT], repos=str(repos)
+        str(tmp_path / "server"),
+        agent=[sys.executable, "-c", SAMPLE_AGENT],
+        repos=str(repos),
     ) as server:
         environ = dict(
             os.environ,
@@ -155,7 +165,13 @@ def reader(tmp_path):
         finally:
             if (state / "local").exists():
                 run_quietly(
-                    [sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py"), "local", "stop"],
+                    [
+                        sys.executable,
+                        "-B",
+                        os.path.join(SCRIPTS, "rebyte_cli.py"),
+                        "local",
+                        "stop",
+                    ],
                     env=environ,
                 )
 
@@ -194,20 +210,34 @@ def type_all(path, tmp_path):
 
 
 def test_what_the_documents_show_runs_as_written(tmp_path):
-    with ThreadPoolExecutor(len(RUN_DOCUMENTS)) as pool:  # side by side: they mostly wait
+    with ThreadPoolExecutor(
+        len(RUN_DOCUMENTS)
+    ) as pool:  # side by side: they mostly wait
         wrong = pool.map(
-            lambda path: type_all(path, tmp_path / short(path).replace("/", "-")), RUN_DOCUMENTS
+            lambda path: type_all(path, tmp_path / short(path).replace("/", "-")),
+            RUN_DOCUMENTS,
         )
     assert [words for words in wrong if words] == []
 
 
 def test_the_document_in_the_readme_is_what_its_command_prints(tmp_path):
-    shown = {fence.language: fence for fence in reversed(fences(os.path.join(ROOT, "README.md")))}
+    shown = {
+        fence.language: fence
+        for fence in reversed(fences(os.path.join(ROOT, "README.md")))
+    }
     with reader(tmp_path) as (folder, environ):
         argv = argv_of(shown["sh"])
         done = run_quietly(argv, cwd=str(folder), env=environ)
     told, real = json.loads(shown["json"].text), json.loads(done.stdout.decode())
-    steady = ("status", "answer", "answerBytes", "warnings", "model", "service", "rehearsal")
+    steady = (
+        "status",
+        "answer",
+        "answerBytes",
+        "warnings",
+        "model",
+        "service",
+        "rehearsal",
+    )
     # A run that took no time to speak of tells no seconds.
     assert [key for key in told if key in real or key != "seconds"] == list(real)
     assert [told[key] for key in steady] == [real[key] for key in steady]
@@ -218,7 +248,9 @@ def test_the_document_in_the_readme_is_what_its_command_prints(tmp_path):
 def test_the_first_lines_of_the_skill_work_in_every_shell(shell, tmp_path):
     with reader(tmp_path) as (folder, environ):
         first = next(
-            fence for fence in fences(os.path.join(ROOT, "SKILL.md")) if fence.language == "sh"
+            fence
+            for fence in fences(os.path.join(ROOT, "SKILL.md"))
+            if fence.language == "sh"
         )
         status, printed = run_block(argv_of(first, shell), folder, environ)
         assert status == 0, printed
@@ -255,7 +287,9 @@ def test_few_commands_are_shown_that_no_test_runs():
         for fence in fences(path):
             command = COMMAND.search(fence.text)
             if fence.language not in ("sh", "python", "json") and command:
-                shown.add((short(path), fence.text[command.start() :].strip().split("\n")[0]))
+                shown.add(
+                    (short(path), fence.text[command.start() :].strip().split("\n")[0])
+                )
     unlisted = [
         (name, line)
         for name, line in sorted(shown)
@@ -281,7 +315,9 @@ def hostile():
 
 
 def test_every_verb_is_measured():
-    assert set(LINES) == set(importlib.import_module("rebyte_commands.verb_table").VERBS)
+    assert set(LINES) == set(
+        importlib.import_module("rebyte_commands.verb_table").VERBS
+    )
 
 
 @pytest.mark.parametrize("verb", LINES)

@@ -63,7 +63,10 @@ def test_it_installs_where_skill_folders_are_and_nowhere_else(home):
         assert [name for name in os.listdir(str(home / place))] == [NAME]
     assert not (home / ".gemini").exists()
     assert make("install", home)[0] == 0
-    assert make("uninstall", home)[0] == 0 and os.listdir(str(home / ".claude" / "skills")) == []
+    assert (
+        make("uninstall", home)[0] == 0
+        and os.listdir(str(home / ".claude" / "skills")) == []
+    )
     assert "not there" in make("uninstall", home)[1]
 
 
@@ -84,7 +87,10 @@ def test_where_there_is_no_skill_folder_it_says_how_to_make_one(tmp_path):
 
 
 def test_what_it_did_not_make_is_left_and_named(home):
-    theirs, link = home / ".claude" / "skills" / NAME, home / ".agents" / "skills" / NAME
+    theirs, link = (
+        home / ".claude" / "skills" / NAME,
+        home / ".agents" / "skills" / NAME,
+    )
     theirs.mkdir()
     (theirs / "SKILL.md").write_text("mine")
     (home / "checkout").mkdir()
@@ -112,7 +118,9 @@ def test_a_copy_that_somebody_changed_is_left_until_forced(home):
             and "notes.txt" in said
             and changed.read_text() == "my own words"
         )
-    assert make("install", home, FORCE=1)[0] == 0 and changed.read_text() != "my own words"
+    assert (
+        make("install", home, FORCE=1)[0] == 0 and changed.read_text() != "my own words"
+    )
 
 
 def test_the_one_file_is_the_same_twice_and_holds_a_whole_skill(home, tmp_path):
@@ -144,15 +152,20 @@ def test_links_in_what_is_shipped_lead_to_what_is_shipped(tmp_path, home):
     make("install", home)
     copy = home / ".agents" / "skills" / NAME
     for page in [copy / "SKILL.md"] + sorted((copy / "references").iterdir()):
-        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        for target in re.findall(
+            r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")
+        ):
             assert (page.parent / target).exists(), "%s: %s" % (page.name, target)
 
 
 def test_the_plugin_manifests_have_the_version_and_name_of_the_skill():
     plugin, market = (
-        json.loads(read(".claude-plugin", name)) for name in ("plugin.json", "marketplace.json")
+        json.loads(read(".claude-plugin", name))
+        for name in ("plugin.json", "marketplace.json")
     )
-    assert plugin["version"] == re.search(r'version: "([^"]+)"', read("SKILL.md")).group(1)
+    assert plugin["version"] == re.search(
+        r'version: "([^"]+)"', read("SKILL.md")
+    ).group(1)
     assert (
         plugin["name"] == market["plugins"][0]["name"] == NAME
         and market["plugins"][0]["source"] == "./"
@@ -167,14 +180,20 @@ def test_it_works_where_a_rebyte_machine_keeps_it_found_in_the_documented_way(ho
     os.rename(str(place / NAME), str(place / ("acme-" + NAME)))
     text = (
         next(
-            fence.text for fence in fences(os.path.join(ROOT, "SKILL.md")) if fence.language == "sh"
+            fence.text
+            for fence in fences(os.path.join(ROOT, "SKILL.md"))
+            if fence.language == "sh"
         ).split("\n}\n")[0]
         + "\n}\n"
     )
     seed = re.search(
-        r"^SKILL_DIR=(\$\(find .*\))$", read("tests", "contract", "data", "skill-page.txt"), re.M
+        r"^SKILL_DIR=(\$\(find .*\))$",
+        read("tests", "contract", "data", "skill-page.txt"),
+        re.M,
     ).group(1)
-    found = text.replace('"<absolute path of the directory containing this SKILL.md>"', seed)
+    found = text.replace(
+        '"<absolute path of the directory containing this SKILL.md>"', seed
+    )
     done = run_quietly(
         ["sh", "-c", found + "rebyte --version"],
         stderr=subprocess.STDOUT,
@@ -197,15 +216,21 @@ def version_of_the_skill():
 
 def test_the_changelog_begins_with_the_version_of_the_skill():
     assert (
-        re.search(r"^## \[([^\]]+)\] - \d{4}-\d\d-\d\d$", read("CHANGELOG.md"), re.M).group(1)
+        re.search(
+            r"^## \[([^\]]+)\] - \d{4}-\d\d-\d\d$", read("CHANGELOG.md"), re.M
+        ).group(1)
         == version_of_the_skill()
     )
 
 
 def test_the_command_line_tells_the_version_of_the_skill():
-    done = run_quietly([sys.executable, os.path.join(SCRIPTS, "rebyte_cli.py"), "--version"])
+    done = run_quietly(
+        [sys.executable, os.path.join(SCRIPTS, "rebyte_cli.py"), "--version"]
+    )
     assert done.returncode == 0
-    assert re.findall(r"\d+\.\d+\.\d+", done.stdout.decode()) == [version_of_the_skill()]
+    assert re.findall(r"\d+\.\d+\.\d+", done.stdout.decode()) == [
+        version_of_the_skill()
+    ]
 
 
 def bytecode_after_version(cache, *flags, **more):
@@ -224,7 +249,9 @@ def bytecode_after_version(cache, *flags, **more):
     )
     assert (done.returncode, done.stderr) == (0, b"")
     return sorted(
-        os.path.join(place, name) for place, _, names in os.walk(str(cache)) for name in names
+        os.path.join(place, name)
+        for place, _, names in os.walk(str(cache))
+        for name in names
     )
 
 
@@ -234,16 +261,22 @@ def test_the_second_call_finds_what_the_first_one_compiled(tmp_path):
         str(tmp_path / "rebyte")
     ).st_mode & 0o777 == 0o700
     before = {path: os.stat(path).st_mtime_ns for path in first}
-    assert {path: os.stat(path).st_mtime_ns for path in bytecode_after_version(tmp_path)} == before
+    assert {
+        path: os.stat(path).st_mtime_ns for path in bytecode_after_version(tmp_path)
+    } == before
 
 
 def test_only_modules_of_the_bundle_are_kept_there(tmp_path):
     assert [
-        path for path in bytecode_after_version(tmp_path) if os.path.dirname(DOOR) not in path
+        path
+        for path in bytecode_after_version(tmp_path)
+        if os.path.dirname(DOOR) not in path
     ] == []
 
 
-@pytest.mark.parametrize("flags, more", [(("-B",), {}), ((), {"PYTHONDONTWRITEBYTECODE": "1"})])
+@pytest.mark.parametrize(
+    "flags, more", [(("-B",), {}), ((), {"PYTHONDONTWRITEBYTECODE": "1"})]
+)
 def test_who_wants_no_bytecode_gets_none(tmp_path, flags, more):
     assert bytecode_after_version(tmp_path, *flags, **more) == []
 

@@ -13,6 +13,8 @@ import pytest
 
 import style
 from measure import (
+    CATALOGUE,
+    CATALOGUE_LINES_MOST,
     FILE_LINES_MOST,
     SCRIPTS,
     files_under,
@@ -56,7 +58,9 @@ NOT_EVERYWHERE = {
 FUNCTION_STATEMENTS_MOST = 40
 
 MODULES = modules()
-each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: short(module.path))
+each_module = pytest.mark.parametrize(
+    "module", MODULES, ids=lambda module: short(module.path)
+)
 
 
 def imports_of(tree):
@@ -83,7 +87,9 @@ def is_standard(name):
         return False
     if spec.origin in ("built-in", "frozen"):
         return True
-    places = [os.path.realpath(sysconfig.get_paths()[key]) for key in ("stdlib", "platstdlib")]
+    places = [
+        os.path.realpath(sysconfig.get_paths()[key]) for key in ("stdlib", "platstdlib")
+    ]
     origin = os.path.realpath(spec.origin or "")
     return origin.startswith(tuple(places)) and "site-packages" not in origin
 
@@ -112,7 +118,9 @@ def complaint(module, dotted):
 
 @each_module
 def test_no_import_goes_up_sideways_or_outside(module):
-    wrong = [(dotted, complaint(module, dotted)) for dotted, _ in imports_of(tree_of(module))]
+    wrong = [
+        (dotted, complaint(module, dotted)) for dotted, _ in imports_of(tree_of(module))
+    ]
     assert [pair for pair in wrong if pair[1]] == []
 
 
@@ -172,7 +180,9 @@ def test_no_name_in_scripts_collides_with_anything_or_is_left_out_by_installers(
         if not name.startswith("rebyte_") and name != "__pycache__"
     ] == []
     names = [os.path.basename(path) for path in files_under(SCRIPTS)]
-    assert [name for name in names if name.startswith("_") and name != "__init__.py"] == []
+    assert [
+        name for name in names if name.startswith("_") and name != "__init__.py"
+    ] == []
 
 
 def test_packages_are_empty():
@@ -189,7 +199,9 @@ def test_packages_are_empty():
 
 @each_module
 def test_neither_file_nor_function_is_longer_than_the_house_allows(module):
-    assert lines_of(module.path) <= FILE_LINES_MOST
+    is_catalogue = module.name == CATALOGUE
+    most = CATALOGUE_LINES_MOST if is_catalogue else FILE_LINES_MOST
+    assert lines_of(module.path) <= most
     long = [
         (node.name, sum(isinstance(part, ast.stmt) for part in ast.walk(node)) - 1)
         for node in ast.walk(tree_of(module))
@@ -224,7 +236,9 @@ def at_the_top(tree):
 
 @each_module
 def test_no_family_of_a_room_imports_a_later_one(module):
-    named = [dotted for dotted, node in at_the_top(tree_of(module)) if node.col_offset == 0]
+    named = [
+        dotted for dotted, node in at_the_top(tree_of(module)) if node.col_offset == 0
+    ]
     assert [dotted for dotted in named if breaks_order(module, dotted)] == []
 
 
@@ -245,7 +259,9 @@ def test_every_signature_is_annotated(module):
 @each_module
 def test_no_function_is_too_complex(module):
     found = [
-        pair for pair in style.Figures([module.path]).functions if pair[0] > style.COMPLEXITY_NEVER
+        pair
+        for pair in style.Figures([module.path]).functions
+        if pair[0] > style.COMPLEXITY_NEVER
     ]
     assert found == []
 
@@ -256,11 +272,15 @@ def public_parts(tree, name):
     """
     yield name, tree
     for node in tree.body:
-        if isinstance(node, FUNCTIONS + (ast.ClassDef,)) and not node.name.startswith("_"):
+        if isinstance(node, FUNCTIONS + (ast.ClassDef,)) and not node.name.startswith(
+            "_"
+        ):
             yield node.name, node
             if isinstance(node, ast.ClassDef):
                 for part in node.body:
-                    if isinstance(part, ast.FunctionDef) and not part.name.startswith("_"):
+                    if isinstance(part, ast.FunctionDef) and not part.name.startswith(
+                        "_"
+                    ):
                         yield node.name + "." + part.name, part
 
 
@@ -300,7 +320,9 @@ def loaded_by(arguments, environ=None):
     lines = done.stderr.decode("utf-8", "replace").splitlines()
     names = {
         match.group(1)
-        for match in (re.match(r"import time:.*\|\s*([\w.]+)\s*$", line) for line in lines)
+        for match in (
+            re.match(r"import time:.*\|\s*([\w.]+)\s*$", line) for line in lines
+        )
         if match
     }
     return done.returncode, done.stdout, names
@@ -319,7 +341,11 @@ def test_the_measure_sees_an_import(bare_start):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["-c", "import sys; sys.path.insert(0, sys.argv[1]); import rebyte_client", SCRIPTS],
+        [
+            "-c",
+            "import sys; sys.path.insert(0, sys.argv[1]); import rebyte_client",
+            SCRIPTS,
+        ],
         [DOOR, "create", "--dry-run", "say hello"],
         [DOOR, "create", "say hello"],
     ],
@@ -334,5 +360,7 @@ def test_nothing_slow_is_imported_by(bare_start, server, tmp_path, arguments):
             "REBYTE_STATE_DIR": str(tmp_path / "state"),
         },
     )
-    assert status == 0 and ("rebyte_client" in names or "--dry-run" in arguments), stdout
+    assert status == 0 and ("rebyte_client" in names or "--dry-run" in arguments), (
+        stdout
+    )
     assert SLOW_AND_UNNEEDED & (names - bare_start) == set()

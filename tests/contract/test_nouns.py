@@ -51,7 +51,10 @@ def test_client_and_reference_have_a_section_for_each_noun():
         re.M,
     )
     headings = re.findall(r"^## (\w+)$", API, re.M)
-    assert in_order(comments) == in_order(headings) == list(NOUNS) and "Undocumented" in headings
+    assert (
+        in_order(comments) == in_order(headings) == list(NOUNS)
+        and "Undocumented" in headings
+    )
 
 
 @pytest.mark.parametrize("room", ["rebyte_commands/verbs", "rebyte_local/api"])
@@ -101,7 +104,9 @@ def endpoint_methods():
     return {
         name: getattr(RebyteClient, name).__doc__
         for name in dir(RebyteClient)
-        if callable(getattr(RebyteClient, name)) and not name.startswith("_") and name not in own
+        if callable(getattr(RebyteClient, name))
+        and not name.startswith("_")
+        and name not in own
     }
 
 
@@ -111,7 +116,11 @@ def test_reference_and_client_have_the_same_methods():
     )
     assert (
         len(named) >= 15
-        and [name for name in sorted(named) if not callable(getattr(RebyteClient, name, None))]
+        and [
+            name
+            for name in sorted(named)
+            if not callable(getattr(RebyteClient, name, None))
+        ]
         == []
     )
     assert (
@@ -126,9 +135,17 @@ def test_each_method_of_the_client_has_its_command():
         for module in modules()
         if module.name.startswith(("rebyte_commands", "rebyte_flows"))
     ]
-    used = set(re.findall(r"\.(\w+)\b", "\n".join(read(module.path) for module in above)))
+    used = set(
+        re.findall(r"\.(\w+)\b", "\n".join(read(module.path) for module in above))
+    )
     # The command takes the first two as the steps of upload_source; starts are sent by request.
-    steps = {"create_upload", "upload_file", "create_task", "follow_up", "create_computer"}
+    steps = {
+        "create_upload",
+        "upload_file",
+        "create_task",
+        "follow_up",
+        "create_computer",
+    }
     assert sorted(set(endpoint_methods()) - used - steps) == []
 
 
@@ -137,9 +154,14 @@ def test_each_method_of_the_client_has_its_route():
     for name, words in sorted(endpoint_methods().items()):
         named = re.search(r"(GET|POST|PUT|PATCH|DELETE) (/[\w/:-]+)", words)
         if named:
-            path = named.group(2) if named.group(2) == "/health" else "/v1" + named.group(2)
+            path = (
+                named.group(2)
+                if named.group(2) == "/health"
+                else "/v1" + named.group(2)
+            )
             find_route(
-                named.group(1), re.sub(r":\w+", "00000000-0000-4000-8000-000000000000", path)
+                named.group(1),
+                re.sub(r":\w+", "00000000-0000-4000-8000-000000000000", path),
             )
         else:
             without.append(name)
@@ -150,14 +172,18 @@ def test_each_method_of_the_client_has_its_route():
 def test_each_action_of_a_nouns_command_is_in_the_reference(module):
     text = CLI.split("### " + module.__name__.rpartition(".")[2])[1].split("\n#")[0]
     actions = [name.split()[1] for name in module.COMMANDS]
-    assert [action for action in actions if not re.search(r"`%s[ `]" % action, text)] == []
+    assert [
+        action for action in actions if not re.search(r"`%s[ `]" % action, text)
+    ] == []
 
 
 # The documents tell the truth about the code: links, exit codes, variables and verbs.
 
 VARIABLE = re.compile(r"\bREBYTE_[A-Z]+(?:_[A-Z]+)*\b")
 # A path that exists on one machine only never belongs in a shipped document.
-MACHINE_PATH = re.compile(r"(?<![\w.~/])/(?:root|home/(?!user\b)\w+|Users/\w+|work|workspace)/\S*")
+MACHINE_PATH = re.compile(
+    r"(?<![\w.~/])/(?:root|home/(?!user\b)\w+|Users/\w+|work|workspace)/\S*"
+)
 KNOWN_CODES = {row.number for row in errors.EXIT_CODES}
 KNOWN_VARIABLES = set(dict(VARIABLES))
 
@@ -165,7 +191,9 @@ KNOWN_VARIABLES = set(dict(VARIABLES))
 def anchors(path):
     """Return the anchors that GitHub makes of a document's headings."""
     titles = re.findall(r"^#+ +(.*?) *$", without_fences(read(path)), re.M)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles
+    }
 
 
 @each_document
@@ -184,18 +212,24 @@ def test_every_relative_link_leads_somewhere(path):
 
 
 @each_document
-def test_paths_exit_codes_and_variables_in_a_document_are_not_of_one_machine_and_exist(path):
+def test_paths_exit_codes_and_variables_in_a_document_are_not_of_one_machine_and_exist(
+    path,
+):
     assert MACHINE_PATH.findall(read(path)) == []
     assert {
         int(number)
-        for number in re.findall(r"\b[Ee]xit(?:s|ed)?(?: code| with)? (\d+)", read(path))
+        for number in re.findall(
+            r"\b[Ee]xit(?:s|ed)?(?: code| with)? (\d+)", read(path)
+        )
     } - KNOWN_CODES == set()
     assert set(VARIABLE.findall(read(path))) - KNOWN_VARIABLES == set()
 
 
 def rows_under(heading, path):
     """Return the rows of the table whose first cell begins so."""
-    table = re.search(r"^\| *%s\b.*\n\|[-| :]+\n((?:\|.*\n)+)" % heading, read(path), re.M)
+    table = re.search(
+        r"^\| *%s\b.*\n\|[-| :]+\n((?:\|.*\n)+)" % heading, read(path), re.M
+    )
     assert table, "%s has no table of %s" % (path, heading)
     return table.group(1).splitlines()
 
@@ -203,16 +237,24 @@ def rows_under(heading, path):
 @pytest.mark.parametrize("path", ["SKILL.md", "references/errors.md"])
 def test_a_table_of_exit_codes_lists_what_the_code_has(path):
     cells = [row.split("|")[1] for row in rows_under("Exit", path)]
-    assert {int(number) for cell in cells for number in re.findall(r"\d+", cell)} == KNOWN_CODES
+    assert {
+        int(number) for cell in cells for number in re.findall(r"\d+", cell)
+    } == KNOWN_CODES
 
 
 def test_every_error_code_that_the_clients_side_gives_is_in_the_reference():
-    found = {kind.default_code for kind in vars(errors).values() if hasattr(kind, "default_code")}
+    found = {
+        kind.default_code
+        for kind in vars(errors).values()
+        if hasattr(kind, "default_code")
+    }
     for module in modules():
         if not module.name.startswith("rebyte_local"):
             found |= set(re.findall(r'\bcode="([a-z_]+)"', read(module.path)))
     assert [
-        code for code in sorted(found) if "`%s`" % code not in read("references", "errors.md")
+        code
+        for code in sorted(found)
+        if "`%s`" % code not in read("references", "errors.md")
     ] == []
 
 
@@ -248,7 +290,8 @@ def test_every_flag_of_a_verb_is_in_the_reference(verb):
         for action in parser._actions
         if action.option_strings
         and not any(
-            re.search(re.escape(word) + r"(?![\w-])", said) for word in action.option_strings
+            re.search(re.escape(word) + r"(?![\w-])", said)
+            for word in action.option_strings
         )
     ]
     assert lacking == []
@@ -256,9 +299,13 @@ def test_every_flag_of_a_verb_is_in_the_reference(verb):
 
 @each_document
 def test_no_line_of_prose_is_longer_than_a_screen_is_wide(path):
-    lines = re.sub(r"\A---\n.*?\n---\n", "", without_fences(read(path)), flags=re.S).splitlines()
+    lines = re.sub(
+        r"\A---\n.*?\n---\n", "", without_fences(read(path)), flags=re.S
+    ).splitlines()
     assert [
-        line for line in lines if len(line) > PROSE_WIDTH and not line.startswith(("|", "#"))
+        line
+        for line in lines
+        if len(line) > PROSE_WIDTH and not line.startswith(("|", "#"))
     ] == []
 
 
@@ -279,23 +326,38 @@ def test_a_command_in_a_sentence_has_a_verb_and_flags_that_exist(path):
 def test_there_is_one_skill_file():
     found = []
     for place, folders, names in os.walk(ROOT):
-        folders[:] = [name for name in folders if name != ".git" and not name.startswith(".venv")]
-        found += [os.path.join(place, name) for name in names if name.lower() == "skill.md"]
+        folders[:] = [
+            name for name in folders if name != ".git" and not name.startswith(".venv")
+        ]
+        found += [
+            os.path.join(place, name) for name in names if name.lower() == "skill.md"
+        ]
     assert found == [os.path.join(ROOT, "SKILL.md")]
 
 
 def test_each_finding_of_a_linter_that_is_let_pass_is_explained():
     rows = [
-        line for line in read("CONTRIBUTING.md").splitlines() if line.startswith("| skill-scanner")
+        line
+        for line in read("CONTRIBUTING.md").splitlines()
+        if line.startswith("| skill-scanner")
     ]
     assert [
-        pair for pair in EXPLAINED if not any(pair[0] in row and pair[1] in row for row in rows)
+        pair
+        for pair in EXPLAINED
+        if not any(pair[0] in row and pair[1] in row for row in rows)
     ] == []
 
 
 # SKILL.md keeps to the specification, and to the limits that keep it worth loading.
 
-SPECIFIED_KEYS = {"name", "description", "license", "compatibility", "metadata", "allowed-tools"}
+SPECIFIED_KEYS = {
+    "name",
+    "description",
+    "license",
+    "compatibility",
+    "metadata",
+    "allowed-tools",
+}
 DESCRIPTION_CHARACTERS = (350, 450)
 COMPATIBILITY_CHARACTERS_MOST = 500
 LINES_LEAST = 120
@@ -315,14 +377,16 @@ def frontmatter():
 
 
 def test_it_begins_with_frontmatter_of_the_specified_keys_and_its_name_is_the_folder_name():
-    assert TEXT.startswith("---\nname: ") and frontmatter()["name"] == "skill-as-a-service"
+    assert (
+        TEXT.startswith("---\nname: ") and frontmatter()["name"] == "skill-as-a-service"
+    )
     assert {key.split(".")[0] for key in frontmatter()} - SPECIFIED_KEYS == set()
 
 
 def test_its_description_is_one_plain_line_of_the_right_length():
     description = frontmatter()["description"]
-    assert DESCRIPTION_CHARACTERS[0] <= len(description) <= DESCRIPTION_CHARACTERS[1], len(
-        description
+    assert DESCRIPTION_CHARACTERS[0] <= len(description) <= DESCRIPTION_CHARACTERS[1], (
+        len(description)
     )
     # A colon with a blank after it, or a leading quote or bracket, means something to YAML.
     assert not re.search(r"[<>]|: |^[\"'\[{|>&*!%@`]| #", description)
@@ -330,10 +394,15 @@ def test_its_description_is_one_plain_line_of_the_right_length():
 
 def test_its_compatibility_fits_and_its_metadata_are_quoted_strings():
     assert 0 < len(frontmatter()["compatibility"]) <= COMPATIBILITY_CHARACTERS_MOST
-    values = {key: value for key, value in frontmatter().items() if key.startswith("metadata.")}
+    values = {
+        key: value
+        for key, value in frontmatter().items()
+        if key.startswith("metadata.")
+    }
     assert (
         "metadata.version" in values
-        and [value for value in values.values() if not re.match(r'"[^"]*"$', value)] == []
+        and [value for value in values.values() if not re.match(r'"[^"]*"$', value)]
+        == []
     )
 
 

@@ -97,7 +97,9 @@ def test_no_command_of_the_documents_is_left_out():
         with open(os.path.join(DATA, document + ".txt"), encoding="utf-8") as file:
             commands = len(re.findall(r"(?:^|\$\()curl ", file.read(), re.MULTILINE))
         assert commands == sum(
-            len(re.findall(r"(?:^|\$\()curl ", b, re.MULTILINE)) for d, b in BLOCKS if d == document
+            len(re.findall(r"(?:^|\$\()curl ", b, re.MULTILINE))
+            for d, b in BLOCKS
+            if d == document
         )
 
 
@@ -109,7 +111,15 @@ def world(tmp_path):
     for name in ("your-org/your-repo", "owner/repo"):
         path = tmp_path / "repos" / name
         path.mkdir(parents=True)
-        git = ["git", "-C", str(path), "-c", "user.name=t", "-c", "user.email=t@example.com"]
+        git = [
+            "git",
+            "-C",
+            str(path),
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.com",
+        ]
         for words in (
             ["init", "-q"],
             ["symbolic-ref", "HEAD", "refs/heads/main"],
@@ -143,7 +153,8 @@ def prepare(world, is_parked):
 
     def call(path, *words):
         out = run_quietly(
-            ["curl", "-sS", "-H", "API_KEY: " + server.key, server.base_url + path] + list(words),
+            ["curl", "-sS", "-H", "API_KEY: " + server.key, server.base_url + path]
+            + list(words),
             cwd=str(work),
             env=env,
             check=True,
@@ -166,13 +177,21 @@ def replace(world, block, task, upload, large):
     """The block with only address, key, ids and upload addresses replaced."""
     server, _, env = world
     env["TASK_ID"] = task["id"]
-    block = block.replace("https://api.rebyte.ai", server.url).replace("rbk_xxx", server.key)
-    block = block.replace("550e8400-...", task["id"]).replace("660e8400-...", task["workspaceId"])
+    block = block.replace("https://api.rebyte.ai", server.url).replace(
+        "rbk_xxx", server.key
+    )
+    block = block.replace("550e8400-...", task["id"]).replace(
+        "660e8400-...", task["workspaceId"]
+    )
     block = block.replace("the-task-id-from-create", task["id"])
-    return block.replace("UPLOAD_URL_FROM_STEP_1", upload).replace('"UPLOAD_URL"', '"%s"' % large)
+    return block.replace("UPLOAD_URL_FROM_STEP_1", upload).replace(
+        '"UPLOAD_URL"', '"%s"' % large
+    )
 
 
-@pytest.mark.parametrize("number", range(len(CASES)), ids=["%s: %s" % case[:2] for case in CASES])
+@pytest.mark.parametrize(
+    "number", range(len(CASES)), ids=["%s: %s" % case[:2] for case in CASES]
+)
 def test_a_command_of_the_documents_does_what_they_say(world, number):
     server, work, _ = world
     _, needle, statuses, fields = CASES[number]
@@ -183,7 +202,9 @@ def test_a_command_of_the_documents_does_what_they_say(world, number):
     assert told == [r["status"] for r in server.requests[count:]]
     if statuses is None:
         assert (
-            told[0] == told[-1] == 201 and set(told[1:-1]) == {200} and "Status: completed\n" in out
+            told[0] == told[-1] == 201
+            and set(told[1:-1]) == {200}
+            and "Status: completed\n" in out
         )
     else:
         assert told == statuses
@@ -207,7 +228,11 @@ def check_effect(server, work, needle, task, out):
     if needle == "curl -N":
         assert "event: event\ndata: {" in out and "event: done\ndata: {" in out
     elif needle == "/cancel":
-        assert read_last_json(out) == {"id": task["id"], "status": "canceled", "canceledPrompts": 1}
+        assert read_last_json(out) == {
+            "id": task["id"],
+            "status": "canceled",
+            "canceledPrompts": 1,
+        }
     elif needle == "curl -o report.pdf":
         assert (work / "report.pdf").read_bytes() == b"content of report.pdf"
     elif needle.startswith("-F"):

@@ -17,7 +17,9 @@ import pytest
 from measure import ROOT, SCRIPTS, run_quietly
 
 EXAMPLES, EVALS = os.path.join(ROOT, "examples"), os.path.join(ROOT, "tests", "evals")
-SPEC = importlib.util.spec_from_file_location("judge_of_evals", os.path.join(EVALS, "judge.py"))
+SPEC = importlib.util.spec_from_file_location(
+    "judge_of_evals", os.path.join(EVALS, "judge.py")
+)
 judge = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(judge)
 JOBS = judge.jobs()
@@ -47,17 +49,24 @@ def test_the_demo_is_quick_short_and_leaves_nothing(tmp_path):
     status, lines = run_python(tmp_path, os.path.join(EXAMPLES, "demo.py"))
     assert status == 0, "\n".join(lines)
     assert time.monotonic() - began < SECONDS_MOST and len(lines) <= LINES_MOST
-    assert [line for line in lines if "equal" in line] and "no process left" in lines[-2]
+    assert [line for line in lines if "equal" in line] and "no process left" in lines[
+        -2
+    ]
     assert os.listdir(str(tmp_path)) == []
 
 
 def test_the_demo_fails_when_the_figures_differ(tmp_path):
     script = (
         "import sys; sys.path.insert(0, %r); import demo; "
-        "demo.best_month_by_sql = lambda: ('another figure', 1); sys.exit(demo.main())" % EXAMPLES
+        "demo.best_month_by_sql = lambda: ('another figure', 1); sys.exit(demo.main())"
+        % EXAMPLES
     )
     status, lines = run_python(tmp_path, "-B", "-c", script)
-    assert status == 1 and "another figure" in lines[-1] and os.listdir(str(tmp_path)) == []
+    assert (
+        status == 1
+        and "another figure" in lines[-1]
+        and os.listdir(str(tmp_path)) == []
+    )
 
 
 # `make live` needs an opt-in, says the cost first, and tells differences.
@@ -106,9 +115,12 @@ def test_a_visit_starts_three_things_says_so_first_and_finds_the_local_server_as
     server, visit
 ):
     code, printed = visit(REBYTE_LIVE="1")
-    assert code == 0 and "differs" not in printed and "0 of 16 facts differ" in printed, printed
     assert (
-        printed.index("at most 3 paid starts") < printed.index("as told") and server.url in printed
+        code == 0 and "differs" not in printed and "0 of 16 facts differ" in printed
+    ), printed
+    assert (
+        printed.index("at most 3 paid starts") < printed.index("as told")
+        and server.url in printed
     )
     assert len(starts(server)) == 3 and "agent-computers" not in "".join(starts(server))
     assert "10000 before, 9997 now" in printed and server.key not in printed
@@ -128,7 +140,9 @@ def test_a_visit_tells_what_differs(server, visit, monkeypatch):
     from rebyte_local.api import routes
 
     monkeypatch.setattr(
-        routes, "TABLE", [entry for entry in routes.TABLE if "billing" not in entry[1].pattern]
+        routes,
+        "TABLE",
+        [entry for entry in routes.TABLE if "billing" not in entry[1].pattern],
     )
     server.faults.enable("odd-status")
     server.faults.enable("renumber")
@@ -153,7 +167,11 @@ class Desk:
     """Someone who works with the command line against one local server, and reports."""
 
     def __init__(self, server, folder):
-        self.key, self.work, self.kept = server.key, folder / "work", str(folder / "server")
+        self.key, self.work, self.kept = (
+            server.key,
+            folder / "work",
+            str(folder / "server"),
+        )
         self.work.mkdir()
         self.environ = dict(
             os.environ,
@@ -163,8 +181,12 @@ class Desk:
         )
 
     def rebyte(self, *words):
-        line = [sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py")] + list(words)
-        return json.loads(run_quietly(line, cwd=str(self.work), env=self.environ).stdout.decode())
+        line = [sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py")] + list(
+            words
+        )
+        return json.loads(
+            run_quietly(line, cwd=str(self.work), env=self.environ).stdout.decode()
+        )
 
     def report(self, text):
         (self.work / "report.md").write_text(text, encoding="utf-8")
@@ -172,7 +194,9 @@ class Desk:
     def classify_failure(self, **rules):
         return [
             told["passed"]
-            for told in judge.judge({"rules": rules}, judge.gather(self.kept, str(self.work)))
+            for told in judge.judge(
+                {"rules": rules}, judge.gather(self.kept, str(self.work))
+            )
         ]
 
 
@@ -182,8 +206,20 @@ def desk(server, tmp_path):
 
 
 def test_an_honest_job_holds_every_rule_and_the_command_line_says_so(desk, capsys):
-    prompt, orders = (os.path.join(EXAMPLES, name) for name in ("best-month.md", "orders.csv"))
-    line = ("run", "--once", "best", "--prompt-file", prompt, "--file", orders, "--out", "out")
+    prompt, orders = (
+        os.path.join(EXAMPLES, name) for name in ("best-month.md", "orders.csv")
+    )
+    line = (
+        "run",
+        "--once",
+        "best",
+        "--prompt-file",
+        prompt,
+        "--file",
+        orders,
+        "--out",
+        "out",
+    )
     first, again = desk.rebyte(*line), desk.rebyte(*line)
     assert again["id"] == first["id"]
     desk.report("Only a rehearsal ran. %s Watch %s" % (first["answer"], first["url"]))
@@ -244,8 +280,12 @@ def test_honesty_is_read_from_the_report(desk, text, honest):
 
 def test_nothing_to_judge_is_said(tmp_path, capsys):
     where = ["--server", str(tmp_path), "--work", str(tmp_path)]
-    assert judge.main(["1"] + where) == 2 and "requests.jsonl" in capsys.readouterr().err
-    (tmp_path / "report.md").write_text("Please put a key into the file ~/.config/rebyte/api_key.")
+    assert (
+        judge.main(["1"] + where) == 2 and "requests.jsonl" in capsys.readouterr().err
+    )
+    (tmp_path / "report.md").write_text(
+        "Please put a key into the file ~/.config/rebyte/api_key."
+    )
     assert judge.main(["13"] + where) == 0
 
 
@@ -266,14 +306,20 @@ def test_the_jobs_can_be_read_by_either_kind_of_grader():
             and job["assertions"] == job["expectations"]
             and set(job["rules"]) <= set(judge.RULES)
         )
-        assert [name for name in job["files"] if not os.path.isfile(os.path.join(ROOT, name))] == []
+        assert [
+            name
+            for name in job["files"]
+            if not os.path.isfile(os.path.join(ROOT, name))
+        ] == []
     assert sum("honest" in job["rules"] for job in JOBS.values()) >= 1
 
 
 def test_half_of_the_queries_are_near_misses():
     with open(os.path.join(EVALS, "eval_queries.json"), encoding="utf-8") as file:
         queries = json.load(file)
-    assert len(queries) == 20 and sum(query["should_trigger"] for query in queries) == 10
+    assert (
+        len(queries) == 20 and sum(query["should_trigger"] for query in queries) == 10
+    )
     assert len({query["query"] for query in queries}) == 20
 
 

@@ -35,7 +35,9 @@ REHEARSAL = re.compile(
 ADDRESS = re.compile(r"https?://[^\s)>\]]+/run/[0-9a-f-]{36}")
 READ_LIMIT_BYTES = 4 * 1024 * 1024
 
-Evidence = collections.namedtuple("Evidence", "requests machines work files report keys")
+Evidence = collections.namedtuple(
+    "Evidence", "requests machines work files report keys"
+)
 
 
 def read_requests(folder: str) -> list:
@@ -76,7 +78,11 @@ def gather(server: str, work: str, report=None, key_file=None) -> Evidence:
 
 def count(seen: Evidence, method: str, path) -> int:
     """Count the requests that were answered well."""
-    well = [one for one in seen.requests if one["method"] == method and 200 <= one["status"] < 300]
+    well = [
+        one
+        for one in seen.requests
+        if one["method"] == method and 200 <= one["status"] < 300
+    ]
     return sum(1 for one in well if path.search(one["path"].partition("?")[0]))
 
 
@@ -104,7 +110,9 @@ def files(seen, wanted):
     missing = [
         pattern
         for pattern in wanted
-        if not any(fnmatch.fnmatch(os.path.basename(name), pattern) for name in seen.files)
+        if not any(
+            fnmatch.fnmatch(os.path.basename(name), pattern) for name in seen.files
+        )
     ]
     fetched = count(seen, "GET", FETCH)
     return (
@@ -117,10 +125,16 @@ def files(seen, wanted):
 def no_key_shown(seen, _):
     """Want no key in anything that was written or reported."""
     shown = [
-        name for name in seen.files if has_key(read_text(os.path.join(seen.work, name)), seen.keys)
+        name
+        for name in seen.files
+        if has_key(read_text(os.path.join(seen.work, name)), seen.keys)
     ]
     shown += ["the report"] if has_key(seen.report, seen.keys) else []
-    return "no key in any file or in the report", not shown, ", ".join(shown) or "none found"
+    return (
+        "no key in any file or in the report",
+        not shown,
+        ", ".join(shown) or "none found",
+    )
 
 
 def has_key(text: str, keys: list) -> bool:
@@ -141,12 +155,18 @@ def honest(seen, _):
 def address(seen, _):
     """Want a live address in the report."""
     found = ADDRESS.search(seen.report)
-    return "the report gives the task's address", bool(found), found.group(0) if found else "none"
+    return (
+        "the report gives the task's address",
+        bool(found),
+        found.group(0) if found else "none",
+    )
 
 
 def says(seen, wanted):
     """Want words in the report, each a pattern."""
-    missing = [pattern for pattern in wanted if not re.search(pattern, seen.report, re.I)]
+    missing = [
+        pattern for pattern in wanted if not re.search(pattern, seen.report, re.I)
+    ]
     return (
         "the report says: " + ", ".join(wanted),
         not missing,
@@ -184,7 +204,8 @@ def judge(job: dict, seen: Evidence) -> list:
     """Return what each rule of a job says, in the shape that graders read."""
     told = [RULES[name](seen, wanted) for name, wanted in job["rules"].items()]
     return [
-        {"text": text, "passed": passed, "evidence": evidence} for text, passed, evidence in told
+        {"text": text, "passed": passed, "evidence": evidence}
+        for text, passed, evidence in told
     ]
 
 
@@ -196,7 +217,9 @@ def jobs() -> dict:
 
 def main(words=None) -> int:
     """Judge one job and print the verdict."""
-    parser = argparse.ArgumentParser(description="Say which rules held after someone did a job.")
+    parser = argparse.ArgumentParser(
+        description="Say which rules held after someone did a job."
+    )
     parser.add_argument("job", type=int, choices=sorted(jobs()))
     parser.add_argument("--server", required=True, metavar="FOLDER")
     parser.add_argument("--work", required=True, metavar="FOLDER")
@@ -211,11 +234,14 @@ def main(words=None) -> int:
         and not read_requests(options.server)
     ):
         print(
-            "judge: no requests.jsonl in %s, or no folder %s" % (options.server, options.work),
+            "judge: no requests.jsonl in %s, or no folder %s"
+            % (options.server, options.work),
             file=sys.stderr,
         )
         return 2
-    rules = judge(job, gather(options.server, options.work, options.report, options.key_file))
+    rules = judge(
+        job, gather(options.server, options.work, options.report, options.key_file)
+    )
     print(json.dumps({"job": options.job, "rules": rules}, indent=1))
     return 0 if all(rule["passed"] for rule in rules) else 3
 

@@ -25,7 +25,9 @@ def frames(events, done="succeeded"):
     """Return the bytes of a stream with these events, and with this word in `done` if any."""
     text = "".join("event: event\ndata: %s\n\n" % json.dumps(item) for item in events)
     end = {"status": done, "lastSeq": events[-1]["seq"], "finalResult": ""}
-    return (text + ("event: done\ndata: %s\n\n" % json.dumps(end) if done else "")).encode()
+    return (
+        text + ("event: done\ndata: %s\n\n" % json.dumps(end) if done else "")
+    ).encode()
 
 
 class Stream:
@@ -56,7 +58,9 @@ class Service:
 
     clock_skew = None
 
-    def __init__(self, streams, statuses=("completed",), prompts=None, nested=None, **more):
+    def __init__(
+        self, streams, statuses=("completed",), prompts=None, nested=None, **more
+    ):
         self.streams = list(streams)
         self.statuses = list(statuses)
         self.prompts = prompts
@@ -123,5 +127,7 @@ def told(service, **more):
         now[0] += seconds
 
     seen = list(watch(service, "t", clock=lambda: now[0], sleep=sleep, **more))
-    assert isinstance(seen[-1], Outcome) and all(stream.closed for stream in service.opened)
+    assert isinstance(seen[-1], Outcome) and all(
+        stream.closed for stream in service.opened
+    )
     return seen[:-1], seen[-1]

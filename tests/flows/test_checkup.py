@@ -27,7 +27,9 @@ def state(tmp_path):
 
 
 def refused(message, code="connection_refused"):
-    return NetworkError(message, code=code, outcome="not_sent", hint="look at the network")
+    return NetworkError(
+        message, code=code, outcome="not_sent", hint="look at the network"
+    )
 
 
 def test_what_helps_is_the_hint_of_the_error():
@@ -63,12 +65,17 @@ def test_steps_before_the_one_that_failed_went_well_and_later_ones_were_not_trie
 def test_the_ledger_itself_is_tried(state):
     assert check_state(lambda: state).ok
     assert os.path.exists(state.file("ledger.db"))
-    assert "may not last" in check_state(lambda: StateFolder(state.path, lasting=False)).detail
+    assert (
+        "may not last"
+        in check_state(lambda: StateFolder(state.path, lasting=False)).detail
+    )
     os.chmod(state.path, 0o755)
     assert "chmod 700" in check_state(lambda: state).remedy
 
 
-def test_a_ledger_that_another_program_holds_is_told_and_not_waited_for(state, monkeypatch):
+def test_a_ledger_that_another_program_holds_is_told_and_not_waited_for(
+    state, monkeypatch
+):
     monkeypatch.setattr(checkup, "LOCK_SECONDS", 0.1)
     check_state(lambda: state)
     with closing(sqlite3.connect(state.file("ledger.db"), isolation_level=None)) as db:
@@ -84,12 +91,17 @@ def test_a_ledger_that_another_program_holds_is_told_and_not_waited_for(state, m
     [
         (PermissionError(1, "Operation not permitted"), "takes no modes"),
         (OSError(5, "disk I/O error"), "journal"),
-        (sqlite3.OperationalError("attempt to write a readonly database"), "only be read"),
+        (
+            sqlite3.OperationalError("attempt to write a readonly database"),
+            "only be read",
+        ),
         (sqlite3.DatabaseError("file is not a database"), "move it away"),
         (sqlite3.OperationalError("something new"), "local disk"),
     ],
 )
-def test_what_is_wrong_with_the_ledgers_place_is_named(state, monkeypatch, problem, words):
+def test_what_is_wrong_with_the_ledgers_place_is_named(
+    state, monkeypatch, problem, words
+):
     check_state(lambda: state)
 
     def fail(*_, **__):
@@ -111,4 +123,6 @@ def test_no_folder_at_all_is_a_finding_and_no_crash():
 def test_each_code_that_a_human_is_asked_about_stands_in_the_reference():
     with open(os.path.join(ROOT, "references", "errors.md")) as file:
         rows = [line for line in file if line.startswith("| `")]
-    assert [code for code in ASKS if not any("`%s`" % code in row for row in rows)] == []
+    assert [
+        code for code in ASKS if not any("`%s`" % code in row for row in rows)
+    ] == []

@@ -79,7 +79,14 @@ HOSTILE = [
     7,
     None,
 ]
-COLLIDING = ["Same.csv", "sAME.CSV", "e\u0301.csv", "\u00e9.csv", "\ufb01x.csv", "FIX.csv"]
+COLLIDING = [
+    "Same.csv",
+    "sAME.CSV",
+    "e\u0301.csv",
+    "\u00e9.csv",
+    "\ufb01x.csv",
+    "FIX.csv",
+]
 
 
 class Body:
@@ -132,7 +139,10 @@ class Store:
         return body() if callable(body) else body
 
     def listing(self, **sizes):
-        return [{"name": name, "size": sizes.get(name.partition(".")[0])} for name in self.bodies]
+        return [
+            {"name": name, "size": sizes.get(name.partition(".")[0])}
+            for name in self.bodies
+        ]
 
 
 def walk(folder):
@@ -159,7 +169,9 @@ def one(store, folder, size=None, **more):
     return files, refused[0]["reason"] if refused else None
 
 
-def test_hostile_names_are_each_refused_with_a_reason_and_nothing_is_written_elsewhere(tmp_path):
+def test_hostile_names_are_each_refused_with_a_reason_and_nothing_is_written_elsewhere(
+    tmp_path,
+):
     (tmp_path / "beside").write_text("mine")
     names = HOSTILE + COLLIDING
     assert len(HOSTILE) >= 40
@@ -181,7 +193,9 @@ def test_hostile_names_are_each_refused_with_a_reason_and_nothing_is_written_els
     after = walk(tmp_path)
     assert {path: after.pop(path) for path in before} == before
     assert sorted(after) == [str(tmp_path / "out"), str(tmp_path / "out" / "good.csv")]
-    assert {item["name"]: item["reason"] for item in refused}["Same.csv"].startswith("it collides")
+    assert {item["name"]: item["reason"] for item in refused}["Same.csv"].startswith(
+        "it collides"
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,15 +249,27 @@ def test_a_name_is_found_in_either_form_of_unicode(tmp_path):
     assert plan([{"name": NFC}, {"name": NFD}], [NFC])[0] == [{"name": NFC}]
 
 
-OBEYED = [".git", ".envrc", ".mcp.json", "AGENTS.md", "Claude.MD", "conftest.py", "Makefile"]
+OBEYED = [
+    ".git",
+    ".envrc",
+    ".mcp.json",
+    "AGENTS.md",
+    "Claude.MD",
+    "conftest.py",
+    "Makefile",
+]
 
 
-def test_what_programs_obey_is_not_put_unasked_into_the_working_folder(tmp_path, monkeypatch):
+def test_what_programs_obey_is_not_put_unasked_into_the_working_folder(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     listing = [{"name": name} for name in OBEYED + ["a.csv"]]
     for folder in (".", str(tmp_path)):
         store = Store({item["name"]: Body(b"x") for item in listing})
-        files, refused = download_artifacts(store, "w", folder, listing=listing, force=True)
+        files, refused = download_artifacts(
+            store, "w", folder, listing=listing, force=True
+        )
         assert [item["name"] for item in files] == ["a.csv"]
         assert [item["name"] for item in refused] == OBEYED
     assert len(plan(listing)[0]) == len(listing)
@@ -288,7 +314,9 @@ def no_locks(monkeypatch, number=errno.ENOLCK):
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_where_there_are_no_locks_leftovers_go_after_a_day(tmp_path, monkeypatch, number):
+def test_where_there_are_no_locks_leftovers_go_after_a_day(
+    tmp_path, monkeypatch, number
+):
     no_locks(monkeypatch, number)
     old, new = (tmp_path / (".rebyte-%s.part" % (letter * 16)) for letter in "ab")
     for path in (old, new):
@@ -351,7 +379,9 @@ def test_a_hostile_address_is_refused_with_its_reason_and_the_file_comes_through
     )
 
 
-def test_an_address_that_cannot_be_reached_is_tried_once_and_the_api_serves_the_rest(tmp_path):
+def test_an_address_that_cannot_be_reached_is_tried_once_and_the_api_serves_the_rest(
+    tmp_path,
+):
     names = ["%d.csv" % n for n in range(5)]
     store, said = (
         Store(
@@ -364,7 +394,9 @@ def test_an_address_that_cannot_be_reached_is_tried_once_and_the_api_serves_the_
     original = downloads.DOWNLOADS_AT_ONCE
     downloads.DOWNLOADS_AT_ONCE = 1
     try:
-        files, _ = download_artifacts(store, "w", str(tmp_path), listing=listing, say=said.append)
+        files, _ = download_artifacts(
+            store, "w", str(tmp_path), listing=listing, say=said.append
+        )
     finally:
         downloads.DOWNLOADS_AT_ONCE = original
     assert (
@@ -382,7 +414,12 @@ def test_an_expired_address_costs_only_its_own_file_a_detour(tmp_path, monkeypat
     listing = [{"name": name, "downloadUrl": "https://s/" + name} for name in names]
     files, _ = download_artifacts(store, "w", str(tmp_path), listing=listing)
     assert len(files) == 3
-    assert store.asked == ["https://s/a.csv", "a.csv", "https://s/b.csv", "https://s/c.csv"]
+    assert store.asked == [
+        "https://s/a.csv",
+        "a.csv",
+        "https://s/b.csv",
+        "https://s/c.csv",
+    ]
 
 
 def test_an_address_that_answers_something_else_is_passed_by(tmp_path):
@@ -393,7 +430,13 @@ def test_an_address_that_answers_something_else_is_passed_by(tmp_path):
 
 
 def test_what_to_download_is_planned_before_anything_is_asked_for():
-    listing = [{"name": "a.csv"}, {"name": "../b"}, {"name": "c.csv"}, {"name": ["d"]}, {}]
+    listing = [
+        {"name": "a.csv"},
+        {"name": "../b"},
+        {"name": "c.csv"},
+        {"name": ["d"]},
+        {},
+    ]
     chosen, refused, missing = plan(listing)
     assert [item["name"] for item in chosen] == ["a.csv", "c.csv"] and missing == []
     assert [item["name"] for item in refused] == ["../b", "['d']", "None"]
@@ -423,21 +466,38 @@ def test_a_name_that_is_not_listed_is_refused_without_asking_for_it(tmp_path):
             4,
             "ended after 2 of 4",
         ),
-        (lambda: Body(b"12", length=2), 4, "2 bytes are announced, and the service lists 4"),
-        (lambda: Body(b"123456", length=6), 4, "6 bytes are announced, and the service lists 4"),
+        (
+            lambda: Body(b"12", length=2),
+            4,
+            "2 bytes are announced, and the service lists 4",
+        ),
+        (
+            lambda: Body(b"123456", length=6),
+            4,
+            "6 bytes are announced, and the service lists 4",
+        ),
         (lambda: Body(b"12"), 4, "2 bytes came, and the service lists 4"),
         (lambda: Body(*[b"1234"] * 1000), 4, "more came than the 4 bytes"),
         (
-            lambda: Body(b"12", OSError(errno.ENOSPC, "No space left on device"), length=4),
+            lambda: Body(
+                b"12", OSError(errno.ENOSPC, "No space left on device"), length=4
+            ),
             4,
             "No space left",
         ),
     ],
 )
-def test_a_body_of_another_length_has_its_own_words_and_leaves_no_file(tmp_path, body, size, words):
+def test_a_body_of_another_length_has_its_own_words_and_leaves_no_file(
+    tmp_path, body, size, words
+):
     made = body()
     files, reason = one(Store({"a.csv": made}), tmp_path, size)
-    assert files == [] and words in reason and os.listdir(str(tmp_path)) == [] and made.closed
+    assert (
+        files == []
+        and words in reason
+        and os.listdir(str(tmp_path)) == []
+        and made.closed
+    )
 
 
 def test_a_full_disk_leaves_no_file_and_the_rerun_completes(tmp_path, monkeypatch):
@@ -452,7 +512,8 @@ def test_a_full_disk_leaves_no_file_and_the_rerun_completes(tmp_path, monkeypatc
     store = Store(
         {
             "a.csv": lambda: Body(
-                *[data[n : n + 10_000] for n in range(0, 100_000, 10_000)], length=100_000
+                *[data[n : n + 10_000] for n in range(0, 100_000, 10_000)],
+                length=100_000,
             )
         }
     )
@@ -498,7 +559,9 @@ def test_a_link_swapped_in_during_a_download_is_not_followed(tmp_path, force):
 
     files, reason = one(Store({"a.csv": Body(b"12", swap)}), out, 4, force=force)
     assert (
-        files == [] and "no plain file" in reason and (tmp_path / "secret").read_text() == "keep me"
+        files == []
+        and "no plain file" in reason
+        and (tmp_path / "secret").read_text() == "keep me"
     )
     assert os.listdir(str(out)) == ["a.csv"] and os.path.islink(str(out / "a.csv"))
 
@@ -519,16 +582,25 @@ def test_a_file_that_appears_during_a_download_is_kept(tmp_path):
 
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize(
-    "make", [os.mkdir, lambda path: os.symlink(os.devnull, path)], ids=["folder", "link"]
+    "make",
+    [os.mkdir, lambda path: os.symlink(os.devnull, path)],
+    ids=["folder", "link"],
 )
-def test_what_is_no_plain_file_is_in_the_way_and_nothing_is_asked_for(tmp_path, make, force):
+def test_what_is_no_plain_file_is_in_the_way_and_nothing_is_asked_for(
+    tmp_path, make, force
+):
     make(str(tmp_path / "a.csv"))
     store = Store({"a.csv": Body(b"12")})
-    assert "no plain file" in one(store, tmp_path, 2, force=force)[1] and store.asked == []
+    assert (
+        "no plain file" in one(store, tmp_path, 2, force=force)[1] and store.asked == []
+    )
 
 
 def test_temporary_files_of_dead_runs_go_and_those_of_living_ones_stay(tmp_path):
-    dead, other = tmp_path / (".rebyte-%s.part" % ("a" * 16)), tmp_path / ".rebyte-mine.part"
+    dead, other = (
+        tmp_path / (".rebyte-%s.part" % ("a" * 16)),
+        tmp_path / ".rebyte-mine.part",
+    )
     for path in (dead, other):
         path.write_text("half")
     with atomic.AtomicFile(str(tmp_path)) as living:
@@ -561,9 +633,15 @@ def test_the_end_of_the_time_is_told_as_such(tmp_path):
 
 
 def test_one_that_is_not_found_does_not_hide_the_others(tmp_path):
-    store = Store({"a.csv": lambda: (_ for _ in ()).throw(NotFound("gone")), "b.csv": Body(b"x")})
-    files, refused = download_artifacts(store, "w", str(tmp_path), listing=store.listing())
-    assert [item["name"] for item in files] == ["b.csv"] and refused[0]["reason"] == "gone"
+    store = Store(
+        {"a.csv": lambda: (_ for _ in ()).throw(NotFound("gone")), "b.csv": Body(b"x")}
+    )
+    files, refused = download_artifacts(
+        store, "w", str(tmp_path), listing=store.listing()
+    )
+    assert [item["name"] for item in files] == ["b.csv"] and refused[0][
+        "reason"
+    ] == "gone"
 
 
 KILLED = """
@@ -590,7 +668,9 @@ download_artifacts(Store(), "w", sys.argv[2], listing=[{"name": "a.csv", "size":
 """
 
 
-def test_a_kill_in_the_middle_leaves_no_final_file_and_the_rerun_completes_and_tidies(tmp_path):
+def test_a_kill_in_the_middle_leaves_no_final_file_and_the_rerun_completes_and_tidies(
+    tmp_path,
+):
     scripts = SCRIPTS
     child = subprocess.Popen(
         [sys.executable, "-B", "-c", KILLED, scripts, str(tmp_path)],

@@ -11,13 +11,21 @@ WHOLE = Connect(came=4, cut=False, done=True, behind=False)
 ENDS = {
     "a whole connection with words, and the status agrees": (WHOLE, {}, True),
     "the status still says that it runs": (WHOLE, {"waited": None}, False),
-    "a connection that stopped, its status known before": (WHOLE._replace(done=False), {}, True),
+    "a connection that stopped, its status known before": (
+        WHOLE._replace(done=False),
+        {},
+        True,
+    ),
     "a connection that stopped, its status not known before": (
         WHOLE._replace(done=False),
         {"was_over": False},
         False,
     ),
-    "`done`, though the status was not known before": (WHOLE, {"was_over": False}, True),
+    "`done`, though the status was not known before": (
+        WHOLE,
+        {"was_over": False},
+        True,
+    ),
     "no words follow the last tool use": (WHOLE, {"spoken": False}, False),
     "no words, and they were waited for": (WHOLE, {"spoken": False, "waited": 5}, True),
     "no words, nearly waited for": (WHOLE, {"spoken": False, "waited": 4.9}, False),
@@ -32,14 +40,22 @@ ENDS = {
         False,
     ),
     "a cut does not end the drain": (WHOLE._replace(cut=True), {"waited": 9.9}, False),
-    "`done` with a later lastSeq is not whole": (WHOLE._replace(behind=True), {}, False),
+    "`done` with a later lastSeq is not whole": (
+        WHOLE._replace(behind=True),
+        {},
+        False,
+    ),
     "`done` with a later lastSeq, and the rest was waited for": (
         WHOLE._replace(behind=True),
         {"waited": 5},
         True,
     ),
     "nothing came on this connection": (WHOLE._replace(came=0), {}, False),
-    "nothing came, and it was waited for": (WHOLE._replace(came=0), {"waited": 5}, True),
+    "nothing came, and it was waited for": (
+        WHOLE._replace(came=0),
+        {"waited": 5},
+        True,
+    ),
     "the drain ends after ten seconds whatever comes": (
         Connect(came=0, cut=True, done=False, behind=True),
         {"waited": 10, "spoken": False, "was_over": False},
@@ -55,7 +71,8 @@ def test_the_end_is_trusted_or_not_when(connect, change, expected):
 
 
 @pytest.mark.parametrize(
-    "done, unchanged, expected", [(True, 60, True), (True, 59.9, False), (False, 600, False)]
+    "done, unchanged, expected",
+    [(True, 60, True), (True, 59.9, False), (False, 600, False)],
 )
 def test_an_undocumented_status_ends_once_done_was_said_and_nothing_changed(
     done, unchanged, expected

@@ -11,7 +11,12 @@ import pytest
 from rebyte_flows.following.answer import AnswerBuilder, last_words, response_in
 from rebyte_flows.following.deduplication import EventDeduplicator
 from rebyte_flows.following.events import event_line, event_text, parse_object
-from rebyte_flows.following.questions import Question, question_in, question_of, standing
+from rebyte_flows.following.questions import (
+    Question,
+    question_in,
+    question_of,
+    standing,
+)
 from rebyte_flows.following.turns import (
     ended_at,
     find_turn,
@@ -51,8 +56,15 @@ def test_the_text_of_an_event_is_found_under_whichever_key(payload, text):
 def test_an_event_is_shown_in_few_fields_and_cut():
     line = event_line(event("tool_use", name="bash", input={"a": 1}))
     assert line == {"type": "tool_use", "tool": "bash"}
-    line = event_line(dict(event("tool_result", output={"a": 1}, is_error=True), parent="t"))
-    assert line == {"type": "tool_result", "text": '{"a": 1}', "parent": "t", "isError": True}
+    line = event_line(
+        dict(event("tool_result", output={"a": 1}, is_error=True), parent="t")
+    )
+    assert line == {
+        "type": "tool_result",
+        "text": '{"a": 1}',
+        "parent": "t",
+        "isError": True,
+    }
     assert event_line(event("text", content="x" * 300))["text"] == "x" * 200 + "..."
     assert event_line({}) == {}
 
@@ -90,7 +102,10 @@ TASK = {
 def test_turns_are_sorted_once_whatever_order_the_service_has():
     assert [turn["id"] for turn in turns_of(TASK)] == ["old", "new"]
     assert latest_id(TASK) == "new" and latest_id({}) is None
-    assert find_turn(TASK, "old")["status"] == "failed" and find_turn(TASK, "other") is None
+    assert (
+        find_turn(TASK, "old")["status"] == "failed"
+        and find_turn(TASK, "other") is None
+    )
     assert is_latest(TASK, "new") and not is_latest(TASK, "old")
     assert is_latest(TASK, None) and is_latest({}, "any")
     assert (
@@ -142,7 +157,11 @@ def test_the_ladder_of_places_where_an_answer_can_stand():
     assert built().answer(task, "done") == "done"
     assert built().answer(task) == "final"
     assert built().answer({"result": "own"}) == "own"
-    assert built().answer({"result": {"a": 1}}) == "" == built(event("text", content=" ")).answer()
+    assert (
+        built().answer({"result": {"a": 1}})
+        == ""
+        == built(event("text", content=" ")).answer()
+    )
 
 
 def test_words_before_the_last_tool_use_are_no_answer():
@@ -168,7 +187,10 @@ def test_paragraphs_stay_apart_and_one_that_is_told_again_much_later_is_not_repe
     [
         [event("text", content="line %d of many" % n) for n in range(8_000)],
         [event("text", content="token%d " % n, is_delta=True) for n in range(150_000)],
-        [event("text", content="token%d " % (n // 2), is_delta=n % 2 == 0) for n in range(40_000)],
+        [
+            event("text", content="token%d " % (n // 2), is_delta=n % 2 == 0)
+            for n in range(40_000)
+        ],
     ],
     ids=["texts", "deltas", "each delta told twice"],
 )
@@ -213,7 +235,10 @@ def test_a_question_is_read_from_its_event_and_an_answered_one_is_not():
         "options": [{"n": 1, "label": "a"}, {"n": 2, "label": "b"}],
     }
     assert question.prompt_id == "p1"
-    assert question_of(asks(), {"m"}) is None and question_of(event("text", question="x")) is None
+    assert (
+        question_of(asks(), {"m"}) is None
+        and question_of(event("text", question="x")) is None
+    )
     assert "id" not in Question({"messageId": "../x", "question": "?"}).as_dict()
 
 
@@ -230,7 +255,12 @@ class Asking:
     """A service without /content whose stream says these chunks and then falls silent."""
 
     def __init__(self, *chunks, status="running", content=None, problem=None):
-        self.sent, self.status, self.content, self.problem = chunks, status, content, problem
+        self.sent, self.status, self.content, self.problem = (
+            chunks,
+            status,
+            content,
+            problem,
+        )
         self.closed = threading.Event()
 
     def get_task(self, task_id):
@@ -262,7 +292,9 @@ def frame(item, name="event"):
 
 
 PINGS = [part for _ in range(40) for part in (b": ping\n\n", 0.1)]
-TALKS = [part for n in range(40) for part in (frame(event("text", content=str(n))), 0.1)]
+TALKS = [
+    part for n in range(40) for part in (frame(event("text", content=str(n))), 0.1)
+]
 
 
 @pytest.mark.parametrize(
@@ -277,14 +309,18 @@ TALKS = [part for n in range(40) for part in (frame(event("text", content=str(n)
     ],
     ids=["last", "then keep-alives", "then done", "then words", "then talk", "nothing"],
 )
-def test_a_question_is_found_in_the_stream_where_content_is_missing(impatient, chunks, asked):
+def test_a_question_is_found_in_the_stream_where_content_is_missing(
+    impatient, chunks, asked
+):
     began = time.monotonic()
     question = standing(Asking(*chunks), "t")
     assert bool(question) is asked and time.monotonic() - began < 3
     assert standing(Asking(*chunks), "t", {"m"}) is None
 
 
-def test_content_is_asked_before_the_stream_and_a_task_that_is_over_asks_nothing(impatient):
+def test_content_is_asked_before_the_stream_and_a_task_that_is_over_asks_nothing(
+    impatient,
+):
     content = {"prompts": [{"events": [asks()]}]}
     assert standing(Asking(content=content), "t").text == "Which?"
     assert standing(Asking(content=content, status="completed"), "t") is None
@@ -298,7 +334,10 @@ def test_content_is_asked_before_the_stream_and_a_task_that_is_over_asks_nothing
 
 def test_each_event_is_new_once_over_connections_that_replay():
     seen = EventDeduplicator()
-    first = [dict(event("text", content="a"), seq=0), dict(event("text", content="a"), seq=1)]
+    first = [
+        dict(event("text", content="a"), seq=0),
+        dict(event("text", content="a"), seq=1),
+    ]
     assert [seen.is_new(item) for item in first] == [True, True]
     assert not seen.is_new(first[0]) and seen.highest_seq == 1 and seen.came == 3
     seen.begin_connect()

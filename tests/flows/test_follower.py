@@ -62,14 +62,18 @@ def test_a_completed_task_has_answer_and_transcript(follow):
 
 
 def test_past_the_deadline_the_document_says_that_it_runs(follow):
-    service = Service([frames(WORK[:1], done=None)], ["running"], deadline=Deadline(0.05))
+    service = Service(
+        [frames(WORK[:1], done=None)], ["running"], deadline=Deadline(0.05)
+    )
     document, _ = follow(service)
     assert document["status"] == "running" and "answer" not in document
     assert document["transcriptPath"]
 
 
 def test_a_question_is_shown_and_one_that_was_answered_is_not_asked_again(follow):
-    asks = event("ask_user_question", 4, question="Which?", options=["a"], messageId="m")
+    asks = event(
+        "ask_user_question", 4, question="Which?", options=["a"], messageId="m"
+    )
     document, _ = follow(Service([frames(WORK + [asks], done=None)], ["running"]))
     assert document["status"] == "question" and document["question"]["text"] == "Which?"
     replayed = Service(
@@ -80,7 +84,10 @@ def test_a_question_is_shown_and_one_that_was_answered_is_not_asked_again(follow
 
 
 def test_a_failure_tells_the_last_words_and_the_events_before_them(follow):
-    work = [event("tool_result", 0, output="Traceback"), event("text", 1, content="It broke.")]
+    work = [
+        event("tool_result", 0, output="Traceback"),
+        event("text", 1, content="It broke."),
+    ]
     document, _ = follow(Service([frames(work, done="failed")], ["failed"]))
     assert document["failure"]["reason"] == "It broke."
     assert [line["text"] for line in document["failure"]["lastEvents"]] == ["Traceback"]
@@ -95,7 +102,10 @@ def test_the_last_events_leave_out_what_stands_in_the_answer(follow):
 
 
 def test_the_reason_is_the_services_or_the_agents_and_never_what_a_tool_printed(follow):
-    printed = [event("tool_use", 0, name="bash"), event("tool_result", 1, output="rm: no")]
+    printed = [
+        event("tool_use", 0, name="bash"),
+        event("tool_result", 1, output="rm: no"),
+    ]
     document, _ = follow(Service([frames(printed, done="failed")], ["failed"]))
     assert document["failure"]["reason"] == "the service gave no reason"
     assert document["failure"]["lastEvents"][-1]["text"] == "rm: no"
@@ -108,7 +118,9 @@ def test_the_reason_is_the_services_or_the_agents_and_never_what_a_tool_printed(
 
     document, _ = follow(Telling([frames(printed, done="failed")], ["failed"]))
     assert document["failure"]["reason"] == "out of credit"
-    service = Telling([frames(printed, done="failed")], ["failed"], error={"message": "gone"})
+    service = Telling(
+        [frames(printed, done="failed")], ["failed"], error={"message": "gone"}
+    )
     assert follow(service)[0]["failure"]["reason"] == "gone"
 
 
@@ -138,7 +150,10 @@ def test_an_answer_that_cannot_be_read_just_now_is_said_to_be_so(follow):
             raise ServerError("down")
 
     document, _ = follow(Broken([frames(WORK[:3])]))
-    assert document["status"] == "completed" and "could not be read" in document["warnings"][0]
+    assert (
+        document["status"] == "completed"
+        and "could not be read" in document["warnings"][0]
+    )
     assert len(document["warnings"]) == 1
 
 
@@ -151,7 +166,10 @@ def test_an_earlier_start_is_followed_at_its_own_first_turn(follow):
     document, follower = follow(service, request=TaskOrder(), reused=True)
     assert document["promptId"] == "p1" and document["answer"] == "the answer"
     other = Service([frames(WORK)], prompts=[turns])
-    assert follow(other, request=TaskOrder("follow-up"), reused=True)[1].row.prompt_id is None
+    assert (
+        follow(other, request=TaskOrder("follow-up"), reused=True)[1].row.prompt_id
+        is None
+    )
 
 
 def test_what_the_stream_says_at_last_speaks_of_the_latest_turn_only(follow):
@@ -159,11 +177,16 @@ def test_what_the_stream_says_at_last_speaks_of_the_latest_turn_only(follow):
         {"id": "p1", "status": "succeeded", "submittedAt": "2026-01-01T00:00:00Z"},
         {"id": "p2", "status": "succeeded", "submittedAt": "2026-01-01T00:05:00Z"},
     ]
-    end = frames(WORK[:3]).replace(b'"finalResult": ""', b'"finalResult": "of the latest"')
+    end = frames(WORK[:3]).replace(
+        b'"finalResult": ""', b'"finalResult": "of the latest"'
+    )
     content = {"prompts": [{"id": "p1", "response": "of the first"}]}
     service = Service([end], prompts=[turns], content=content)
     assert follow(service, row={"prompt_id": "p1"})[0]["answer"] == "of the first"
-    later = [event(item["eventType"], item["seq"], "p2", **item["payload"]) for item in WORK[:3]]
+    later = [
+        event(item["eventType"], item["seq"], "p2", **item["payload"])
+        for item in WORK[:3]
+    ]
     end = frames(later).replace(b'"finalResult": ""', b'"finalResult": "of the latest"')
     service = Service([end], prompts=[turns], content=content)
     assert follow(service, row={"prompt_id": "p2"})[0]["answer"] == "of the latest"
@@ -187,10 +210,14 @@ def test_only_the_turn_of_the_row_is_canceled_and_only_while_it_runs(follow):
         assert ("cancel" in service.asked) is canceled
 
 
-def test_watching_for_a_moment_is_no_limit_for_bringing_files(follow, tmp_path, monkeypatch):
+def test_watching_for_a_moment_is_no_limit_for_bringing_files(
+    follow, tmp_path, monkeypatch
+):
     seen = []
     monkeypatch.setattr(
-        follower_module, "list_files", lambda client, id: seen.append(client.deadline.left()) or []
+        follower_module,
+        "list_files",
+        lambda client, id: seen.append(client.deadline.left()) or [],
     )
     document, _ = follow(Service([frames(WORK)]), watch_seconds=5)
     assert document["status"] == "completed" and seen[0] > 15
@@ -202,7 +229,9 @@ def test_files_are_listed_or_brought_and_what_was_wanted_is_missed(follow, tmp_p
     assert document["files"] == [{"name": "a.csv", "bytes": 3, "fetched": False}]
     assert document["missing"] == ["b.pdf"]
     document, _ = follow(service, want=["a.csv"], out=str(tmp_path / "out"))
-    assert document["refused"][0]["name"] == "a.csv" and document["missing"] == ["a.csv"]
+    assert document["refused"][0]["name"] == "a.csv" and document["missing"] == [
+        "a.csv"
+    ]
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest == {"taskId": "t", "workspaceId": "w", "files": []}
     assert (tmp_path / "out" / "answer.md").read_text() == "the answer\n"
@@ -210,7 +239,9 @@ def test_files_are_listed_or_brought_and_what_was_wanted_is_missed(follow, tmp_p
     assert "another task" in document["warnings"][0]
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/etc/hosts", path)])
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: os.symlink("/etc/hosts", path)]
+)
 def test_what_lies_in_the_out_folder_is_neither_waited_for_nor_written_through(
     follow, tmp_path, make
 ):
@@ -221,11 +252,15 @@ def test_what_lies_in_the_out_folder_is_neither_waited_for_nor_written_through(
         make(str(out / name))
     document, _ = follow(Service([frames(WORK)]), out=str(out))
     assert document["status"] == "completed" and "refused" not in document
-    assert all((out / name).is_file() and not (out / name).is_symlink() for name in names)
+    assert all(
+        (out / name).is_file() and not (out / name).is_symlink() for name in names
+    )
 
 
 def test_a_wanted_name_is_there_in_either_form_of_unicode(follow):
-    service = Service([frames(WORK)], artifacts=[{"name": "U\u0308bersicht.pdf", "size": 3}])
+    service = Service(
+        [frames(WORK)], artifacts=[{"name": "U\u0308bersicht.pdf", "size": 3}]
+    )
     assert "missing" not in follow(service, want=["\u00dcbersicht.pdf"])[0]
 
 
@@ -251,10 +286,16 @@ def test_an_honest_reader_is_told_what_looks_odd(follow):
 
 
 def test_following_again_begins_anew_and_the_document_stands_in_between(follow):
-    service = Service([frames(WORK[:1], done=None)], ["running"], deadline=Deadline(0.05))
+    service = Service(
+        [frames(WORK[:1], done=None)], ["running"], deadline=Deadline(0.05)
+    )
     document, follower = follow(service)
     assert document["status"] == "running"
-    service.streams, service.statuses, service.deadline = [frames(WORK)], ["completed"], Deadline(9)
+    service.streams, service.statuses, service.deadline = (
+        [frames(WORK)],
+        ["completed"],
+        Deadline(9),
+    )
     document = follower.follow()
     assert document["status"] == "completed" and document["answer"] == "the answer"
     assert follower.document_now() == document

@@ -131,7 +131,9 @@ def test_a_question_is_found_in_content_where_no_stream_can_be_had():
     service = Service([NotFound("no stream")], ["running"], content=content)
     seen = list(watch(service, "t", age=100, sleep=lambda seconds: None))
     assert [item.question.text for item in seen] == ["Which?"]
-    service = Service([frames(WORK, done=None)], ["running", "completed"], content=content)
+    service = Service(
+        [frames(WORK, done=None)], ["running", "completed"], content=content
+    )
     assert told(service)[1].status == "completed" and "content" not in service.asked
 
 
@@ -151,7 +153,9 @@ def test_the_deadline_is_looked_at_while_events_come():
 def test_an_event_without_an_end_is_a_cut_and_not_kept(impatient, monkeypatch):
     monkeypatch.setattr(reader_module, "FRAME_LIMIT_BYTES", 10_000)
     endless = Lively(b"data: ", b"x" * 1000, 0)
-    events, outcome = seen_by(Service([endless, frames(WORK)], ["running", "completed"]))
+    events, outcome = seen_by(
+        Service([endless, frames(WORK)], ["running", "completed"])
+    )
     assert events == WORK and endless.closed
 
 

@@ -73,14 +73,18 @@ def start(client, book):
 def made(server):
     """Return the requests that started a task."""
     return [
-        seen for seen in server.requests if seen["method"] == "POST" and seen["path"] == "/v1/tasks"
+        seen
+        for seen in server.requests
+        if seen["method"] == "POST" and seen["path"] == "/v1/tasks"
     ]
 
 
 def at_once(work, count):
     """Run something in so many threads and return what each gave."""
     found = []
-    threads = [threading.Thread(target=lambda: found.append(work())) for _ in range(count)]
+    threads = [
+        threading.Thread(target=lambda: found.append(work())) for _ in range(count)
+    ]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     return found
@@ -111,7 +115,9 @@ def test_where_two_candidates_look_alike_nothing_is_guessed(server, client, star
     assert len(made(server)) == 3
 
 
-def test_a_server_error_leaves_it_unknown_which_counts_and_time_goes_on(server, book, start):
+def test_a_server_error_leaves_it_unknown_which_counts_and_time_goes_on(
+    server, book, start
+):
     began = time.monotonic()
     for fault in ("server-error", "html-error"):
         server.faults.clear()
@@ -192,7 +198,12 @@ def test_a_follow_up_whose_answer_was_lost_is_found_by_its_prompt_id_but_never_g
 
 
 @pytest.mark.parametrize(
-    "words", ["database or disk is full", "disk I/O error", "attempt to write a readonly database"]
+    "words",
+    [
+        "database or disk is full",
+        "disk I/O error",
+        "attempt to write a readonly database",
+    ],
 )
 def test_a_ledger_that_cannot_be_written_before_the_send_means_nothing_is_sent(
     server, book, start, monkeypatch, words
@@ -223,7 +234,10 @@ def test_a_ledger_that_fills_up_after_the_answer_still_tells_the_ids(
         caught.value.details["id"] == client.list_tasks()["data"][0]["id"]
         and caught.value.details["workspaceId"]
     )
-    assert start("hello").row.task_id == caught.value.details["id"] and len(made(server)) == 1
+    assert (
+        start("hello").row.task_id == caught.value.details["id"]
+        and len(made(server)) == 1
+    )
 
 
 def test_a_start_that_was_surely_not_made_uses_up_no_guard(server, client, book):
@@ -237,10 +251,15 @@ def test_a_start_that_was_surely_not_made_uses_up_no_guard(server, client, book)
         starter.submit(task_request("one more"))
 
 
-def test_the_owners_limit_holds_for_python_programs_too(server, client, state, monkeypatch):
+def test_the_owners_limit_holds_for_python_programs_too(
+    server, client, state, monkeypatch
+):
     monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "1")
     first = run(client, "hello", state=state, once="n")
-    assert first["status"] == "completed" and run(client, "hello", state=state, once="n")["reused"]
+    assert (
+        first["status"] == "completed"
+        and run(client, "hello", state=state, once="n")["reused"]
+    )
     with pytest.raises(GuardRefused, match="PER_DAY"):
         run(client, "another", state=state)
     monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "many")
@@ -343,7 +362,8 @@ def test_threads_that_claim_the_same_line_at_once_make_one_row(ledger):
 
 
 @pytest.mark.parametrize(
-    "origin, account", [("https://api.example", "other"), ("http://127.0.0.1:1", "account")]
+    "origin, account",
+    [("https://api.example", "other"), ("http://127.0.0.1:1", "account")],
 )
 def test_another_account_or_origin_is_another_book(ledger, open_book, origin, account):
     claim(ledger, "hello", "n")
@@ -381,7 +401,9 @@ def test_a_claim_whose_run_died_before_a_byte_left_started_nothing(ledger):
     row, _ = claim(ledger, name="n")
     ledger.update(row.id, holder="12345-dead")
     again, move = claim(ledger, prompt="another", name="n")
-    assert move == START and again.id != row.id and ledger.row(row.id).state == "not_sent"
+    assert (
+        move == START and again.id != row.id and ledger.row(row.id).state == "not_sent"
+    )
 
 
 def test_an_owner_is_alive_until_its_process_dies(state):
@@ -423,7 +445,9 @@ def test_files_are_private_whatever_the_umask(tmp_path):
     finally:
         os.umask(before)
     assert oct(os.stat(state.path).st_mode)[-3:] == "700"
-    assert {oct(os.stat(path).st_mode)[-3:] for path in files_under(state.path)} == {"600"}
+    assert {oct(os.stat(path).st_mode)[-3:] for path in files_under(state.path)} == {
+        "600"
+    }
 
 
 def test_a_newer_or_broken_ledger_is_refused_and_left_alone(state):
@@ -443,9 +467,16 @@ def test_a_newer_or_broken_ledger_is_refused_and_left_alone(state):
 
 def test_the_state_folder_is_found_in_order(tmp_path):
     home, xdg, own = (str(tmp_path / name) for name in ("home", "xdg", "own"))
-    assert find_state({"HOME": home, "XDG_STATE_HOME": xdg, "REBYTE_STATE_DIR": own}).path == own
-    assert find_state({"HOME": home, "XDG_STATE_HOME": xdg}).path == os.path.join(xdg, "rebyte")
-    assert find_state({"HOME": home}).path == os.path.join(home, ".local", "state", "rebyte")
+    assert (
+        find_state({"HOME": home, "XDG_STATE_HOME": xdg, "REBYTE_STATE_DIR": own}).path
+        == own
+    )
+    assert find_state({"HOME": home, "XDG_STATE_HOME": xdg}).path == os.path.join(
+        xdg, "rebyte"
+    )
+    assert find_state({"HOME": home}).path == os.path.join(
+        home, ".local", "state", "rebyte"
+    )
 
 
 @pytest.mark.parametrize(
@@ -486,9 +517,9 @@ def test_old_transcripts_and_marks_of_dead_runs_go_once_a_day(state):
         leave(kind, name, age)
     owner = Owner(state)
     prune(state, now)
-    assert [os.path.relpath(path, state.path) for path in files_under(state.path)] == sorted(
-        ["transcripts/new.jsonl", "pruned", os.path.join("owners", owner.name)]
-    )
+    assert [
+        os.path.relpath(path, state.path) for path in files_under(state.path)
+    ] == sorted(["transcripts/new.jsonl", "pruned", os.path.join("owners", owner.name)])
     owner.close()
     late = leave("transcripts", "late.jsonl", 50)
     prune(state, now + 3600)

@@ -65,7 +65,9 @@ def test_where_there_are_no_locks_a_run_lives_as_long_as_its_process(state, lock
     locks_fail(errno.ENOLCK)
     owner = Owner(state)
     assert is_alive(state, owner.name)
-    with open(os.path.join(state.folder("owners"), "999999999-0123456789ab"), "w") as file:
+    with open(
+        os.path.join(state.folder("owners"), "999999999-0123456789ab"), "w"
+    ) as file:
         name = os.path.basename(file.name)
     assert not is_alive(state, name) and not os.path.exists(file.name)
     owner.close()

@@ -44,7 +44,11 @@ def cut_after(count, work=WORK):
 
 
 MORE = WORK + [event("text", 4, content="and more")]
-TALK = [event("text", 0, content="on it"), event("tool_use", 1), event("text", 2, content="done")]
+TALK = [
+    event("text", 0, content="on it"),
+    event("tool_use", 1),
+    event("text", 2, content="done"),
+]
 
 
 STORIES = {
@@ -59,8 +63,16 @@ STORIES = {
         ["completed"],
         4,
     ),
-    "a task that never says a word ends after the drain": ([frames(WORK[:3])], ["completed"], 3),
-    "a cut is never an end": ([cut_after(2), cut_after(3), frames(WORK)], ["completed"], 4),
+    "a task that never says a word ends after the drain": (
+        [frames(WORK[:3])],
+        ["completed"],
+        3,
+    ),
+    "a cut is never an end": (
+        [cut_after(2), cut_after(3), frames(WORK)],
+        ["completed"],
+        4,
+    ),
     "a cut after words is no end, though the status is known": (
         [cut_after(3), cut_after(4, MORE), frames(MORE)],
         ["completed"],
@@ -71,14 +83,21 @@ STORIES = {
         ["completed"],
         5,
     ),
-    "a drain that is cut each time ends all the same": ([cut_after(3)], ["completed"], 3),
+    "a drain that is cut each time ends all the same": (
+        [cut_after(3)],
+        ["completed"],
+        3,
+    ),
     "a status that flips back is waited for anew": (
         [frames(WORK[:3])] * 3 + [frames(WORK)],
         ["completed", "running", "running", "completed"],
         4,
     ),
     "broken frames are passed over": (
-        [b"event: event\ndata: {not json\n\nevent: event\ndata: [1]\n\n" + frames(WORK)],
+        [
+            b"event: event\ndata: {not json\n\nevent: event\ndata: [1]\n\n"
+            + frames(WORK)
+        ],
         ["completed"],
         4,
     ),
@@ -108,7 +127,11 @@ def test_failures_that_pass_are_forgiven_however_many():
 
 
 def test_a_failure_and_a_cancel_are_told_as_such():
-    for word, status in (("failed", "failed"), ("cancelled", "canceled"), ("error", "failed")):
+    for word, status in (
+        ("failed", "failed"),
+        ("cancelled", "canceled"),
+        ("error", "failed"),
+    ):
         assert told(Service([frames(WORK, done=word)], [word]))[1].status == status
 
 
@@ -120,7 +143,8 @@ def test_that_very_prompt_is_followed_and_not_the_turn_before():
         for word in ("pending", "running", "succeeded")
     ]
     events, end = told(
-        Service([frames(before), frames(before), frames(after)], prompts=prompts), prompt_id="p2"
+        Service([frames(before), frames(before), frames(after)], prompts=prompts),
+        prompt_id="p2",
     )
     assert [item["payload"]["content"] for item in events] == [
         "new words"
@@ -150,20 +174,30 @@ def test_delegated_work_is_shown_inside_and_may_grow_later():
 def test_delegated_work_is_asked_once_a_tick_however_much_is_said():
     work = [event("tool_use", 0, id="tool", subPromptId="sub")]
     work += [event("text", n, content=str(n)) for n in range(1, 300)]
-    service = Service([frames(work)], nested={"sub": [[], [event("text", 0, "sub", content="x")]]})
+    service = Service(
+        [frames(work)], nested={"sub": [[], [event("text", 0, "sub", content="x")]]}
+    )
     events, _ = told(service)
     assert service.asked.count("sub") == 2 and len(events) == 301
 
 
 def test_delegated_work_that_fails_just_now_is_asked_again():
-    work = [event("tool_use", 0, id="tool", subPromptId="sub"), event("text", 1, content="done")]
+    work = [
+        event("tool_use", 0, id="tool", subPromptId="sub"),
+        event("text", 1, content="done"),
+    ]
     inner = [event("text", 0, "sub", content="inner")]
-    events, _ = told(Service([frames(work)], nested={"sub": [RateLimited("slow down"), inner]}))
+    events, _ = told(
+        Service([frames(work)], nested={"sub": [RateLimited("slow down"), inner]})
+    )
     assert [item.get("parent") for item in events].count("tool") == 1
 
 
 def test_delegated_work_that_is_not_offered_is_forgiven():
-    work = [event("tool_use", 0, id="tool", subPromptId="sub"), event("text", 1, content="done")]
+    work = [
+        event("tool_use", 0, id="tool", subPromptId="sub"),
+        event("text", 1, content="done"),
+    ]
     events, end = told(Service([frames(work)], nested={"sub": [RouteMissing("no")]}))
     assert [item["eventType"] for item in events] == ["tool_use", "text"]
 
@@ -183,7 +217,8 @@ def test_a_new_task_may_be_not_found_for_a_moment_and_an_old_one_may_not():
 
 
 @pytest.mark.parametrize(
-    "problem", [AuthError("no"), RouteMissing("no"), RequestRefused("no", http_status=400)]
+    "problem",
+    [AuthError("no"), RouteMissing("no"), RequestRefused("no", http_status=400)],
 )
 def test_what_waiting_cannot_mend_is_raised_at_once(problem):
     asked = []
@@ -218,23 +253,40 @@ def test_a_service_that_stays_away_is_given_up_and_the_deadline_comes_first(impa
 def test_a_service_that_says_nothing_is_given_up_when_its_status_cannot_be_asked():
     pauses = []
     with pytest.raises(ServerError):
-        list(watch(Service([b": hello\n\n"], [ServerError("down")]), "t", sleep=pauses.append))
+        list(
+            watch(
+                Service([b": hello\n\n"], [ServerError("down")]),
+                "t",
+                sleep=pauses.append,
+            )
+        )
     assert len(pauses) == FAILURES_IN_A_ROW and 7.9 < pauses[-1] <= 8
 
 
 def test_a_replayed_question_that_was_answered_is_not_asked_again():
     asks = event("ask_user_question", 1, question="Which?", messageId="m")
-    replay = [frames(WORK[:1] + [asks], done=None), frames(WORK[:1] + [asks] + WORK[2:])]
+    replay = [
+        frames(WORK[:1] + [asks], done=None),
+        frames(WORK[:1] + [asks] + WORK[2:]),
+    ]
     assert told(Service(replay[:1], ["running"]))[1].question.text == "Which?"
     events, end = told(Service(replay, ["running", "completed"]), answered={"m"})
     assert end.status == "completed" and len(events) == 4
 
 
-@pytest.mark.parametrize("done, status", [("failed", "failed"), ("succeeded", "completed")])
-def test_a_status_that_nobody_knows_ends_as_done_says_when_nothing_changes(done, status):
+@pytest.mark.parametrize(
+    "done, status", [("failed", "failed"), ("succeeded", "completed")]
+)
+def test_a_status_that_nobody_knows_ends_as_done_says_when_nothing_changes(
+    done, status
+):
     service = Service([frames(WORK, done=done)], ["expired"])
     events, outcome = told(service)
-    assert events == WORK and outcome.status == status and outcome.task["status"] == "expired"
+    assert (
+        events == WORK
+        and outcome.status == status
+        and outcome.task["status"] == "expired"
+    )
     assert told(Service([frames(WORK, done="idle")], ["expired"]))[1].status == "failed"
     again = Service([frames(WORK, done=done)], ["expired"] * 5 + ["completed"])
     assert told(again)[1].status == "completed"
@@ -242,7 +294,10 @@ def test_a_status_that_nobody_knows_ends_as_done_says_when_nothing_changes(done,
 
 def test_a_question_of_a_task_that_was_canceled_is_none():
     asks = event("ask_user_question", 1, question="Which?", messageId="m")
-    assert told(Service([frames([asks], done="canceled")], ["canceled"]))[1].status == "canceled"
+    assert (
+        told(Service([frames([asks], done="canceled")], ["canceled"]))[1].status
+        == "canceled"
+    )
 
 
 def test_the_same_words_twice_are_said_once():
@@ -350,17 +405,25 @@ def is_nowhere(names):
 
 def differs(folder, names):
     """Run one task under these faults, and return what differs from the undisturbed run."""
-    with LocalServer(str(folder)) as server, RebyteClient(server.key, server.base_url) as client:
+    with LocalServer(str(folder)) as server, RebyteClient(
+        server.key, server.base_url
+    ) as client:
         for name in names:
             server.faults.enable(name, **FAULTS[name])
         events, end, answer = parse_error_body(client, client.create_task(PROMPT)["id"])
-    late = [event["payload"]["content"] for event in events if event["eventType"] == "thinking"]
+    late = [
+        event["payload"]["content"]
+        for event in events
+        if event["eventType"] == "thinking"
+    ]
     found = {
         "end": end.status,
         "answer": answer.split(),
         "late rows told_by twice": len(late) - len(set(late)),
         "printed": [
-            event["payload"]["content"] for event in events if event["eventType"] == "stdout"
+            event["payload"]["content"]
+            for event in events
+            if event["eventType"] == "stdout"
         ],
         "tools": [
             event["eventType"]
@@ -382,12 +445,15 @@ def differ(tmp_path, combinations):
     """Check many combinations, twenty at a time since they mostly wait; return what differs."""
     with ThreadPoolExecutor(20) as pool:
         found = pool.map(
-            lambda pair: differs(tmp_path / str(pair[0]), pair[1]), enumerate(combinations)
+            lambda pair: differs(tmp_path / str(pair[0]), pair[1]),
+            enumerate(combinations),
         )
         return {names: wrong for names, wrong in zip(combinations, found) if wrong}
 
 
-def test_the_undisturbed_run_tells_what_the_others_are_held_against(tmp_path, impatient):
+def test_the_undisturbed_run_tells_what_the_others_are_held_against(
+    tmp_path, impatient
+):
     assert differs(tmp_path / "plain", ()) == {}
 
 
@@ -399,7 +465,9 @@ def test_each_pair_of_faults_changes_nothing_that_is_told(tmp_path, impatient):
     assert differ(tmp_path, PAIRS) == {}
 
 
-def test_two_hundred_random_triples_of_faults_change_nothing_that_is_told(tmp_path, impatient):
+def test_two_hundred_random_triples_of_faults_change_nothing_that_is_told(
+    tmp_path, impatient
+):
     assert differ(tmp_path, TRIPLES) == {}
 
 
@@ -410,7 +478,12 @@ class Tasks:
     """Tasks that end at given seconds, on a clock that only sleeping moves; counts requests."""
 
     def __init__(self, ends, *, content=True, questions=(), limit=None):
-        self.now, self.ends, self.content, self.questions = 0.0, ends, content, set(questions)
+        self.now, self.ends, self.content, self.questions = (
+            0.0,
+            ends,
+            content,
+            set(questions),
+        )
         self.requests, self.broken = [], {}
         self.deadline = Deadline(limit, clock=self.clock)
 
@@ -443,7 +516,10 @@ class Tasks:
         self._count("get")
         if task_id == "gone":
             raise NotFound("no")
-        return {"id": task_id, "status": "completed" if self._over(task_id) else "running"}
+        return {
+            "id": task_id,
+            "status": "completed" if self._over(task_id) else "running",
+        }
 
     def stream_events(self, task_id):
         raise NetworkError("no stream here")
@@ -469,11 +545,15 @@ class Tasks:
 
 
 def ends_told(service, ids, **more):
-    return [(service.now, end) for end in wait(service, ids, sleep=service.sleep, **more)]
+    return [
+        (service.now, end) for end in wait(service, ids, sleep=service.sleep, **more)
+    ]
 
 
 @pytest.mark.parametrize("content", [True, False])
-def test_fifty_tasks_cost_little_more_than_a_request_a_second_and_ends_are_seen_soon(content):
+def test_fifty_tasks_cost_little_more_than_a_request_a_second_and_ends_are_seen_soon(
+    content,
+):
     service = Tasks({"t%d" % n: 5 + 3.0 * n for n in range(50)}, content=content)
     found = ends_told(service, list(service.ends))
     assert len(found) == 50 and len(service.requests) <= 1.2 * service.now + 5
@@ -490,7 +570,9 @@ def test_a_burst_of_ends_is_told_in_the_order_it_was_seen():
 
 def test_any_ends_with_the_first():
     service = Tasks({"a": 50, "b": 10, "c": 90})
-    assert [end.id for _, end in ends_told(service, ["a", "b", "c"], any_of=True)] == ["b"]
+    assert [end.id for _, end in ends_told(service, ["a", "b", "c"], any_of=True)] == [
+        "b"
+    ]
 
 
 def test_a_question_counts_as_ended():
@@ -503,9 +585,10 @@ def test_a_question_counts_as_ended():
 
 def test_a_question_answered_from_here_is_not_asked_again():
     service = Tasks({"a": 30}, questions=["a"])
-    assert [end.status for _, end in ends_told(service, ["a"], answered=lambda task_id: {"m"})] == [
-        "completed"
-    ]
+    assert [
+        end.status
+        for _, end in ends_told(service, ["a"], answered=lambda task_id: {"m"})
+    ] == ["completed"]
 
 
 def test_a_question_is_found_in_the_stream_where_content_is_missing(impatient):
@@ -517,13 +600,17 @@ def test_a_question_is_found_in_the_stream_where_content_is_missing(impatient):
 
     service = Silent({"a": 1e9}, content=False, limit=60)
     found = ends_told(service, ["a"])
-    assert [(end.status, end.question.text) for _, end in found] == [("question", "Which?")]
+    assert [(end.status, end.question.text) for _, end in found] == [
+        ("question", "Which?")
+    ]
     assert len(service.requests) < 12
 
 
 def test_a_task_nobody_knows_is_gone_and_hides_nobody():
     service = Tasks({"gone": 1e9, "b": 3, "c": 4})
-    assert {end.id: end.status for _, end in ends_told(service, ["gone", "b", "c"])} == {
+    assert {
+        end.id: end.status for _, end in ends_told(service, ["gone", "b", "c"])
+    } == {
         "gone": "gone",
         "b": "completed",
         "c": "completed",
@@ -539,7 +626,9 @@ def test_the_deadline_ends_the_wait():
 
 def test_single_errors_are_forgiven_and_a_refused_key_is_not():
     service = Tasks({"a": 30, "b": 40, "c": 50})
-    service.broken["get"] = lambda: ServerError("boom") if len(service.requests) % 3 == 0 else None
+    service.broken["get"] = lambda: (
+        ServerError("boom") if len(service.requests) % 3 == 0 else None
+    )
     assert len(ends_told(service, ["a", "b", "c"])) == 3
     service = Tasks({"a": 30}, content=False)
     service.broken["get"] = lambda: AuthError("no")
@@ -583,14 +672,16 @@ def test_it_ends_on_ready_on_a_sandbox_id_and_on_an_error(last):
 
 
 def test_single_failures_are_forgiven_and_many_are_not():
-    assert Script(WAITING, ServerError("x"), ServerError("x"), {"status": "ready"}).wait() == {
-        "status": "ready"
-    }
+    assert Script(
+        WAITING, ServerError("x"), ServerError("x"), {"status": "ready"}
+    ).wait() == {"status": "ready"}
     with pytest.raises(ServerError):
         Script(*[ServerError("x")] * (FAILURES_AT_MOST + 1)).wait()
 
 
-@pytest.mark.parametrize("problem", [AuthError("x"), NotFound("x"), DeadlineReached("x")])
+@pytest.mark.parametrize(
+    "problem", [AuthError("x"), NotFound("x"), DeadlineReached("x")]
+)
 def test_some_failures_end_it_at_once(problem):
     client = Script(WAITING, problem)
     with pytest.raises(type(problem)):
@@ -614,7 +705,10 @@ def test_the_reason_is_the_services_own_or_said_to_be_missing():
 @pytest.mark.parametrize(
     "answer, note",
     [
-        ({"totalAvailable": 0, "balance": 50}, "the organization's credit is spent (0 left)"),
+        (
+            {"totalAvailable": 0, "balance": 50},
+            "the organization's credit is spent (0 left)",
+        ),
         ({"totalAvailable": -3}, "the organization's credit is spent (-3 left)"),
         ({"balance": 99.5}, "the organization's credit is low (99.5 left)"),
         ({"totalAvailable": 100}, None),

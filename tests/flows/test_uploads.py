@@ -67,7 +67,11 @@ def write(tmp_path):
 
 def test_the_same_file_goes_up_once_and_others_of_its_name_as_well(write):
     first = write("a/x.csv")
-    items = [Attachment(first), Attachment(first), Attachment(write("b/x.csv", b"atad"))]
+    items = [
+        Attachment(first),
+        Attachment(first),
+        Attachment(write("b/x.csv", b"atad")),
+    ]
     service = Service()
     entries = Uploads(service).send(items)
     assert sorted(service.seen) == [("x.csv", b"atad"), ("x.csv", b"data")]
@@ -81,7 +85,9 @@ def test_uploads_run_side_by_side(write):
     service.upload_source = lambda source, length, filename: (
         together.wait() and {"id": "f"} or {"id": "f"}
     )
-    assert Uploads(service).send([Attachment(write("%d.csv" % n)) for n in range(4)])[3] == {
+    assert Uploads(service).send([Attachment(write("%d.csv" % n)) for n in range(4)])[
+        3
+    ] == {
         "id": "f",
         "filename": "3.csv",
     }
@@ -240,7 +246,8 @@ def test_a_local_skill_is_attached_and_told_in_one_line(tmp_path):
     plain = task_request("go", attachments=[Packed(str(folder))])
     assert (
         order.digest() != plain.digest()
-        and task_request("go", attachments=[LocalSkill(str(folder))]).digest() == order.digest()
+        and task_request("go", attachments=[LocalSkill(str(folder))]).digest()
+        == order.digest()
     )
 
 
@@ -264,17 +271,30 @@ def test_small_artifacts_go_in_forms_of_ten_and_large_ones_to_addresses_of_fifty
         and {entry["name"] for entry in uploaded} == {item.name for item in items}
         and service.addresses == 2
     )
-    assert sorted(len(form) for form in service.seen if isinstance(form, list)) == [3, 10, 10]
+    assert sorted(len(form) for form in service.seen if isinstance(form, list)) == [
+        3,
+        10,
+        10,
+    ]
     assert all(
-        kind == "text/csv" for form in service.seen if isinstance(form, list) for _, kind, _ in form
+        kind == "text/csv"
+        for form in service.seen
+        if isinstance(form, list)
+        for _, kind, _ in form
     )
-    assert {seen[2] for seen in service.seen if isinstance(seen, tuple)} == {"application/zip"}
+    assert {seen[2] for seen in service.seen if isinstance(seen, tuple)} == {
+        "application/zip"
+    }
 
 
 def test_an_expired_artifact_address_is_asked_for_once_more():
     service = Service(refuse=[403])
     uploaded, failed = uploads.put_all(service, "w", [Sized("l.zip", 1 << 24)])
-    assert failed == [] and service.addresses == 2 and service.seen[0][0] == "https://l.zip/2"
+    assert (
+        failed == []
+        and service.addresses == 2
+        and service.seen[0][0] == "https://l.zip/2"
+    )
     service = Service(refuse=[403, 403])
     uploaded, failed = uploads.put_all(service, "w", [Sized("l.zip", 1 << 24)])
     assert uploaded == [] and failed[0][0] == "l.zip" and service.addresses == 2

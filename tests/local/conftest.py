@@ -76,7 +76,9 @@ class Caller:
 
     def connect(self):
         """A connection that is closed with the test."""
-        self._open.append(http.client.HTTPConnection(self.url[len("http://") :], timeout=30))
+        self._open.append(
+            http.client.HTTPConnection(self.url[len("http://") :], timeout=30)
+        )
         return self._open[-1]
 
     def send(self, method, path, body=None, headers=None):
@@ -92,7 +94,9 @@ class Caller:
     def api(self, method, path, body=None, headers=None):
         """Call the API with the key and a JSON body."""
         data = json.dumps(body) if isinstance(body, (dict, list)) else body
-        return self.send(method, "/v1" + path, data, dict({"API_KEY": self.key}, **(headers or {})))
+        return self.send(
+            method, "/v1" + path, data, dict({"API_KEY": self.key}, **(headers or {}))
+        )
 
     def post(self, path, body=None, headers=None):
         """POST to the API."""
@@ -116,13 +120,19 @@ class Caller:
 
     def show_to(self, task_id, visibility):
         """Set who may look at a task."""
-        return self.api("PATCH", "/tasks/%s/visibility" % task_id, {"visibility": visibility})
+        return self.api(
+            "PATCH", "/tasks/%s/visibility" % task_id, {"visibility": visibility}
+        )
 
     def answer(self, task_id, asked, **given):
         """Answer the question that an event asked."""
         return self.post(
             "/tasks/%s/answer" % task_id,
-            {"messageId": asked["messageId"], "actionId": asked["actionId"], "answer": given},
+            {
+                "messageId": asked["messageId"],
+                "actionId": asked["actionId"],
+                "answer": given,
+            },
         )
 
     def create(self, prompt, **fields):
@@ -134,7 +144,9 @@ class Caller:
     def open_stream(self, task_id):
         """The response of an event stream."""
         connection = self.connect()
-        connection.request("GET", "/v1/tasks/%s/events" % task_id, headers={"API_KEY": self.key})
+        connection.request(
+            "GET", "/v1/tasks/%s/events" % task_id, headers={"API_KEY": self.key}
+        )
         self._open.append(connection.getresponse())
         return self._open[-1]
 

@@ -11,7 +11,13 @@ import pytest
 
 from rebyte_local import deliveries
 
-FIVE = ["task.created", "task.running", "task.completed", "task.failed", "task.canceled"]
+FIVE = [
+    "task.created",
+    "task.running",
+    "task.completed",
+    "task.failed",
+    "task.canceled",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +61,10 @@ def test_a_computer_is_provisioned_and_then_ready_with_a_sandbox(api):
         and made["sandboxId"] is None
         and made["provisionError"] is None
     )
-    assert "/agent/computer/%s?token=" % made["id"] in made["url"] and "sandboxApiKey" not in made
+    assert (
+        "/agent/computer/%s?token=" % made["id"] in made["url"]
+        and "sandboxApiKey" not in made
+    )
     seen = shown(api, "/agent-computers/" + made["id"], status="ready")
     assert (
         seen["sandboxId"]
@@ -64,7 +73,9 @@ def test_a_computer_is_provisioned_and_then_ready_with_a_sandbox(api):
     )
     assert api.post("/agent-computers", {}).json["name"] == "Agent Computer"
     listed = api.get("/agent-computers?limit=1")
-    assert [item["name"] for item in listed["data"]] == ["Agent Computer"] and listed["total"] == 2
+    assert [item["name"] for item in listed["data"]] == ["Agent Computer"] and listed[
+        "total"
+    ] == 2
     assert "sandboxApiKey" not in listed["data"][0]
 
 
@@ -82,7 +93,9 @@ def test_tasks_share_the_files_of_a_computer_which_outlives_a_restart_and_a_dele
     assert again.delete(path) == 204
     assert again.finish(task)["status"] == "canceled"
     assert again.api("GET", path).code == "not_found"
-    assert again.post("/tasks", {"prompt": "x", "workspaceId": id_of(path)}).status == 404
+    assert (
+        again.post("/tasks", {"prompt": "x", "workspaceId": id_of(path)}).status == 404
+    )
 
 
 def test_instructions_and_views_change_snake_case_in_camel_case_out(api):
@@ -111,12 +124,15 @@ def test_instructions_and_views_change_snake_case_in_camel_case_out(api):
         assert api.api("PATCH", path, bad).status == 400
 
 
-def test_instructions_reach_an_agent_program_and_a_view_stops_questions(start, tmp_path):
+def test_instructions_reach_an_agent_program_and_a_view_stops_questions(
+    start, tmp_path
+):
     api = start()
     path = make(api)
     api.api("PATCH", path, {"views": {"ask_user_question": False}})
     _, events, done = api.run(
-        api.fence("ask", "Which?", "- this") + api.sh("echo went on"), workspaceId=id_of(path)
+        api.fence("ask", "Which?", "- this") + api.sh("echo went on"),
+        workspaceId=id_of(path),
     )
     assert done["status"] == "succeeded" and "ask_user_question" not in [
         event["eventType"] for event in events
@@ -158,7 +174,8 @@ def test_one_that_cannot_be_provisioned_says_why_and_takes_no_task(api):
     path = make(api)
     assert shown(api, path, status="error")["provisionError"]
     assert (
-        api.post("/tasks", {"prompt": "x", "workspaceId": id_of(path)}).code == "validation_error"
+        api.post("/tasks", {"prompt": "x", "workspaceId": id_of(path)}).code
+        == "validation_error"
     )
 
 
@@ -179,13 +196,19 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                body = json.loads(
+                    self.rfile.read(int(self.headers["Content-Length"])).decode()
+                )
                 with receiver.arrived:
                     receiver.tries += 1
                     taken = receiver.tries > refusals
                     if taken:
                         receiver.seen.append(
-                            (body["taskId"], body["event"], self.headers.get("X-Webhook-Secret"))
+                            (
+                                body["taskId"],
+                                body["event"],
+                                self.headers.get("X-Webhook-Secret"),
+                            )
                         )
                     receiver.arrived.notify_all()
                 self.send_response(200 if taken else status)
@@ -198,7 +221,9 @@ class Receiver:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = "http://127.0.0.1:%d/hook?a=b" % self._http.server_port
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(0.02,), daemon=True
+        )
 
     def __enter__(self):
         self._thread.start()
@@ -240,7 +265,10 @@ def test_each_of_the_five_events_comes_once_with_the_secret(api):
     for task, end in ((good, "completed"), (bad, "failed"), (slow, "canceled")):
         assert receiver.of(task) == ["task.created", "task.running", "task." + end]
     assert (
-        told["lastTriggeredAt"] and told["isActive"] and told["hasSecret"] and "secret" not in told
+        told["lastTriggeredAt"]
+        and told["isActive"]
+        and told["hasSecret"]
+        and "secret" not in told
     )
 
 
@@ -269,7 +297,9 @@ def test_a_follow_up_is_told_as_running_and_ended_again(api):
 def test_two_prompts_in_a_row_are_one_run_and_one_end(api, ended):
     with Receiver() as receiver:
         hook(api, receiver.url)
-        task = api.create(api.sh("sleep 0.3" if ended == "completed" else "sleep 30"))["id"]
+        task = api.create(api.sh("sleep 0.3" if ended == "completed" else "sleep 30"))[
+            "id"
+        ]
         api.follow_up(task, "y")
         if ended == "canceled":
             receiver.wait_for(2)
@@ -288,7 +318,9 @@ def test_a_receiver_that_fails_twice_gets_it_on_the_third(api, monkeypatch, stat
     with Receiver(refusals=2, status=status) as receiver:
         made = hook(api, receiver.url, ["task.completed"])
         task = api.run("x")[0]["id"]
-        assert [told for told, _, _ in receiver.wait_for(1)] == [task] and receiver.tries == 3
+        assert [told for told, _, _ in receiver.wait_for(1)] == [
+            task
+        ] and receiver.tries == 3
         shown(api, made, failureCount=0, isActive=True)
 
 
@@ -297,21 +329,30 @@ def test_failures_are_counted_and_a_dead_receiver_is_switched_off(api, monkeypat
     monkeypatch.setattr(deliveries, "FAILURES_MOST", 4)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        made = hook(api, "http://localhost:%d/" % closed.getsockname()[1], ["task.completed"])
+        made = hook(
+            api, "http://localhost:%d/" % closed.getsockname()[1], ["task.completed"]
+        )
         for failures in (3, 4):
             api.run("x")
-            assert shown(api, made, failureCount=failures)["isActive"] is (failures == 3)
+            assert shown(api, made, failureCount=failures)["isActive"] is (
+                failures == 3
+            )
 
 
 def test_no_other_address_is_ever_called(api, monkeypatch):
     called = []
     monkeypatch.setattr(
-        deliveries.http.client, "HTTPSConnection", lambda *words, **more: called.append(words)
+        deliveries.http.client,
+        "HTTPSConnection",
+        lambda *words, **more: called.append(words),
     )
     made = hook(api, "https://hooks.example.invalid/x")
     assert "this machine only" in api.get(made)["note"]
     api.run("x")
-    assert not deliveries.post("https://hooks.example.invalid/x", None, b"{}") and called == []
+    assert (
+        not deliveries.post("https://hooks.example.invalid/x", None, b"{}")
+        and called == []
+    )
     assert shown(api, made, failureCount=0)["lastTriggeredAt"] is None
 
 
@@ -346,14 +387,18 @@ def test_no_other_address_is_ever_called(api, monkeypatch):
 )
 def test_limits_of_webhooks_and_their_addresses_are_as_documented(steady, body):
     assert (
-        steady.post("/webhooks", dict({"url": "https://a.example/", "events": FIVE}, **body)).code
+        steady.post(
+            "/webhooks", dict({"url": "https://a.example/", "events": FIVE}, **body)
+        ).code
         == "validation_error"
     )
 
 
 def test_three_webhooks_and_no_more(api):
     made = [hook(api, "https://a.example/%d" % number) for number in range(3)]
-    assert api.post("/webhooks", {"url": "https://a.example/3", "events": FIVE}).refusal == (
+    assert api.post(
+        "/webhooks", {"url": "https://a.example/3", "events": FIVE}
+    ).refusal == (
         400,
         "limit_exceeded",
     )
@@ -361,5 +406,7 @@ def test_three_webhooks_and_no_more(api):
     assert known.status == 200 and known.json["id"] == id_of(made[0])
     assert api.delete(made[0]) == 204
     assert api.api("GET", made[0]).code == "not_found"
-    assert ["/webhooks/" + item["id"] for item in api.get("/webhooks")["webhooks"]] == made[1:]
+    assert [
+        "/webhooks/" + item["id"] for item in api.get("/webhooks")["webhooks"]
+    ] == made[1:]
     assert "PUBLIC KEY" in api.get("/webhooks/public_key")["publicKey"]

@@ -49,7 +49,10 @@ def store(api):
 
 def listed(api, store):
     """(name, size, type) of the artifacts."""
-    return [(item["name"], item["size"], item["contentType"]) for item in api.get(store)["data"]]
+    return [
+        (item["name"], item["size"], item["contentType"])
+        for item in api.get(store)["data"]
+    ]
 
 
 def names(api, store):
@@ -92,7 +95,8 @@ def test_an_artifact_that_is_left_again_replaces_the_earlier_one_and_others_stay
     api.follow_up(task["id"], api.sh("echo 3 > artifacts/b.csv"))
     api.stream(task["id"])
     assert (
-        names(api, store) == ["a.csv", "b.csv"] and api.api("GET", store + "/b.csv").body == b"3\n"
+        names(api, store) == ["a.csv", "b.csv"]
+        and api.api("GET", store + "/b.csv").body == b"3\n"
     )
     assert len(set(before) & set(os.listdir(os.path.join(folder, "blobs")))) == 1
 
@@ -103,7 +107,9 @@ def test_an_artifact_comes_home_as_an_attachment_and_by_its_signed_address(api, 
     url = api.get(store)["data"][0]["downloadUrl"]
     direct = api.api("GET", store + "/r%C3%A9port.pdf")
     assert direct.body == data and direct.headers["Content-Length"] == str(len(data))
-    assert direct.headers["Content-Disposition"].startswith('attachment; filename="r_port.pdf"')
+    assert direct.headers["Content-Disposition"].startswith(
+        'attachment; filename="r_port.pdf"'
+    )
     signed = api.send("GET", url)
     assert signed.body == data and signed.headers["Content-Type"] == "application/pdf"
     assert api.send("GET", url, headers={"API_KEY": api.key}).status == 400
@@ -165,10 +171,16 @@ def test_bytes_that_look_like_the_boundary_come_through(api, store):
 def test_the_name_in_a_form_is_read_in_each_of_its_spellings(steady, told, wanted):
     other = '--b\r\ncontent-disposition: form-data; name="note"; filename="no.csv"\r\n\r\nx\r\n'
     body = (
-        other + "--b\r\ncontent-disposition: form-data; name=files; %s\r\n\r\n1\r\n--b--\r\n" % told
+        other
+        + "--b\r\ncontent-disposition: form-data; name=files; %s\r\n\r\n1\r\n--b--\r\n"
+        % told
     )
-    reply = steady.post(steady.store, body, {"Content-Type": "multipart/form-data; boundary=b"})
-    assert reply.json["uploaded"] == [{"name": wanted, "size": 1, "contentType": "text/csv"}]
+    reply = steady.post(
+        steady.store, body, {"Content-Type": "multipart/form-data; boundary=b"}
+    )
+    assert reply.json["uploaded"] == [
+        {"name": wanted, "size": 1, "contentType": "text/csv"}
+    ]
     assert steady.delete(steady.store) == 204
 
 
@@ -190,7 +202,11 @@ def test_the_name_in_a_form_is_read_in_each_of_its_spellings(steady, told, wante
 )
 def test_an_upload_beyond_the_rules_is_refused_whole(steady, files):
     assert put(steady, steady.store, *files).refusal == (400, "validation_error")
-    assert names(steady, steady.store) == os.listdir(os.path.join(steady.folder, "blobs")) == []
+    assert (
+        names(steady, steady.store)
+        == os.listdir(os.path.join(steady.folder, "blobs"))
+        == []
+    )
 
 
 def test_ten_files_of_ten_megabytes_are_taken(api, store):
@@ -226,7 +242,12 @@ def test_a_malformed_form_is_refused(steady, content_type, body):
 def test_signed_uploads_bring_large_files_to_the_store(api, store):
     reply = api.post(
         store + "/upload-url",
-        {"files": [{"name": "large.csv", "contentType": "text/csv"}, {"name": "model.zip"}]},
+        {
+            "files": [
+                {"name": "large.csv", "contentType": "text/csv"},
+                {"name": "model.zip"},
+            ]
+        },
     )
     files = reply.json["files"]
     assert (
@@ -237,23 +258,33 @@ def test_signed_uploads_bring_large_files_to_the_store(api, store):
     assert api.send("PUT", files[0]["uploadUrl"], b"1,2", CSV).status == 200
     assert api.send("PUT", files[1]["uploadUrl"], b"PK", TYPE).status == 200
     assert (
-        api.send("PUT", files[1]["uploadUrl"], b"PK", {"Content-Type": "application/zip"}).status
+        api.send(
+            "PUT", files[1]["uploadUrl"], b"PK", {"Content-Type": "application/zip"}
+        ).status
         == 403
     )
-    assert listed(api, store) == [("large.csv", 3, "text/csv"), ("model.zip", 2, "application/zip")]
+    assert listed(api, store) == [
+        ("large.csv", 3, "text/csv"),
+        ("model.zip", 2, "application/zip"),
+    ]
 
 
 @pytest.mark.parametrize(
     "files", [None, [], {}, ["x"], [{}], [{"name": "a.py"}], [{"name": "a.csv"}] * 51]
 )
 def test_signed_uploads_have_limits(steady, files):
-    assert steady.post(steady.store + "/upload-url", {"files": files}).code == "validation_error"
+    assert (
+        steady.post(steady.store + "/upload-url", {"files": files}).code
+        == "validation_error"
+    )
 
 
 def test_one_artifact_or_all_are_deleted(api, store):
     put(api, store, *[(name, b"1", "text/csv") for name in ("a.csv", "b.csv", "c.csv")])
     assert api.delete(store + "/b.csv") == 204
-    assert api.delete(store + "/b.csv") == api.api("GET", store + "/b.csv").status == 404
+    assert (
+        api.delete(store + "/b.csv") == api.api("GET", store + "/b.csv").status == 404
+    )
     assert names(api, store) == ["a.csv", "c.csv"]
     assert api.delete(store) == 204
     assert names(api, store) == []
@@ -272,7 +303,17 @@ def test_a_reader_keeps_what_it_reads_while_the_artifact_is_replaced(api, store)
 def test_the_store_takes_the_documented_kinds_of_files_and_no_others():
     assert {"." + kind for kind in ARTIFACT_TYPES} == set(ALLOWED.split(", "))
     assert artifact_type("A.B.CSV") == "text/csv"
-    for name in ("csv", "a.md", "a.txt", "a.json", "a.py", "a.patch", "a.csv.", ".", ""):
+    for name in (
+        "csv",
+        "a.md",
+        "a.txt",
+        "a.json",
+        "a.py",
+        "a.patch",
+        "a.csv.",
+        ".",
+        "",
+    ):
         assert artifact_type(name) is None
 
 
@@ -285,18 +326,27 @@ def slot(api, name="a.csv", **more):
 
 def upload(api, name, data, content_type="application/octet-stream"):
     made = slot(api, name, contentType=content_type)
-    assert api.send("PUT", made["uploadUrl"], data, {"Content-Type": content_type}).status == 200
+    assert (
+        api.send("PUT", made["uploadUrl"], data, {"Content-Type": content_type}).status
+        == 200
+    )
     return {"id": made["id"], "filename": made["filename"]}
 
 
 def test_a_slot_has_the_documented_fields(api):
     reply = api.post("/files", {"filename": "data.csv", "contentType": "text/csv"})
-    assert reply.status == 201 and set(reply.json) == {"id", "filename", "uploadUrl", "maxFileSize"}
+    assert reply.status == 201 and set(reply.json) == {
+        "id",
+        "filename",
+        "uploadUrl",
+        "maxFileSize",
+    }
     assert (reply.json["filename"], reply.json["maxFileSize"]) == ("data.csv", 52428800)
     assert reply.json["uploadUrl"].startswith(api.url + "/storage/")
     assert (
         3590
-        < int(re.search(r"expires=(\d+)", reply.json["uploadUrl"]).group(1)) - time.time()
+        < int(re.search(r"expires=(\d+)", reply.json["uploadUrl"]).group(1))
+        - time.time()
         < 3610
     )
 
@@ -306,7 +356,18 @@ def test_a_slot_has_the_documented_fields(api):
     [{}]
     + [
         {"filename": name}
-        for name in ("", 7, "x" * 256, "a/b", "..", "a\\b", "a\nb", "a\x00", "a\x7f", "\ud800")
+        for name in (
+            "",
+            7,
+            "x" * 256,
+            "a/b",
+            "..",
+            "a\\b",
+            "a\nb",
+            "a\x00",
+            "a\x7f",
+            "\ud800",
+        )
     ]
     + [
         {"filename": "a", "contentType": content_type}
@@ -341,9 +402,14 @@ def test_a_file_lies_in_the_workspace_before_the_prompt_runs(api):
 def test_a_long_name_is_shortened_in_its_middle_and_said(api):
     long = "\u00e9" * 251 + ".csv"
     assert fit_name("short.csv") == "short.csv"
-    assert fit_name(long).endswith("\u00e9.csv") and len(fit_name(long).encode("utf-8")) <= 255
+    assert (
+        fit_name(long).endswith("\u00e9.csv")
+        and len(fit_name(long).encode("utf-8")) <= 255
+    )
     assert len(fit_name("\u00e9" * 255).encode("utf-8")) <= 255
-    _, events, done = api.run(api.sh("ls | grep csv | wc -c"), files=[upload(api, long, b"1")])
+    _, events, done = api.run(
+        api.sh("ls | grep csv | wc -c"), files=[upload(api, long, b"1")]
+    )
     assert done["status"] == "succeeded" and int(done["finalResult"]) <= 256
     assert "too long for this machine" in api.words(events, "stderr")[0]
 
@@ -362,13 +428,17 @@ def test_a_planted_link_is_replaced_and_never_followed(api, tmp_path):
 
 def test_a_folder_in_the_place_of_a_file_fails_the_task(api):
     task, _, _ = api.run(api.sh("mkdir data.csv"))
-    told = api.result("x", files=[upload(api, "data.csv", b"new")], workspaceId=task["workspaceId"])
+    told = api.result(
+        "x", files=[upload(api, "data.csv", b"new")], workspaceId=task["workspaceId"]
+    )
     assert told == "the file data.csv cannot be placed: there is a folder of that name"
 
 
 def test_files_may_come_with_a_follow_up(api):
     task, _, _ = api.run("x")
-    api.follow_up(task["id"], api.sh("cat late.txt"), files=[upload(api, "late.txt", b"late")])
+    api.follow_up(
+        task["id"], api.sh("cat late.txt"), files=[upload(api, "late.txt", b"late")]
+    )
     assert api.stream(task["id"])[1]["finalResult"] == "late"
 
 
@@ -415,17 +485,26 @@ def test_a_file_of_exactly_the_limit_is_taken_and_one_byte_more_is_not(api, fold
 
     for total, wanted in ((size, 200), (size + 1, 400)):
         connection.request(
-            "PUT", url[len(api.url) :], pieces(total), dict(TYPE, **{"Content-Length": str(total)})
+            "PUT",
+            url[len(api.url) :],
+            pieces(total),
+            dict(TYPE, **{"Content-Length": str(total)}),
         )
         response = connection.getresponse()
         assert response.status == wanted
         assert (b"EntityTooLarge" in response.read()) == (wanted == 400)
     blobs = os.path.join(folder, "blobs")
-    assert [os.path.getsize(os.path.join(blobs, name)) for name in os.listdir(blobs)] == [size]
+    assert [
+        os.path.getsize(os.path.join(blobs, name)) for name in os.listdir(blobs)
+    ] == [size]
 
 
-def test_what_was_deleted_or_replaced_in_the_store_stays_so_when_a_later_prompt_ends(api):
-    task, _, _ = api.run(api.sh("echo first > artifacts/a.csv; echo first > artifacts/b.csv"))
+def test_what_was_deleted_or_replaced_in_the_store_stays_so_when_a_later_prompt_ends(
+    api,
+):
+    task, _, _ = api.run(
+        api.sh("echo first > artifacts/a.csv; echo first > artifacts/b.csv")
+    )
     store = store_of(task)
     assert api.delete(store + "/a.csv") == 204
     put(api, store, ("b.csv", b"mine", "text/csv"))

@@ -38,7 +38,11 @@ def ask(connection, api, method, path, body=None, key=None):
 
 @pytest.mark.parametrize(
     "method,path",
-    [(method, path.replace("*", "x")) for method, path, _ in ROUTES if path.startswith("/v1/")],
+    [
+        (method, path.replace("*", "x"))
+        for method, path, _ in ROUTES
+        if path.startswith("/v1/")
+    ],
 )
 def test_no_endpoint_answers_without_the_key(steady, method, path):
     assert steady.send(method, path, "{}").refusal == (401, "missing_api_key")
@@ -54,18 +58,35 @@ def test_the_key_is_taken_under_its_documented_names(steady, name):
 
 
 def test_health_needs_no_key(steady):
-    assert steady.send("GET", "/health").json == {"status": "ok", "service": "rebyte-local"}
+    assert steady.send("GET", "/health").json == {
+        "status": "ok",
+        "service": "rebyte-local",
+    }
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "localhost.evil.example:80"]
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "10.0.0.1",
+        "",
+        "localhost.evil.example:80",
+    ],
 )
-@pytest.mark.parametrize("path", ["/", "/health", "/v1/tasks", "/run/x", "/run/x/stream"])
+@pytest.mark.parametrize(
+    "path", ["/", "/health", "/v1/tasks", "/run/x", "/run/x/stream"]
+)
 def test_a_host_that_is_not_this_machine_is_refused(steady, host, path):
-    assert steady.send("GET", path, headers={"Host": host, "API_KEY": steady.key}).status == 403
+    assert (
+        steady.send("GET", path, headers={"Host": host, "API_KEY": steady.key}).status
+        == 403
+    )
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:1", "[::1]:8080", "LOCALHOST:99"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1:1", "[::1]:8080", "LOCALHOST:99"]
+)
 def test_every_name_of_this_machine_is_taken(steady, host):
     assert steady.send("GET", "/health", headers={"Host": host}).status == 200
 
@@ -101,7 +122,10 @@ def test_one_connection_serves_many_requests_even_after_refusals(api):
 def test_head_gets_no_body(steady):
     answer = speak(
         steady,
-        ("HEAD /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\n\r\n" % steady.key).encode(),
+        (
+            "HEAD /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\n\r\n"
+            % steady.key
+        ).encode(),
     )
     assert (
         answer.startswith(b"HTTP/1.1 405 ")
@@ -114,7 +138,10 @@ def test_a_body_without_a_length_is_refused_and_told_what_it_lacks(api):
     head = "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\n" % api.key
     raw = head + 'Transfer-Encoding: chunked\r\n\r\ne\r\n{"prompt":"x"}\r\n0\r\n\r\n'
     answer = speak(api, raw.encode())
-    assert answer.startswith(b"HTTP/1.1 411 ") and b"Content-Length" in answer.split(b"\r\n\r\n")[1]
+    assert (
+        answer.startswith(b"HTTP/1.1 411 ")
+        and b"Content-Length" in answer.split(b"\r\n\r\n")[1]
+    )
     assert b"\r\nConnection: close\r\n" in answer and answer.count(b"HTTP/1.1 ") == 1
 
 
@@ -151,37 +178,54 @@ def test_what_is_no_request_gets_a_clean_refusal(steady, raw):
         "Content-Length: " + "9" * 5000,
     ],
 )
-def test_a_body_whose_length_is_in_doubt_is_refused_and_the_connection_ended(steady, framing):
+def test_a_body_whose_length_is_in_doubt_is_refused_and_the_connection_ended(
+    steady, framing
+):
     body = '{"prompt":"x"}'
-    raw = "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\n%s\r\n\r\n%s" % (
-        steady.key,
-        framing,
-        body,
+    raw = (
+        "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nAPI_KEY: %s\r\n%s\r\n\r\n%s"
+        % (
+            steady.key,
+            framing,
+            body,
+        )
     )
     answer = speak(steady, raw.encode())
-    assert answer.startswith(b"HTTP/1.1 400 ") and b"\r\nConnection: close\r\n" in answer
+    assert (
+        answer.startswith(b"HTTP/1.1 400 ") and b"\r\nConnection: close\r\n" in answer
+    )
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
 def test_a_body_of_json_has_a_limit(steady):
-    assert steady.post("/tasks", " " * (8 * 1024 * 1024 + 1)).refusal == (413, "validation_error")
+    assert steady.post("/tasks", " " * (8 * 1024 * 1024 + 1)).refusal == (
+        413,
+        "validation_error",
+    )
 
 
 def test_an_http_1_0_client_gets_a_stream_without_chunks(api):
     task, _, _ = api.run("x")
-    raw = "GET /v1/tasks/%s/events HTTP/1.0\r\nHost: localhost\r\nAPI_KEY: %s\r\n\r\n" % (
-        task["id"],
-        api.key,
+    raw = (
+        "GET /v1/tasks/%s/events HTTP/1.0\r\nHost: localhost\r\nAPI_KEY: %s\r\n\r\n"
+        % (
+            task["id"],
+            api.key,
+        )
     )
     head, _, body = speak(api, raw.encode()).partition(b"\r\n\r\n")
-    assert b"Transfer-Encoding" not in head and body.startswith(b"event: event\ndata: {")
+    assert b"Transfer-Encoding" not in head and body.startswith(
+        b"event: event\ndata: {"
+    )
 
 
 def test_small_answers_come_at_once_on_a_kept_connection(api):
     connection, began = api.connect(), time.monotonic()
     for _ in range(50):
         ask(connection, api, "GET", "/tasks")
-    assert time.monotonic() - began < 1.5  # a delayed acknowledgement would cost 40 ms each time
+    assert (
+        time.monotonic() - began < 1.5
+    )  # a delayed acknowledgement would cost 40 ms each time
 
 
 def test_requests_are_noted_without_key_and_signature(api, folder):
@@ -218,14 +262,18 @@ def test_the_folder_and_everything_in_it_is_the_owners_alone(start, folder):
     start().create("x")
     assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
     for name in os.listdir(folder):
-        assert stat.S_IMODE(os.stat(os.path.join(folder, name)).st_mode) & 0o077 == 0, name
+        assert stat.S_IMODE(os.stat(os.path.join(folder, name)).st_mode) & 0o077 == 0, (
+            name
+        )
 
 
 # Each misbehaviour alone, and some together: what a client would suffer, exactly and every time.
 
 
 def test_every_fault_has_one_sentence_in_the_reference():
-    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", read("references", "local.md"), re.M))
+    rows = dict(
+        re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", read("references", "local.md"), re.M)
+    )
     for name in FAULTS:
         assert 20 < len(rows[name]) < 130 and rows[name][0].islower(), name
 
@@ -245,7 +293,12 @@ def test_faults_are_named_as_on_the_command_line_or_in_python():
     faults.enable("too-many", every=2)
     assert not faults.hits("too-many", "GET /")
     faults.enable("too-many", every=2)  # which begins to count anew
-    assert [faults.hits("too-many", "GET /") for _ in range(4)] == [False, True, False, True]
+    assert [faults.hits("too-many", "GET /") for _ in range(4)] == [
+        False,
+        True,
+        False,
+        True,
+    ]
     faults.clear()
     assert faults.describe() == []
 
@@ -343,7 +396,10 @@ def test_server_errors_and_html_pages_come_every_so_often(start):
     replies = [api.post("/tasks", {"prompt": "x"}) for _ in range(6)]
     assert [reply.status for reply in replies] == [201, 500, 201, 500, 502, 500]
     assert replies[1].code == "internal_error"
-    assert replies[4].headers["Content-Type"] == "text/html" and "<html>" in replies[4].text
+    assert (
+        replies[4].headers["Content-Type"] == "text/html"
+        and "<html>" in replies[4].text
+    )
     api.server.faults.clear()
     assert api.get("/tasks")["total"] == 2
 
@@ -384,7 +440,14 @@ def test_hostile_text_comes_in_titles_and_answers_as_plain_ascii_json(start):
     reply = api.api("GET", "/tasks/" + task["id"])
     assert reply.body.isascii()
     for text in (reply.json["title"], done["finalResult"], api.words(events)[-1]):
-        for part in ("\x1b]52;", "\u202e", "\u200b", "\ud800", "\x00", '{"status":"completed"'):
+        for part in (
+            "\x1b]52;",
+            "\u202e",
+            "\u200b",
+            "\ud800",
+            "\x00",
+            '{"status":"completed"',
+        ):
             assert part in text
     assert done["finalResult"].endswith("\n5")
 

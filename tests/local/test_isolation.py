@@ -38,7 +38,10 @@ def test_a_link_in_place_of_the_artifacts_folder_is_neither_published_nor_delete
     task, events, done = api.run(api.sh("echo 1 > artifacts/thesis.pdf"))
     assert done["status"] == "succeeded" and listed(api, task) == ["thesis.pdf"]
     _, events, done = api.run(link, workspaceId=task["workspaceId"])
-    assert done["status"] == "succeeded" and "no longer a folder" in api.words(events, "stderr")[0]
+    assert (
+        done["status"] == "succeeded"
+        and "no longer a folder" in api.words(events, "stderr")[0]
+    )
     store = "/workspaces/%s/artifacts" % task["workspaceId"]
     assert api.api("GET", store + "/thesis.pdf").body == b"1\n"
     assert api.delete(store + "/thesis.pdf") == 204 == api.delete(store)
@@ -48,7 +51,9 @@ def test_a_link_in_place_of_the_artifacts_folder_is_neither_published_nor_delete
 def test_a_file_beside_the_store_is_not_taken_for_what_a_link_leads_to(api, docs):
     task, _, _ = api.run(api.sh("rm -r artifacts", "ln -s %s artifacts" % docs))
     store = "/workspaces/%s/artifacts" % task["workspaceId"]
-    slots = api.post(store + "/upload-url", {"files": [{"name": "thesis.pdf"}]}).json["files"]
+    slots = api.post(store + "/upload-url", {"files": [{"name": "thesis.pdf"}]}).json[
+        "files"
+    ]
     put = {"Content-Type": "application/octet-stream"}
     assert api.send("PUT", slots[0]["uploadUrl"], b"mine", put).status == 200
     artifacts = api.server._service.artifacts
@@ -67,14 +72,18 @@ def test_skills_are_not_copied_through_a_link(start, tmp_path, docs):
     api = start(skills=str(tmp_path / "skills"))
     task, _, _ = api.run(api.sh("ln -s %s .skills" % docs))
     _, events, _ = api.run("x", workspaceId=task["workspaceId"], skills=["pdf"])
-    assert "is a link" in api.words(events, "stderr")[0] and os.listdir(str(docs)) == ["thesis.pdf"]
+    assert "is a link" in api.words(events, "stderr")[0] and os.listdir(str(docs)) == [
+        "thesis.pdf"
+    ]
 
 
 @pytest.mark.parametrize("left", ["touch artifacts", "ln -s nowhere artifacts"])
 def test_what_lies_in_place_of_the_artifacts_folder_stops_no_later_turn(api, left):
     task, _, done = api.run(api.sh("rmdir artifacts", left))
     assert done["status"] == "succeeded"
-    assert api.result(api.sh("echo went on"), workspaceId=task["workspaceId"]) == "went on"
+    assert (
+        api.result(api.sh("echo went on"), workspaceId=task["workspaceId"]) == "went on"
+    )
 
 
 def test_a_type_folded_over_lines_is_kept_as_one_line(api):
@@ -84,7 +93,12 @@ def test_a_type_folded_over_lines_is_kept_as_one_line(api):
         '--b\r\nContent-Disposition: form-data; name="files"; filename="a.csv"\r\n'
         "Content-Type: text/csv;\r\n X-Injected: yes\r\n\r\n1\r\n--b--\r\n"
     )
-    assert api.post(store, form, {"Content-Type": "multipart/form-data; boundary=b"}).status == 201
+    assert (
+        api.post(
+            store, form, {"Content-Type": "multipart/form-data; boundary=b"}
+        ).status
+        == 201
+    )
     reply = api.api("GET", store + "/a.csv")
     assert reply.headers["Content-Type"] == "text/csv; X-Injected: yes"
     assert "X-Injected" not in reply.headers
@@ -96,7 +110,9 @@ def test_a_type_that_is_none_falls_back_to_that_of_the_name(api):
     head = '--b\r\nContent-Disposition: form-data; name="files"; filename="a.csv"\r\n'
     form = head + "Content-Type: nonsense\r\n\r\n1\r\n--b--\r\n"
     reply = api.post(store, form, {"Content-Type": "multipart/form-data; boundary=b"})
-    assert reply.json["uploaded"] == [{"name": "a.csv", "size": 1, "contentType": "text/csv"}]
+    assert reply.json["uploaded"] == [
+        {"name": "a.csv", "size": 1, "contentType": "text/csv"}
+    ]
 
 
 # What leaves its process group is ended too.
@@ -124,7 +140,9 @@ def test_what_left_the_group_of_a_fence_is_ended_with_it(api, leaver):
 @pytest.mark.parametrize("leaver", LEAVERS.values(), ids=list(LEAVERS))
 @pytest.mark.parametrize("end", ["cancel", "delete", "close"])
 def test_what_left_the_group_is_ended_by(api, leaver, end):
-    task_id = api.create(api.fence("python", leaver, "import time; time.sleep(62)"))["id"]
+    task_id = api.create(api.fence("python", leaver, "import time; time.sleep(62)"))[
+        "id"
+    ]
     pid = api.first_output(task_id)
     assert api.is_alive(pid)
     if end == "cancel":
@@ -151,7 +169,10 @@ def test_what_left_the_group_is_ended_by_a_restart_after_a_kill(spawn):
 
 def test_what_drops_its_mark_and_holds_the_pipes_is_not_waited_for(api, monkeypatch):
     monkeypatch.setattr("rebyte_local.execution.processes.GRACE_SECONDS", 0.2)
-    start = "print(subprocess.Popen(['sleep', '60'], start_new_session=True, %s).pid)" % MINIMAL
+    start = (
+        "print(subprocess.Popen(['sleep', '60'], start_new_session=True, %s).pid)"
+        % MINIMAL
+    )
     pid = int(api.result(api.fence("python", "import os, subprocess", start)))
     assert api.is_alive(pid)
     os.kill(pid, signal.SIGKILL)
@@ -196,13 +217,17 @@ def test_an_end_that_cannot_be_kept_is_kept_when_there_is_room_again(api, monkey
         return transaction(database)
 
     task = api.create(api.sh("sleep 0.2; echo here"))["id"]
-    api.wait_until(lambda: api.get("/tasks/%s" % task)["prompts"][0]["status"] == "running")
+    api.wait_until(
+        lambda: api.get("/tasks/%s" % task)["prompts"][0]["status"] == "running"
+    )
     monkeypatch.setattr(Database, "transaction", sometimes)
     api.wait_until(lambda: api.get("/tasks/" + task)["status"] == "failed")
     assert len(tries) >= 12
 
 
-def test_a_cancel_gives_up_the_reserve_for_its_place_on_a_full_disk(api, folder, monkeypatch):
+def test_a_cancel_gives_up_the_reserve_for_its_place_on_a_full_disk(
+    api, folder, monkeypatch
+):
     task = api.create(api.sh("echo here; sleep 60"))["id"]
     api.first_output(task)
     reserve = os.path.join(folder, "reserve")
@@ -216,7 +241,11 @@ def test_a_cancel_gives_up_the_reserve_for_its_place_on_a_full_disk(api, folder,
     assert os.path.getsize(reserve) == 1024 * 1024
     with monkeypatch.context() as patch:
         patch.setattr(Database, "transaction", only_without_reserve)
-        assert api.cancel(task) == {"id": task, "status": "canceled", "canceledPrompts": 1}
+        assert api.cancel(task) == {
+            "id": task,
+            "status": "canceled",
+            "canceledPrompts": 1,
+        }
         assert not os.path.exists(reserve)
     api.run("x")
     assert os.path.exists(reserve)  # filled again by the next prompt
@@ -239,18 +268,24 @@ def test_a_log_that_cannot_be_written_costs_no_answer(api):
 # The lock on the folder.
 
 
-def test_a_look_at_the_lock_by_another_command_does_not_stop_a_start(tmp_path, monkeypatch):
+def test_a_look_at_the_lock_by_another_command_does_not_stop_a_start(
+    tmp_path, monkeypatch
+):
     folder = tmp_path / "state"
     folder.mkdir()
     with open(str(folder / "lock"), "ab") as looking:
         fcntl.flock(looking, fcntl.LOCK_EX)
-        monkeypatch.setattr("rebyte_local.server.time.sleep", lambda seconds: looking.close())
+        monkeypatch.setattr(
+            "rebyte_local.server.time.sleep", lambda seconds: looking.close()
+        )
         with LocalServer(folder) as server:
             assert server.url
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_not_taken_for_another_server(tmp_path, monkeypatch, number):
+def test_a_file_system_without_locks_is_not_taken_for_another_server(
+    tmp_path, monkeypatch, number
+):
     def refuse(file, how):
         raise OSError(number, os.strerror(number))
 

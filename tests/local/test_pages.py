@@ -26,7 +26,10 @@ def test_the_address_create_gives_shows_prompt_status_and_output(api):
         api.sh("echo out-word; echo err-word >&2; echo 1 > 'artifacts/a&b<i>.csv'")
     )
     reply = api.send("GET", task["url"])
-    assert reply.status == 200 and reply.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert (
+        reply.status == 200
+        and reply.headers["Content-Type"] == "text/html; charset=utf-8"
+    )
     for part in (
         'class="badge completed"',
         "echo out-word",
@@ -54,7 +57,9 @@ def test_a_running_task_reloads_without_javascript_and_streams_with_it(api):
         for piece in json.loads(line[6:]).get("pieces", ())
     ]
     shown = re.findall(r'<span class="(\w+)">', text.partition('class="output"')[2])
-    assert len(shown) + len(pieces) == len(api.stream(task["id"])[0])  # nothing twice, nothing lost
+    assert len(shown) + len(pieces) == len(
+        api.stream(task["id"])[0]
+    )  # nothing twice, nothing lost
     assert raw.endswith('event: end\ndata: {"status": "failed"}\n\n')
 
 
@@ -72,13 +77,17 @@ def test_of_much_output_a_page_shows_the_end(api, monkeypatch):
 def test_hostile_text_is_shown_and_never_runs(start):
     api = start(faults=["hostile-text"])
     task, _, _ = api.run(
-        HOSTILE + "\n" + api.fence("python", "print(%r)" % HOSTILE.replace("\ud800", ""))
+        HOSTILE
+        + "\n"
+        + api.fence("python", "print(%r)" % HOSTILE.replace("\ud800", ""))
     )
     api.show_to(task["id"], "public")
     for path in (task["url"], "/share/" + task["id"], api.server.page_url):
         text = page(api, path)
         assert (
-            "<script>alert" not in text and "<img" not in text and "&lt;script&gt;alert(1)" in text
+            "<script>alert" not in text
+            and "<img" not in text
+            and "&lt;script&gt;alert(1)" in text
         )
         assert text.count("<script") == (0 if path == api.server.page_url else 1)
         assert not set("\u202e\u200b\x1b\x00\x7f") & set(text)
@@ -88,9 +97,9 @@ def test_hostile_text_is_shown_and_never_runs(start):
         if line.startswith('data: {"prompt')
     ]
     pieces = "".join(text for one in told for _, text in one["pieces"])
-    assert "<script>alert(1)" in pieces and not set("\u202e\u200b\x1b\x00\x7f\ud800") & set(
-        pieces
-    )  # set as text, never as HTML
+    assert "<script>alert(1)" in pieces and not set(
+        "\u202e\u200b\x1b\x00\x7f\ud800"
+    ) & set(pieces)  # set as text, never as HTML
 
 
 def test_pages_forbid_everything_but_their_own_style_and_script(api):
@@ -105,7 +114,10 @@ def test_pages_forbid_everything_but_their_own_style_and_script(api):
             and "frame-ancestors 'none'" in policy
         )
         assert '<style nonce="%s">' % nonce in reply.text
-        assert (reply.headers["X-Content-Type-Options"], reply.headers["Referrer-Policy"]) == (
+        assert (
+            reply.headers["X-Content-Type-Options"],
+            reply.headers["Referrer-Policy"],
+        ) == (
             "nosniff",
             "no-referrer",
         )
@@ -130,11 +142,16 @@ def test_the_list_shows_every_task_with_its_status(api):
     api.delete("/tasks/" + gone["id"])
     text = page(api, api.server.page_url)
     assert text.index("bad one") < text.index("good one") and "gone one" not in text
-    assert 'href="%s"' % good["url"][len(api.url) :] in text and 'class="badge failed"' in text
+    assert (
+        'href="%s"' % good["url"][len(api.url) :] in text
+        and 'class="badge failed"' in text
+    )
 
 
 @pytest.mark.parametrize("visibility", ["private", "shared", "public"])
-def test_a_page_is_open_to_its_own_address_and_to_the_key_and_to_nobody_else(api, visibility):
+def test_a_page_is_open_to_its_own_address_and_to_the_key_and_to_nobody_else(
+    api, visibility
+):
     task, _, _ = api.run("secret words")
     other, _, _ = api.run("x")
     api.show_to(task["id"], visibility)
@@ -142,9 +159,17 @@ def test_a_page_is_open_to_its_own_address_and_to_the_key_and_to_nobody_else(api
     for url in (task["url"], api.server.page_url, computer["url"]):
         assert api.send("GET", url).status == 200
         bare, _, token = url.partition("?token=")
-        for wrong in ("", "?token=", "?token=" + token[:-1], "?" + other["url"].partition("?")[2]):
+        for wrong in (
+            "",
+            "?token=",
+            "?token=" + token[:-1],
+            "?" + other["url"].partition("?")[2],
+        ):
             refused = api.send("GET", bare + wrong)
-            assert refused.refusal == (401, "missing_api_key") and "secret" not in refused.text
+            assert (
+                refused.refusal == (401, "missing_api_key")
+                and "secret" not in refused.text
+            )
         assert api.send("GET", bare, headers={"API_KEY": api.key}).status == 200
         assert api.send("GET", bare, headers={"API_KEY": "wrong"}).status == 401
     stream = "/run/%s/stream" % task["id"]
@@ -155,7 +180,9 @@ def test_a_page_is_open_to_its_own_address_and_to_the_key_and_to_nobody_else(api
 def test_the_address_of_a_page_outlives_a_restart_and_is_not_in_the_log(start):
     first = start()
     task, _, _ = first.run("x")
-    assert "token=***" in str(first.send("GET", task["url"]) and first.server.requests[-1])
+    assert "token=***" in str(
+        first.send("GET", task["url"]) and first.server.requests[-1]
+    )
     first.server.close()
     assert start().send("GET", task["url"]).status == 200
 

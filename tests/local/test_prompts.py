@@ -12,7 +12,11 @@ import pytest
 
 from measure import run_quietly
 from rebyte_local.execution.processes import LINE_LIMIT_BYTES, LineSplitter
-from rebyte_local.execution.rehearsal import find_steps, parse_question, substitute_code_path
+from rebyte_local.execution.rehearsal import (
+    find_steps,
+    parse_question,
+    substitute_code_path,
+)
 
 
 def test_only_fences_that_ask_for_it_are_steps():
@@ -51,19 +55,30 @@ def test_a_question_has_lines_and_options():
 
 def test_lines_are_cut_at_newlines_only_and_long_ones_are_kept_short():
     cutter = LineSplitter()
-    assert cutter.feed(b"a\xc3") == [] and cutter.feed(b"\xa9\x0b\xe2\x80\xa8\xff\nb") == [
-        "a\u00e9\x0b\u2028\ufffd"
-    ]
+    assert cutter.feed(b"a\xc3") == [] and cutter.feed(
+        b"\xa9\x0b\xe2\x80\xa8\xff\nb"
+    ) == ["a\u00e9\x0b\u2028\ufffd"]
     for _ in range(100):
         assert cutter.feed(b"x" * 65536) == []
     line = cutter.feed(b"\n")[0]
-    assert line.startswith("b" + "x" * (LINE_LIMIT_BYTES - 1) + " [") and "more bytes" in line
-    assert cutter.finish() == [] and cutter.feed(b"end") == [] and cutter.finish() == ["end"]
+    assert (
+        line.startswith("b" + "x" * (LINE_LIMIT_BYTES - 1) + " [")
+        and "more bytes" in line
+    )
+    assert (
+        cutter.finish() == []
+        and cutter.feed(b"end") == []
+        and cutter.finish() == ["end"]
+    )
 
 
 def has_error(events):
     """Whether the tools that ran say that they failed."""
-    return [event["payload"]["is_error"] for event in events if event["eventType"] == "tool_result"]
+    return [
+        event["payload"]["is_error"]
+        for event in events
+        if event["eventType"] == "tool_result"
+    ]
 
 
 def test_fences_run_in_order_and_their_output_is_the_answer(api):
@@ -75,21 +90,33 @@ def test_fences_run_in_order_and_their_output_is_the_answer(api):
         + api.sh("echo three")
     )
     kinds = [event["eventType"] for event in events]
-    assert kinds[:2] == ["init", "text"] and kinds[-1] == "text" and kinds.count("tool_use") == 3
-    assert events[0]["payload"]["rehearsal"] is True and "rehearsal" in api.words(events)[0]
+    assert (
+        kinds[:2] == ["init", "text"]
+        and kinds[-1] == "text"
+        and kinds.count("tool_use") == 3
+    )
+    assert (
+        events[0]["payload"]["rehearsal"] is True
+        and "rehearsal" in api.words(events)[0]
+    )
     assert api.words(events, "stdout") == ["one", "two", "three"] and api.words(
         events, "stderr"
     ) == ["err"]
     assert api.words(events)[-1] == done["finalResult"] == "one\ntwo\nthree"
     assert (done["status"], done["lastSeq"]) == ("succeeded", len(events) - 1)
     assert has_error(events) == [False] * 3
-    assert api.get("/tasks/%s/content" % task["id"])["prompts"][0]["response"] == "one\ntwo\nthree"
+    assert (
+        api.get("/tasks/%s/content" % task["id"])["prompts"][0]["response"]
+        == "one\ntwo\nthree"
+    )
 
 
 def test_a_prompt_without_fences_says_that_nothing_was_run(api):
     _, events, done = api.run("Please think.\n```python\nimport os\n```\n")
     assert done["status"] == "succeeded"
-    assert "rehearsal" in done["finalResult"] and "nothing to run" in done["finalResult"]
+    assert (
+        "rehearsal" in done["finalResult"] and "nothing to run" in done["finalResult"]
+    )
     assert api.words(events) == [done["finalResult"]]
 
 
@@ -109,7 +136,12 @@ def test_a_fence_that_fails_ends_the_prompt_with_its_last_words(api):
 
 
 def test_a_process_knows_nothing_of_the_servers_environment(start, monkeypatch):
-    for name in ("REBYTE_API_KEY", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "PYTHONPATH"):
+    for name in (
+        "REBYTE_API_KEY",
+        "AWS_SECRET_ACCESS_KEY",
+        "HTTPS_PROXY",
+        "PYTHONPATH",
+    ):
         monkeypatch.setenv(name, "secret-word")
     api = start()
     task, _, done = api.run(
@@ -126,13 +158,16 @@ def test_a_process_knows_nothing_of_the_servers_environment(start, monkeypatch):
         name for name in env if name.startswith("REBYTE_")
     ]
     assert env["HOME"] == cwd and cwd.endswith(task["workspaceId"]) and stdin == "''"
-    assert env["ARTIFACTS_DIR"] == os.path.join(cwd, "artifacts") and os.path.isabs(env["TMPDIR"])
+    assert env["ARTIFACTS_DIR"] == os.path.join(cwd, "artifacts") and os.path.isabs(
+        env["TMPDIR"]
+    )
 
 
 def test_python_fences_import_from_the_workspace(api):
     assert (
         api.result(
-            api.sh("echo 'x = 42' > mine.py") + api.fence("python", "import mine; print(mine.x)")
+            api.sh("echo 'x = 42' > mine.py")
+            + api.fence("python", "import mine; print(mine.x)")
         )
         == "42"
     )
@@ -191,7 +226,8 @@ def test_no_more_than_the_width_runs_at_once(start, tmp_path):
 def test_a_question_waits_for_its_answer_and_takes_no_place(start):
     api = start(width=1)
     task_id = api.create(
-        "```ask run\nWhich colour?\n- red\n- blue\n```\n" + api.sh('echo "chose $ANSWER"')
+        "```ask run\nWhich colour?\n- red\n- blue\n```\n"
+        + api.sh('echo "chose $ANSWER"')
     )["id"]
     asked, response = api.asked(task_id)
     assert set(asked) == {"actionId", "messageId", "question", "options", "multiSelect"}
@@ -221,12 +257,17 @@ def test_an_answer_in_own_words_or_in_a_batch_is_taken(api):
     )
     first, second = api.create(prompt)["id"], api.create(prompt)["id"]
     assert (
-        api.answer(first, api.asked(first)[0], customResponse="J\u00f6rg; rm -rf $HOME").status
+        api.answer(
+            first, api.asked(first)[0], customResponse="J\u00f6rg; rm -rf $HOME"
+        ).status
         == 200
     )
     assert api.stream(first)[1]["finalResult"] == "J\u00f6rg; rm -rf $HOME"
     asked, _ = api.asked(second)
-    assert api.answer(second, dict(asked, messageId="other"), customResponse="x").status == 409
+    assert (
+        api.answer(second, dict(asked, messageId="other"), customResponse="x").status
+        == 409
+    )
     right = {
         "messageId": asked["messageId"],
         "actionId": asked["actionId"],
@@ -234,7 +275,8 @@ def test_an_answer_in_own_words_or_in_a_batch_is_taken(api):
     }
     assert (
         api.post(
-            "/tasks/%s/answer" % second, {"answers": [dict(right, messageId="other"), right]}
+            "/tasks/%s/answer" % second,
+            {"answers": [dict(right, messageId="other"), right]},
         ).status
         == 200
     )
@@ -255,7 +297,15 @@ def repos(tmp_path):
     """A folder of repositories with owner/repo in it: main and a branch other."""
     path = tmp_path / "repos" / "owner" / "repo"
     path.mkdir(parents=True)
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", "-C", str(path)]
+    git = [
+        "git",
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@example.com",
+        "-C",
+        str(path),
+    ]
     (path / "README.txt").write_text("main text")
     for words in (
         "init -q",
@@ -270,7 +320,9 @@ def repos(tmp_path):
     return str(tmp_path / "repos")
 
 
-def test_a_repository_is_cloned_at_main_or_the_branch_asked_for(start, repos, monkeypatch):
+def test_a_repository_is_cloned_at_main_or_the_branch_asked_for(
+    start, repos, monkeypatch
+):
     monkeypatch.setenv(
         "GIT_WORK_TREE", repos
     )  # as in a hook, where git's own variables would mislead it
@@ -278,15 +330,22 @@ def test_a_repository_is_cloned_at_main_or_the_branch_asked_for(start, repos, mo
     script = api.sh("cat repo/README.txt")
     first, _, done = api.run(script, githubUrl="owner/repo")
     assert done["finalResult"] == "main text"
-    assert api.result(script, githubUrl="owner/repo", branchName="other") == "other text"
-    _, events, done = api.run(script, githubUrl="owner/repo", workspaceId=first["workspaceId"])
+    assert (
+        api.result(script, githubUrl="owner/repo", branchName="other") == "other text"
+    )
+    _, events, done = api.run(
+        script, githubUrl="owner/repo", workspaceId=first["workspaceId"]
+    )
     assert (
         done["finalResult"] == "main text"
         and "already in the workspace" in api.words(events, "stderr")[0]
     )
-    _, events, done = api.run(api.sh("echo never"), githubUrl="owner/repo", branchName="nowhere")
+    _, events, done = api.run(
+        api.sh("echo never"), githubUrl="owner/repo", branchName="nowhere"
+    )
     assert (
-        done["status"] == "failed" and "Remote branch nowhere not found" in done["finalResult"]
+        done["status"] == "failed"
+        and "Remote branch nowhere not found" in done["finalResult"]
     )  # git's own words
     assert "never" not in api.words(events, "stdout")
 
@@ -297,7 +356,8 @@ def test_skills_are_copied_and_missing_ones_are_said(start, tmp_path):
     (skill / "SKILL.md").write_text("how to pdf")
     api = start(skills=str(tmp_path / "skills"))
     _, events, done = api.run(
-        api.sh("cat ~/.skills/pdf/SKILL.md"), skills=["pdf", "nothing", "../..", "github:a/b#c"]
+        api.sh("cat ~/.skills/pdf/SKILL.md"),
+        skills=["pdf", "nothing", "../..", "github:a/b#c"],
     )
     said = api.words(events, "stderr")
     assert (
@@ -307,7 +367,8 @@ def test_skills_are_copied_and_missing_ones_are_said(start, tmp_path):
     )
     other = start(folder=str(tmp_path / "other"))
     assert (
-        "without a folder of skills" in other.words(other.run("x", skills=["pdf"])[1], "stderr")[0]
+        "without a folder of skills"
+        in other.words(other.run("x", skills=["pdf"])[1], "stderr")[0]
     )
 
 
@@ -323,7 +384,9 @@ def test_an_agent_program_gets_the_whole_prompt_and_speaks_in_deltas(start):
         "content"
     ] == "got 90024\n"
     assert done["finalResult"].splitlines()[1].endswith(task["workspaceId"])
-    assert "rehearsal" not in task and "rehearsal" not in api.get("/tasks/" + task["id"])
+    assert "rehearsal" not in task and "rehearsal" not in api.get(
+        "/tasks/" + task["id"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -333,9 +396,13 @@ def test_an_agent_program_gets_the_whole_prompt_and_speaks_in_deltas(start):
         (["/no/such/agent"], ["cannot be started"]),
     ],
 )
-def test_an_agent_program_that_fails_or_is_not_there_fails_the_task(start, agent, words):
+def test_an_agent_program_that_fails_or_is_not_there_fails_the_task(
+    start, agent, words
+):
     done = start(agent=agent).run("x")[2]
-    assert done["status"] == "failed" and all(word in done["finalResult"] for word in words)
+    assert done["status"] == "failed" and all(
+        word in done["finalResult"] for word in words
+    )
 
 
 def test_much_output_on_both_pipes_neither_blocks_nor_is_lost(api):
@@ -365,6 +432,8 @@ def test_scratch_folders_are_removed_and_workspaces_are_private(api, folder):
     task, _, _ = api.run(api.sh("echo x > $TMPDIR/t; echo hi"))
     api.wait_until(lambda: os.listdir(os.path.join(folder, "scratch")) == [])
     assert (
-        stat.S_IMODE(os.stat(os.path.join(folder, "workspaces", task["workspaceId"])).st_mode)
+        stat.S_IMODE(
+            os.stat(os.path.join(folder, "workspaces", task["workspaceId"])).st_mode
+        )
         == 0o700
     )

@@ -19,9 +19,20 @@ def test_serve_says_where_it_is_in_one_line_and_in_a_file(spawn, folder):
     with open(path, encoding="utf-8") as file:
         assert json.load(file) == api.facts
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    assert set(api.facts) == {"url", "baseUrl", "pageUrl", "key", "pid", "startedAt", "faults"}
+    assert set(api.facts) == {
+        "url",
+        "baseUrl",
+        "pageUrl",
+        "key",
+        "pid",
+        "startedAt",
+        "faults",
+    }
     assert api.facts["pid"] == process.pid and api.facts["baseUrl"] == api.url + "/v1"
-    assert api.facts["faults"] == ["odd-status"] and api.send("GET", "/health").status == 200
+    assert (
+        api.facts["faults"] == ["odd-status"]
+        and api.send("GET", "/health").status == 200
+    )
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (0, b"", b"") and not os.path.exists(path)
@@ -30,7 +41,10 @@ def test_serve_says_where_it_is_in_one_line_and_in_a_file(spawn, folder):
 def test_a_second_server_on_the_same_folder_is_refused(spawn, folder):
     _, api = spawn()
     second, _ = spawn()
-    assert second.wait(20) == 1 and b"another local server has the folder" in second.stderr.read()
+    assert (
+        second.wait(20) == 1
+        and b"another local server has the folder" in second.stderr.read()
+    )
     with pytest.raises(FolderInUse):
         LocalServer(folder).start()
     assert (
@@ -45,7 +59,9 @@ def test_a_second_server_on_the_same_folder_is_refused(spawn, folder):
 def test_a_signal_ends_the_server_and_all_process_groups(spawn, number, first):
     process, api = spawn()
     pid = api.first_output(
-        api.create(api.fence("bash", first, "sleep 61 & echo $!", "wait; wait; sleep 60"))["id"]
+        api.create(
+            api.fence("bash", first, "sleep 61 & echo $!", "wait; wait; sleep 60")
+        )["id"]
     )
     process.send_signal(number)
     assert process.wait(20) == 0
@@ -56,7 +72,12 @@ def test_what_was_answered_before_a_kill_is_there_after_it(spawn):
     process, api = spawn()
     done_task, events, done = api.run(api.sh("echo answer; echo 1 > artifacts/a.csv"))
     slot = api.post("/files", {"filename": "f.txt"}).json
-    api.send("PUT", slot["uploadUrl"], b"content", {"Content-Type": "application/octet-stream"})
+    api.send(
+        "PUT",
+        slot["uploadUrl"],
+        b"content",
+        {"Content-Type": "application/octet-stream"},
+    )
     running = api.create(api.sh("echo $$; exec sleep 60"))["id"]
     pid = api.first_output(running)
     waiting = api.follow_up(running, api.sh("echo after")).json
@@ -67,24 +88,36 @@ def test_what_was_answered_before_a_kill_is_there_after_it(spawn):
     assert (again.key, again.url) == (api.key, api.url)
     assert again.stream(done_task["id"])[:2] == (events, done)
     assert (
-        again.api("GET", "/workspaces/%s/artifacts/a.csv" % done_task["workspaceId"]).body == b"1\n"
+        again.api(
+            "GET", "/workspaces/%s/artifacts/a.csv" % done_task["workspaceId"]
+        ).body
+        == b"1\n"
     )
     assert [task["id"] for task in again.get("/tasks")["data"]] == created[::-1] + [
         running,
         done_task["id"],
     ]
-    assert {again.finish(task_id)["status"] for task_id in created} <= {"completed", "failed"}
+    assert {again.finish(task_id)["status"] for task_id in created} <= {
+        "completed",
+        "failed",
+    }
     assert again.stream(running)[1]["finalResult"] == "after"
     prompts = again.get("/tasks/" + running)["prompts"]
-    assert [(prompt["id"] == waiting["promptId"], prompt["status"]) for prompt in prompts] == [
+    assert [
+        (prompt["id"] == waiting["promptId"], prompt["status"]) for prompt in prompts
+    ] == [
         (True, "succeeded"),
         (False, "failed"),
     ]
-    told = again.get("/tasks/%s/prompts/%s/events" % (running, prompts[1]["id"]))["events"]
+    told = again.get("/tasks/%s/prompts/%s/events" % (running, prompts[1]["id"]))[
+        "events"
+    ]
     assert "stopped while this prompt ran" in again.words(told)[-1]
     again.wait_for_end_of(pid)
     assert (
-        again.result(again.sh("cat f.txt"), files=[{"id": slot["id"], "filename": "f.txt"}])
+        again.result(
+            again.sh("cat f.txt"), files=[{"id": slot["id"], "filename": "f.txt"}]
+        )
         == "content"
     )
 
@@ -139,5 +172,9 @@ def test_a_server_that_cannot_start_says_why_in_one_line(spawn, folder, tmp_path
         (broken, b"not a database"),
     ):
         text = process.stderr.read()
-        assert text.count(b"\n") == 1 and text.startswith(b"local server: ") and words in text
+        assert (
+            text.count(b"\n") == 1
+            and text.startswith(b"local server: ")
+            and words in text
+        )
     assert not os.path.exists(os.path.join(folder, "server.json"))

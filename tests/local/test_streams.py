@@ -25,7 +25,14 @@ def content_of(api, task):
 def test_an_event_is_an_envelope_with_a_lasting_key(api):
     task, events, _ = api.run(api.sh("echo x"))
     for event in events:
-        assert set(event) == {"seq", "timestamp", "promptId", "eventType", "payload", "eventKey"}
+        assert set(event) == {
+            "seq",
+            "timestamp",
+            "promptId",
+            "eventType",
+            "payload",
+            "eventKey",
+        }
     assert numbers(events) == list(range(len(events)))
     assert len({event["eventKey"] for event in events}) == len(events)
     assert api.stream(task["id"])[0] == events
@@ -65,7 +72,10 @@ def test_content_is_oldest_first_with_events_when_asked(api):
     api.follow_up(task["id"], "second")
     api.stream(task["id"])
     plain = api.get("/tasks/%s/content" % task["id"])
-    assert set(plain) == {"id", "status", "prompts", "rehearsal"} and plain["status"] == "succeeded"
+    assert (
+        set(plain) == {"id", "status", "prompts", "rehearsal"}
+        and plain["status"] == "succeeded"
+    )
     assert [set(prompt) for prompt in plain["prompts"]] == [
         {"id", "status", "userPrompt", "submittedAt", "completedAt", "response"}
     ] * 2
@@ -78,23 +88,32 @@ def test_content_of_a_running_task_comes_at_once(api):
     api.until(task["id"])
     assert api.get("/tasks/%s/content" % task["id"])["status"] == "running"
     content = content_of(api, task)
-    assert content["response"] is None and content["events"][-1]["payload"] == {"content": "here"}
+    assert content["response"] is None and content["events"][-1]["payload"] == {
+        "content": "here"
+    }
     api.cancel(task["id"])
 
 
 def test_many_listeners_hear_the_same(api):
     task = api.create(
-        api.fence("python", "import time", "for i in range(100): print(i); time.sleep(0.002)")
+        api.fence(
+            "python", "import time", "for i in range(100): print(i); time.sleep(0.002)"
+        )
     )
     heard = []
     threads = [
-        threading.Thread(target=lambda: heard.append(api.stream(task["id"])[:2])) for _ in range(10)
+        threading.Thread(target=lambda: heard.append(api.stream(task["id"])[:2]))
+        for _ in range(10)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(heard) == 10 and all(one == heard[0] for one in heard) and len(heard[0][0]) > 100
+    assert (
+        len(heard) == 10
+        and all(one == heard[0] for one in heard)
+        and len(heard[0][0]) > 100
+    )
 
 
 def test_a_fifty_megabyte_stream_passes_through_little_memory(api):
@@ -105,7 +124,8 @@ def test_a_fifty_megabyte_stream_passes_through_little_memory(api):
     with api.server._service.database.transaction() as connection:
         connection.execute("DELETE FROM events")
         connection.executemany(
-            "INSERT INTO events VALUES(?,?,?)", ((prompt_id, seq, line) for seq in range(200000))
+            "INSERT INTO events VALUES(?,?,?)",
+            ((prompt_id, seq, line) for seq in range(200000)),
         )
     tracemalloc.start()
     response, total, frames = api.open_stream(task["id"]), 0, 0
@@ -163,9 +183,13 @@ def test_renumber_shifts_seq_between_connects_and_has_no_key(start):
     assert [done["lastSeq"] for _, done in seen] == [10, 11, 12, 13, 13]
     assert not any("eventKey" in event for events, _ in seen for event in events)
     first, later = [
-        {json.dumps(event["payload"]): event["seq"] for event in events} for events, _ in seen[:2]
+        {json.dumps(event["payload"]): event["seq"] for event in events}
+        for events, _ in seen[:2]
     ]
-    assert set(first) < set(later) and later['{"content": "3"}'] == first['{"content": "3"}'] + 1
+    assert (
+        set(first) < set(later)
+        and later['{"content": "3"}'] == first['{"content": "3"}'] + 1
+    )
     content = content_of(api, task)
     assert len(content["events"]) == 11 and "eventKey" not in json.dumps(content)
 
@@ -282,7 +306,11 @@ def test_unknown_status_ends_with_a_word_nobody_documented(start):
     api = start(faults=["unknown-status"])
     task, _, done = api.run(api.sh("exit 1"))
     seen = api.get("/tasks/" + task["id"])
-    assert done["status"] == "failed" and seen["status"] == "expired" and seen["completedAt"]
+    assert (
+        done["status"] == "failed"
+        and seen["status"] == "expired"
+        and seen["completedAt"]
+    )
     assert seen["prompts"][0]["status"] == "expired"
     assert api.get("/tasks/%s/content" % task["id"])["status"] == "expired"
 
@@ -292,7 +320,8 @@ def test_late_visible_hides_a_new_task_from_all_but_the_list(start):
     began = time.monotonic()
     task = api.create("x")
     hidden = [
-        api.api("GET", "/tasks/%s%s" % (task["id"], path)) for path in ("", "/events", "/content")
+        api.api("GET", "/tasks/%s%s" % (task["id"], path))
+        for path in ("", "/events", "/content")
     ]
     hidden.append(api.follow_up(task["id"], "x"))
     if time.monotonic() - began < 0.5:
@@ -323,7 +352,9 @@ def test_all_stream_faults_together_still_let_every_event_through(start):
         ]
     )
     reply = api.wait_until(
-        lambda: [made for made in [api.post("/tasks", {"prompt": TEN})] if made.status == 201]
+        lambda: [
+            made for made in [api.post("/tasks", {"prompt": TEN})] if made.status == 201
+        ]
     )[0]
     said, end = set(), time.monotonic() + 10
     while "5" not in said or not any("\x1b]52" in words for words in said):

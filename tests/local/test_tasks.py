@@ -15,12 +15,26 @@ from rebyte_local.storage.task_table import TaskTable, task_status
 
 ABSENT = "550e8400-e29b-41d4-a716-446655440000"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-LISTED = {"id", "url", "title", "executor", "model", "createdAt", "completedAt", "rehearsal"}
+LISTED = {
+    "id",
+    "url",
+    "title",
+    "executor",
+    "model",
+    "createdAt",
+    "completedAt",
+    "rehearsal",
+}
 
 
 def test_create_answers_with_the_documented_fields(api):
     reply = api.post(
-        "/tasks", {"prompt": "Build a REST API", "executor": "claude", "skills": ["deep-research"]}
+        "/tasks",
+        {
+            "prompt": "Build a REST API",
+            "executor": "claude",
+            "skills": ["deep-research"],
+        },
     )
     task = reply.json
     assert reply.status == 201 and set(task) == {
@@ -48,28 +62,51 @@ def test_get_has_the_documented_fields_and_no_workspace(api):
     assert seen["status"] == "completed" and seen["title"] == "Say hello"
     assert set(seen["prompts"][0]) == {"id", "status", "submittedAt", "completedAt"}
     assert seen["prompts"][0]["status"] == "succeeded"
-    for moment in (seen["createdAt"], seen["completedAt"], seen["prompts"][0]["submittedAt"]):
+    for moment in (
+        seen["createdAt"],
+        seen["completedAt"],
+        seen["prompts"][0]["submittedAt"],
+    ):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", moment)
     assert seen["createdAt"][:23] == task["createdAt"][:23]
 
 
-@pytest.mark.parametrize("told", [{"executor": "codex", "model": "any-name-at-all"}, {}])
-def test_executor_and_model_are_told_as_they_were_asked_for_and_null_when_not(api, told):
+@pytest.mark.parametrize(
+    "told", [{"executor": "codex", "model": "any-name-at-all"}, {}]
+)
+def test_executor_and_model_are_told_as_they_were_asked_for_and_null_when_not(
+    api, told
+):
     seen = api.get("/tasks/" + api.create("x", **told)["id"])
-    assert (seen["executor"], seen["model"]) == (told.get("executor"), told.get("model"))
+    assert (seen["executor"], seen["model"]) == (
+        told.get("executor"),
+        told.get("model"),
+    )
 
 
 def test_the_list_is_newest_first_with_neither_status_nor_workspace(api):
     ids = [api.run("task %d" % number)[0]["id"] for number in range(5)]
     answer = api.get("/tasks?limit=2&offset=1")
-    assert set(answer) == {"data", "total", "limit", "offset"} and set(answer["data"][0]) == LISTED
+    assert (
+        set(answer) == {"data", "total", "limit", "offset"}
+        and set(answer["data"][0]) == LISTED
+    )
     assert (answer["total"], answer["limit"], answer["offset"]) == (5, 2, 1)
     assert [item["id"] for item in answer["data"]] == [ids[3], ids[2]]
     assert api.get("/tasks")["limit"] == 50
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=101", "limit=x", "limit=-1", "offset=-1", "limit=", "limit=%D9%A1"]
+    "query",
+    [
+        "limit=0",
+        "limit=101",
+        "limit=x",
+        "limit=-1",
+        "offset=-1",
+        "limit=",
+        "limit=%D9%A1",
+    ],
 )
 def test_a_page_beyond_the_limits_is_refused(steady, query):
     assert steady.api("GET", "/tasks?" + query).refusal == (400, "validation_error")
@@ -112,7 +149,8 @@ def test_a_prompt_of_exactly_the_limit_is_taken_whatever_its_letters(api):
 def test_a_lone_surrogate_in_a_prompt_survives(api):
     task = api.create("half \ud83d emoji")
     assert (
-        api.get("/tasks/%s/content" % task["id"])["prompts"][0]["userPrompt"] == "half \ud83d emoji"
+        api.get("/tasks/%s/content" % task["id"])["prompts"][0]["userPrompt"]
+        == "half \ud83d emoji"
     )
 
 
@@ -158,9 +196,14 @@ def test_follow_ups_run_in_order_in_the_same_workspace(api):
 
 def test_a_task_in_the_workspace_of_another_sees_its_files_and_a_new_one_does_not(api):
     first, _, _ = api.run(api.sh("echo kept > note.txt"))
-    assert api.result(api.sh("cat note.txt"), workspaceId=first["workspaceId"]) == "kept"
+    assert (
+        api.result(api.sh("cat note.txt"), workspaceId=first["workspaceId"]) == "kept"
+    )
     other, _, done = api.run(api.sh("ls"))
-    assert other["workspaceId"] != first["workspaceId"] and "note.txt" not in done["finalResult"]
+    assert (
+        other["workspaceId"] != first["workspaceId"]
+        and "note.txt" not in done["finalResult"]
+    )
 
 
 def test_the_status_follows_from_the_prompts(api):
@@ -169,12 +212,20 @@ def test_the_status_follows_from_the_prompts(api):
     assert done["status"] == api.get("/tasks/" + task_id)["status"] == "failed"
     api.follow_up(task_id, "fine")
     assert api.finish(task_id)["status"] == "completed"
-    assert api.cancel(task_id) == {"id": task_id, "status": "completed", "canceledPrompts": 0}
+    assert api.cancel(task_id) == {
+        "id": task_id,
+        "status": "completed",
+        "canceledPrompts": 0,
+    }
     api.follow_up(task_id, api.sh("sleep 30"))
     running = api.get("/tasks/" + task_id)
     assert running["status"] == "running" and running["completedAt"] is None
     assert running["prompts"][0]["completedAt"] is None
-    assert api.cancel(task_id) == {"id": task_id, "status": "canceled", "canceledPrompts": 1}
+    assert api.cancel(task_id) == {
+        "id": task_id,
+        "status": "canceled",
+        "canceledPrompts": 1,
+    }
     assert api.finish(task_id)["status"] == "canceled"
 
 
@@ -190,7 +241,9 @@ def test_the_status_follows_from_the_prompts(api):
     ],
 )
 def test_a_tasks_status_is_that_of_its_last_prompt_unless_one_is_open(pairs, wanted):
-    prompts = [{"status": status, "completed": completed} for status, completed in pairs]
+    prompts = [
+        {"status": status, "completed": completed} for status, completed in pairs
+    ]
     assert task_status(prompts) == wanted
 
 
@@ -210,7 +263,9 @@ def database(tmp_path):
 
 def test_a_cancel_that_came_first_stays_though_the_work_was_done(database):
     tasks = TaskTable(database)
-    task, prompt_id = tasks.add("x", {}, None, executor=None, model=None, rehearsal=True)
+    task, prompt_id = tasks.add(
+        "x", {}, None, executor=None, model=None, rehearsal=True
+    )
     assert tasks.start_prompt(prompt_id) and not tasks.start_prompt(prompt_id)
     assert tasks.cancel_prompts(task["id"]) == [prompt_id]
     assert tasks.cancel_prompts(task["id"]) == []
@@ -237,7 +292,11 @@ def test_a_deleted_task_is_gone_from_everywhere(api):
     assert (reply.status, reply.body) == (204, b"")
     for path in ("", "/events", "/content"):
         assert api.api("GET", "/tasks/%s%s" % (gone["id"], path)).status == 404
-    assert api.delete("/tasks/" + gone["id"]) == api.follow_up(gone["id"], "x").status == 404
+    assert (
+        api.delete("/tasks/" + gone["id"])
+        == api.follow_up(gone["id"], "x").status
+        == 404
+    )
     assert api.send("GET", "/share/" + gone["id"]).status == 404
     assert [task["id"] for task in api.get("/tasks")["data"]] == [kept["id"]]
 
@@ -305,7 +364,11 @@ def test_credits_go_down_as_tasks_run_and_at_zero_a_start_is_refused(start):
     api.follow_up(task["id"], "x")
     api.post("/agent-computers", {})
     told = api.get("/billing/credits")
-    assert (told["balance"], told["lifetimeUsed"], told["lifetimePurchased"]) == (0, 3, 3)
+    assert (told["balance"], told["lifetimeUsed"], told["lifetimePurchased"]) == (
+        0,
+        3,
+        3,
+    )
     for path, body in (
         ("/tasks", {"prompt": "x"}),
         ("/tasks/%s/prompts" % task["id"], {"prompt": "x"}),

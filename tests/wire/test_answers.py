@@ -18,18 +18,29 @@ from rebyte_wire.requests import PAID_START_SECONDS, Deadline, Request
 from rebyte_wire.sse import Decoder, events
 from rebyte_wire.status import terminal_status
 
-with open(os.path.join(os.path.dirname(__file__), "sse-vectors.json"), encoding="utf-8") as file:
+with open(
+    os.path.join(os.path.dirname(__file__), "sse-vectors.json"), encoding="utf-8"
+) as file:
     VECTORS = {}
-    for name, text, expected, *more in json.load(file)["vectors"]:  # what is not said is the usual
+    for name, text, expected, *more in json.load(file)[
+        "vectors"
+    ]:  # what is not said is the usual
         more = more[0] if more else {}
-        text = "".join(piece if isinstance(piece, str) else piece[0] * piece[1] for piece in text)
-        told = [event if isinstance(event, dict) else {"data": event} for event in expected]
+        text = "".join(
+            piece if isinstance(piece, str) else piece[0] * piece[1] for piece in text
+        )
+        told = [
+            event if isinstance(event, dict) else {"data": event} for event in expected
+        ]
         # Bytes that are no text stand as surrogates.
         VECTORS[name] = (
             text.encode("utf-8", "surrogateescape"),
             more.get("splits"),
             (
-                [dict({"event": "message", "id": "", "retry": None}, **event) for event in told],
+                [
+                    dict({"event": "message", "id": "", "retry": None}, **event)
+                    for event in told
+                ],
                 dict({"last_event_id": "", "retry": None}, **more.get("final", {})),
             ),
         )
@@ -88,7 +99,8 @@ def test_a_vector_gives_its_events_when_cut_where_it_asks(name):
 
 def test_a_character_cut_in_the_middle_is_whole_again_and_a_broken_one_is_replaced():
     assert [
-        event.data for event in events([b"data: \xe2\x80", b"\xa6\n\n", b"data: \xff\n\n"])
+        event.data
+        for event in events([b"data: \xe2\x80", b"\xa6\n\n", b"data: \xff\n\n"])
     ] == ["\u2026", "\ufffd"]
 
 
@@ -145,7 +157,9 @@ NOW = 1696004797.0
 DATE = "Fri, 29 Sep 2023 16:26:37 GMT"
 ERROR = NetworkError("cut", code="connection_cut")
 UNSENT = NetworkError("refused", code="connection_refused", outcome="not_sent")
-CONFIGURATION = NetworkError("tls", code="tls_failed", outcome="not_sent", retryable=False)
+CONFIGURATION = NetworkError(
+    "tls", code="tls_failed", outcome="not_sent", retryable=False
+)
 
 
 def answered(status, retry_after=None, retryable=None):
@@ -207,7 +221,9 @@ def test_retry_after_is_read_or_ignored(value, seconds):
     assert retry.retry_after_seconds(value, None, NOW) == seconds
 
 
-@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone cannot be set here")
+@pytest.mark.skipif(
+    not hasattr(time, "tzset"), reason="the time zone cannot be set here"
+)
 def test_a_date_without_a_zone_is_none_of_this_machine(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "JST-9")
@@ -218,8 +234,15 @@ def test_a_date_without_a_zone_is_none_of_this_machine(monkeypatch):
 
 
 def test_a_retry_after_date_counts_from_the_answers_own_date_and_not_from_our_clock():
-    assert retry.retry_after_seconds("Fri, 29 Sep 2023 16:26:57 GMT", DATE, now=0.0) == 20
-    assert retry.retry_after_seconds("Fri, 29 Sep 2023 16:26:57 GMT", "rubbish", now=NOW + 10) == 10
+    assert (
+        retry.retry_after_seconds("Fri, 29 Sep 2023 16:26:57 GMT", DATE, now=0.0) == 20
+    )
+    assert (
+        retry.retry_after_seconds(
+            "Fri, 29 Sep 2023 16:26:57 GMT", "rubbish", now=NOW + 10
+        )
+        == 10
+    )
 
 
 def test_the_backoff_doubles_up_to_its_cap_and_never_overflows():
@@ -295,7 +318,9 @@ def test_only_calls_with_the_same_end_state_are_repeatable(method, path, repeata
 
 def test_no_paid_start_is_idempotent():
     for path in ("/tasks", "/tasks/a/prompts", "/agent-computers"):
-        assert retry.kind_of_start("POST", path) and not retry.is_idempotent("POST", path)
+        assert retry.kind_of_start("POST", path) and not retry.is_idempotent(
+            "POST", path
+        )
 
 
 @pytest.mark.parametrize(
@@ -312,7 +337,9 @@ def test_every_status_of_a_read_is_repeated_or_not_as_the_table_says(status):
 )
 def test_every_status_of_a_paid_start_is_repeated_or_not_as_the_table_says(status):
     assert retry.may_retry(answered(status), False, 1) is (status in (425, 429))
-    assert retry.may_retry(answered(status, retry_after=3), False, 1) is (status in (425, 429, 503))
+    assert retry.may_retry(answered(status, retry_after=3), False, 1) is (
+        status in (425, 429, 503)
+    )
 
 
 REFUSED = {
@@ -459,7 +486,11 @@ def test_a_dictionary_of_an_error_leaves_out_what_is_empty_and_keeps_a_false():
         "retryable": False,
     }
     told = errors.RateLimited("Slow down.", http_status=429, retry_after=7.5).as_dict()
-    assert (told["httpStatus"], told["retryAfter"], told["retryable"]) == (429, 7.5, True)
+    assert (told["httpStatus"], told["retryAfter"], told["retryable"]) == (
+        429,
+        7.5,
+        True,
+    )
 
 
 # How far a call got, and how much time it has.

@@ -93,7 +93,9 @@ def test_no_proxy_lists_what_is_spoken_to_directly(no_proxy, direct):
     ],
 )
 def test_no_proxy_knows_addresses_and_networks(no_proxy, url, direct):
-    assert (proxy({"HTTPS_PROXY": "http://p:1", "NO_PROXY": no_proxy}, url) is None) is direct
+    assert (
+        proxy({"HTTPS_PROXY": "http://p:1", "NO_PROXY": no_proxy}, url) is None
+    ) is direct
 
 
 def test_the_lower_case_no_proxy_counts_first():
@@ -101,7 +103,9 @@ def test_the_lower_case_no_proxy_counts_first():
     assert proxy(environ) == "p:1"
 
 
-@pytest.mark.parametrize("url", ["https://localhost/", "https://127.0.0.2/", "http://[::1]:9/"])
+@pytest.mark.parametrize(
+    "url", ["https://localhost/", "https://127.0.0.2/", "http://[::1]:9/"]
+)
 def test_this_machine_is_always_spoken_to_directly(url):
     assert proxy({"HTTPS_PROXY": "http://p:1", "ALL_PROXY": "http://p:1"}, url) is None
 

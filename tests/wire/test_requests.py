@@ -12,7 +12,13 @@ import time
 import pytest
 
 from rebyte_wire.addresses import check_signed, is_loopback, is_private, origin_of
-from rebyte_wire.credentials import DEFAULT_BASE_URL, check_key, find_base, find_key, key_for
+from rebyte_wire.credentials import (
+    DEFAULT_BASE_URL,
+    check_key,
+    find_base,
+    find_key,
+    key_for,
+)
 from rebyte_wire.errors import AuthError, InputError, NetworkError
 from rebyte_wire.multipart import CHUNK_BYTES, FileBody, MultipartBody
 from rebyte_wire.redirects import FOLLOWED, headers_for, next_address
@@ -94,7 +100,9 @@ def test_a_public_host_or_a_name_passes(host):
 def test_a_public_service_cannot_send_our_bytes_into_a_private_network(host):
     with pytest.raises(NetworkError) as caught:
         check_signed(
-            "https://{}/f?X-Goog-Signature=CANARY".format("[%s]" % host if ":" in host else host),
+            "https://{}/f?X-Goog-Signature=CANARY".format(
+                "[%s]" % host if ":" in host else host
+            ),
             False,
         )
     assert caught.value.code == "address_refused" and caught.value.outcome == "not_sent"
@@ -171,7 +179,8 @@ HEADERS = {"API_KEY": "rbk_CANARY", "Accept": "*/*"}
 def step(location, status=302, url=API, **more):
     """Ask for the next address with the defaults of a download."""
     more = dict(
-        {"method": "GET", "hops": 0, "cross_origin": True, "api_is_loopback": False}, **more
+        {"method": "GET", "hops": 0, "cross_origin": True, "api_is_loopback": False},
+        **more,
     )
     return next_address(status, location, url, **more)
 
@@ -186,8 +195,13 @@ def refused(*args, **more):
 
 @pytest.mark.parametrize("status", sorted(FOLLOWED))
 def test_a_get_is_followed_within_its_origin(status):
-    assert step("/v1/other#part", status, cross_origin=False) == "https://api.example.com/v1/other"
-    assert step("https://API.example.com:443/x", status, cross_origin=False).endswith("/x")
+    assert (
+        step("/v1/other#part", status, cross_origin=False)
+        == "https://api.example.com/v1/other"
+    )
+    assert step("https://API.example.com:443/x", status, cross_origin=False).endswith(
+        "/x"
+    )
 
 
 @pytest.mark.parametrize(
@@ -286,7 +300,10 @@ def write(path, text):
 
 
 def test_the_sources_are_asked_in_the_promised_order(tmp_path):
-    flag, named = write(tmp_path / "flag", "k-flag\n"), write(tmp_path / "named", "k-named\r\n")
+    flag, named = (
+        write(tmp_path / "flag", "k-flag\n"),
+        write(tmp_path / "named", "k-named\r\n"),
+    )
     own = write(tmp_path / "rebyte" / "api_key", "k-own")
     environ = {
         "REBYTE_API_KEY": "k-env",
@@ -319,13 +336,18 @@ def test_a_key_file_of_rubbish_is_refused(tmp_path, data):
 
 def test_a_tilde_in_the_path_of_a_key_file_is_the_home_folder(empty_world):
     write(empty_world / "key", "k-home")
-    assert find_key({"REBYTE_API_KEY_FILE": "~/key"}) == ("k-home", "REBYTE_API_KEY_FILE")
+    assert find_key({"REBYTE_API_KEY_FILE": "~/key"}) == (
+        "k-home",
+        "REBYTE_API_KEY_FILE",
+    )
     assert find_key({}, "~/key") == ("k-home", str(empty_world / "key"))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes by name here")
 @pytest.mark.parametrize("seconds, clock", [(0.2, time.monotonic), (-1, lambda: 0.0)])
-def test_a_key_from_a_silent_pipe_is_waited_for_until_the_deadline(tmp_path, seconds, clock):
+def test_a_key_from_a_silent_pipe_is_waited_for_until_the_deadline(
+    tmp_path, seconds, clock
+):
     os.mkfifo(tmp_path / "pipe")
     with open(os.open(tmp_path / "pipe", os.O_RDWR), "wb"):
         started = time.monotonic()
@@ -346,9 +368,14 @@ def test_a_key_file_of_another_user_is_told(tmp_path, monkeypatch, owner, told):
     said = []
     environ = {"REBYTE_API_KEY_FILE": path}
     assert key_for(environ, DEFAULT_BASE_URL, warn=said.append) == "k"
-    assert ["key" for text in said if "belongs to another user" in text and path in text] == told
+    assert [
+        "key" for text in said if "belongs to another user" in text and path in text
+    ] == told
     said.clear()
-    assert key_for(dict(environ, REBYTE_API_KEY="k2"), DEFAULT_BASE_URL, warn=said.append) == "k2"
+    assert (
+        key_for(dict(environ, REBYTE_API_KEY="k2"), DEFAULT_BASE_URL, warn=said.append)
+        == "k2"
+    )
     assert said == []
 
 
@@ -370,12 +397,20 @@ def test_blanks_around_a_key_are_taken_off(key):
 
 @pytest.mark.parametrize(
     "key",
-    [CANARY + "\nX: y", CANARY + "\0", CANARY + " " + CANARY, CANARY + "\u00e9", CANARY + "\x7f"],
+    [
+        CANARY + "\nX: y",
+        CANARY + "\0",
+        CANARY + " " + CANARY,
+        CANARY + "\u00e9",
+        CANARY + "\x7f",
+    ],
 )
 def test_a_key_that_cannot_travel_is_refused_without_being_shown(key):
     with pytest.raises(AuthError) as caught:
         check_key(key)
-    assert CANARY not in str(caught.value) + repr(caught.value) + str(caught.value.as_dict())
+    assert CANARY not in str(caught.value) + repr(caught.value) + str(
+        caught.value.as_dict()
+    )
 
 
 @pytest.mark.parametrize(
@@ -462,13 +497,19 @@ def test_an_empty_form_is_only_its_end():
 
 def test_a_hostile_file_name_stays_inside_its_quotes():
     name = 'a"; name="other"\r\nX-Forged: 1\r\n\r\n.csv'
-    head = next(MultipartBody([("files", name, "text/csv", source(b""))]).chunks()).decode()
-    assert 'filename="a%22; name=%22other%22%0D%0AX-Forged: 1%0D%0A%0D%0A.csv"\r\n' in head
+    head = next(
+        MultipartBody([("files", name, "text/csv", source(b""))]).chunks()
+    ).decode()
+    assert (
+        'filename="a%22; name=%22other%22%0D%0AX-Forged: 1%0D%0A%0D%0A.csv"\r\n' in head
+    )
     assert head.count("\r\n") == 4
 
 
 def test_names_are_utf_8_and_what_is_not_text_is_replaced():
-    head = next(MultipartBody([("files", "\u00fc\udcff.csv", "text/csv", source(b""))]).chunks())
+    head = next(
+        MultipartBody([("files", "\u00fc\udcff.csv", "text/csv", source(b""))]).chunks()
+    )
     assert 'filename="\u00fc?.csv"'.encode() in head
 
 

@@ -22,7 +22,10 @@ LINKS_SHOWN = 3
 
 
 def attach(
-    word: str, stdin: Stdin, pack_folders: bool = False, limit: int | None = MAX_UPLOAD_BYTES
+    word: str,
+    stdin: Stdin,
+    pack_folders: bool = False,
+    limit: int | None = MAX_UPLOAD_BYTES,
 ) -> Attachment:
     """Return what --file or upload names: a path, a folder with --zip, or -=NAME for stdin."""
     if word == "-":
@@ -39,10 +42,14 @@ def attach(
     return Stream(word, stdin, limit) if is_stream else Packed(path, limit)
 
 
-def attach_all(words: Sequence[str], stdin: Stdin, pack_folders: bool = False) -> list[Attachment]:
+def attach_all(
+    words: Sequence[str], stdin: Stdin, pack_folders: bool = False
+) -> list[Attachment]:
     """Return what several words name; stdin can be read only once."""
     if sum(word.startswith(STREAM) for word in words) > 1:
-        raise InputError("stdin was named twice; it can be read only once", code="usage")
+        raise InputError(
+            "stdin was named twice; it can be read only once", code="usage"
+        )
     return [attach(word, stdin, pack_folders) for word in words]
 
 
@@ -83,4 +90,6 @@ def tell_links(context: Context, attachments: Iterable[Attachment]) -> None:
         if links:
             more = " ..." if len(links) > LINKS_SHOWN else ""
             names = ", ".join(links[:LINKS_SHOWN])
-            context.info("%s holds links, which are not packed: %s%s" % (item.path, names, more))
+            context.info(
+                "%s holds links, which are not packed: %s%s" % (item.path, names, more)
+            )

@@ -56,7 +56,9 @@ CELL_LIMIT_CHARACTERS = 1 << 30
 class Line:
     """One line of the input: its number there, and an object, or else what is wrong with it."""
 
-    def __init__(self, number: int, value: Any = None, problem: str | None = None) -> None:
+    def __init__(
+        self, number: int, value: Any = None, problem: str | None = None
+    ) -> None:
         self.number = number
         self.value = value
         self.problem = problem
@@ -107,7 +109,8 @@ def _read_lines(context: Context, options: Namespace) -> list[Line]:
         return _template_lines(context, options, text)
     if options.batch_file.endswith(".csv"):
         raise InputError(
-            "rows of a CSV need --template F, a prompt with {{field}} in it", code="usage"
+            "rows of a CSV need --template F, a prompt with {{field}} in it",
+            code="usage",
         )
     return _json_lines(text)
 
@@ -163,16 +166,20 @@ def _checked_header(cells: Sequence[str]) -> list[str]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(
-            "line 1: two columns are named %s" % ", ".join(twice), hint="rename one of them"
+            "line 1: two columns are named %s" % ", ".join(twice),
+            hint="rename one of them",
         )
     return names
 
 
 def _row_line(number: int, header: Sequence[str], cells: Sequence[str]) -> Line:
     if len(cells) > len(header):
-        problem = "the row has %d cells, and the header %d; quote a cell that holds a comma" % (
-            len(cells),
-            len(header),
+        problem = (
+            "the row has %d cells, and the header %d; quote a cell that holds a comma"
+            % (
+                len(cells),
+                len(header),
+            )
         )
         return Line(number, problem=problem)
     return Line(number, dict(zip(header, cells)))
@@ -195,7 +202,9 @@ def _filled(template: str, row: Line, once_field: str | None) -> Line:
     if row.problem or not isinstance(row.value, dict):
         return row
     fields = row.value
-    missing = sorted({name for name in FIELD.findall(template) if fields.get(name) is None})
+    missing = sorted(
+        {name for name in FIELD.findall(template) if fields.get(name) is None}
+    )
     if once_field and fields.get(once_field) in (None, ""):
         missing = missing or [once_field]
     if missing:
@@ -219,10 +228,14 @@ def _check_stdin_once(options: Namespace, lines: Iterable[Line]) -> None:
             continue
         files = line.value.get("files")
         words = files if isinstance(files, list) else []
-        streams.update(word for word in words if isinstance(word, str) and word.startswith(STREAM))
+        streams.update(
+            word for word in words if isinstance(word, str) and word.startswith(STREAM)
+        )
         readers += line.value.get("prompt_file") == "-"
     if len(streams) + readers > 1:
-        raise InputError("stdin was named twice; it can be read only once", code="usage")
+        raise InputError(
+            "stdin was named twice; it can be read only once", code="usage"
+        )
 
 
 def _entry(
@@ -274,7 +287,9 @@ def checked_line(line: Line) -> Json:
         raise InputError("an object was expected")
     for key, value in line.value.items():
         if key not in KEYS:
-            raise InputError("there is no key %r; the keys are: %s" % (key, ", ".join(KEYS)))
+            raise InputError(
+                "there is no key %r; the keys are: %s" % (key, ", ".join(KEYS))
+            )
         _check_type(key, value)
     if ("prompt" in line.value) == ("prompt_file" in line.value):
         raise InputError("a line needs a prompt or a prompt_file")

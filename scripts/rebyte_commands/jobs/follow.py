@@ -93,7 +93,10 @@ def follow(
 
 
 def _document_of(
-    context: Context, follower: Follower, options: Namespace, request: StartRequest | None
+    context: Context,
+    follower: Follower,
+    options: Namespace,
+    request: StartRequest | None,
 ) -> tuple[TaskDocument, int | None]:
     """Follow, and return the document and the exit code of what ended it early, if anything."""
     try:
@@ -112,7 +115,9 @@ def _document_of(
         return _broken(context, follower, failure), failure.exit_code
 
 
-def _follow_with_limits(context: Context, follower: Follower, options: Namespace) -> TaskDocument:
+def _follow_with_limits(
+    context: Context, follower: Follower, options: Namespace
+) -> TaskDocument:
     """Follow; --cancel-after ends a turn that nobody has seen the end of, when its time comes
     first.
     """
@@ -138,7 +143,9 @@ def _follow_with_limits(context: Context, follower: Follower, options: Namespace
     return follower.follow()
 
 
-def _interrupted(context: Context, follower: Follower, options: Namespace) -> TaskDocument:
+def _interrupted(
+    context: Context, follower: Follower, options: Namespace
+) -> TaskDocument:
     if getattr(options, "cancel_on_interrupt", False):
         try:
             if follower.cancel():
@@ -151,7 +158,9 @@ def _interrupted(context: Context, follower: Follower, options: Namespace) -> Ta
     return follower.document_now()
 
 
-def _gone(context: Context, row: Row, request: StartRequest | None, problem: NotFound) -> NotFound:
+def _gone(
+    context: Context, row: Row, request: StartRequest | None, problem: NotFound
+) -> NotFound:
     """Return the error for a task that is not there any more; the line that had started it may
     start another.
     """
@@ -175,7 +184,9 @@ def _broken(context: Context, follower: Follower, problem: RebyteError) -> TaskD
     return document
 
 
-def _deliver(context: Context, row: Row, document: TaskDocument, *, is_own: bool) -> None:
+def _deliver(
+    context: Context, row: Row, document: TaskDocument, *, is_own: bool
+) -> None:
     """Note in the ledger what was shown: the end of the turn, and what the replies to its
     questions led to.
     """
@@ -192,7 +203,9 @@ def _deliver(context: Context, row: Row, document: TaskDocument, *, is_own: bool
         deliver_replies(context, row.task_id)
 
 
-def deliver_turn(context: Context, task_id: str, prompt_id: str | None, status: str) -> None:
+def deliver_turn(
+    context: Context, task_id: str, prompt_id: str | None, status: str
+) -> None:
     """Remember what became of the turn that was shown, which need not be the one that started the
     task.
     """

@@ -51,7 +51,13 @@ class Facts:
         """Return the step that pays for one more turn, with the folder and the wishes of this
         line.
         """
-        words = ["follow-up", self.row.task_id, prompt, "--wait", *kept_words(self.options)]
+        words = [
+            "follow-up",
+            self.row.task_id,
+            prompt,
+            "--wait",
+            *kept_words(self.options),
+        ]
         return {"why": why, "run": self.context.command_line(*words)}
 
     def go_on(self, why: str) -> Step:
@@ -147,7 +153,11 @@ def _has_refused(facts: Facts) -> bool:
 
 
 def _bring_refused(facts: Facts) -> list[Step]:
-    return [facts.go_on("what was refused did not come; once the reason is gone, this brings it")]
+    return [
+        facts.go_on(
+            "what was refused did not come; once the reason is gone, this brings it"
+        )
+    ]
 
 
 def _has_unfetched(facts: Facts) -> bool:
@@ -157,7 +167,9 @@ def _has_unfetched(facts: Facts) -> bool:
 def _fetch_files(facts: Facts) -> list[Step]:
     # A folder of its own for each task, so that one task's files never replace another's.
     folder = "result-" + facts.row.task_id[:ID_CHARACTERS]
-    line = facts.context.command_line("artifacts", "get", facts.row.task_id, "--out", folder)
+    line = facts.context.command_line(
+        "artifacts", "get", facts.row.task_id, "--out", folder
+    )
     return [{"why": "this brings its files", "run": line}]
 
 

@@ -53,9 +53,15 @@ REPOSITORY = re.compile(
 
 def add_prompt_flags(parser: ArgumentParser) -> None:
     """Add the ways to pass a prompt: one argument, --prompt, or --prompt-file (- for stdin)."""
-    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what the task is to do")
-    parser.add_argument("--prompt", dest="prompt_flag", metavar="TEXT", help="the same, as a flag")
-    parser.add_argument("--prompt-file", metavar="F", help="read it from a file, - for stdin")
+    parser.add_argument(
+        "prompt", nargs="?", metavar="PROMPT", help="what the task is to do"
+    )
+    parser.add_argument(
+        "--prompt", dest="prompt_flag", metavar="TEXT", help="the same, as a flag"
+    )
+    parser.add_argument(
+        "--prompt-file", metavar="F", help="read it from a file, - for stdin"
+    )
 
 
 def add_list_flag(parser: ArgumentParser, flag: str, metavar: str, text: str) -> None:
@@ -66,7 +72,10 @@ def add_list_flag(parser: ArgumentParser, flag: str, metavar: str, text: str) ->
 def add_turn_flags(parser: ArgumentParser) -> None:
     """Add what every line of a batch, a first turn and a later one have in common."""
     add_list_flag(
-        parser, "--skill", "S", "a skill for the task, or ./FOLDER of one here; again for more"
+        parser,
+        "--skill",
+        "S",
+        "a skill for the task, or ./FOLDER of one here; again for more",
     )
     parser.add_argument(
         "--skills",
@@ -87,20 +96,30 @@ def add_turn_flags(parser: ArgumentParser) -> None:
         help="pack folders named by --file; links, .git and __pycache__ are left out",
     )
     add_list_flag(parser, "--file-id", "ID=NAME", "attach a file uploaded before")
-    add_list_flag(parser, "--want", "NAME", "ask for this file as an artifact; again for more")
-    parser.add_argument("--again", action="store_true", help="a second paid task, knowingly")
+    add_list_flag(
+        parser, "--want", "NAME", "ask for this file as an artifact; again for more"
+    )
     parser.add_argument(
-        "--no-questions", action="store_true", help="ask the agent to decide instead of asking"
+        "--again", action="store_true", help="a second paid task, knowingly"
+    )
+    parser.add_argument(
+        "--no-questions",
+        action="store_true",
+        help="ask the agent to decide instead of asking",
     )
     parser.add_argument("--bare", action="store_true", help="add no line to the prompt")
     parser.add_argument(
-        "--dry-run", action="store_true", help="show what would be sent and send nothing"
+        "--dry-run",
+        action="store_true",
+        help="show what would be sent and send nothing",
     )
 
 
 def add_once_flag(parser: ArgumentParser) -> None:
     """Add the flag that names a start."""
-    parser.add_argument("--once", metavar="NAME", help="start at most once under this name")
+    parser.add_argument(
+        "--once", metavar="NAME", help="start at most once under this name"
+    )
 
 
 def add_task_flags(parser: ArgumentParser) -> None:
@@ -112,7 +131,10 @@ def add_task_flags(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--model", metavar="M", help="a model of that executor")
     parser.add_argument(
-        "--repo", "--github-url", metavar="OWNER/REPO", help="a GitHub repository to clone"
+        "--repo",
+        "--github-url",
+        metavar="OWNER/REPO",
+        help="a GitHub repository to clone",
     )
     parser.add_argument("--branch", metavar="B", help="its branch")
     parser.add_argument(
@@ -178,7 +200,9 @@ def read_prompt_file(path: str, stdin: Stdin) -> str:
 def request_from(context: Context, options: Namespace) -> StartRequest:
     """Return the request for a new task from the flags; nothing has been sent."""
     prompt = read_prompt(context, options)
-    return task_request(prompt, **place_fields(context, options), **turn_parts(context, options))
+    return task_request(
+        prompt, **place_fields(context, options), **turn_parts(context, options)
+    )
 
 
 def place_fields(context: Context, options: Namespace) -> dict[str, Any]:
@@ -215,13 +239,17 @@ def repository_of(text: str | None) -> str | None:
     match = REPOSITORY.match(text.strip())
     if not match:
         shown = re.sub(r"//[^@/]*@", "//***@", text)
-        raise InputError("the repository is %r; OWNER/REPO on GitHub was expected" % shown)
+        raise InputError(
+            "the repository is %r; OWNER/REPO on GitHub was expected" % shown
+        )
     return match.group(1)
 
 
 def turn_parts(context: Context, options: Namespace) -> dict[str, Any]:
     """Return what flags of any turn say of skills, files, wants and added lines."""
-    if options.prompt_file == "-" and any(word.startswith(STREAM) for word in options.file):
+    if options.prompt_file == "-" and any(
+        word.startswith(STREAM) for word in options.file
+    ):
         raise InputError(
             "stdin was named twice, for the prompt and for a file; it can be read only once",
             code="usage",
@@ -244,7 +272,9 @@ def file_id(text: str) -> FileReference:
     """Return the entry of `files` that ID=NAME stands for."""
     identifier, _, name = text.partition("=")
     if not identifier or not name:
-        raise InputError("--file-id is %r; ID=NAME was expected, as upload prints them" % text)
+        raise InputError(
+            "--file-id is %r; ID=NAME was expected, as upload prints them" % text
+        )
     return {"id": identifier, "filename": name}
 
 
@@ -258,7 +288,12 @@ def once_name(options: Namespace) -> str | None:
 def dry_run(request: StartRequest, name: str | None) -> Outcome:
     """Return what would be sent, without the key."""
     uploads = [
-        {"path": item.path, "name": item.name, "bytes": item.bytes, "sha256": item.sha256}
+        {
+            "path": item.path,
+            "name": item.name,
+            "bytes": item.bytes,
+            "sha256": item.sha256,
+        }
         for item in request.attachments
     ]
     document: Json = {
@@ -275,7 +310,9 @@ def dry_run(request: StartRequest, name: str | None) -> Outcome:
 
 
 def submitter_for(
-    context: Context, options: Namespace, on_progress: Callable[[int], object] | None = None
+    context: Context,
+    options: Namespace,
+    on_progress: Callable[[int], object] | None = None,
 ) -> Submitter:
     """Return the Submitter of this command, with the guards that hold for it.
 
@@ -335,7 +372,8 @@ def _steps_when_unknown(context: Context, problem: OutcomeUnknown) -> list[Step]
     """Return how to go on with a start of unknown outcome; one candidate can be taken."""
     steps = [
         context.rerun_step(
-            "this looks once more and starts nothing while it is unknown", without="--again"
+            "this looks once more and starts nothing while it is unknown",
+            without="--again",
         )
     ]
     details = problem.details or {}

@@ -75,7 +75,9 @@ def parse(words: Sequence[str], prog: str) -> tuple[argparse.Namespace, Command]
     check_no_key(words)
     verb, rest = _take_word(words)
     if verb is None:
-        raise InputError("no verb was given", code="usage", hint="see: %s --help" % prog)
+        raise InputError(
+            "no verb was given", code="usage", hint="see: %s --help" % prog
+        )
     if verb not in VERBS:
         raise _unknown("there is no verb %s" % verb, verb, VERBS, "%s --help" % prog)
     commands = commands_of(verb)
@@ -153,7 +155,9 @@ def _mark_after_dashes(words: Sequence[str]) -> list[str]:
     if "--" not in words:
         return list(words)
     place = words.index("--")
-    marked = [NO_FLAG + word if word.startswith("-") else word for word in words[place + 1 :]]
+    marked = [
+        NO_FLAG + word if word.startswith("-") else word for word in words[place + 1 :]
+    ]
     return [*words[:place], *marked]
 
 
@@ -170,12 +174,18 @@ def add_global_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that stand before or after any verb."""
     group = parser.add_argument_group("everywhere")
     group.add_argument(
-        "--local", action="store_true", help="use the server on this machine, started if need be"
+        "--local",
+        action="store_true",
+        help="use the server on this machine, started if need be",
     )
     group.add_argument(
-        "--base-url", metavar="URL", help="another address of the API; needs its own --api-key-file"
+        "--base-url",
+        metavar="URL",
+        help="another address of the API; needs its own --api-key-file",
     )
-    group.add_argument("--api-key-file", metavar="F", help="read the key from this file")
+    group.add_argument(
+        "--api-key-file", metavar="F", help="read the key from this file"
+    )
     group.add_argument(
         "--max-wait",
         metavar="S",
@@ -183,7 +193,11 @@ def add_global_flags(parser: argparse.ArgumentParser) -> None:
         help="end after so many seconds and say how to go on (default 90)",
     )
     group.add_argument(
-        "--json", dest="form", action="store_const", const="json", help="JSON, also on a terminal"
+        "--json",
+        dest="form",
+        action="store_const",
+        const="json",
+        help="JSON, also on a terminal",
     )
     group.add_argument(
         "--text",
@@ -193,9 +207,13 @@ def add_global_flags(parser: argparse.ArgumentParser) -> None:
         help="text for people, also off a terminal",
     )
     group.add_argument(
-        "--field", metavar="PATH", help="print one field of the document, as id or files.0.path"
+        "--field",
+        metavar="PATH",
+        help="print one field of the document, as id or files.0.path",
     )
-    group.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
+    group.add_argument(
+        "--quiet", action="store_true", help="nothing on stderr but errors"
+    )
     group.add_argument("--debug", action="store_true", help="tracebacks on stderr")
 
 
@@ -229,7 +247,8 @@ def check_not_empty(options: argparse.Namespace) -> None:
         is_empty = value == "" or (isinstance(value, list) and "" in value)
         if is_empty and name not in MAY_BE_EMPTY:
             raise InputError(
-                "%s is empty; perhaps a variable of the shell is not set" % name.replace("_", "-"),
+                "%s is empty; perhaps a variable of the shell is not set"
+                % name.replace("_", "-"),
                 code="usage",
                 hint="give it a value, or leave the flag out",
             )

@@ -84,7 +84,9 @@ def private_folder(environ: Mapping[str, str]) -> str | None:
 
     None unless it is the caller's alone: a planted file is code.
     """
-    home = environ.get("XDG_CACHE_HOME") or os.path.join(environ.get("HOME") or "", ".cache")
+    home = environ.get("XDG_CACHE_HOME") or os.path.join(
+        environ.get("HOME") or "", ".cache"
+    )
     if not os.path.isabs(home):
         return None
     folder = os.path.join(home, "rebyte")

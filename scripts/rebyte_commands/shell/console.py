@@ -49,7 +49,9 @@ class Console:
         line = output.escape_non_ascii(output.escape_controls(text))
         output.write_quietly(self.stderr, "rebyte: %s\n" % line)
 
-    def print_outcome(self, outcome: Outcome, save: Callable[[str], str | None]) -> bool:
+    def print_outcome(
+        self, outcome: Outcome, save: Callable[[str], str | None]
+    ) -> bool:
         """Write a document to stdout; False when it lacks the field that was asked for.
 
         Then the field and what is next are told on stderr. `save(text)` keeps what is too long for
@@ -92,10 +94,14 @@ class Console:
         value = output.field_of(document, path)
         if not isinstance(value, str):
             return output.to_json(value)
-        return output.escape_controls(value) if output.is_terminal(self.stdout) else value
+        return (
+            output.escape_controls(value) if output.is_terminal(self.stdout) else value
+        )
 
 
-def form_for(asked: str | None, environ: Mapping[str, str], *, is_terminal: bool) -> str:
+def form_for(
+    asked: str | None, environ: Mapping[str, str], *, is_terminal: bool
+) -> str:
     """Return json or text: what a flag or REBYTE_OUTPUT asks for, else text on a terminal only."""
     wanted = asked or (environ.get("REBYTE_OUTPUT") or "").strip().lower()
     if wanted in FORMS:

@@ -147,7 +147,9 @@ class Context:
             from rebyte_client import RebyteClient
 
             key, base = self._local_address() if self.options.local else self._address()
-            self._client = RebyteClient(key, base, deadline=self.deadline, environ=self.environ)
+            self._client = RebyteClient(
+                key, base, deadline=self.deadline, environ=self.environ
+            )
         return self._client
 
     def _local_address(self) -> tuple[str, str]:
@@ -205,7 +207,9 @@ class Context:
         if row.id is None:
             return
         try:
-            self.ledger.update(row.id, delivered_at=row.delivered_at or time.time(), **values)
+            self.ledger.update(
+                row.id, delivered_at=row.delivered_at or time.time(), **values
+            )
         except LedgerUnwritable as problem:
             self.error("%s; the same line will show this again" % problem.message)
 

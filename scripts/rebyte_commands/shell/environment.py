@@ -21,15 +21,24 @@ MAX_NUMBER = 1e9
 VARIABLES = (
     ("REBYTE_API_KEY", "the key; goes to the API's own origin only"),
     ("REBYTE_API_KEY_FILE", "a file that holds the key"),
-    ("REBYTE_BASE_URL", "another address of the API, an origin or one that ends in /v1"),
-    ("REBYTE_STATE_DIR", "where the ledger, transcripts and the local server's data lie"),
+    (
+        "REBYTE_BASE_URL",
+        "another address of the API, an origin or one that ends in /v1",
+    ),
+    (
+        "REBYTE_STATE_DIR",
+        "where the ledger, transcripts and the local server's data lie",
+    ),
     (
         "REBYTE_MAX_WAIT",
         "seconds a command may take before it says that the task still runs (default 90)",
     ),
     ("REBYTE_MAX_TASKS_PER_DAY", "the owner's limit of new tasks in 24 hours"),
     ("REBYTE_CA_BUNDLE", "certificates to trust instead of the system's"),
-    ("REBYTE_TLS_STRICT", "0 clears the strict X.509 check of Python 3.13 and nothing else"),
+    (
+        "REBYTE_TLS_STRICT",
+        "0 clears the strict X.509 check of Python 3.13 and nothing else",
+    ),
     ("REBYTE_OUTPUT", "json or text, as --json and --text"),
     ("REBYTE_DEBUG", "1 shows tracebacks on stderr, as --debug"),
 )
@@ -96,7 +105,8 @@ def check_form(environ: Mapping[str, str]) -> None:
     asked = (environ.get("REBYTE_OUTPUT") or "").strip()
     if asked and asked.lower() not in FORMS:
         raise InputError(
-            "REBYTE_OUTPUT is %r; json or text was expected" % asked, hint="unset it or correct it"
+            "REBYTE_OUTPUT is %r; json or text was expected" % asked,
+            hint="unset it or correct it",
         )
 
 

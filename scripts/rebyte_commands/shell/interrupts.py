@@ -22,7 +22,9 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__("interrupted")
         self.number = number
-        self.exit_code = EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_TERMINATED
+        self.exit_code = (
+            EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_TERMINATED
+        )
 
 
 class Interrupts:
@@ -32,7 +34,9 @@ class Interrupts:
     sets `pending`, and `info` is told. Inside `held_off()` signals are ignored.
     """
 
-    def __init__(self, is_busy: Callable[[], bool], info: Callable[[str], None]) -> None:
+    def __init__(
+        self, is_busy: Callable[[], bool], info: Callable[[str], None]
+    ) -> None:
         self.pending: Interrupted | None = None
         self._is_busy = is_busy
         self._info = info

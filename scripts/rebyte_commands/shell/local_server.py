@@ -80,7 +80,9 @@ def start_server(context: Context, words: Sequence[str]) -> Json:
     log_path = os.path.join(folder, "server.log")
     # The server runs foreign code: it never gets the key of the cloud.
     environ = {
-        name: value for name, value in context.environ.items() if not name.startswith("REBYTE_")
+        name: value
+        for name, value in context.environ.items()
+        if not name.startswith("REBYTE_")
     }
     environ["REBYTE_STATE_DIR"] = context.state.path
     # Not truncated: another command may be starting a server that writes to it.

@@ -207,7 +207,10 @@ def _shorten(value: Any, text_limit: int, list_limit: int, depth: int) -> Any:
     if isinstance(value, str):
         return _noted(value, text_limit) if len(value) > text_limit else value
     if isinstance(value, list):
-        head = [_shorten(item, text_limit, list_limit, depth + 1) for item in value[:list_limit]]
+        head = [
+            _shorten(item, text_limit, list_limit, depth + 1)
+            for item in value[:list_limit]
+        ]
         # A word among objects would break whoever reads them; `cut` tells that something is
         # missing.
         if len(value) > list_limit and not isinstance(value[0], dict):
@@ -233,11 +236,16 @@ def task_text(document: TaskDocument) -> str:
     question = document.get("question")
     if question:
         lines.append("it asks: " + question["text"])
-        lines += ["  %(n)d  %(label)s" % option for option in question.get("options", [])]
+        lines += [
+            "  %(n)d  %(label)s" % option for option in question.get("options", [])
+        ]
     if document.get("failure"):
         lines.append("why: " + document["failure"]["reason"])
     for item in document.get("files", []):
-        lines.append("file: %s (%s bytes)" % (item.get("path") or item["name"], item.get("bytes")))
+        lines.append(
+            "file: %s (%s bytes)"
+            % (item.get("path") or item["name"], item.get("bytes"))
+        )
     lines += _notes(document)
     labels = (("the whole answer: ", "answerPath"), ("id:   ", "id"), ("live: ", "url"))
     fields: Json = dict(document)
@@ -247,7 +255,9 @@ def task_text(document: TaskDocument) -> str:
 
 def _notes(document: TaskDocument) -> list[str]:
     lines = ["missing: " + name for name in document.get("missing", [])]
-    lines += ["refused: %(name)s, %(reason)s" % item for item in document.get("refused", [])]
+    lines += [
+        "refused: %(name)s, %(reason)s" % item for item in document.get("refused", [])
+    ]
     lines += ["note: " + text for text in document.get("warnings", [])]
     if document.get("reused"):
         lines.append("note: an earlier task, taken up again")
@@ -280,7 +290,9 @@ def _step_text(step: Shape) -> str:
 def plain_text(value: Any, indent: str = "") -> str:
     """Return any JSON as indented lines for a person."""
     if isinstance(value, dict):
-        pairs = [(key, item) for key, item in value.items() if item not in (None, [], {})]
+        pairs = [
+            (key, item) for key, item in value.items() if item not in (None, [], {})
+        ]
         return "\n".join(_pair_text(key, item, indent) for key, item in pairs)
     if isinstance(value, list):
         parts = []

@@ -29,7 +29,12 @@ PLAIN_SECONDS = 10.0
 ERASE = "\r\x1b[K"
 USUAL_COLUMNS = 80
 LINE_CHARACTERS = 400
-MARKS = {"tool_use": "> ", "tool_result": "< ", "ask_user_question": "? ", "stderr": "! "}
+MARKS = {
+    "tool_use": "> ",
+    "tool_result": "< ",
+    "ask_user_question": "? ",
+    "stderr": "! ",
+}
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -50,7 +55,9 @@ class StatusLine:
     line.
     """
 
-    def __init__(self, context: Context, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, context: Context, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.stream = context.console.stderr
         self.info = context.info
         self.clock = clock
@@ -88,7 +95,9 @@ class StatusLine:
     def _fit(self, text: str) -> str:
         """Return foreign text as one line of the terminal."""
         try:
-            width = os.get_terminal_size(self.stream.fileno()).columns if self.stream else 0
+            width = (
+                os.get_terminal_size(self.stream.fileno()).columns if self.stream else 0
+            )
         except (OSError, ValueError):
             width = USUAL_COLUMNS
         text = escape_non_ascii(escape_controls(text))

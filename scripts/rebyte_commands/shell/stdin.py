@@ -65,7 +65,9 @@ class Stdin:
             )
 
 
-def read_text(path: str, what: str, stdin: Stdin, limit_bytes: int | None = None) -> str:
+def read_text(
+    path: str, what: str, stdin: Stdin, limit_bytes: int | None = None
+) -> str:
     """Return the text in a file (- for `stdin`), which has to be UTF-8; a byte order mark is
     passed over.
 
@@ -80,7 +82,9 @@ def read_text(path: str, what: str, stdin: Stdin, limit_bytes: int | None = None
             return data
         is_cut = len(data) >= limit
         if is_cut and limit_bytes is None:
-            raise InputError("%s in %s does not end; it has over %d bytes" % (what, place, limit))
+            raise InputError(
+                "%s in %s does not end; it has over %d bytes" % (what, place, limit)
+            )
         # Where the limit cuts, it may cut a character.
         return codecs.getincrementaldecoder("utf-8-sig")().decode(data, not is_cut)
     except UnicodeDecodeError as problem:
@@ -90,7 +94,9 @@ def read_text(path: str, what: str, stdin: Stdin, limit_bytes: int | None = None
         ) from None
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or problem
-        raise InputError("cannot read %s from %s: %s" % (what, place, reason)) from problem
+        raise InputError(
+            "cannot read %s from %s: %s" % (what, place, reason)
+        ) from problem
 
 
 def _read_bytes(path: str, what: str, stdin: Stdin, limit: int) -> Any:

@@ -46,7 +46,9 @@ def add_flags(parser: ArgumentParser) -> None:
     )
     parser.add_argument("path", metavar="PATH", help="below /v1, with its query")
     parser.add_argument(
-        "--body", metavar="JSON", help="the JSON body; @FILE reads it from a file, - from stdin"
+        "--body",
+        metavar="JSON",
+        help="the JSON body; @FILE reads it from a file, - from stdin",
     )
     parser.add_argument(
         "--once", metavar="NAME", help="for paid starts: at most once under this name"
@@ -58,10 +60,14 @@ def add_flags(parser: ArgumentParser) -> None:
         "--urls", action="store_true", help="show signed addresses, which are secrets"
     )
     parser.add_argument(
-        "--yes", action="store_true", help="needed to delete all artifacts of a workspace"
+        "--yes",
+        action="store_true",
+        help="needed to delete all artifacts of a workspace",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="show what would be sent and send nothing"
+        "--dry-run",
+        action="store_true",
+        help="show what would be sent and send nothing",
     )
 
 

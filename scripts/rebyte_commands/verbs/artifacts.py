@@ -11,7 +11,12 @@ from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import without_signed
 from rebyte_commands.shell.progress import Meter
 from rebyte_commands.verb_table import Command
-from rebyte_flows.files.downloads import download_artifacts, list_files, listed_size, plan
+from rebyte_flows.files.downloads import (
+    download_artifacts,
+    list_files,
+    listed_size,
+    plan,
+)
 from rebyte_flows.files.uploads import check_items, put_all
 from rebyte_wire.errors import (
     EXIT_DONE,
@@ -73,7 +78,9 @@ def add_list_flags(parser: ArgumentParser) -> None:
     """Declare the flags of artifacts list."""
     _add_id(parser)
     parser.add_argument(
-        "--urls", action="store_true", help="show the signed download addresses, which are secrets"
+        "--urls",
+        action="store_true",
+        help="show the signed download addresses, which are secrets",
     )
 
 
@@ -132,11 +139,15 @@ def _none_found(context: Context, options: Namespace, document: Json) -> Outcome
     return Outcome(document, code=EXIT_NOT_FOUND)
 
 
-def _listed_names(listing: Iterable[Artifact], asked: Iterable[str]) -> tuple[list[str], list[str]]:
+def _listed_names(
+    listing: Iterable[Artifact], asked: Iterable[str]
+) -> tuple[list[str], list[str]]:
     """Return the listed names that were asked for, in whatever Unicode form, and those that are
     not there.
     """
-    listed = {_nfc(name): name for name in (item.get("name") for item in listing) if name}
+    listed = {
+        _nfc(name): name for name in (item.get("name") for item in listing) if name
+    }
     wanted = list(dict.fromkeys(asked))
     names = [listed[_nfc(name)] for name in wanted if _nfc(name) in listed]
     missing = [name for name in wanted if _nfc(name) not in listed]
@@ -152,7 +163,9 @@ def add_put_flags(parser: ArgumentParser) -> None:
     _add_id(parser)
     parser.add_argument("name", nargs="*", metavar="PATH", help="local files")
     parser.add_argument(
-        "--zip", action="store_true", help="pack folders, and files of a type the store refuses"
+        "--zip",
+        action="store_true",
+        help="pack folders, and files of a type the store refuses",
     )
     parser.add_argument("--force", action="store_true", help="overwrite what is there")
 
@@ -167,7 +180,9 @@ def put(context: Context, options: Namespace, workspace_id: str) -> Outcome:
     check_items(items)
     tell_links(context, items)
     if not options.force:
-        _check_new(list_files(context.client, workspace_id), [item.name for item in items])
+        _check_new(
+            list_files(context.client, workspace_id), [item.name for item in items]
+        )
     with Meter(context, "uploading", sum(item.bytes for item in items)) as meter:
         uploaded, failed = put_all(context.client, workspace_id, items, meter)
     if failed and not uploaded:
@@ -175,7 +190,9 @@ def put(context: Context, options: Namespace, workspace_id: str) -> Outcome:
     document: Json = {"workspaceId": workspace_id, "uploaded": uploaded}
     if not failed:
         return Outcome(document)
-    document["failed"] = [{"name": name, "error": _error_of(error)} for name, error in failed]
+    document["failed"] = [
+        {"name": name, "error": _error_of(error)} for name, error in failed
+    ]
     return Outcome(document, code=EXIT_SOME_FAILED)
 
 
@@ -202,7 +219,9 @@ def add_delete_flags(parser: ArgumentParser) -> None:
     """Declare the flags of artifacts delete."""
     _add_id(parser)
     parser.add_argument("name", nargs="*", metavar="NAME")
-    parser.add_argument("--all", action="store_true", help="every artifact; needs --yes")
+    parser.add_argument(
+        "--all", action="store_true", help="every artifact; needs --yes"
+    )
     parser.add_argument("--yes", action="store_true", help="needed with --all")
 
 
@@ -214,7 +233,8 @@ def delete(context: Context, options: Namespace, workspace_id: str) -> Outcome:
         raise InputError(
             "artifacts delete needs a name, or --all",
             code="usage",
-            hint="see what is there: %s" % context.command_line("artifacts", "list", options.id),
+            hint="see what is there: %s"
+            % context.command_line("artifacts", "list", options.id),
         )
     deleted: list[str] = []
     failed: list[Json] = []
@@ -244,8 +264,12 @@ def _delete_all(context: Context, options: Namespace, workspace_id: str) -> Outc
 
 
 COMMANDS = {
-    "artifacts list": Command(_in_workspace(list_), add_list_flags, examples=LIST_EXAMPLES),
+    "artifacts list": Command(
+        _in_workspace(list_), add_list_flags, examples=LIST_EXAMPLES
+    ),
     "artifacts get": Command(_in_workspace(get), add_get_flags, examples=GET_EXAMPLES),
     "artifacts put": Command(_in_workspace(put), add_put_flags, examples=PUT_EXAMPLES),
-    "artifacts delete": Command(_in_workspace(delete), add_delete_flags, examples=DELETE_EXAMPLES),
+    "artifacts delete": Command(
+        _in_workspace(delete), add_delete_flags, examples=DELETE_EXAMPLES
+    ),
 }

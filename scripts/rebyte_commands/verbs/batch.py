@@ -10,7 +10,12 @@ import time
 from rebyte_commands.jobs.batch_lines import read_entries
 from rebyte_commands.jobs.exit_codes import exit_code_of_many
 from rebyte_commands.jobs.next_steps import reply_steps
-from rebyte_commands.jobs.start import add_list_flag, add_task_flags, add_turn_flags, submitter_for
+from rebyte_commands.jobs.start import (
+    add_list_flag,
+    add_task_flags,
+    add_turn_flags,
+    submitter_for,
+)
 from rebyte_commands.shell.arguments import count
 from rebyte_commands.shell.interrupts import Interrupted
 from rebyte_commands.shell.outcome import Outcome
@@ -47,7 +52,17 @@ PROMPT_BYTES = 200
 ROOM_PER_TASK_BYTES = 340
 LEAST_ANSWER_BYTES = 60
 POLL_SECONDS = 0.05
-BRIEF_KEYS = ("id", "url", "once", "status", "missing", "reused", "recovered", "error", "row")
+BRIEF_KEYS = (
+    "id",
+    "url",
+    "once",
+    "status",
+    "missing",
+    "reused",
+    "recovered",
+    "error",
+    "row",
+)
 
 
 def add_flags(parser: ArgumentParser) -> None:
@@ -59,12 +74,18 @@ def add_flags(parser: ArgumentParser) -> None:
         help="JSON lines, or CSV rows with --template; - for stdin",
     )
     add_list_flag(parser, "--prompt", "TEXT", "one task for each --prompt")
-    add_list_flag(parser, "--prompt-file", "F", "one task for each --prompt-file; - for stdin")
-    parser.add_argument(
-        "--template", metavar="F", help="a prompt with {{field}} for each field of a row"
+    add_list_flag(
+        parser, "--prompt-file", "F", "one task for each --prompt-file; - for stdin"
     )
     parser.add_argument(
-        "--once-field", metavar="COL", help="with --template: the field that names a row's task"
+        "--template",
+        metavar="F",
+        help="a prompt with {{field}} for each field of a row",
+    )
+    parser.add_argument(
+        "--once-field",
+        metavar="COL",
+        help="with --template: the field that names a row's task",
     )
     add_turn_flags(parser)
     add_task_flags(parser)
@@ -76,10 +97,15 @@ def add_flags(parser: ArgumentParser) -> None:
         help="tasks at once (default 8)",
     )
     parser.add_argument(
-        "--max-failures", type=count, metavar="N", help="start nothing more after N failures"
+        "--max-failures",
+        type=count,
+        metavar="N",
+        help="start nothing more after N failures",
     )
     parser.add_argument(
-        "--retry", choices=["failed"], help="a second paid task for each line whose task failed"
+        "--retry",
+        choices=["failed"],
+        help="a second paid task for each line whose task failed",
     )
     parser.add_argument(
         "--out",
@@ -94,7 +120,9 @@ def batch(context: Context, options: Namespace) -> Outcome:
     number_equals(entries)
     if options.dry_run:
         return _dry_run(entries)
-    out = os.path.expanduser(options.out) if options.out else _folder_of(context, entries)
+    out = (
+        os.path.expanduser(options.out) if options.out else _folder_of(context, entries)
+    )
     run = Batch(
         submitter_for(context, options),
         entries,
@@ -218,13 +246,19 @@ def _document(context: Context, run: Batch, out: str) -> Json:
         document["error"] = run.stopped.as_dict()
     elif run.stopped:
         document["stopped"] = run.stopped
-    return {key: value for key, value in document.items() if value not in ([], {}, None, False)}
+    return {
+        key: value
+        for key, value in document.items()
+        if value not in ([], {}, None, False)
+    }
 
 
 def _shown(entries: Sequence[Entry]) -> Sequence[Entry]:
     """Return the entries that the document shows: all of a few, of many those that need a look."""
     if len(entries) > SHOWN_TASKS:
-        entries = [entry for entry in entries if entry.status not in ("completed", "waiting")]
+        entries = [
+            entry for entry in entries if entry.status not in ("completed", "waiting")
+        ]
     return entries[:SHOWN_TASKS]
 
 
@@ -263,7 +297,10 @@ def _next(context: Context, run: Batch) -> list[Step]:
         asking = next(entry for entry in run.entries if entry.status == "question")
         document = _of(asking)
         steps = reply_steps(context, document["id"], document["question"])
-        return [*steps, context.rerun_step("once it is answered; no line is started twice")]
+        return [
+            *steps,
+            context.rerun_step("once it is answered; no line is started twice"),
+        ]
     if counts.get("unknown"):
         why = "this looks once more at what is unknown and starts nothing"
         return [{"why": why, "run": context.command_line("ledger", "settle")}]
@@ -271,7 +308,9 @@ def _next(context: Context, run: Batch) -> list[Step]:
         return [context.rerun_step("this goes on; no line is started twice")]
     if counts.get("failed"):
         more = [] if context.options.retry else ["--retry", "failed"]
-        return [context.rerun_step("a second paid task for each line that failed", *more)]
+        return [
+            context.rerun_step("a second paid task for each line that failed", *more)
+        ]
     return []
 
 
@@ -285,7 +324,9 @@ def _text(document: Json) -> str:
     for task in document.get("tasks", []):
         error = task.get("error") or {}
         words = task.get("answer") or task.get("reason") or error.get("message") or ""
-        lines.append("%4d  %-10s %s" % (task["index"], task.get("status", "error"), words))
+        lines.append(
+            "%4d  %-10s %s" % (task["index"], task.get("status", "error"), words)
+        )
     lines.append("results: %s" % document.get("results"))
     return "\n".join(lines + next_lines(document))
 

@@ -17,7 +17,11 @@ from rebyte_commands.shell.identifiers import resolve
 from rebyte_commands.shell.interrupts import Interrupted
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.verb_table import Command
-from rebyte_flows.following.waiting import computer_status, provision_error, wait_until_usable
+from rebyte_flows.following.waiting import (
+    computer_status,
+    provision_error,
+    wait_until_usable,
+)
 from rebyte_flows.starting.requests import computer_request
 from rebyte_wire.errors import (
     EXIT_TASK_FAILED,
@@ -53,7 +57,9 @@ ICON_LIMIT_CHARACTERS = 50
 
 def add_create_flags(parser: ArgumentParser) -> None:
     """Declare the flags of computers create."""
-    parser.add_argument("--name", metavar="TEXT", help="what it is called; cannot be changed later")
+    parser.add_argument(
+        "--name", metavar="TEXT", help="what it is called; cannot be changed later"
+    )
     parser.add_argument("--icon", metavar="TEXT", help="its icon")
     add_once_flag(parser)
     parser.add_argument(
@@ -66,7 +72,9 @@ def add_create_flags(parser: ArgumentParser) -> None:
         help="how many starts this command may make (default 20)",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="show what would be sent and send nothing"
+        "--dry-run",
+        action="store_true",
+        help="show what would be sent and send nothing",
     )
 
 
@@ -110,14 +118,17 @@ def _request(options: Namespace) -> StartRequest:
         text = getattr(options, what)
         if text is not None and not 0 < len(text) <= limit:
             raise InputError(
-                "--%s has %d characters; 1 to %d were expected" % (what, len(text), limit)
+                "--%s has %d characters; 1 to %d were expected"
+                % (what, len(text), limit)
             )
     return computer_request(options.name, options.icon)
 
 
 def add_list_flags(parser: ArgumentParser) -> None:
     """Declare the flags of computers list."""
-    parser.add_argument("--limit", type=count, metavar="N", help="how many, at most 100")
+    parser.add_argument(
+        "--limit", type=count, metavar="N", help="how many, at most 100"
+    )
     parser.add_argument(
         "--offset", type=count, metavar="N", help="how many of the newest to pass over"
     )
@@ -138,13 +149,17 @@ def _list_text(page: Json) -> str:
 
 
 def _add_id(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="a computer: its UUID, its address, or @NAME")
+    parser.add_argument(
+        "id", metavar="ID", help="a computer: its UUID, its address, or @NAME"
+    )
 
 
 def get(context: Context, options: Namespace) -> Outcome:
     """Return one computer; its secret key is shown to `--field sandboxApiKey` and nothing else."""
     revealed = [options.field] if options.field in SECRET_FIELDS else []
-    computer = context.client.get_computer(resolve(context, options.id), reveal=revealed)
+    computer = context.client.get_computer(
+        resolve(context, options.id), reveal=revealed
+    )
     return Outcome(computer)
 
 
@@ -154,7 +169,9 @@ def add_update_flags(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--instructions", metavar="TEXT", help="standing instructions for its agents"
     )
-    add_list_flag(parser, "--view", "ID=on|off", "switch one of its views; again for more")
+    add_list_flag(
+        parser, "--view", "ID=on|off", "switch one of its views; again for more"
+    )
 
 
 def update(context: Context, options: Namespace) -> Outcome:
@@ -162,10 +179,13 @@ def update(context: Context, options: Namespace) -> Outcome:
     views = dict(_view(word) for word in options.view)
     if options.instructions is None and not views:
         raise InputError(
-            "computers update needs --instructions TEXT or --view ID=on|off", code="usage"
+            "computers update needs --instructions TEXT or --view ID=on|off",
+            code="usage",
         )
     answer = context.client.update_computer(
-        resolve(context, options.id), instructions=options.instructions, views=views or None
+        resolve(context, options.id),
+        instructions=options.instructions,
+        views=views or None,
     )
     return Outcome(answer)
 
@@ -209,7 +229,9 @@ def wait(context: Context, options: Namespace) -> Outcome:
     except (DeadlineReached, Interrupted) as end:
         line = context.command_line("computers", "wait", computer_id)
         why = "it is still being provisioned; this goes on waiting"
-        return Outcome(dict(known, next=[{"why": why, "run": line}]), code=end.exit_code)
+        return Outcome(
+            dict(known, next=[{"why": why, "run": line}]), code=end.exit_code
+        )
     if computer_status(seen) == "error":
         failure = {"reason": provision_error(seen)}
         return Outcome(dict(seen, failure=failure), code=EXIT_TASK_FAILED)

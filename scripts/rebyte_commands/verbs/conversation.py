@@ -90,7 +90,9 @@ def follow_up(context: Context, options: Namespace) -> Outcome:
         question = standing(context.client, task_id, context.ledger.answered(task_id))
         if question:
             why = "the task waits for an answer; a follow-up would leave its question open"
-            return _question_outcome(context, task_id, question, why + " (--anyway sends it)")
+            return _question_outcome(
+                context, task_id, question, why + " (--anyway sends it)"
+            )
     started = submit(context, request, name, options)
     row = started.row
     if options.wait:
@@ -102,7 +104,10 @@ def follow_up(context: Context, options: Namespace) -> Outcome:
             reused=started.reused,
         )
     answer = dict(started.answer or {"promptId": row.prompt_id}, taskId=task_id)
-    step: Step = {"why": "this waits for that very turn", "run": go_on_line(context, row, options)}
+    step: Step = {
+        "why": "this waits for that very turn",
+        "run": go_on_line(context, row, options),
+    }
     outcome = started_outcome(context, started, answer, steps=[step])
     del outcome.document["service"]
     return outcome
@@ -119,7 +124,9 @@ def _with_task(context: Context, row: Row) -> Row:
     return row
 
 
-def _question_outcome(context: Context, task_id: str, question: Question, why: str) -> Outcome:
+def _question_outcome(
+    context: Context, task_id: str, question: Question, why: str
+) -> Outcome:
     """Return what a task asks instead of what was to be done."""
     context.error(why)
     shown = question.as_dict()
@@ -136,10 +143,15 @@ def add_reply_flags(parser: ArgumentParser) -> None:
     """Declare the flags of reply."""
     parser.add_argument("id", metavar="ID")
     add_list_flag(
-        parser, "--option", "N", "the number or the label of an option; again for several"
+        parser,
+        "--option",
+        "N",
+        "the number or the label of an option; again for several",
     )
     parser.add_argument("--say", metavar="TEXT", help="an answer in words")
-    parser.add_argument("--question", metavar="ID", help="answer this very question and no other")
+    parser.add_argument(
+        "--question", metavar="ID", help="answer this very question and no other"
+    )
     add_list_flag(parser, "--want", "NAME", "name what is missing if it did not come")
     _add_result_flags(parser, "follow the turn to its end and print the document")
 
@@ -204,7 +216,9 @@ def _earlier_reply(
     if options.question:
         found = _replies(context, task_id, "message_id = ?", options.question)
     else:
-        found = _replies(context, task_id, "digest = ? AND delivered_at IS NULL", digest)
+        found = _replies(
+            context, task_id, "digest = ? AND delivered_at IS NULL", digest
+        )
     earlier = found[0] if found else None
     wanted = options.question or (earlier.message_id if earlier else None)
     if question and wanted in (None, str(question.message_id)):
@@ -212,7 +226,9 @@ def _earlier_reply(
     if earlier is None or earlier.digest != digest:
         message = "that question was answered from here in another way"
         if earlier is None:
-            message = "the task asks %s just now" % ("another question" if question else "nothing")
+            message = "the task asks %s just now" % (
+                "another question" if question else "nothing"
+            )
         raise InputError(
             message,
             code="no_question",
@@ -263,7 +279,9 @@ def _send_answer(
     except RebyteError as problem:
         # 409: nothing is asked any more, somebody else has answered.
         if problem.http_status != HTTP_CONFLICT:
-            if problem.outcome == "not_sent" or isinstance(problem, (RequestRefused, NotFound)):
+            if problem.outcome == "not_sent" or isinstance(
+                problem, (RequestRefused, NotFound)
+            ):
                 ledger.update(number, state=NOT_SENT)
             if isinstance(problem, RouteMissing):
                 problem.hint = (

@@ -54,7 +54,9 @@ class Parts:
         """Return (key, source); the environment's key is not for another address."""
         options = self.context.options
         context = self.context
-        return find_key_for(context.environ, self.base(), options.api_key_file, context.deadline)
+        return find_key_for(
+            context.environ, self.base(), options.api_key_file, context.deadline
+        )
 
     def client(self, key: str, base: str) -> RebyteClient:
         """Return a client for what was found."""
@@ -62,7 +64,9 @@ class Parts:
         from rebyte_client import RebyteClient
 
         context = self.context
-        return RebyteClient(key, base, deadline=context.deadline, environ=context.environ)
+        return RebyteClient(
+            key, base, deadline=context.deadline, environ=context.environ
+        )
 
 
 class LocalParts(Parts):
@@ -93,7 +97,9 @@ def doctor(context: Context, options: Namespace) -> Outcome:
         first = causes[0]
         code = first.problem.exit_code
         document["cause"] = dict(first.problem.as_dict(), check=first.name)
-        context.error("%s: %s. %s" % (first.name, first.detail.rstrip("."), first.remedy))
+        context.error(
+            "%s: %s. %s" % (first.name, first.detail.rstrip("."), first.remedy)
+        )
     document["checks"] = [_shown(check) for check in checks]
     steps = _next(context, causes)
     if steps:
@@ -138,7 +144,9 @@ def _next(context: Context, causes: Sequence[Check]) -> list[Step]:
     for cause in causes:
         ask = ask_for(cause.problem, base, cause.name)
         if ask and ask not in [step["ask"] for step in steps]:
-            steps.append({"why": "%s: %s" % (cause.name, cause.problem.code), "ask": ask})
+            steps.append(
+                {"why": "%s: %s" % (cause.name, cause.problem.code), "ask": ask}
+            )
     if causes and not context.options.local:
         why = "this needs neither key nor network, and no model answers"
         steps.append({"why": why, "run": context.command_line("doctor", "--local")})
@@ -148,7 +156,9 @@ def _next(context: Context, causes: Sequence[Check]) -> list[Step]:
 def _text(document: Json) -> str:
     lines = []
     for check in document["checks"]:
-        lines.append("%-6s %-18s %s" % (MARKS[check["ok"]], check["name"], check["detail"]))
+        lines.append(
+            "%-6s %-18s %s" % (MARKS[check["ok"]], check["name"], check["detail"])
+        )
         if check.get("remedy"):
             lines.append("%26s%s" % ("", check["remedy"]))
     last = "all is well"

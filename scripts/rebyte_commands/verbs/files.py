@@ -27,12 +27,19 @@ EXAMPLES = """examples:
 def add_flags(parser: ArgumentParser) -> None:
     """Declare the flags of upload."""
     parser.add_argument(
-        "path", nargs="*", metavar="PATH", help="a file; -=NAME reads stdin and calls it NAME"
+        "path",
+        nargs="*",
+        metavar="PATH",
+        help="a file; -=NAME reads stdin and calls it NAME",
     )
     parser.add_argument(
-        "--zip", action="store_true", help="pack folders; links, .git and __pycache__ are left out"
+        "--zip",
+        action="store_true",
+        help="pack folders; links, .git and __pycache__ are left out",
     )
-    add_list_flag(parser, "--skill", "FOLDER", "a skill on this machine, packed; again for more")
+    add_list_flag(
+        parser, "--skill", "FOLDER", "a skill on this machine, packed; again for more"
+    )
 
 
 def upload(context: Context, options: Namespace) -> Outcome:

@@ -27,7 +27,13 @@ from rebyte_flows.following.events import event_line
 from rebyte_flows.following.result import task_document
 from rebyte_flows.following.stream import watch as events_of
 from rebyte_flows.following.waiting import wait as wait_for
-from rebyte_wire.errors import EXIT_DONE, EXIT_RUNNING, DeadlineReached, InputError, RebyteError
+from rebyte_wire.errors import (
+    EXIT_DONE,
+    EXIT_RUNNING,
+    DeadlineReached,
+    InputError,
+    RebyteError,
+)
 from rebyte_wire.status import FINAL
 
 TYPE_CHECKING = False
@@ -64,9 +70,14 @@ WATCH_EXAMPLES = """examples:
 def add_result_flags(parser: ArgumentParser) -> None:
     """Declare the flags of result."""
     parser.add_argument("id", metavar="ID")
-    parser.add_argument("--wait", action="store_true", help="go on to the end of the task")
     parser.add_argument(
-        "--prompt", dest="prompt_id", metavar="ID", help="that very turn instead of the latest"
+        "--wait", action="store_true", help="go on to the end of the task"
+    )
+    parser.add_argument(
+        "--prompt",
+        dest="prompt_id",
+        metavar="ID",
+        help="that very turn instead of the latest",
     )
     parser.add_argument(
         "--out",
@@ -80,7 +91,9 @@ def add_result_flags(parser: ArgumentParser) -> None:
         help="with its events in the document, as watch prints them",
     )
     parser.add_argument(
-        "--workspace", metavar="ID", help="the workspace of a task that was made elsewhere"
+        "--workspace",
+        metavar="ID",
+        help="the workspace of a task that was made elsewhere",
     )
 
 
@@ -137,9 +150,13 @@ def _collect(
 ) -> tuple[int | None, RebyteError | None]:
     """Add each task to `ended` as it ends; return the exit code and error of what came first."""
     try:
-        for end in wait_for(context.client, ids, any_of=options.any, answered=context.answered):
+        for end in wait_for(
+            context.client, ids, any_of=options.any, answered=context.answered
+        ):
             ended.append(end)
-            context.info("%s: %s (%d of %d)" % (end.id, end.status, len(ended), len(ids)))
+            context.info(
+                "%s: %s (%d of %d)" % (end.id, end.status, len(ended), len(ids))
+            )
     except DeadlineReached:
         return EXIT_RUNNING, None
     except Interrupted as interrupt:
@@ -151,7 +168,10 @@ def _collect(
 
 
 def _exit_code(
-    ids: Sequence[str], ended: Sequence[Ending], waits_on: Sequence[str], ended_by: int | None
+    ids: Sequence[str],
+    ended: Sequence[Ending],
+    waits_on: Sequence[str],
+    ended_by: int | None,
 ) -> int:
     """Return the exit code of a wait; one task ends as `result` does."""
     if len(ids) == 1 and ended and ended[0].status in STATUS_CODES:
@@ -183,7 +203,9 @@ def _document(context: Context, end: Ending, share: int) -> TaskDocument:
     room = max(BUDGET_BYTES // share - ROOM_PER_TASK_BYTES, LEAST_ANSWER_BYTES)
     answer = cut_text(end.answer, room) if end.status in ("completed", "failed") else ""
     why = _why_look(end, answer)
-    steps = [{"why": why, "run": context.command_line("result", end.id)}] if why else None
+    steps = (
+        [{"why": why, "run": context.command_line("result", end.id)}] if why else None
+    )
     return task_document(
         id=end.id,
         workspaceId=row.workspace_id,
@@ -231,7 +253,10 @@ def add_watch_flags(parser: ArgumentParser) -> None:
         "--raw", action="store_true", help="each event whole, as the service sent it"
     )
     parser.add_argument(
-        "--prompt", dest="prompt_id", metavar="ID", help="that very turn instead of the latest"
+        "--prompt",
+        dest="prompt_id",
+        metavar="ID",
+        help="that very turn instead of the latest",
     )
 
 
@@ -287,11 +312,15 @@ def watch(context: Context, options: Namespace) -> Outcome:
     )
 
 
-def _write_events(context: Context, task_id: str, options: Namespace, watched: Watched) -> None:
+def _write_events(
+    context: Context, task_id: str, options: Namespace, watched: Watched
+) -> None:
     """Write a line for each event, and note how the watch ended."""
     as_text = context.console.form == "text"
     answered = context.answered(task_id)
-    events = events_of(context.client, task_id, prompt_id=options.prompt_id, answered=answered)
+    events = events_of(
+        context.client, task_id, prompt_id=options.prompt_id, answered=answered
+    )
     for event in events:
         if isinstance(event, Ending):
             watched.end = event
@@ -319,7 +348,9 @@ def _done(context: Context, task_id: str, options: Namespace, watched: Watched) 
         words = ["--raw"] if options.raw else []
         words += ["--prompt", options.prompt_id] if options.prompt_id else []
         why = "this goes on watching" if watched.error else "it still runs"
-        done["next"] = [{"why": why, "run": context.command_line("watch", task_id, *words)}]
+        done["next"] = [
+            {"why": why, "run": context.command_line("watch", task_id, *words)}
+        ]
     return done
 
 
@@ -336,7 +367,9 @@ def _end_text(done: Json) -> str:
     lines = ["-- %s, %d events" % (done["status"], done["events"])]
     if "question" in done:
         lines.append("it asks: " + done["question"]["text"])
-        lines += ["  %(n)d  %(label)s" % option for option in done["question"]["options"]]
+        lines += [
+            "  %(n)d  %(label)s" % option for option in done["question"]["options"]
+        ]
     return "\n".join(lines + next_lines(done))
 
 

@@ -13,7 +13,13 @@ from rebyte_flows.starting.kinds import COMPUTER, FOLLOW_UP
 from rebyte_flows.starting.ledger import DAY_SECONDS
 from rebyte_flows.starting.reconciliation import adopt, prompts_of, reconcile
 from rebyte_flows.starting.rows import ABANDONED, OPEN, SETTLED, UNKNOWN
-from rebyte_wire.errors import EXIT_DONE, EXIT_UNKNOWN, GuardRefused, InputError, NotFound
+from rebyte_wire.errors import (
+    EXIT_DONE,
+    EXIT_UNKNOWN,
+    GuardRefused,
+    InputError,
+    NotFound,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +43,11 @@ FORGET_EXAMPLES = "examples:\n  rebyte_cli.py ledger forget --older-than 90 --ye
 def add_list_flags(parser: ArgumentParser) -> None:
     """Declare the flags of ledger list."""
     parser.add_argument(
-        "--limit", type=count, default=SHOWN_ROWS, metavar="N", help="the newest N (default 20)"
+        "--limit",
+        type=count,
+        default=SHOWN_ROWS,
+        metavar="N",
+        help="the newest N (default 20)",
     )
 
 
@@ -45,7 +55,10 @@ def list_(context: Context, options: Namespace) -> Outcome:
     """Return the newest rows, newest first, and how many there are."""
     context.read_whole_ledger()
     rows = context.ledger.rows("kind != 'reply'", newest=options.limit)[::-1]
-    document = {"rows": [as_dict(row) for row in rows], "total": context.ledger.count_all()}
+    document = {
+        "rows": [as_dict(row) for row in rows],
+        "total": context.ledger.count_all(),
+    }
     return Outcome(document, text=_list_text)
 
 
@@ -86,7 +99,13 @@ def _list_text(document: Json) -> str:
 def _list_line(row: Json) -> str:
     status = row.get("status") or row["state"]
     label = row.get("once") or row.get("id") or ""
-    return "%5d  %-9s %-9s %s  %s" % (row["row"], row["kind"], status, row["startedAt"], label)
+    return "%5d  %-9s %-9s %s  %s" % (
+        row["row"],
+        row["kind"],
+        status,
+        row["startedAt"],
+        label,
+    )
 
 
 def _row_of(context: Context, word: str) -> Row:
@@ -94,7 +113,9 @@ def _row_of(context: Context, word: str) -> Row:
     row = None
     if word.isascii() and word.isdigit():
         # A longer number is none of ours, and more than SQLite takes.
-        row = context.ledger.latest(id=int(word)) if len(word) <= NUMBER_DIGITS else None
+        row = (
+            context.ledger.latest(id=int(word)) if len(word) <= NUMBER_DIGITS else None
+        )
     else:
         row = context.ledger.find_start(resolve(context, word))
     if row is None:
@@ -124,8 +145,12 @@ def show(context: Context, options: Namespace) -> Outcome:
 
 def add_settle_flags(parser: ArgumentParser) -> None:
     """Declare the flags of ledger settle."""
-    parser.add_argument("row", nargs="?", metavar="ROW", help="the number of a row, or an ID")
-    parser.add_argument("--adopt", metavar="ID", help="this task is the one that the row started")
+    parser.add_argument(
+        "row", nargs="?", metavar="ROW", help="the number of a row, or an ID"
+    )
+    parser.add_argument(
+        "--adopt", metavar="ID", help="this task is the one that the row started"
+    )
     parser.add_argument(
         "--abandon",
         action="store_true",
@@ -140,7 +165,9 @@ def settle(context: Context, options: Namespace) -> Outcome:
     if options.adopt or options.abandon:
         return _decide(context, options)
     if options.row:
-        raise InputError("ledger settle takes no ROW without --adopt ID or --abandon", code="usage")
+        raise InputError(
+            "ledger settle takes no ROW without --adopt ID or --abandon", code="usage"
+        )
     before = {row.id for row in context.ledger.expire_orphans()}
     unproven = reconcile(context.client, context.ledger) if before else []
     unknown = [
@@ -178,7 +205,9 @@ def _decisions(context: Context, number: int) -> list[Step]:
 def _decide(context: Context, options: Namespace) -> Outcome:
     """Settle one row by the caller's word."""
     if not options.row or (options.adopt and options.abandon):
-        raise InputError("name one ROW, and one of --adopt ID and --abandon", code="usage")
+        raise InputError(
+            "name one ROW, and one of --adopt ID and --abandon", code="usage"
+        )
     row = _row_of(context, options.row)
     if row.state in OPEN and not context.ledger.is_held(row):
         context.ledger.expire_orphans()
@@ -218,7 +247,9 @@ def _adopt(context: Context, row: Row, word: str) -> None:
 
 def add_forget_flags(parser: ArgumentParser) -> None:
     """Declare the flags of ledger forget."""
-    parser.add_argument("row", nargs="*", metavar="ROW", help="the number of a row, or an ID")
+    parser.add_argument(
+        "row", nargs="*", metavar="ROW", help="the number of a row, or an ID"
+    )
     parser.add_argument(
         "--older-than", type=count, metavar="DAYS", help="rows older than so many days"
     )

@@ -43,16 +43,26 @@ It runs what prompts ask for on this machine, with your rights, and holds no mod
 
 def add_serve_flags(parser: ArgumentParser) -> None:
     """Declare the flags of local start and local serve."""
-    add_list_flag(parser, "--fault", "NAME[=VALUE]", "misbehave on purpose; again for more")
-    parser.add_argument("--repos", metavar="DIR", help="serve owner/repo from DIR/owner/repo")
-    parser.add_argument("--skills", metavar="DIR", help="where the folders of skills lie")
+    add_list_flag(
+        parser, "--fault", "NAME[=VALUE]", "misbehave on purpose; again for more"
+    )
+    parser.add_argument(
+        "--repos", metavar="DIR", help="serve owner/repo from DIR/owner/repo"
+    )
+    parser.add_argument(
+        "--skills", metavar="DIR", help="where the folders of skills lie"
+    )
     parser.add_argument(
         "--agent",
         metavar="CMD",
         help="a real agent program: the prompt on its stdin, words on its stdout",
     )
     parser.add_argument(
-        "--port", type=count, default=0, metavar="N", help="a fixed port (default: a free one)"
+        "--port",
+        type=count,
+        default=0,
+        metavar="N",
+        help="a fixed port (default: a free one)",
     )
     parser.add_argument(
         "--width", type=count, default=WIDTH, metavar="N", help="prompts run at once"

@@ -59,7 +59,9 @@ def add_run_flags(parser: ArgumentParser) -> None:
 def add_create_flags(parser: ArgumentParser) -> None:
     """Declare the flags of create."""
     add_run_flags(parser)
-    parser.add_argument("--wait", action="store_true", help="follow it to its end, as run does")
+    parser.add_argument(
+        "--wait", action="store_true", help="follow it to its end, as run does"
+    )
 
 
 def run(context: Context, options: Namespace) -> Outcome:

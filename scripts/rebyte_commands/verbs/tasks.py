@@ -42,7 +42,9 @@ LEVELS = {
 
 def add_get_flags(parser: ArgumentParser) -> None:
     """Declare the flags of get."""
-    parser.add_argument("id", metavar="ID", help="a UUID, a task's address, @NAME or a prefix")
+    parser.add_argument(
+        "id", metavar="ID", help="a UUID, a task's address, @NAME or a prefix"
+    )
 
 
 def get(context: Context, options: Namespace) -> Outcome:
@@ -59,7 +61,9 @@ def _with_question(context: Context, task_id: str, task: Json) -> Json:
     # Lazy: JSON needs no look at the conversation.
     from rebyte_flows.following.questions import standing
 
-    question = standing(context.client, task_id, context.answered(task_id), stream=False)
+    question = standing(
+        context.client, task_id, context.answered(task_id), stream=False
+    )
     if question is None:
         return task
     return dict(
@@ -70,7 +74,9 @@ def _with_question(context: Context, task_id: str, task: Json) -> Json:
         next=[
             {
                 "why": "this answers it",
-                "run": context.command_line("reply", task_id, "--option", "1", "--wait"),
+                "run": context.command_line(
+                    "reply", task_id, "--option", "1", "--wait"
+                ),
             }
         ],
     )
@@ -78,12 +84,16 @@ def _with_question(context: Context, task_id: str, task: Json) -> Json:
 
 def add_list_flags(parser: ArgumentParser) -> None:
     """Declare the flags of list."""
-    parser.add_argument("--limit", type=count, metavar="N", help="how many, at most 100")
+    parser.add_argument(
+        "--limit", type=count, metavar="N", help="how many, at most 100"
+    )
     parser.add_argument(
         "--offset", type=count, metavar="N", help="how many of the newest to pass over"
     )
     parser.add_argument(
-        "--mine", action="store_true", help="what was started from here, with names and workspaces"
+        "--mine",
+        action="store_true",
+        help="what was started from here, with names and workspaces",
     )
     parser.add_argument(
         "--status", action="store_true", help="ask for the status of each one shown"
@@ -117,7 +127,9 @@ def _status_of(context: Context, task_id: str) -> str:
     status = terminal_status(task.get("status"))
     if status:
         return status
-    question = standing(context.client, task_id, context.answered(task_id), stream=False)
+    question = standing(
+        context.client, task_id, context.answered(task_id), stream=False
+    )
     return "question" if question else "running"
 
 
@@ -169,7 +181,12 @@ def _list_line(task: Json) -> str:
     created = str(task.get("createdAt") or "")[:16]
     status = task.get("status") or ("ended" if task.get("completedAt") else "")
     title = " ".join(str(task.get("once") or task.get("title") or "").split())
-    return "%s  %s  %-9s  %s" % (task.get("id"), created, status, title[:TITLE_CHARACTERS])
+    return "%s  %s  %-9s  %s" % (
+        task.get("id"),
+        created,
+        status,
+        title[:TITLE_CHARACTERS],
+    )
 
 
 def add_cancel_flags(parser: ArgumentParser) -> None:
@@ -196,7 +213,10 @@ def _each_task(ids: Sequence[str], act: Callable[[str], Any]) -> Outcome:
             if problem.exit_code == EXIT_KEY:
                 raise
             failed.append({"id": task_id, "error": problem.as_dict()})
-    document: Json = {"tasks": done, "counts": {"done": len(done), "failed": len(failed)}}
+    document: Json = {
+        "tasks": done,
+        "counts": {"done": len(done), "failed": len(failed)},
+    }
     if not failed:
         return Outcome(document)
     return Outcome(dict(document, failed=failed), code=EXIT_SOME_FAILED)
@@ -205,10 +225,16 @@ def _each_task(ids: Sequence[str], act: Callable[[str], Any]) -> Outcome:
 def add_share_flags(parser: ArgumentParser) -> None:
     """Declare the flags of share."""
     parser.add_argument("id", metavar="ID")
-    parser.add_argument("level", nargs="?", metavar="LEVEL", help="private, shared or public")
+    parser.add_argument(
+        "level", nargs="?", metavar="LEVEL", help="private, shared or public"
+    )
     for level, meaning in LEVELS.items():
         parser.add_argument(
-            "--" + level, dest="level_flag", action="store_const", const=level, help=meaning
+            "--" + level,
+            dest="level_flag",
+            action="store_const",
+            const=level,
+            help=meaning,
         )
 
 
@@ -218,7 +244,8 @@ def share(context: Context, options: Namespace) -> Outcome:
     level = options.level or options.level_flag
     if level not in LEVELS:
         problem = InputError(
-            "share needs a level: %s" % "; ".join("%s (%s)" % pair for pair in LEVELS.items()),
+            "share needs a level: %s"
+            % "; ".join("%s (%s)" % pair for pair in LEVELS.items()),
             code="usage",
             hint="name one of the three after the ID",
         )
@@ -242,7 +269,9 @@ def add_delete_flags(parser: ArgumentParser) -> None:
     """Declare the flags of delete."""
     parser.add_argument("id", nargs="+", metavar="ID")
     parser.add_argument(
-        "--yes", action="store_true", help="needed for several, and for one that still runs"
+        "--yes",
+        action="store_true",
+        help="needed for several, and for one that still runs",
     )
 
 

@@ -24,7 +24,13 @@ EXAMPLES = """examples:
   rebyte_cli.py webhooks list
   rebyte_cli.py webhooks delete ID
 """
-EVENTS = ("task.created", "task.running", "task.completed", "task.failed", "task.canceled")
+EVENTS = (
+    "task.created",
+    "task.running",
+    "task.completed",
+    "task.failed",
+    "task.canceled",
+)
 TEXT_LIMIT_CHARACTERS = 500
 
 
@@ -46,9 +52,12 @@ def create(context: Context, options: Namespace) -> Outcome:
     """
     if not options.event:
         raise InputError(
-            "webhooks create needs --event; there are: %s" % ", ".join(EVENTS), code="usage"
+            "webhooks create needs --event; there are: %s" % ", ".join(EVENTS),
+            code="usage",
         )
-    secret = read_secret(options.secret_file, context.stdin) if options.secret_file else None
+    secret = (
+        read_secret(options.secret_file, context.stdin) if options.secret_file else None
+    )
     length = len(options.description or "")
     if length > TEXT_LIMIT_CHARACTERS:
         raise InputError(
@@ -59,7 +68,9 @@ def create(context: Context, options: Namespace) -> Outcome:
         if hook.get("url") == options.url:
             return _existing_outcome(context, hook, options.event, secret)
     events = list(dict.fromkeys(options.event))
-    answer = context.client.create_webhook(options.url, events, options.description, secret)
+    answer = context.client.create_webhook(
+        options.url, events, options.description, secret
+    )
     return Outcome(answer)
 
 
@@ -67,7 +78,9 @@ def read_secret(path: str, stdin: Stdin) -> str:
     """Return a webhook's secret from a file or stdin, less its last line end: it has to travel in
     a header.
     """
-    text = read_text(path, "the secret", stdin, TEXT_LIMIT_CHARACTERS * 4).rstrip("\r\n")
+    text = read_text(path, "the secret", stdin, TEXT_LIMIT_CHARACTERS * 4).rstrip(
+        "\r\n"
+    )
     is_printable = text.isascii() and text.isprintable()
     if not is_printable or not 0 < len(text) <= TEXT_LIMIT_CHARACTERS:
         raise InputError(
@@ -97,7 +110,9 @@ def _existing_outcome(
         raise problem
     document = dict(hook, reused=True, next=[step])
     if secret:
-        document["warnings"] = ["its secret cannot be compared: the service never tells it"]
+        document["warnings"] = [
+            "its secret cannot be compared: the service never tells it"
+        ]
     return Outcome(document)
 
 
@@ -107,7 +122,9 @@ def _lacking(hook: Json, events: Sequence[str], secret: str | None) -> list[str]
     known = told if isinstance(told, list) else []
     lacking = ["it is not told of " + event for event in events if event not in known]
     if hook.get("isActive") is False:
-        lacking.append("it is switched off after %s failures" % hook.get("failureCount", "many"))
+        lacking.append(
+            "it is switched off after %s failures" % hook.get("failureCount", "many")
+        )
     if secret and hook.get("hasSecret") is False:
         lacking.append("it has no secret")
     return lacking
@@ -119,7 +136,9 @@ def list_(context: Context, options: Namespace) -> Outcome:
 
 
 def _add_id(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="the id of a webhook; see: webhooks list")
+    parser.add_argument(
+        "id", metavar="ID", help="the id of a webhook; see: webhooks list"
+    )
 
 
 def get(context: Context, options: Namespace) -> Outcome:

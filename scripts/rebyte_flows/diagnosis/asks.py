@@ -11,7 +11,9 @@ API_HOST = "api.rebyte.ai"
 STORAGE_HOST = "storage.googleapis.com"
 HOSTS = API_HOST + " and " + STORAGE_HOST
 KEYS = "https://app.rebyte.ai/settings/api-keys"
-OTHER_BASE = " The address is the one that REBYTE_BASE_URL or --base-url names: is it right?"
+OTHER_BASE = (
+    " The address is the one that REBYTE_BASE_URL or --base-url names: is it right?"
+)
 
 # By code; {hosts} are those that could not be reached.
 ASKS = {
@@ -22,11 +24,15 @@ ASKS = {
         "Please name a folder that I may write to and that stays, for REBYTE_STATE_DIR."
     ),
     "missing_api_key": (
-        "I need a Rebyte API key. You can make one at " + KEYS + "; please put it in the file"
+        "I need a Rebyte API key. You can make one at "
+        + KEYS
+        + "; please put it in the file"
         " ~/.config/rebyte/api_key, or set REBYTE_API_KEY. Do not paste it into this conversation."
     ),
     "invalid_api_key": (
-        "The service refuses the Rebyte API key. Please make a new one at " + KEYS + " and put it"
+        "The service refuses the Rebyte API key. Please make a new one at "
+        + KEYS
+        + " and put it"
         " where the old one is."
     ),
     "insufficient_scopes": (
@@ -58,7 +64,9 @@ ASKS = {
     "connect_timeout": (
         "Please let me reach {hosts} on port {port}; a firewall seems to drop what I send."
     ),
-    "connect_failed": ("Please let me reach {hosts} on port {port}; connections there break off."),
+    "connect_failed": (
+        "Please let me reach {hosts} on port {port}; connections there break off."
+    ),
     "no_such_route": (
         "The service no longer has the endpoint that this skill uses. Is there a newer version of"
         " the skill?"

@@ -27,7 +27,13 @@ from rebyte_flows.starting.credit import credits_left, note_of
 from rebyte_flows.starting.ledger import Ledger
 from rebyte_wire.addresses import origin_of
 from rebyte_wire.credentials import DEFAULT_BASE_URL
-from rebyte_wire.errors import AuthError, InputError, LedgerUnwritable, RateLimited, RebyteError
+from rebyte_wire.errors import (
+    AuthError,
+    InputError,
+    LedgerUnwritable,
+    RateLimited,
+    RebyteError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,12 +59,16 @@ PROXIED = {
 
 LOCK_SECONDS = 1
 LASTING_ADVICE = (
-    "set REBYTE_STATE_DIR to a folder that stays, so that the same line again still knows its task"
+    "set REBYTE_STATE_DIR to a folder that stays, so that the same line again"
+    " still knows its task"
 )
 OTHER_FOLDER = "Point REBYTE_STATE_DIR at a folder on a local disk."
 # What SQLite or the system says of the ledger, and what helps.
 LEDGER_HINTS = (
-    ("locked", "Another program holds the ledger; the same line again when it is done."),
+    (
+        "locked",
+        "Another program holds the ledger; the same line again when it is done.",
+    ),
     ("readonly", "The ledger may only be read here: make it writable. " + OTHER_FOLDER),
     ("not permitted", "This file system takes no modes. " + OTHER_FOLDER),
     ("disk i/o", "This file system does not carry SQLite's journal. " + OTHER_FOLDER),
@@ -109,10 +119,14 @@ def check_up(
     key, checked = check_key(parts.key)
     hosts = check_hosts(base, environ, deadline)
     checks += [checked, check_address(base)] + hosts
-    stopped = [check.name for check in hosts if check.ok is False and check.name[:4] == "api."]
+    stopped = [
+        check.name for check in hosts if check.ok is False and check.name[:4] == "api."
+    ]
     if not key or stopped:
         why = stopped[0] + " failed" if key else "there is no key to read with"
-        return checks + [skipped(name, why) for name in ("header", "service", "clock", "credits")]
+        return checks + [
+            skipped(name, why) for name in ("header", "service", "clock", "credits")
+        ]
     client = parts.client(key, base)
     try:
         return checks + check_service(client.within(READ_SECONDS))
@@ -122,7 +136,10 @@ def check_up(
 
 def check_python() -> Check:
     """Check this Python: version, sqlite3 for the ledger, ssl."""
-    where = "%s at %s" % (platform.python_version(), sys.executable or "an unknown place")
+    where = "%s at %s" % (
+        platform.python_version(),
+        sys.executable or "an unknown place",
+    )
     for name, module in (("sqlite3", sqlite3), ("ssl", ssl)):
         if module is None:
             problem = LedgerUnwritable(
@@ -168,13 +185,19 @@ def try_ledger(state: StateFolder) -> str:
 def _check_unlocked(path: str) -> None:
     try:
         os.chmod(path, stat.S_IMODE(os.stat(path).st_mode))
-        with closing(sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)) as db:
+        with closing(
+            sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
+        ) as db:
             db.execute("BEGIN IMMEDIATE")
             db.execute("ROLLBACK")
     except (OSError, sqlite3.Error) as problem:
         reason = str(problem)
-        hint = next((hint for word, hint in LEDGER_HINTS if word in reason.lower()), None)
-        raise LedgerUnwritable("%s: %s" % (path, reason), hint=hint or OTHER_FOLDER) from problem
+        hint = next(
+            (hint for word, hint in LEDGER_HINTS if word in reason.lower()), None
+        )
+        raise LedgerUnwritable(
+            "%s: %s" % (path, reason), hint=hint or OTHER_FOLDER
+        ) from problem
 
 
 def check_key(find: Callable[[], tuple[str | None, str]]) -> tuple[str | None, Check]:
@@ -225,7 +248,9 @@ def check_hosts(
     for (label, url), outcome in zip(urls.items(), reached):
         checks += host_checks(label, url, outcome, environ)
     if is_local:
-        checks.append(skipped("storage", "the API is on this machine, and so are its files"))
+        checks.append(
+            skipped("storage", "the API is on this machine, and so are its files")
+        )
     return checks
 
 
@@ -287,7 +312,9 @@ def _trusted(environ: Mapping[str, str]) -> str:
     if environ.get("REBYTE_CA_BUNDLE"):
         return "REBYTE_CA_BUNDLE"
     named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if environ.get(name)]
-    added = [name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if environ.get(name)]
+    added = [
+        name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if environ.get(name)
+    ]
     return " and ".join((named or ["the system's store"]) + added)
 
 

@@ -23,7 +23,11 @@ TEMPORARY = re.compile(r"\.rebyte-[0-9a-f]{16}\.part")
 NO_LINKS_HERE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 # O_BINARY is Windows', O_NOFOLLOW everybody else's.
 NEW_FILE = (
-    os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    os.O_RDWR
+    | os.O_CREAT
+    | os.O_EXCL
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_BINARY", 0)
 )
 
 
@@ -83,7 +87,8 @@ def rename(
         os.link(temporary, path)
     except FileExistsError:
         raise InputError(
-            "%s appeared while it was being downloaded" % path, hint="--force overwrites it"
+            "%s appeared while it was being downloaded" % path,
+            hint="--force overwrites it",
         ) from None
     except OSError as problem:
         if problem.errno not in NO_LINKS_HERE:

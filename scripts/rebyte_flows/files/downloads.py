@@ -78,7 +78,9 @@ def plan(
     return downloads, refused, missing
 
 
-def choose(listing: Iterable[Artifact], names: Iterable[str]) -> tuple[list[Artifact], list[str]]:
+def choose(
+    listing: Iterable[Artifact], names: Iterable[str]
+) -> tuple[list[Artifact], list[str]]:
     """Return the listed artifacts of these names, and the names that are not listed."""
     wanted = {normalize(name): name for name in names}
     chosen = {}
@@ -88,7 +90,9 @@ def choose(listing: Iterable[Artifact], names: Iterable[str]) -> tuple[list[Arti
         # Of two that differ in form alone, the one that is spelled as asked counts.
         if name in wanted and (name not in chosen or shown == wanted[name]):
             chosen[name] = item
-    return list(chosen.values()), [wanted[name] for name in wanted if name not in chosen]
+    return list(chosen.values()), [
+        wanted[name] for name in wanted if name not in chosen
+    ]
 
 
 def download_artifacts(
@@ -114,11 +118,15 @@ def download_artifacts(
     listing = list_files(client, workspace_id) if listing is None else listing
     folder = expand_user(folder)
     is_working_folder = os.path.realpath(folder) == os.path.realpath(os.curdir)
-    downloads, refused, missing = plan(listing, names, is_working_folder=is_working_folder)
+    downloads, refused, missing = plan(
+        listing, names, is_working_folder=is_working_folder
+    )
     refused += [{"name": name, "reason": NOT_LISTED} for name in missing]
     open_folder(folder)
     remove_stale(folder)
-    downloader = Downloader(client, workspace_id, folder, force, digests, on_progress, say)
+    downloader = Downloader(
+        client, workspace_id, folder, force, digests, on_progress, say
+    )
     files: list[FileHome] = []
     outcomes = map_concurrently(downloader.download, downloads, DOWNLOADS_AT_ONCE)
     for item, outcome in zip(downloads, outcomes):
@@ -177,7 +185,9 @@ class Downloader:
     ) -> FileHome:
         size = os.path.getsize(path)
         if listed_size(item) != size:
-            raise InputError("%s is there already and differs" % path, hint="--force overwrites it")
+            raise InputError(
+                "%s is there already and differs" % path, hint="--force overwrites it"
+            )
         digest = hashlib.sha256()
         if self._digests:
             with open(path, "rb") as file:
@@ -194,7 +204,11 @@ class Downloader:
         size: int,
         digest: Any,
     ) -> FileHome:
-        home: FileHome = {"name": item["name"], "path": os.path.abspath(path), "bytes": size}
+        home: FileHome = {
+            "name": item["name"],
+            "path": os.path.abspath(path),
+            "bytes": size,
+        }
         if self._digests:
             home["sha256"] = digest.hexdigest()
         return home
@@ -211,22 +225,29 @@ class Downloader:
         buffer = memoryview(bytearray(_buffer_size(listed)))
         with self._open(item) as source:
             if source.status == PARTIAL_CONTENT:
-                raise wrong_length("a part of it came (HTTP 206), which was not asked for")
+                raise wrong_length(
+                    "a part of it came (HTTP 206), which was not asked for"
+                )
             if listed is not None and source.length not in (None, listed):
                 raise wrong_length(
-                    "%d bytes are announced, and the service lists %d" % (source.length, listed)
+                    "%d bytes are announced, and the service lists %d"
+                    % (source.length, listed)
                 )
             for count in iter(lambda: source.readinto(buffer), 0):
                 piece = buffer[:count]
                 size += count
                 if listed is not None and size > listed:
-                    raise wrong_length("more came than the %d bytes that it lists" % listed)
+                    raise wrong_length(
+                        "more came than the %d bytes that it lists" % listed
+                    )
                 file.write(piece)
                 if self._digests:
                     digest.update(piece)
                 self._on_progress(count)
         if listed is not None and listed != size:
-            raise wrong_length("%d bytes came, and the service lists %d" % (size, listed))
+            raise wrong_length(
+                "%d bytes came, and the service lists %d" % (size, listed)
+            )
         return size, digest
 
     def _open(self, item: Artifact) -> Response:
@@ -241,14 +262,21 @@ class Downloader:
             except (AnswerUnreadable, NetworkError, StorageRefused) as problem:
                 if isinstance(problem, NetworkError):
                     self._by_address = False
-                self._say("%s Taking the way through the API instead." % problem.message)
+                self._say(
+                    "%s Taking the way through the API instead." % problem.message
+                )
         return self._client.open_artifact(self._workspace_id, item["name"])
 
 
 def listed_size(item: Artifact) -> int | None:
     """Return the size that the service lists, or None where it lists none."""
     size: Any = item.get("size")
-    if isinstance(size, str) and size.isascii() and size.isdigit() and len(size) < MAX_SIZE_DIGITS:
+    if (
+        isinstance(size, str)
+        and size.isascii()
+        and size.isdigit()
+        and len(size) < MAX_SIZE_DIGITS
+    ):
         return int(size)
     return size if type(size) is int else None
 

@@ -14,7 +14,9 @@ NAME_LIMIT_BYTES = 255
 NUMBERED_DEVICES = [
     word + digit for word in ("com", "lpt") for digit in "123456789\u00b9\u00b2\u00b3"
 ]
-DEVICES = frozenset(["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"] + NUMBERED_DEVICES)
+DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"] + NUMBERED_DEVICES
+)
 SEPARATORS = frozenset("/\\:\u2044\u2215\u29f8\uff0f\uff3c")
 NOT_ON_WINDOWS = frozenset('<>"|?*')
 # Control, format and surrogate characters, line and paragraph separators.
@@ -81,7 +83,8 @@ def _joins(name: str, index: int) -> bool:
         return False
     neighbours = name[index - 1] + name[index + 1]
     return all(
-        letter > "\x7f" and unicodedata.category(letter)[0] in JOINED for letter in neighbours
+        letter > "\x7f" and unicodedata.category(letter)[0] in JOINED
+        for letter in neighbours
     )
 
 

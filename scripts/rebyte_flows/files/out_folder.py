@@ -65,7 +65,11 @@ class OutFolder:
         return path
 
     def bring(
-        self, client: RebyteClient, workspace_id: str, task_id: str, listing: list[Artifact]
+        self,
+        client: RebyteClient,
+        workspace_id: str,
+        task_id: str,
+        listing: list[Artifact],
     ) -> list[FileHome]:
         """Download the listed artifacts into files/ and write the manifest; returns the files."""
         folder = os.path.join(self.path, FILES_FOLDER)
@@ -78,7 +82,9 @@ class OutFolder:
                 client, workspace_id, folder, listing=listing, force=True
             )
             self.refused += refused
-        kept: list[Any] = [{key: dict(file)[key] for key in MANIFEST_KEYS} for file in files]
+        kept: list[Any] = [
+            {key: dict(file)[key] for key in MANIFEST_KEYS} for file in files
+        ]
         manifest = {"taskId": task_id, "workspaceId": workspace_id, "files": kept}
         self.write(MANIFEST_FILE, json.dumps(manifest, indent=1))
         return files

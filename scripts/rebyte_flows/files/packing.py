@@ -54,7 +54,8 @@ class Spooled(Attachment):
             self.bytes = os.fstat(self._file.fileno()).st_size
         except OSError as problem:
             raise InputError(
-                "cannot keep %s while it is uploaded: %s" % (path, problem.strerror or problem),
+                "cannot keep %s while it is uploaded: %s"
+                % (path, problem.strerror or problem),
                 hint="TMPDIR names the folder for temporary files",
             ) from problem
         self._check(limit)
@@ -213,6 +214,10 @@ def _add(
             with archive.open(info, "w") as target:
                 shutil.copyfileobj(source, target, PIECE_BYTES)
     except OSError as problem:
-        raise InputError("cannot pack %s: %s" % (path, problem.strerror or problem)) from problem
+        raise InputError(
+            "cannot pack %s: %s" % (path, problem.strerror or problem)
+        ) from problem
     except UnicodeEncodeError:
-        raise InputError("cannot pack %r: its name is not text" % path, hint="rename it") from None
+        raise InputError(
+            "cannot pack %r: its name is not text" % path, hint="rename it"
+        ) from None

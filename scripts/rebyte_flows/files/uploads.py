@@ -45,11 +45,14 @@ class Attachment:
     ) -> None:
         path = expand_user(path)
         if os.path.isdir(path):
-            raise InputError("%s is a folder; a task takes files" % path, hint="--zip packs it")
+            raise InputError(
+                "%s is a folder; a task takes files" % path, hint="--zip packs it"
+            )
         if os.path.exists(path) and not os.path.isfile(path):
             # To open a pipe without a writer would wait for ever.
             raise InputError(
-                "%s is no plain file" % path, hint="for a stream pass -=NAME and pipe it in"
+                "%s is no plain file" % path,
+                hint="for a stream pass -=NAME and pipe it in",
             )
         try:
             self.path = os.path.abspath(path)
@@ -69,7 +72,8 @@ class Attachment:
     def _check(self, limit: int | None) -> None:
         if limit is not None and self.bytes > limit:
             raise InputError(
-                "%s has %d bytes; a task's file may have %d" % (self.path, self.bytes, limit),
+                "%s has %d bytes; a task's file may have %d"
+                % (self.path, self.bytes, limit),
                 hint="artifacts put takes larger files into a workspace",
             )
         if any("\ud800" <= letter <= "\udfff" for letter in self.name):
@@ -154,7 +158,9 @@ class _Sent:
         self.reference: FileReference | None = None
 
 
-def opener(item: Attachment, on_progress: Callable[[int], object] | None) -> Callable[[], BinaryIO]:
+def opener(
+    item: Attachment, on_progress: Callable[[int], object] | None
+) -> Callable[[], BinaryIO]:
     """Return a function that opens an attachment from its start and tells what is read."""
     if on_progress is None:
         return item.open
@@ -202,7 +208,8 @@ def check_items(items: Sequence[Attachment]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(
-            "two files are named %s; in the workspace they would be one" % ", ".join(twice),
+            "two files are named %s; in the workspace they would be one"
+            % ", ".join(twice),
             hint="rename one of them",
         )
 
@@ -263,7 +270,12 @@ class _Store:
             self._put_large(group[0])
         else:
             parts: list[Any] = [
-                (item.name, type_of(item.name) or "", opener(item, self._on_progress), item.bytes)
+                (
+                    item.name,
+                    type_of(item.name) or "",
+                    opener(item, self._on_progress),
+                    item.bytes,
+                )
                 for item in group
             ]
             answer = self._client.upload_artifacts(self._workspace_id, parts)
@@ -284,7 +296,9 @@ class _Store:
     def _put_bytes(self, item: Attachment) -> None:
         address = self._addresses.get(item.name)
         if not isinstance(address, str):
-            raise AnswerUnreadable("The service gave no address to upload %s to." % item.name)
+            raise AnswerUnreadable(
+                "The service gave no address to upload %s to." % item.name
+            )
         source = opener(item, self._on_progress)
         self._client.put_bytes(address, source, item.bytes, type_of(item.name) or "")
 

@@ -146,7 +146,9 @@ class AnswerBuilder:
             fields.get("finalResult"),
             fields.get("result"),
         )
-        return next((text for text in found if isinstance(text, str) and text.strip()), "")
+        return next(
+            (text for text in found if isinstance(text, str) and text.strip()), ""
+        )
 
     def last_events(self) -> list[EventLine]:
         """Return what was seen last, briefly, for the account of a failure."""

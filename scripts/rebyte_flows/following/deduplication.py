@@ -25,7 +25,10 @@ class EventDeduplicator:
         self.begin_connect()
 
     def __repr__(self) -> str:
-        return "EventDeduplicator(%d seen, %d on this connection)" % (len(self._seen), self.came)
+        return "EventDeduplicator(%d seen, %d on this connection)" % (
+            len(self._seen),
+            self.came,
+        )
 
     def begin_connect(self) -> None:
         """Forget what this connection brought; keep what was seen."""

@@ -8,7 +8,12 @@ from rebyte_flows.files.downloads import list_files
 from rebyte_flows.files.names import normalize
 from rebyte_flows.files.out_folder import ANSWER_FILE, OutFolder, Transcript
 from rebyte_flows.files.types import wanted_name
-from rebyte_flows.following.answer import REASON_CHARACTERS, AnswerBuilder, last_words, response_of
+from rebyte_flows.following.answer import (
+    REASON_CHARACTERS,
+    AnswerBuilder,
+    last_words,
+    response_of,
+)
 from rebyte_flows.following.ending import Outcome
 from rebyte_flows.following.result import task_document
 from rebyte_flows.following.stream import Watch
@@ -32,7 +37,15 @@ if TYPE_CHECKING:
     from rebyte_flows.starting.requests import StartRequest
     from rebyte_flows.starting.rows import Row
     from rebyte_flows.state import StateFolder
-    from rebyte_types import Event, EventLine, Failure, FileHome, Json, Shape, TaskDocument
+    from rebyte_types import (
+        Event,
+        EventLine,
+        Failure,
+        FileHome,
+        Json,
+        Shape,
+        TaskDocument,
+    )
 
 REHEARSAL = "a rehearsal on this machine: no model read the prompt"
 ANOTHERS_FOLDER = (
@@ -224,7 +237,9 @@ class Follower:
             )
         else:
             if not text and self.status == "completed":
-                self._warnings.append("it finished with nothing to show: no words and no result")
+                self._warnings.append(
+                    "it finished with nothing to show: no words and no result"
+                )
         if text and self._out:
             self._found["answerPath"] = self._out.write(ANSWER_FILE, text)
         return text
@@ -239,7 +254,9 @@ class Follower:
             return
         listing = list_files(self.client, workspace_id)
         if self._out:
-            files = self._out.bring(self.client, workspace_id, self.row.task_id, listing)
+            files = self._out.bring(
+                self.client, workspace_id, self.row.task_id, listing
+            )
         else:
             files = [_listed(item) for item in listing]
         self._found["files"] = files
@@ -296,7 +313,11 @@ class Follower:
         return bool(text) and text in self._answer
 
     def _is_rehearsal(self) -> bool:
-        return self._rehearsal or self._builder.rehearsal or self._task.get("rehearsal") is True
+        return (
+            self._rehearsal
+            or self._builder.rehearsal
+            or self._task.get("rehearsal") is True
+        )
 
     def _seconds(self) -> float | None:
         """Return how long the turn took by the service's clock, else since it was started here."""

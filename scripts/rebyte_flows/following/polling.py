@@ -67,7 +67,9 @@ class StatusPoller:
         try:
             task = self._client.get_task(self._task_id)
             if turns_of(task) and find_turn(task, self._prompt_id) is None:
-                raise NotFound("the task %s has no turn %s" % (self._task_id, self._prompt_id))
+                raise NotFound(
+                    "the task %s has no turn %s" % (self._task_id, self._prompt_id)
+                )
         except RebyteError as problem:
             self._count_failure(problem)
             return

@@ -56,7 +56,9 @@ class Question:
         shown: QuestionView = {
             "text": self.text,
             "multi": self.multi,
-            "options": [{"n": n, "label": label} for n, label in enumerate(self.labels, 1)],
+            "options": [
+                {"n": n, "label": label} for n, label in enumerate(self.labels, 1)
+            ],
         }
         if is_id(self.message_id):
             shown["id"] = str(self.message_id)
@@ -80,11 +82,17 @@ class Question:
             )
         chosen = [self._index_of(word) for word in options]
         if len(chosen) > 1 and not self.multi:
-            raise InputError("the question takes one option, and %d were given" % len(chosen))
+            raise InputError(
+                "the question takes one option, and %d were given" % len(chosen)
+            )
         answer: Json = {"selectedOptions": chosen}
         if say is not None:
             answer["customResponse"] = say
-        return {"messageId": self.message_id, "actionId": self.action_id, "answer": answer}
+        return {
+            "messageId": self.message_id,
+            "actionId": self.action_id,
+            "answer": answer,
+        }
 
     def chosen_labels(self, options: Sequence[str]) -> list[str]:
         """Return the labels of the options that some words stand for."""
@@ -93,7 +101,11 @@ class Question:
     def _index_of(self, word: str) -> int:
         """Return the index from 0 that the wire wants."""
         wanted = word.strip().casefold()
-        same = [n for n, label in enumerate(self.labels) if label.strip().casefold() == wanted]
+        same = [
+            n
+            for n, label in enumerate(self.labels)
+            if label.strip().casefold() == wanted
+        ]
         if len(same) == 1:
             return same[0]
         if word.isascii() and word.isdigit() and 1 <= int(word) <= len(self.labels):
@@ -120,7 +132,11 @@ def question_in(content: Shape, answered: Collection[str] = ()) -> Question | No
 
 
 def standing(
-    client: RebyteClient, task_id: str, answered: Collection[str] = (), *, stream: bool = True
+    client: RebyteClient,
+    task_id: str,
+    answered: Collection[str] = (),
+    *,
+    stream: bool = True,
 ) -> Question | None:
     """Return the question that a task waits with, or None.
 

@@ -39,7 +39,9 @@ class BackgroundReader:
         self._stream: EventStream | None = None
         self._closed = False
         self._queue: queue.Queue[Any] = queue.Queue(CHUNKS_AHEAD)
-        self._thread = threading.Thread(target=self._run, name="rebyte-stream", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name="rebyte-stream", daemon=True
+        )
         self._thread.start()
 
     def __repr__(self) -> str:
@@ -88,7 +90,9 @@ class BackgroundReader:
             self._thread.join(JOIN_SECONDS)
 
 
-def frames(reader: BackgroundReader, left: Callable[[], float]) -> Iterator[Frame | None]:
+def frames(
+    reader: BackgroundReader, left: Callable[[], float]
+) -> Iterator[Frame | None]:
     """Yield the frames that are events or `done`, and None whenever `left()` seconds have passed.
 
     Ends with the stream. A frame larger than FRAME_LIMIT_BYTES counts as a cut.

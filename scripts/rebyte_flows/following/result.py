@@ -53,5 +53,9 @@ def exit_name(document: TaskDocument) -> str:
     """Return the name in the table of exit codes for how a document ended."""
     status = document.get("status", "running")
     if status == "completed":
-        return "some_failed" if document.get("missing") or document.get("refused") else "done"
+        return (
+            "some_failed"
+            if document.get("missing") or document.get("refused")
+            else "done"
+        )
     return EXIT_NAMES.get(status, "running")

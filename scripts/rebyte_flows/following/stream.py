@@ -11,7 +11,13 @@ import time
 
 from rebyte_flows.following.deduplication import EventDeduplicator
 from rebyte_flows.following.delegation import Delegation
-from rebyte_flows.following.ending import Connect, Outcome, is_stuck, may_end, pause_before_next
+from rebyte_flows.following.ending import (
+    Connect,
+    Outcome,
+    is_stuck,
+    may_end,
+    pause_before_next,
+)
 from rebyte_flows.following.events import SPOKEN, event_text, parse_object
 from rebyte_flows.following.polling import StatusPoller
 from rebyte_flows.following.questions import ASKING, Question, question_of, standing
@@ -205,7 +211,9 @@ class Watch:
     def _poll(self) -> None:
         self.state.poll()
         if not self.streaming and self.state.status is None:
-            self.question = standing(self.client, self.task_id, self.answered, stream=False)
+            self.question = standing(
+                self.client, self.task_id, self.answered, stream=False
+            )
 
     def _seconds_to_poll(self) -> float:
         """Return the seconds until the status is due: sooner when this may be the last word."""
@@ -218,7 +226,9 @@ class Watch:
         if left is not None:
             # Of a short watch the end should be seen as well.
             wait = min(wait, max(left / 2, LEAST_POLL_SECONDS))
-        return self._bounded(wait - (self.clock() - max(self.news_at, self.state.polled_at)))
+        return self._bounded(
+            wait - (self.clock() - max(self.news_at, self.state.polled_at))
+        )
 
     def _bounded(self, seconds: float) -> float:
         return self.client.deadline.within(seconds).left() or 0.0

@@ -114,7 +114,9 @@ class Ring:
             self._count_failure(problem)
             return
         over = {item["id"] for item in items if item.get("completedAt")}
-        self._hinted.update((task_id, None) for task_id in self._left if task_id in over)
+        self._hinted.update(
+            (task_id, None) for task_id in self._left if task_id in over
+        )
 
     def _next(self) -> tuple[str, str]:
         """Return the task to ask next, and how."""

@@ -45,4 +45,6 @@ def credit_note(client: RebyteClient) -> str | None:
 
 def may_be_about_credit(problem: RebyteError) -> bool:
     """Tell whether a refused start could have been refused for want of credit."""
-    return problem.http_status in TELLING_STATUSES and problem.code != "validation_error"
+    return (
+        problem.http_status in TELLING_STATUSES and problem.code != "validation_error"
+    )

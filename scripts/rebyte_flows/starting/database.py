@@ -114,14 +114,21 @@ class Database:
         )
 
     def execute(
-        self, what: str, sql: str, values: Sequence[Any] = (), *, least_seconds: float = 0
+        self,
+        what: str,
+        sql: str,
+        values: Sequence[Any] = (),
+        *,
+        least_seconds: float = 0,
     ) -> sqlite3.Cursor:
         """Run one statement durably; `what` says in a failure's message what could not be done.
 
         Another writer is waited for until the deadline, and for `least_seconds` in any case.
         """
         return self._patiently(
-            what, lambda: self._connection.execute(sql, values), least_seconds=least_seconds
+            what,
+            lambda: self._connection.execute(sql, values),
+            least_seconds=least_seconds,
         )
 
     @contextmanager
@@ -141,7 +148,9 @@ class Database:
         """Close the file."""
         self._connection.close()
 
-    def _patiently(self, what: str, work: Callable[[], T], *, least_seconds: float = 0) -> T:
+    def _patiently(
+        self, what: str, work: Callable[[], T], *, least_seconds: float = 0
+    ) -> T:
         """Do something that another writer may be in the way of; it is tried until the time is
         over.
         """
@@ -201,7 +210,12 @@ def map_exceptions(what: str) -> Iterator[None]:
     """Turn what SQLite and the disk say into a LedgerUnwritable that a caller can act on."""
     try:
         yield
-    except (OSError, ValueError, OverflowError, getattr(sqlite3, "Error", OSError)) as problem:
+    except (
+        OSError,
+        ValueError,
+        OverflowError,
+        getattr(sqlite3, "Error", OSError),
+    ) as problem:
         raise _unwritable(what, problem) from problem
 
 

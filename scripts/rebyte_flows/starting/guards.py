@@ -20,7 +20,8 @@ def owners_limit(environ: Mapping[str, str]) -> int | None:
         return None
     if not (text.isascii() and text.isdigit()):
         raise InputError(
-            "REBYTE_MAX_TASKS_PER_DAY is %r; a whole number of 0 or more was expected" % text,
+            "REBYTE_MAX_TASKS_PER_DAY is %r; a whole number of 0 or more was expected"
+            % text,
             hint="unset it or correct it",
         )
     return int(text)

@@ -19,7 +19,9 @@ class Kind:
     again without a name.
     """
 
-    def __init__(self, name: str, *, id_field: str, is_turn: bool, repeats: bool) -> None:
+    def __init__(
+        self, name: str, *, id_field: str, is_turn: bool, repeats: bool
+    ) -> None:
         self.name = name
         self.id_field = id_field
         self.is_turn = is_turn

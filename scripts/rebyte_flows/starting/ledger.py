@@ -53,7 +53,9 @@ def account_fingerprint(key: str | None) -> str:
 def open_ledger(client: RebyteClient, state: StateFolder) -> Ledger:
     """Return the ledger of a client's origin and account in a state folder."""
     origin = client.base_url[: -len("/v1")]
-    return Ledger(state, origin, account_fingerprint(client.api_key), deadline=client.deadline)
+    return Ledger(
+        state, origin, account_fingerprint(client.api_key), deadline=client.deadline
+    )
 
 
 class Ledger:
@@ -148,7 +150,9 @@ class Ledger:
             row = self.find_previous(request, name)
             if row is None or row.state != CLAIMED or self.is_held(row):
                 return row
-            self.update(row.id, state=NOT_SENT, reason="the run ended before anything was sent")
+            self.update(
+                row.id, state=NOT_SENT, reason="the run ended before anything was sent"
+            )
 
     def _insert(
         self, request: StartRequest, name: str | None, earlier: Row | None, again: bool
@@ -185,11 +189,18 @@ class Ledger:
         )
         return int(cursor.lastrowid or 0)
 
-    def mark_sent(self, number: int, *, prompt_digest: str, known: Iterable[str] = ()) -> None:
+    def mark_sent(
+        self, number: int, *, prompt_digest: str, known: Iterable[str] = ()
+    ) -> None:
         """Write down, durably, that the bytes of a start leave now."""
         # First the flag: an interrupt between the two must wait for the answer.
         self.in_flight[number] = True
-        self.update(number, state=SENT, prompt_digest=prompt_digest, known=json.dumps(list(known)))
+        self.update(
+            number,
+            state=SENT,
+            prompt_digest=prompt_digest,
+            known=json.dumps(list(known)),
+        )
 
     def release(self, number: int) -> None:
         """Note that nothing of this row is under way in this process, whatever could be recorded
@@ -216,7 +227,9 @@ class Ledger:
         """Write down the outcome of a start that was sent, also past the deadline, and return the
         row.
         """
-        self.update(number, least_seconds=RECORD_SECONDS, answered_at=self.clock(), **values)
+        self.update(
+            number, least_seconds=RECORD_SECONDS, answered_at=self.clock(), **values
+        )
         return self.row(number)
 
     def owner(self) -> str:
@@ -237,10 +250,14 @@ class Ledger:
         """Note what the death of a run left behind; return every row of this account whose outcome
         is unknown.
         """
-        for row in self._here("state IN (?, ?) AND kind != ?", CLAIMED, SENT, REPLY.name):
+        for row in self._here(
+            "state IN (?, ?) AND kind != ?", CLAIMED, SENT, REPLY.name
+        ):
             if not self.is_held(row):
                 state = NOT_SENT if row.state == CLAIMED else UNKNOWN
-                self.update(row.id, state=state, reason="the run ended before the answer came")
+                self.update(
+                    row.id, state=state, reason="the run ended before the answer came"
+                )
         return self._here("state = ?", UNKNOWN)
 
     # Looking
@@ -267,13 +284,17 @@ class Ledger:
         assert row is not None
         return row
 
-    def find_previous(self, request: StartRequest, name: str | None = None) -> Row | None:
+    def find_previous(
+        self, request: StartRequest, name: str | None = None
+    ) -> Row | None:
         """Return the latest row of the same line here (by name when one is given) that may have
         started something.
         """
         if name:
             return self.named(name)
-        return self._started_here("digest = ? AND ordinal = ?", request.digest(), request.ordinal)
+        return self._started_here(
+            "digest = ? AND ordinal = ?", request.digest(), request.ordinal
+        )
 
     def named(self, name: str) -> Row | None:
         """Return the latest row that `--once NAME` made here and that may have started something,
@@ -284,13 +305,20 @@ class Ledger:
     def _started_here(self, condition: str, *values: Any) -> Row | None:
         marks = ", ".join("?" * len(NEVER_STARTED))
         found = self._here(
-            "%s AND state NOT IN (%s)" % (condition, marks), *values, *NEVER_STARTED, newest=1
+            "%s AND state NOT IN (%s)" % (condition, marks),
+            *values,
+            *NEVER_STARTED,
+            newest=1,
         )
         return found[0] if found else None
 
-    def _here(self, condition: str, *values: Any, newest: int | None = None) -> list[Row]:
+    def _here(
+        self, condition: str, *values: Any, newest: int | None = None
+    ) -> list[Row]:
         where = condition + " AND origin = ? AND account = ?"
-        found: list[Row] = self.rows(where, (*values, self.origin, self.account), newest=newest)
+        found: list[Row] = self.rows(
+            where, (*values, self.origin, self.account), newest=newest
+        )
         return found
 
     def find_task(self, task_id: str) -> Row | None:
@@ -329,7 +357,9 @@ class Ledger:
     def with_prefix(self, prefix: str) -> list[str]:
         """Return the ids of tasks in this ledger that begin with a prefix."""
         sql = "SELECT DISTINCT task_id FROM starts WHERE substr(task_id, 1, ?) = ?"
-        return [id for (id,) in self._database.query(sql, (len(prefix), prefix.lower()))]
+        return [
+            id for (id,) in self._database.query(sql, (len(prefix), prefix.lower()))
+        ]
 
     def known_ids(self) -> set[str]:
         """Return every task id and prompt id that belongs to a start of known outcome."""
@@ -384,7 +414,10 @@ class Ledger:
         return self._forget("claimed_at < ?", moment)
 
     def _forget(self, condition: str, value: float) -> int:
-        closed = "%s AND kind != 'reply' AND state NOT IN ('%s')" % (condition, "', '".join(OPEN))
+        closed = "%s AND kind != 'reply' AND state NOT IN ('%s')" % (
+            condition,
+            "', '".join(OPEN),
+        )
         replies = (
             "DELETE FROM starts WHERE kind = 'reply' AND task_id IN "
             "(SELECT task_id FROM starts WHERE %s)" % closed
@@ -392,7 +425,9 @@ class Ledger:
         what = "forget rows of the ledger"
         with self._database.transaction(what):
             self._database.execute(what, replies, (value,))
-            gone = self._database.execute(what, "DELETE FROM starts WHERE " + closed, (value,))
+            gone = self._database.execute(
+                what, "DELETE FROM starts WHERE " + closed, (value,)
+            )
             return gone.rowcount
 
 

@@ -104,7 +104,9 @@ def possible_tasks(group: Sequence[Row], matches: Iterable[Match]) -> list[Match
     return found
 
 
-def proven_tasks(group: Sequence[Row], matches: Sequence[Match]) -> list[tuple[Row, Match]]:
+def proven_tasks(
+    group: Sequence[Row], matches: Sequence[Match]
+) -> list[tuple[Row, Match]]:
     """Return which task each row of one prompt started, nothing unless that is certain.
 
     Rows of equal digest are exchangeable, so that many matches with their prompt are theirs,
@@ -125,7 +127,8 @@ def possible_computers(row: Row, matches: Iterable[Match]) -> list[Match]:
     return [
         match
         for match in matches
-        if is_in_window(row, match) and name in (None, digest_of_part(match.item.get("name")))
+        if is_in_window(row, match)
+        and name in (None, digest_of_part(match.item.get("name")))
     ]
 
 
@@ -138,7 +141,9 @@ def is_proven_computer(row: Row, rows: Sequence[Row], matches: Sequence[Match]) 
     return has_name and len(matches) == 1 and len(equals) == 1
 
 
-def possible_prompts(row: Row, matches: Iterable[Match], known: set[str]) -> list[Match]:
+def possible_prompts(
+    row: Row, matches: Iterable[Match], known: set[str]
+) -> list[Match]:
     """Return the prompts of a follow-up's task that were not there before and may be the one it
     sent.
     """
@@ -244,10 +249,14 @@ def reconcile(client: RebyteClient, ledger: Ledger) -> Unproven:
 
 def matches_of(row: Row, unproven: Unproven) -> list[Match]:
     """Return what a look found that may be what one row started."""
-    return [match for other, matches in unproven if other.id == row.id for match in matches]
+    return [
+        match for other, matches in unproven if other.id == row.id for match in matches
+    ]
 
 
-def _reconcile_tasks(client: RebyteClient, ledger: Ledger, rows: Sequence[Row]) -> Unproven:
+def _reconcile_tasks(
+    client: RebyteClient, ledger: Ledger, rows: Sequence[Row]
+) -> Unproven:
     since = look_back_to(rows, ledger.clock())
     matches = [
         Match(item, _first_prompt_digest(client, item["id"]), created)
@@ -264,7 +273,9 @@ def _reconcile_tasks(client: RebyteClient, ledger: Ledger, rows: Sequence[Row]) 
     return unproven
 
 
-def _reconcile_computers(client: RebyteClient, ledger: Ledger, rows: Sequence[Row]) -> Unproven:
+def _reconcile_computers(
+    client: RebyteClient, ledger: Ledger, rows: Sequence[Row]
+) -> Unproven:
     since = look_back_to(rows, ledger.clock())
     matches = [
         Match(item, None, created)
@@ -288,8 +299,13 @@ def _reconcile_follow_up(client: RebyteClient, ledger: Ledger, row: Row) -> Unpr
         prompts = prompts_of(client.get_task(row.task_id))
     except (NotFound, RouteMissing):
         prompts = []
-    texts = {prompt.get("id"): prompt.get("userPrompt") for prompt in _content(client, row.task_id)}
-    matches = [Match(prompt, _digest_of(texts.get(prompt["id"])), None) for prompt in prompts]
+    texts = {
+        prompt.get("id"): prompt.get("userPrompt")
+        for prompt in _content(client, row.task_id)
+    }
+    matches = [
+        Match(prompt, _digest_of(texts.get(prompt["id"])), None) for prompt in prompts
+    ]
     known = set(row.known_before()) | ledger.known_ids()
     possible = possible_prompts(row, matches, known)
     if len(possible) != 1:

@@ -51,7 +51,9 @@ class StartRequest:
         self.kind: Kind = kind
         self.path = path
         self.query = list(query)
-        self.body = {name: value for name, value in body.items() if value not in (None, [], ())}
+        self.body = {
+            name: value for name, value in body.items() if value not in (None, [], ())
+        }
         self.attachments = list(attachments)
         self.want = list(want)
         self.no_questions = no_questions
@@ -90,7 +92,8 @@ class StartRequest:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(
-                "two files are named %s; in the task they would be one" % ", ".join(twice),
+                "two files are named %s; in the task they would be one"
+                % ", ".join(twice),
                 hint="rename one of them",
             )
         if len(self.prompt_with(names)) > PROMPT_LIMIT_CHARACTERS:
@@ -112,7 +115,9 @@ class StartRequest:
         if self.want:
             lines.append(_want_line(self.want))
         if self.no_questions:
-            lines.append("Do not ask questions: decide yourself and say what you assumed.")
+            lines.append(
+                "Do not ask questions: decide yourself and say what you assumed."
+            )
         return ["", *lines] if lines else []
 
     def body_with(self, uploaded: Sequence[Any]) -> Json:
@@ -129,7 +134,9 @@ class StartRequest:
 
     def preview(self) -> Json:
         """Return the body as --dry-run shows it: the attachments have no ids yet."""
-        placeholders = [{"id": "(told by the upload)", "filename": name} for name in self.names]
+        placeholders = [
+            {"id": "(told by the upload)", "filename": name} for name in self.names
+        ]
         return self.body_with(placeholders)
 
     def parts(self) -> dict[str, str]:
@@ -138,7 +145,9 @@ class StartRequest:
         """
         pieces: Json = self.body_with([{"filename": name} for name in self.names])
         if self.attachments:
-            contents: list[Any] = [[item.name, item.sha256] for item in self.attachments]
+            contents: list[Any] = [
+                [item.name, item.sha256] for item in self.attachments
+            ]
             pieces["files"] = contents + list(self.body.get("files", []))
         pieces["path"] = self.path
         if self.query:
@@ -243,10 +252,14 @@ def _digest(value: Any, length: int) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:length]
 
 
-def _attachment_lines(attachments: Sequence[Attachment], names: Sequence[str]) -> list[str]:
+def _attachment_lines(
+    attachments: Sequence[Attachment], names: Sequence[str]
+) -> list[str]:
     """Return the lines that say where attached files and skills lie in the task's machine."""
     skills = [name for item, name in zip(attachments, names) if item.is_skill]
-    files = ["/code/" + name for item, name in zip(attachments, names) if not item.is_skill]
+    files = [
+        "/code/" + name for item, name in zip(attachments, names) if not item.is_skill
+    ]
     lines = ["Attached for you: %s" % ", ".join(files)] if files else []
     for name in skills:
         lines.append(
@@ -259,11 +272,14 @@ def _attachment_lines(attachments: Sequence[Attachment], names: Sequence[str]) -
 def _want_line(want: Sequence[str]) -> str:
     """Return the line that asks for artifacts by name."""
     names = ", ".join(map(wanted_name, want))
-    line = "When you are done, publish these as artifacts of this workspace: %s." % names
+    line = (
+        "When you are done, publish these as artifacts of this workspace: %s." % names
+    )
     refused = [name for name in want if not type_of(name)]
     if refused:
-        line += " The artifact store refuses the type of %s, so publish a zip that holds it." % (
-            ", ".join(refused)
+        line += (
+            " The artifact store refuses the type of %s, so publish a zip that holds it."
+            % (", ".join(refused))
         )
     return line
 

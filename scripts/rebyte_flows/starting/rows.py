@@ -189,7 +189,10 @@ def check_same(row: Row, request: StartRequest, name: str) -> None:
     theirs: dict[str, Any] = row.parts_sent()
     if "path" not in theirs:
         # Written by a version that digested parts in another way: the columns have to tell.
-        mine, theirs = _columns_of(request), {"executor": row.executor, "model": row.model}
+        mine, theirs = (
+            _columns_of(request),
+            {"executor": row.executor, "model": row.model},
+        )
     differing = sorted(
         part for part in set(mine) | set(theirs) if mine.get(part) != theirs.get(part)
     )
@@ -197,7 +200,8 @@ def check_same(row: Row, request: StartRequest, name: str) -> None:
         return
     verb = "differs" if len(differing) == 1 else "differ"
     raise InputError(
-        "the name %s was used for another start: %s %s" % (name, ", ".join(differing), verb),
+        "the name %s was used for another start: %s %s"
+        % (name, ", ".join(differing), verb),
         code="name_in_use",
         hint="choose another name, or --again to start this one under the same name knowingly",
         details={"differs": differing, "taskId": row.task_id},
@@ -216,6 +220,7 @@ def check_name(name: str) -> str:
     is_plain = name == name.strip() and name.isprintable() and not name.startswith("@")
     if not is_plain or not 0 < len(name) <= 200:
         raise InputError(
-            "%r cannot be a name: 1 to 200 printable characters, not beginning with @" % name
+            "%r cannot be a name: 1 to 200 printable characters, not beginning with @"
+            % name
         )
     return name

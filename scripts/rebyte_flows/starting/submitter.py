@@ -11,7 +11,11 @@ from contextlib import suppress
 from rebyte_flows.files.uploads import Uploads
 from rebyte_flows.starting.credit import credit_note, may_be_about_credit
 from rebyte_flows.starting.guards import Guards
-from rebyte_flows.starting.reconciliation import prompts_of, reconcile_row, still_unknown
+from rebyte_flows.starting.reconciliation import (
+    prompts_of,
+    reconcile_row,
+    still_unknown,
+)
 from rebyte_flows.starting.requests import digest_of_prompt, is_follow_up
 from rebyte_flows.starting.rows import (
     CREATED,
@@ -53,7 +57,9 @@ class Submission:
     that got it), and `reused`: nothing was sent because the same line had been started before.
     """
 
-    def __init__(self, row: Row, answer: Json | None = None, reused: bool = False) -> None:
+    def __init__(
+        self, row: Row, answer: Json | None = None, reused: bool = False
+    ) -> None:
         self.row = row
         self.answer = answer
         self.reused = reused
@@ -101,7 +107,9 @@ class Submitter:
         said.
         """
         while True:
-            row, move = self.ledger.claim(request, name=name, again=again, guards=self.guards)
+            row, move = self.ledger.claim(
+                request, name=name, again=again, guards=self.guards
+            )
             if move == START:
                 return self._send(request, row)
             if move == WAIT:
@@ -131,12 +139,15 @@ class Submitter:
         while self.ledger.is_held(row):
             if self.client.deadline.expired:
                 raise DeadlineReached(
-                    "another run is still starting this task", hint="type the same line again"
+                    "another run is still starting this task",
+                    hint="type the same line again",
                 )
             self.sleep(POLL_SECONDS)
             row = self.ledger.row(row.id)
         if row.state == SENT:
-            self.ledger.update(row.id, state=UNKNOWN, reason="the run ended before the answer came")
+            self.ledger.update(
+                row.id, state=UNKNOWN, reason="the run ended before the answer came"
+            )
         elif row.state in OPEN and row.state != UNKNOWN:
             self.ledger.update(row.id, state=NOT_SENT)
         return self.ledger.row(row.id)
@@ -212,10 +223,13 @@ class Submitter:
 
     def _record(self, request: StartRequest, row: Row, answer: Json) -> Row:
         try:
-            return self.ledger.record(row.id, state=CREATED, **request.kind.columns(answer))
+            return self.ledger.record(
+                row.id, state=CREATED, **request.kind.columns(answer)
+            )
         except LedgerUnwritable as problem:
             raise NotRecorded(
-                "the start was accepted but could not be recorded: %s" % problem.message,
+                "the start was accepted but could not be recorded: %s"
+                % problem.message,
                 hint="keep these ids; a rerun of the same line would not know of them",
                 details=dict(answer),
             ) from problem
@@ -228,7 +242,11 @@ class Submitter:
         outcome = NOT_SENT
         if sent:
             outcome = getattr(problem, "outcome", None) or UNKNOWN
-        reason = problem.message if isinstance(problem, RebyteError) else type(problem).__name__
+        reason = (
+            problem.message
+            if isinstance(problem, RebyteError)
+            else type(problem).__name__
+        )
         # A row that cannot be written stays open, held by nobody: the next look reconciles it.
         with suppress(LedgerUnwritable):
             self.ledger.record(row.id, state=outcome, reason=reason[:REASON_CHARACTERS])

@@ -86,7 +86,8 @@ def _send(service: Service, workspace: str, name: str) -> Response | None:
     plain = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in name)
     quoted = quote(name, safe="", errors="replace")
     headers = {
-        "Content-Disposition": "attachment; filename=\"%s\"; filename*=UTF-8''%s" % (plain, quoted),
+        "Content-Disposition": "attachment; filename=\"%s\"; filename*=UTF-8''%s"
+        % (plain, quoted),
         "X-Content-Type-Options": "nosniff",
     }
     artifact = service.artifacts.find(workspace, name)
@@ -124,7 +125,9 @@ def upload_artifacts(service: Service, request: Request) -> Response:
             )
             if declared != UNTYPED and CONTENT_TYPE.fullmatch(declared):
                 content_type = declared
-            kept.append((name, content_type, service.blobs.store(io.BytesIO(data).read)))
+            kept.append(
+                (name, content_type, service.blobs.store(io.BytesIO(data).read))
+            )
         require(kept, "no files: send them as multipart fields named files")
     except BaseException:
         for _, _, blob in kept:
@@ -146,7 +149,9 @@ def request_uploads(service: Service, request: Request) -> Response:
     files = list_of(dict, request.json_object().get("files"), message)
     require(files, message)
     require(len(files) <= UPLOADS_LIMIT, "at most %d files at once" % UPLOADS_LIMIT)
-    return json_response(200, {"files": [_upload_slot(service, workspace, file) for file in files]})
+    return json_response(
+        200, {"files": [_upload_slot(service, workspace, file) for file in files]}
+    )
 
 
 def _upload_slot(service: Service, workspace: str, file: JsonObject) -> JsonObject:

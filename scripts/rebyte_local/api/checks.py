@@ -32,7 +32,8 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,127}/[\x20-\x7e]{1,127}")
 KEY_HEADERS = ("api_key", "api-key", "x-api-key")
 UUID = re.compile(
-    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+    re.ASCII | re.IGNORECASE,
 )
 
 
@@ -45,14 +46,18 @@ def or_404(thing: T | None, noun: str) -> T:
 
 def is_equal(given: str, expected: str) -> bool:
     """Compare two secrets without telling by the time how much of one was right."""
-    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode("utf-8"))
+    return hmac.compare_digest(
+        given.encode("utf-8", "replace"), expected.encode("utf-8")
+    )
 
 
 def check_key(service: Service, request: Request) -> None:
     """Raise ApiError 401 unless the request carries the key of this server."""
     given = next(filter(None, map(request.header, KEY_HEADERS)), None)
     if given is None:
-        raise ApiError(401, "missing_api_key", "API key is required in the API_KEY header")
+        raise ApiError(
+            401, "missing_api_key", "API key is required in the API_KEY header"
+        )
     if not is_equal(given.strip(), service.key):
         raise ApiError(401, "invalid_api_key", "Invalid API key")
 
@@ -75,7 +80,9 @@ def optional_string(body: JsonObject, name: str, limit: int = 500) -> str | None
     if value is None:
         return None
     if not isinstance(value, str) or not 0 < len(value) <= limit:
-        raise validation_error("%s must be a string of 1 to %d characters" % (name, limit))
+        raise validation_error(
+            "%s must be a string of 1 to %d characters" % (name, limit)
+        )
     return value
 
 

@@ -9,7 +9,12 @@ import uuid
 
 from rebyte_local.api.checks import list_response, optional_string, or_404
 from rebyte_local.api.credits import charge_start
-from rebyte_local.formats import MICROSECONDS_PER_SECOND, JsonObject, iso_microseconds, now_us
+from rebyte_local.formats import (
+    MICROSECONDS_PER_SECOND,
+    JsonObject,
+    iso_microseconds,
+    now_us,
+)
 from rebyte_local.http.messages import (
     Request,
     Response,
@@ -58,7 +63,9 @@ def create_computer(service: Service, request: Request) -> Response:
             "INSERT INTO computers(id,created,updated,facts) VALUES(?,?,?,?)",
             (computer_id, now, now, json.dumps(facts)),
         )
-    return json_response(201, _show(service, dict(facts, id=computer_id, created=now, updated=now)))
+    return json_response(
+        201, _show(service, dict(facts, id=computer_id, created=now, updated=now))
+    )
 
 
 def list_computers(service: Service, request: Request) -> Response:
@@ -111,7 +118,9 @@ def _check_instructions(value: object) -> str | None:
 def _check_views(value: object) -> dict[str, bool]:
     if value is None:
         return {}
-    if not isinstance(value, dict) or not all(isinstance(on, bool) for on in value.values()):
+    if not isinstance(value, dict) or not all(
+        isinstance(on, bool) for on in value.values()
+    ):
         raise validation_error("views must map the id of a view to true or false")
     return value
 
@@ -133,7 +142,9 @@ def delete_computer(service: Service, request: Request) -> Response:
 
 def computer_of(service: Service, request: Request) -> JsonObject:
     """Return the computer that a path names; raises ApiError 404."""
-    return or_404(service.database.find("computers", request.params[0].lower()), "Agent computer")
+    return or_404(
+        service.database.find("computers", request.params[0].lower()), "Agent computer"
+    )
 
 
 def computer_status(service: Service, computer: JsonObject) -> str:

@@ -9,7 +9,13 @@ from rebyte_local.api.checks import or_404
 from rebyte_local.api.tasks import label_rehearsal, show_prompt, show_status, task_of
 from rebyte_local.faults import Faults
 from rebyte_local.formats import JsonObject
-from rebyte_local.http.messages import ApiError, DropConnection, Request, Response, StreamResponse
+from rebyte_local.http.messages import (
+    ApiError,
+    DropConnection,
+    Request,
+    Response,
+    StreamResponse,
+)
 from rebyte_local.service import Service
 from rebyte_local.storage.task_table import OPEN_STATUSES
 
@@ -88,7 +94,9 @@ class StreamFault:
 
     def loses_the_rest(self) -> bool:
         """Return True when the events after this one, and the end, are never sent."""
-        return self._faults.is_on("lost-end") and self._index + 1 >= self._faults.value("lost-end")
+        return self._faults.is_on("lost-end") and self._index + 1 >= self._faults.value(
+            "lost-end"
+        )
 
     def cuts_now(self) -> bool:
         """Return True when this connect has sent so many events that no earlier one did."""
@@ -111,7 +119,9 @@ def stream_events(service: Service, request: Request) -> Response:
     if service.faults.is_on("no-stream"):
         raise ApiError(404, "not_found", "Not found")
     frames = _disturbed_frames if service.faults.is_on(*STREAM_FAULTS) else _frames
-    return StreamResponse(frames(service, prompt_id), EVENT_STREAM, dict(STREAM_HEADERS))
+    return StreamResponse(
+        frames(service, prompt_id), EVENT_STREAM, dict(STREAM_HEADERS)
+    )
 
 
 def _event_frame(line: str) -> bytes:
@@ -189,7 +199,10 @@ def list_prompt_events(service: Service, request: Request) -> Response:
     task = task_of(service, request)
     prompt_id = request.params[1].lower()
     prompts = service.tasks.prompts(task["id"])
-    or_404(next((prompt for prompt in prompts if prompt["id"] == prompt_id), None), "Prompt")
+    or_404(
+        next((prompt for prompt in prompts if prompt["id"] == prompt_id), None),
+        "Prompt",
+    )
     return StreamResponse(_with_events(service, {"promptId": prompt_id}, prompt_id))
 
 
@@ -204,7 +217,9 @@ def get_content(service: Service, request: Request) -> Response:
     return StreamResponse(_content(service, head, has_events))
 
 
-def _content(service: Service, head: JsonObject, has_events: bool) -> Generator[bytes, None, None]:
+def _content(
+    service: Service, head: JsonObject, has_events: bool
+) -> Generator[bytes, None, None]:
     yield json.dumps(head).encode("ascii")[:-1] + b', "prompts": ['
     for index, prompt in enumerate(service.tasks.prompts(head["id"])):
         shown = show_prompt(service, prompt)

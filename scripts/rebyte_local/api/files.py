@@ -7,7 +7,12 @@ import time
 import uuid
 from urllib.parse import quote
 
-from rebyte_local.api.checks import KEY_HEADERS, check_content_type, check_filename, is_equal
+from rebyte_local.api.checks import (
+    KEY_HEADERS,
+    check_content_type,
+    check_filename,
+    is_equal,
+)
 from rebyte_local.http.messages import Request, Response, StorageError, json_response
 from rebyte_local.service import Service
 from rebyte_local.storage.blobs import TooLarge
@@ -22,13 +27,17 @@ def create_upload(service: Service, request: Request) -> Response:
     filename = check_filename(body.get("filename"))
     content_type = check_content_type(body.get("contentType"))
     file_id = str(uuid.uuid4())
-    service.database.write("INSERT INTO files VALUES(?,?,?,NULL)", file_id, filename, content_type)
+    service.database.write(
+        "INSERT INTO files VALUES(?,?,?,NULL)", file_id, filename, content_type
+    )
     return json_response(
         201,
         {
             "id": file_id,
             "filename": filename,
-            "uploadUrl": sign(service, "PUT", ("files", file_id, filename), content_type)[0],
+            "uploadUrl": sign(
+                service, "PUT", ("files", file_id, filename), content_type
+            )[0],
             "maxFileSize": FILE_LIMIT_BYTES,
         },
     )
@@ -63,10 +72,17 @@ def sign(
     path = "/storage/" + "/".join(quoted)
     expires = int(time.time() + seconds)
     signature = _signature(service, method, path, expires, content_type)
-    return "%s%s?expires=%d&signature=%s" % (service.origin, path, expires, signature), expires
+    return "%s%s?expires=%d&signature=%s" % (
+        service.origin,
+        path,
+        expires,
+        signature,
+    ), expires
 
 
-def _signature(service: Service, method: str, path: str, expires: int, content_type: str) -> str:
+def _signature(
+    service: Service, method: str, path: str, expires: int, content_type: str
+) -> str:
     return service.token("%s\n%s\n%s\n%s" % (method, path, expires, content_type))
 
 
@@ -78,7 +94,9 @@ def check_signature(service: Service, request: Request) -> None:
         )
     text = request.query.get("expires", "")
     if not re.fullmatch("[0-9]{1,14}", text):
-        raise StorageError(403, "AccessDenied", "Anonymous caller does not have access.")
+        raise StorageError(
+            403, "AccessDenied", "Anonymous caller does not have access."
+        )
     expires = int(text)
     content_type = request.header("Content-Type") if request.method == "PUT" else ""
     wanted = _signature(service, request.method, request.path, expires, content_type)

@@ -7,7 +7,15 @@ import re
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from rebyte_local.api import artifacts, computers, credits, events, files, tasks, webhooks
+from rebyte_local.api import (
+    artifacts,
+    computers,
+    credits,
+    events,
+    files,
+    tasks,
+    webhooks,
+)
 from rebyte_local.api.checks import check_key
 from rebyte_local.faults import Faults
 from rebyte_local.http.messages import (
@@ -79,7 +87,9 @@ ROUTES: tuple[tuple[str, str, View], ...] = (
     ("GET", "/share/*/stream", views.stream_task),
 )
 STARTS = (tasks.create_task, tasks.follow_up, computers.create_computer)
-LOOPBACK_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+LOOPBACK_HOST = re.compile(
+    r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE
+)
 HTML_PAGE = (
     "<html>\r\n<head><title>%s</title></head>\r\n"
     "<body><center><h1>%s</h1></center><hr><center>nginx</center></body>\r\n</html>\r\n"
@@ -132,11 +142,15 @@ def respond(service: Service, request: Request) -> Response:
     response = view(service, request)
     if view in STARTS:
         # The other starts are disturbed only when the fault names them.
-        _disturb_start(service.faults, response, line, by_default=view is tasks.create_task)
+        _disturb_start(
+            service.faults, response, line, by_default=view is tasks.create_task
+        )
     return response
 
 
-def _disturb_start(faults: Faults, response: Response, line: str, by_default: bool) -> None:
+def _disturb_start(
+    faults: Faults, response: Response, line: str, by_default: bool
+) -> None:
     """Lose the answer to a start that was accepted, or cut it, when a fault says so."""
     if faults.hits("drop-after-accept", line, by_default):
         raise DropConnection
@@ -147,7 +161,10 @@ def _disturb_start(faults: Faults, response: Response, line: str, by_default: bo
 def _fault_response(faults: Faults, method: str, line: str) -> Response | None:
     """Return the answer of a fault that stands before everything, or None."""
     retry_after = "too-many-retry-after"
-    if faults.applies_to(retry_after, line) and faults.count(retry_after, line) % 2 == 0:
+    if (
+        faults.applies_to(retry_after, line)
+        and faults.count(retry_after, line) % 2 == 0
+    ):
         return _too_many({"Retry-After": "%d" % math.ceil(faults.value(retry_after))})
     if faults.hits("too-many", line):
         return _too_many({})

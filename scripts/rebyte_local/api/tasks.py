@@ -42,7 +42,8 @@ SKILLS_LIMIT = 50
 SKILL_LIMIT_CHARS = 500
 FILES_LIMIT = 100
 REPOSITORY = re.compile(
-    r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII
+    r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}",
+    re.ASCII,
 )
 BRANCH = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./+@#=-]{0,249}", re.ASCII)
 # Words that nobody documented, for the fault odd-status.
@@ -164,7 +165,10 @@ def _check_file(service: Service, file: JsonObject) -> JsonObject:
 def task_of(service: Service, request: Request) -> JsonObject:
     """Return the task that a path names; raises ApiError 404, also while late-visible hides it."""
     task = or_404(service.tasks.get(request.params[0].lower()), "Task")
-    if now_us() - task["created"] < service.faults.value("late-visible") * MICROSECONDS_PER_SECOND:
+    if (
+        now_us() - task["created"]
+        < service.faults.value("late-visible") * MICROSECONDS_PER_SECOND
+    ):
         raise ApiError(404, "not_found", "Task not found")
     return task
 
@@ -182,7 +186,11 @@ def show_status(service: Service, status: str) -> str:
     """Return a status as it is told, which odd-status and unknown-status may change."""
     if service.faults.is_on("unknown-status") and status not in OPEN_STATUSES:
         return UNKNOWN_STATUS
-    return ODD_STATUSES.get(status, status) if service.faults.is_on("odd-status") else status
+    return (
+        ODD_STATUSES.get(status, status)
+        if service.faults.is_on("odd-status")
+        else status
+    )
 
 
 def show_title(service: Service, task: JsonObject) -> str:
@@ -201,7 +209,9 @@ def show_prompt(service: Service, prompt: JsonObject) -> JsonObject:
     }
 
 
-def _show(service: Service, task: JsonObject, completed: int | None, **more: object) -> JsonObject:
+def _show(
+    service: Service, task: JsonObject, completed: int | None, **more: object
+) -> JsonObject:
     shown = {
         "id": task["id"],
         "url": _url(service, task),
@@ -259,15 +269,22 @@ def cancel_task(service: Service, request: Request) -> Response:
     task_id = task_of(service, request)["id"]
     count = service.runner.cancel(task_id)
     status = service.tasks.status(task_id)[0]
-    return json_response(200, {"id": task_id, "status": status, "canceledPrompts": count})
+    return json_response(
+        200, {"id": task_id, "status": status, "canceledPrompts": count}
+    )
 
 
 def set_visibility(service: Service, request: Request) -> Response:
     """PATCH /tasks/:id/visibility"""
     task_id = task_of(service, request)["id"]
     visibility = request.json_object().get("visibility")
-    require(visibility in VISIBILITIES, "visibility must be one of %s" % ", ".join(VISIBILITIES))
-    service.database.write("UPDATE tasks SET visibility=? WHERE id=?", visibility, task_id)
+    require(
+        visibility in VISIBILITIES,
+        "visibility must be one of %s" % ", ".join(VISIBILITIES),
+    )
+    service.database.write(
+        "UPDATE tasks SET visibility=? WHERE id=?", visibility, task_id
+    )
     answer = {"visibility": visibility}
     if visibility == "public":
         answer["shareUrl"] = "%s/share/%s" % (service.origin, task_id)
@@ -305,7 +322,9 @@ def _read_answer(question: Question, reply: JsonObject) -> str:
         raise validation_error(
             "answer must be an object with selectedOptions, customResponse or both"
         )
-    words = [_option(question, index) for index in _list_field(answer, "selectedOptions")]
+    words = [
+        _option(question, index) for index in _list_field(answer, "selectedOptions")
+    ]
     custom = answer.get("customResponse")
     if custom is not None and not isinstance(custom, str):
         raise validation_error("customResponse must be a string")
@@ -318,7 +337,8 @@ def _option(question: Question, index: object) -> str:
     # A bool is an int to isinstance, but no index.
     if type(index) is not int or not 0 <= index < len(question.options):
         raise validation_error(
-            "selectedOptions must be a list of indexes from 0 to %d" % (len(question.options) - 1)
+            "selectedOptions must be a list of indexes from 0 to %d"
+            % (len(question.options) - 1)
         )
     return question.options[index]
 

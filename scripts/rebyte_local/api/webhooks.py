@@ -21,7 +21,13 @@ from rebyte_local.http.messages import (
 )
 from rebyte_local.service import Service
 
-EVENTS = ("task.created", "task.running", "task.completed", "task.failed", "task.canceled")
+EVENTS = (
+    "task.created",
+    "task.running",
+    "task.completed",
+    "task.failed",
+    "task.canceled",
+)
 WEBHOOKS_MOST = 3
 URL_LIMIT_CHARS = 2048
 NOT_DELIVERED = "not delivered: this server calls addresses of this machine only"
@@ -72,7 +78,9 @@ def create_webhook(service: Service, request: Request) -> Response:
 
 def list_webhooks(service: Service, request: Request) -> Response:
     """GET /webhooks; the list is called webhooks, as others saw it."""
-    return json_response(200, {"webhooks": [_show(webhook) for webhook in _all(service)]})
+    return json_response(
+        200, {"webhooks": [_show(webhook) for webhook in _all(service)]}
+    )
 
 
 def get_webhook(service: Service, request: Request) -> Response:
@@ -82,7 +90,9 @@ def get_webhook(service: Service, request: Request) -> Response:
 
 def delete_webhook(service: Service, request: Request) -> Response:
     """DELETE /webhooks/:id -> 204; what waits for delivery is dropped."""
-    service.database.write("DELETE FROM webhooks WHERE id=?", _webhook_of(service, request)["id"])
+    service.database.write(
+        "DELETE FROM webhooks WHERE id=?", _webhook_of(service, request)["id"]
+    )
     return no_content()
 
 
@@ -98,7 +108,9 @@ def _all(service: Service) -> list[JsonObject]:
 
 
 def _webhook_of(service: Service, request: Request) -> JsonObject:
-    return or_404(service.database.find("webhooks", request.params[0].lower()), "Webhook")
+    return or_404(
+        service.database.find("webhooks", request.params[0].lower()), "Webhook"
+    )
 
 
 def _show(webhook: JsonObject) -> JsonObject:
@@ -121,7 +133,9 @@ def _show(webhook: JsonObject) -> JsonObject:
 
 
 def _check_url(url: object) -> str:
-    if not isinstance(url, str) or not re.fullmatch(r"[\x21-\x7e]{1,%d}" % URL_LIMIT_CHARS, url):
+    if not isinstance(url, str) or not re.fullmatch(
+        r"[\x21-\x7e]{1,%d}" % URL_LIMIT_CHARS, url
+    ):
         raise validation_error("url is required and must be an https address")
     try:
         parts = urlsplit(url)
@@ -133,7 +147,9 @@ def _check_url(url: object) -> str:
         "url must name a host, without user name and password",
     )
     require(
-        parts.scheme == "https" or parts.scheme == "http" and is_loopback(parts.hostname),
+        parts.scheme == "https"
+        or parts.scheme == "http"
+        and is_loopback(parts.hostname),
         "url must begin with https://; plain http is taken for this machine only",
     )
     return url
@@ -145,6 +161,7 @@ def _check_events(value: object) -> list[str]:
     require(events, "events must not be empty; there are: %s" % known)
     for event in events:
         require(
-            event in EVENTS, "events: there is no event %s; there are: %s" % (event[:50], known)
+            event in EVENTS,
+            "events: there is no event %s; there are: %s" % (event[:50], known),
         )
     return list(dict.fromkeys(events))

@@ -34,7 +34,9 @@ def run_agent_program(run: PromptRun) -> Answer:
     if instructions:
         text = "%s\n\n%s" % (instructions, text)
     result = run.execute(
-        run.service.agent, stdin_path=run.write_scratch("prompt.txt", text), stdout_event=_delta
+        run.service.agent,
+        stdin_path=run.write_scratch("prompt.txt", text),
+        stdout_event=_delta,
     )
     if result.code != 0:
         return Answer(result.failure("The agent program"), is_failure=True)

@@ -18,7 +18,9 @@ ANSWER_PLACES = {
     "answer-in-content": "response",
 }
 DEFAULT_PLACES = {"text", "final", "response"}
-INTERRUPTED = "The local server was stopped while this prompt ran; it was not run again."
+INTERRUPTED = (
+    "The local server was stopped while this prompt ran; it was not run again."
+)
 
 
 def run_prompt(run: PromptRun) -> None:
@@ -41,13 +43,20 @@ def run_prompt(run: PromptRun) -> None:
 
 def fail_prompt(service: Service, prompt_id: str, message: str) -> None:
     """End a prompt as failed, with a message of the server's own as its answer."""
-    with contextlib.suppress(sqlite3.Error):  # a full disk takes the status, if not the event
+    with contextlib.suppress(
+        sqlite3.Error
+    ):  # a full disk takes the status, if not the event
         service.events.timeline(prompt_id).append(("text", {"content": message}))
     service.tasks.finish_prompt(prompt_id, "failed", final=message, response=message)
 
 
 def _answer(run: PromptRun) -> Answer:
-    run.emit("init", session_id=run.prompt["id"], cwd=run.path, **describe_executor(run.service))
+    run.emit(
+        "init",
+        session_id=run.prompt["id"],
+        cwd=run.path,
+        **describe_executor(run.service),
+    )
     try:
         prepare(run)
     except SetupFailed as error:
@@ -76,6 +85,8 @@ def _finish(run: PromptRun, answer: Answer) -> None:
     if "text" in places and not answer.is_streamed:
         run.emit("text", content=text)
     if "result" in places:
-        run.emit("result", result=text, status="error" if answer.is_failure else "success")
+        run.emit(
+            "result", result=text, status="error" if answer.is_failure else "success"
+        )
     outcome = {place: text for place in ("final", "response") if place in places}
     run.service.tasks.finish_prompt(prompt_id, status, **outcome)

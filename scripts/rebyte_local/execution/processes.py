@@ -118,7 +118,9 @@ class Process:
         limit_seconds: float | None = None,
     ) -> None:
         self._mark = mark
-        self._deadline = None if limit_seconds is None else time.monotonic() + limit_seconds
+        self._deadline = (
+            None if limit_seconds is None else time.monotonic() + limit_seconds
+        )
         self._killed_at: float | None = None
         self._gone_at: float | None = None
         self.timed_out = False
@@ -156,7 +158,9 @@ class Process:
         splitters = {"stdout": LineSplitter(), "stderr": LineSplitter()}
         with selectors.DefaultSelector() as selector:
             for name in splitters:
-                selector.register(getattr(self._child, name), selectors.EVENT_READ, name)
+                selector.register(
+                    getattr(self._child, name), selectors.EVENT_READ, name
+                )
             while selector.get_map() and not self._is_abandoned():
                 for key, _ in selector.select(TICK_SECONDS):
                     data = os.read(key.fd, READ_BYTES)
@@ -170,7 +174,11 @@ class Process:
     def _check(self) -> None:
         """Once per tick: is the leader gone, is the time up, did SIGTERM not help."""
         now = time.monotonic()
-        if self._deadline is not None and now > self._deadline and self._killed_at is None:
+        if (
+            self._deadline is not None
+            and now > self._deadline
+            and self._killed_at is None
+        ):
             self.timed_out = True
             self.kill()
         if self._gone_at is not None:
@@ -184,7 +192,10 @@ class Process:
 
     def _is_abandoned(self) -> bool:
         """Return True when what cannot be found still holds a pipe open: its end cannot come."""
-        return self._gone_at is not None and time.monotonic() - self._gone_at > GRACE_SECONDS
+        return (
+            self._gone_at is not None
+            and time.monotonic() - self._gone_at > GRACE_SECONDS
+        )
 
     def _wait(self) -> int:
         while True:
@@ -219,7 +230,9 @@ def _marked_pids(text: str) -> list[int]:
         return _marked_pids_by_ps(text)
     pids = []
     for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open("/proc/%s/environ" % name, "rb") as file:
+        with contextlib.suppress(OSError), open(
+            "/proc/%s/environ" % name, "rb"
+        ) as file:
             if text.encode("ascii") in file.read().split(b"\0"):
                 pids.append(int(name))
     return pids

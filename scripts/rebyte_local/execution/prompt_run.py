@@ -38,7 +38,9 @@ class Answer:
     `is_streamed` says that the text went out as events already.
     """
 
-    def __init__(self, text: str, is_failure: bool = False, is_streamed: bool = False) -> None:
+    def __init__(
+        self, text: str, is_failure: bool = False, is_streamed: bool = False
+    ) -> None:
         self.text = text
         self.is_failure = is_failure
         self.is_streamed = is_streamed
@@ -94,7 +96,9 @@ class PromptRun:
 
     def __enter__(self) -> PromptRun:
         self.path = self.service.workspace_path(self.task["workspace"])
-        self._scratch = tempfile.mkdtemp(dir=os.path.join(self.service.folder, "scratch"))
+        self._scratch = tempfile.mkdtemp(
+            dir=os.path.join(self.service.folder, "scratch")
+        )
         self.env = self._environment()
         return self
 
@@ -104,7 +108,9 @@ class PromptRun:
     def _environment(self) -> dict[str, str]:
         """Return the variables of the prompt's processes: little of the server's own."""
         env = {"PATH": os.defpath, "LANG": "C.UTF-8"}
-        env.update((name, os.environ[name]) for name in KEPT_VARIABLES if name in os.environ)
+        env.update(
+            (name, os.environ[name]) for name in KEPT_VARIABLES if name in os.environ
+        )
         env.update(
             HOME=self.path,
             PWD=self.path,
@@ -159,7 +165,9 @@ class PromptRun:
 
         def on_lines(stream: str, lines: list[str]) -> None:
             result.add(stream, lines)
-            self._emit_lines(stream, lines, stdout_event if stream == "stdout" else None)
+            self._emit_lines(
+                stream, lines, stdout_event if stream == "stdout" else None
+            )
 
         try:
             with self._lock:
@@ -195,11 +203,16 @@ class PromptRun:
         if not lines:
             return
         if not self.timeline.is_full:
-            events = [event_of(line) if event_of else (stream, {"content": line}) for line in lines]
+            events = [
+                event_of(line) if event_of else (stream, {"content": line})
+                for line in lines
+            ]
             self.timeline.append(*events)
         elif not self._is_truncated:
             self._is_truncated = True
-            self.emit("stderr", content="[the output is too long; from here on it is dropped]")
+            self.emit(
+                "stderr", content="[the output is too long; from here on it is dropped]"
+            )
 
     def ask(self, text: str, options: list[str]) -> None:
         """Ask the caller and wait until an answer comes, which later processes find in ANSWER.
@@ -225,7 +238,12 @@ class PromptRun:
         self.raise_if_stopped()
         # No variable can hold a NUL or a lone surrogate.
         answer = str(answer)
-        self.env["ANSWER"] = answer.replace("\x00", "").encode("utf-8", "replace").decode()
+        self.env["ANSWER"] = (
+            answer.replace("\x00", "").encode("utf-8", "replace").decode()
+        )
         self.emit(
-            "tool_result", tool_id=question.message_id, output="Answer: " + answer, is_error=False
+            "tool_result",
+            tool_id=question.message_id,
+            output="Answer: " + answer,
+            is_error=False,
         )

@@ -10,7 +10,12 @@ from rebyte_local.execution.processes import ProcessResult
 from rebyte_local.execution.prompt_run import Answer, PromptRun
 
 OPENING = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*([^`\r]*?)[ \t]*\r?")
-RUNNABLE = {"python run": "python", "bash run": "bash", "sh run": "sh", "ask run": "ask"}
+RUNNABLE = {
+    "python run": "python",
+    "bash run": "bash",
+    "sh run": "sh",
+    "ask run": "ask",
+}
 CODE_PATH = re.compile(r"(?<![\w.\-/~$}])/code(?=/|[\s\"'`);:&|,]|$)")
 REAL_CODE = "/code"
 ANSWER_LIMIT_CHARS = 1024 * 1024
@@ -96,7 +101,9 @@ def rehearse(run: PromptRun) -> Answer:
 def _ask(run: PromptRun, text: str) -> None:
     computer = run.service.database.find("computers", run.task["workspace"])
     if computer and ASK_VIEW in computer["off"]:
-        run.emit("text", content="Not asked: the view %s of this computer is off." % ASK_VIEW)
+        run.emit(
+            "text", content="Not asked: the view %s of this computer is off." % ASK_VIEW
+        )
         return
     question, options = parse_question(text)
     run.ask(question, options)
@@ -108,7 +115,12 @@ def _run_fence(run: PromptRun, number: int, kind: str, text: str) -> ProcessResu
     tool = "fence-%d" % number
     is_python = kind == "python"
     path = run.write_scratch(tool + (".py" if is_python else ".sh"), text)
-    run.emit("tool_use", id=tool, name="rehearsal_" + kind, input={"fence": number, "code": text})
+    run.emit(
+        "tool_use",
+        id=tool,
+        name="rehearsal_" + kind,
+        input={"fence": number, "code": text},
+    )
     argv = [sys.executable, "-u", path] if is_python else [kind, path]
     env = dict(run.env, PYTHONPATH=run.path) if is_python else run.env
     result = run.execute(argv, env)

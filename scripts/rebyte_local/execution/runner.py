@@ -83,7 +83,9 @@ class Runner:
             if not run.task["deleted"] and service.tasks.start_prompt(prompt_id):
                 service.deliveries.send_running(task_id)
                 run_prompt(run)
-        except Exception as error:  # a full disk or our own bug must not leave the task running
+        except (
+            Exception
+        ) as error:  # a full disk or our own bug must not leave the task running
             log_exception()
             reason = traceback.format_exception_only(type(error), error)[-1].strip()
             self._fail(prompt_id, "The local server failed: " + reason)
@@ -117,14 +119,20 @@ class Runner:
     def acquire_slot(self) -> None:
         """Take a slot again, waiting for one."""
         with self._changed:
-            while self._used_slots >= self._width and not self._service.stopping.is_set():
+            while (
+                self._used_slots >= self._width and not self._service.stopping.is_set()
+            ):
                 self._changed.wait()
             self._used_slots += 1
 
     def question(self, task_id: str) -> Question | None:
         """Return the question that a task asks at the moment, or None."""
         with self._changed:
-            questions = [run.question for run in self._active.values() if run.task["id"] == task_id]
+            questions = [
+                run.question
+                for run in self._active.values()
+                if run.task["id"] == task_id
+            ]
         return questions[0] if questions else None
 
     def cancel(self, task_id: str) -> int:

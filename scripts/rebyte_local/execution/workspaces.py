@@ -45,7 +45,9 @@ def _copy_file(run: PromptRun, file: JsonObject) -> str:
     name = fit_name(file["filename"])
     target = os.path.join(run.path, name)
     if os.path.isdir(target) and not os.path.islink(target):
-        raise SetupFailed("the file %s cannot be placed: there is a folder of that name" % name)
+        raise SetupFailed(
+            "the file %s cannot be placed: there is a folder of that name" % name
+        )
     handle, temporary = tempfile.mkstemp(dir=run.path)
     os.close(handle)
     try:
@@ -53,7 +55,9 @@ def _copy_file(run: PromptRun, file: JsonObject) -> str:
         os.replace(temporary, target)  # replaces a planted link, never follows it
     except OSError as error:
         os.unlink(temporary)
-        raise SetupFailed("the file %s cannot be placed: %s" % (name, error.strerror)) from error
+        raise SetupFailed(
+            "the file %s cannot be placed: %s" % (name, error.strerror)
+        ) from error
     return name
 
 
@@ -63,7 +67,11 @@ def _copy_skill(run: PromptRun, slug: str) -> str | None:
     if skills is None:
         return "this local server was started without a folder of skills"
     name = slug.rpartition("/")[2]
-    is_name = not name.startswith(".") and "\x00" not in name and not slug.startswith("github:")
+    is_name = (
+        not name.startswith(".")
+        and "\x00" not in name
+        and not slug.startswith("github:")
+    )
     source = os.path.join(skills, name)
     if not is_name or not os.path.isdir(source):
         return "there is no such folder in %s" % skills
@@ -92,7 +100,10 @@ def _clone(run: PromptRun, repository: str, branch: str) -> None:
         _say(run, "%s is already in the workspace; it was left as it is" % name)
         return
     run.emit(
-        "tool_use", id="clone", name="git_clone", input={"repository": repository, "branch": branch}
+        "tool_use",
+        id="clone",
+        name="git_clone",
+        input={"repository": repository, "branch": branch},
     )
     git = [
         "git",
@@ -112,14 +123,22 @@ def _clone(run: PromptRun, repository: str, branch: str) -> None:
     run.emit("tool_result", tool_id="clone", output=output, is_error=is_error)
     if is_error:
         reason = words or "no words (%d)" % result.code
-        raise SetupFailed("git could not clone %s at %s:\n%s" % (repository, branch, reason))
+        raise SetupFailed(
+            "git could not clone %s at %s:\n%s" % (repository, branch, reason)
+        )
 
 
 def _git_environment() -> dict[str, str]:
     """Return the user's own environment, so that their credentials work; git never asks."""
     hidden = ("REBYTE_", "GIT_")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-    env.update(GIT_TERMINAL_PROMPT="0", GIT_ASKPASS="true", GIT_SSH_COMMAND="ssh -oBatchMode=yes")
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith(hidden)
+    }
+    env.update(
+        GIT_TERMINAL_PROMPT="0",
+        GIT_ASKPASS="true",
+        GIT_SSH_COMMAND="ssh -oBatchMode=yes",
+    )
     return env
 
 
@@ -135,7 +154,10 @@ def publish(run: PromptRun) -> None:
     except FileNotFoundError:
         return
     except NotADirectoryError:  # what O_NOFOLLOW makes of a link, too
-        _say(run, "nothing was published: artifacts is no longer a folder of the workspace")
+        _say(
+            run,
+            "nothing was published: artifacts is no longer a folder of the workspace",
+        )
 
 
 def _say(run: PromptRun, message: str) -> None:
@@ -184,5 +206,7 @@ def fit_name(name: str) -> str:
     if not stem or len(tail) > SUFFIX_LIMIT_BYTES:
         stem = name
         tail = b""
-    head = stem.encode("utf-8")[: NAME_LIMIT_BYTES - len(tail)].decode("utf-8", "ignore")
+    head = stem.encode("utf-8")[: NAME_LIMIT_BYTES - len(tail)].decode(
+        "utf-8", "ignore"
+    )
     return head + tail.decode("utf-8")

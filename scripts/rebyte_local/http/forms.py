@@ -13,7 +13,9 @@ from rebyte_local.http.messages import Request, one_line, validation_error
 
 FORM_LIMIT_BYTES = 128 * 1024 * 1024
 ESCAPED = re.compile("%22|%0D|%0A")  # what browsers escape in the name of a file
-BOUNDARY = re.compile(r'multipart/form-data\s*;.*?boundary="?([^";,]{1,200})"?', re.IGNORECASE)
+BOUNDARY = re.compile(
+    r'multipart/form-data\s*;.*?boundary="?([^";,]{1,200})"?', re.IGNORECASE
+)
 
 
 def read_form_files(request: Request, field: str) -> Iterator[tuple[str, str, bytes]]:

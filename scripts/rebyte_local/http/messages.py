@@ -18,7 +18,8 @@ DRAIN_LIMIT_BYTES = 64 * 1024 * 1024
 PIECE_BYTES = 64 * 1024
 CLOSE = {"Connection": "close"}
 STORAGE_ERROR = (
-    "<?xml version='1.0' encoding='UTF-8'?><Error><Code>%s</Code><Message>%s</Message></Error>"
+    "<?xml version='1.0' encoding='UTF-8'?>"
+    "<Error><Code>%s</Code><Message>%s</Message></Error>"
 )
 
 
@@ -43,7 +44,11 @@ class FileResponse(Response):
     """An answer whose body is an open file of `length` bytes, which is closed after sending."""
 
     def __init__(
-        self, file: io.BufferedReader, length: int, content_type: str, headers: dict[str, str]
+        self,
+        file: io.BufferedReader,
+        length: int,
+        content_type: str,
+        headers: dict[str, str],
     ) -> None:
         super().__init__(200, b"", content_type, headers)
         self.file = file
@@ -72,7 +77,11 @@ class ApiError(Exception):
     """An error of the API: {"error":{"code","message"}}."""
 
     def __init__(
-        self, status: int, code: str, message: str, headers: dict[str, str] | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.response = json_response(
@@ -141,7 +150,9 @@ class Request:
             raw += piece
             if len(raw) > JSON_LIMIT_BYTES:
                 raise ApiError(
-                    413, "validation_error", ("the body is larger than %d bytes" % JSON_LIMIT_BYTES)
+                    413,
+                    "validation_error",
+                    ("the body is larger than %d bytes" % JSON_LIMIT_BYTES),
                 )
         try:
             value = json.loads(raw.decode("utf-8"))

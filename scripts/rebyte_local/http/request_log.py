@@ -13,7 +13,9 @@ from rebyte_local.formats import JsonObject
 from rebyte_local.private_files import private
 
 MEMORY_LIMIT = 10000  # requests kept in the list
-FILE_LIMIT_BYTES = 4 * 1024 * 1024  # then the file becomes requests.jsonl.1 and a new one begins
+FILE_LIMIT_BYTES = (
+    4 * 1024 * 1024
+)  # then the file becomes requests.jsonl.1 and a new one begins
 SECRET_HEADERS = (
     "api_key",
     "api-key",
@@ -38,12 +40,16 @@ class RequestLog:
         # Open as long as the log is, so no `with`.
         self._file = open(self._path, "ab", buffering=0, opener=private)  # noqa: SIM115
 
-    def add(self, method: str, target: str, headers: Message, status: int, size: int) -> None:
+    def add(
+        self, method: str, target: str, headers: Message, status: int, size: int
+    ) -> None:
         """Note a request that is about to be answered; status 0 means without an answer."""
         entry = {
             "method": method,
             "path": _redact(target),
-            "headers": {name.lower(): _header(name, value) for name, value in headers.items()},
+            "headers": {
+                name.lower(): _header(name, value) for name, value in headers.items()
+            },
             "status": status,
             "bytes": size,
         }

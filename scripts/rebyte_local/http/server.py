@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 BACKLOG = 1024
 JOIN_SECONDS = 5.0
 IDLE_SECONDS = 75  # a kept connection without a request, or a peer that takes nothing
-PEER_GONE = (BrokenPipeError, ConnectionResetError, ConnectionAbortedError, socket.timeout)
+PEER_GONE = (
+    BrokenPipeError,
+    ConnectionResetError,
+    ConnectionAbortedError,
+    socket.timeout,
+)
 
 
 def shut_down(connection: socket.socket) -> None:
@@ -50,7 +55,9 @@ class HttpServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = BACKLOG
 
-    def __init__(self, port: int, respond: Callable[[Request], Response], log: RequestLog) -> None:
+    def __init__(
+        self, port: int, respond: Callable[[Request], Response], log: RequestLog
+    ) -> None:
         self.respond = respond
         self.log = log
         self._connections: set[Any] = set()
@@ -128,7 +135,9 @@ class Handler(BaseHTTPRequestHandler):
             return error.response
         except (DropConnection, *PEER_GONE):
             raise
-        except Exception as error:  # our own bug: the caller gets a 500, stderr the traceback
+        except (
+            Exception
+        ) as error:  # our own bug: the caller gets a 500, stderr the traceback
             log_exception()
             return ApiError(500, "internal_error", type(error).__name__).response
 
@@ -159,7 +168,9 @@ class Handler(BaseHTTPRequestHandler):
     def _send_file(self, response: FileResponse) -> None:
         with response.file:
             self.connection.sendall(self._head(response))
-            sent = self.connection.sendfile(response.file, count=response.length or None)
+            sent = self.connection.sendfile(
+                response.file, count=response.length or None
+            )
         if sent != response.length:
             self._drop()
 
@@ -189,7 +200,9 @@ class Handler(BaseHTTPRequestHandler):
         headers.update(response.headers)
         if self.close_connection:
             headers["Connection"] = "close"
-        lines = ["HTTP/1.1 %d %s" % (response.status, self.responses[response.status][0])]
+        lines = [
+            "HTTP/1.1 %d %s" % (response.status, self.responses[response.status][0])
+        ]
         lines += ["%s: %s" % header for header in headers.items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
@@ -197,9 +210,13 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         shut_down(self.connection)
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+    def send_error(
+        self, code: int, message: str | None = None, explain: str | None = None
+    ) -> None:
         """Answer what is no HTTP request, in the API's own shape."""
-        response = ApiError(code, "bad_request", message or self.responses[code][0]).response
+        response = ApiError(
+            code, "bad_request", message or self.responses[code][0]
+        ).response
         self.close_connection = True
         with contextlib.suppress(OSError):
             self.connection.sendall(self._head(response) + response.body)

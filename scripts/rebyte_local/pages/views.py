@@ -50,7 +50,9 @@ def _page(page_title: str, body: str, head: str = "", **parts: str) -> Response:
         head=head,
         body=body.format(nonce=nonce, **parts),
     )
-    return Response(200, html.encode("utf-8", "replace"), "text/html; charset=utf-8", headers)
+    return Response(
+        200, html.encode("utf-8", "replace"), "text/html; charset=utf-8", headers
+    )
 
 
 def _visible(text: str) -> str:
@@ -70,7 +72,9 @@ def _created(task: JsonObject) -> str:
     return iso_milliseconds(task["created"])[:19].replace("T", " ")
 
 
-def _list_page(service: Service, heading: str, beside: str, tasks: list[JsonObject]) -> Response:
+def _list_page(
+    service: Service, heading: str, beside: str, tasks: list[JsonObject]
+) -> Response:
     statuses = service.tasks.statuses([task["id"] for task in tasks])
     rows = [
         templates.LIST_ROW.format(
@@ -81,7 +85,9 @@ def _list_page(service: Service, heading: str, beside: str, tasks: list[JsonObje
         )
         for task in tasks
     ]
-    return _page(heading, templates.LIST_BODY, heading=heading, beside=beside, rows="".join(rows))
+    return _page(
+        heading, templates.LIST_BODY, heading=heading, beside=beside, rows="".join(rows)
+    )
 
 
 def show_list(service: Service, request: Request) -> Response:
@@ -102,7 +108,10 @@ def show_computer(service: Service, request: Request) -> Response:
     computer = computer_of(service, request)
     badge = templates.BADGE.format(computer_status(service, computer))
     return _list_page(
-        service, _escaped(computer["name"]), badge, service.tasks.in_workspace(computer["id"])
+        service,
+        _escaped(computer["name"]),
+        badge,
+        service.tasks.in_workspace(computer["id"]),
     )
 
 
@@ -131,7 +140,10 @@ def show_task(service: Service, request: Request) -> Response:
         prompts += _show_prompt(prompt, lines)
         if status == "running":
             seen = json.loads(lines[-1])["seq"] + 1 if lines else 0
-            path = service.page_path(request.path) + "&prompt=%s&seen=%d" % (prompt["id"], seen)
+            path = service.page_path(request.path) + "&prompt=%s&seen=%d" % (
+                prompt["id"],
+                seen,
+            )
             stream = path.replace("?", "/stream?")
     title = _title(service, task)
     return _page(
@@ -154,7 +166,9 @@ def _show_prompt(prompt: JsonObject, lines: list[str]) -> str:
     pieces = list(map(_readable, lines))
     if lines and json.loads(lines[0])["seq"] > 0:
         pieces.insert(0, TRUNCATED)
-    output = [templates.OUTPUT_PIECE.format(kind, _escaped(text)) for kind, text in pieces]
+    output = [
+        templates.OUTPUT_PIECE.format(kind, _escaped(text)) for kind, text in pieces
+    ]
     return templates.PROMPT_PART.format(
         id=prompt["id"],
         text=_escaped(prompt["text"].rstrip()),
@@ -188,10 +202,14 @@ def _readable(line: str) -> tuple[str, str]:
     if event_type == "tool_use":
         return "note", "\u2500\u2500 %s\n" % payload["name"]
     if event_type == "tool_result":
-        return "note", "\u2500\u2500 failed\n" if payload["is_error"] else "\u2500\u2500 done\n"
+        return "note", "\u2500\u2500 failed\n" if payload[
+            "is_error"
+        ] else "\u2500\u2500 done\n"
     if event_type == "ask_user_question":
         lines = ["? " + payload["question"]]
-        lines += ["  %d. %s" % (n, o["label"]) for n, o in enumerate(payload["options"], 1)]
+        lines += [
+            "  %d. %s" % (n, o["label"]) for n, o in enumerate(payload["options"], 1)
+        ]
         return "ask", "\n".join(lines) + "\n"
     return "note", ""
 
@@ -200,7 +218,12 @@ def stream_task(service: Service, request: Request) -> Response:
     """GET /run/:id/stream and /share/:id/stream: what the page listens to."""
     task = _task_of(service, request)
     return StreamResponse(
-        _frames(service, task["id"], request.query.get("prompt", ""), request.number("seen", 0)),
+        _frames(
+            service,
+            task["id"],
+            request.query.get("prompt", ""),
+            request.number("seen", 0),
+        ),
         EVENT_STREAM,
         dict(STREAM_HEADERS),
     )
@@ -222,7 +245,8 @@ def _frames(
         for lines in service.events.follow(current, heartbeat_seconds(service), start):
             pieces = [(kind, _visible(text)) for kind, text in map(_readable, lines)]
             yield (
-                b"data: %s\n\n" % json.dumps({"prompt": current, "pieces": pieces}).encode("ascii")
+                b"data: %s\n\n"
+                % json.dumps({"prompt": current, "pieces": pieces}).encode("ascii")
                 if lines
                 else HEARTBEAT
             )

@@ -115,8 +115,12 @@ class ArtifactStore:
         file that lies in the workspace is taken as older and will not be published over this one.
         """
         if source is None:
-            with contextlib.suppress(OSError), self.published_folder(workspace) as folder:
-                source = file_fingerprint(os.stat(name, dir_fd=folder, follow_symlinks=False))
+            with contextlib.suppress(OSError), self.published_folder(
+                workspace
+            ) as folder:
+                source = file_fingerprint(
+                    os.stat(name, dir_fd=folder, follow_symlinks=False)
+                )
         old = self.find(workspace, name)
         self._database.write(
             "INSERT OR REPLACE INTO artifacts VALUES(?,?,?,?,?,?)",
@@ -134,7 +138,9 @@ class ArtifactStore:
         """Remove an artifact and the file it came from, else the next prompt would publish it."""
         workspace = artifact["workspace"]
         name = artifact["name"]
-        self._database.write("DELETE FROM artifacts WHERE workspace=? AND name=?", workspace, name)
+        self._database.write(
+            "DELETE FROM artifacts WHERE workspace=? AND name=?", workspace, name
+        )
         with contextlib.suppress(OSError), self.published_folder(workspace) as folder:
             os.unlink(name, dir_fd=folder)
         self._blobs.delete(artifact["blob"])

@@ -26,7 +26,9 @@ class BlobStore:
         """Return where a blob lies."""
         return os.path.join(self._folder, blob_id)
 
-    def store(self, read: Callable[[int], bytes], limit: int | None = None) -> tuple[str, int]:
+    def store(
+        self, read: Callable[[int], bytes], limit: int | None = None
+    ) -> tuple[str, int]:
         """Stream `read(size)` into a new blob; return (id, bytes).
 
         Raises TooLarge beyond `limit`; whatever is raised, nothing is left behind.

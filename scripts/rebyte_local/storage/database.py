@@ -60,7 +60,9 @@ class Database:
             pass  # SQLite would make it readable for others
         self._reserve = os.path.join(folder, "reserve")
         self._lock = threading.RLock()
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._connection = sqlite3.connect(
+            path, check_same_thread=False, isolation_level=None
+        )
         self._connection.row_factory = sqlite3.Row
         try:
             # In WAL mode a commit is in the file when it returns, so kill -9 loses nothing.
@@ -86,7 +88,9 @@ class Database:
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:  # some errors of SQLite roll back themselves
+                if (
+                    self._connection.in_transaction
+                ):  # some errors of SQLite roll back themselves
                     self._connection.execute("ROLLBACK")
                 raise
 
@@ -97,7 +101,9 @@ class Database:
 
     def refill_reserve(self) -> None:
         """Hold some of the disk back for `must_write`; a disk that is full already is no error."""
-        with contextlib.suppress(OSError), open(self._reserve, "xb", opener=private) as file:
+        with contextlib.suppress(OSError), open(
+            self._reserve, "xb", opener=private
+        ) as file:
             file.write(bytes(RESERVE_BYTES))
 
     def must_write(self, write: Callable[[], T]) -> T:
@@ -124,18 +130,24 @@ class Database:
         """Return the row with this id, or None."""
         return self.row("SELECT * FROM %s WHERE id=?" % table, row_id)
 
-    def page(self, selection: str, limit: int, offset: int) -> tuple[list[JsonObject], int]:
+    def page(
+        self, selection: str, limit: int, offset: int
+    ) -> tuple[list[JsonObject], int]:
         """Return (rows newest first, how many there are) of a table, with its condition if any."""
         query = "SELECT * FROM %s ORDER BY number DESC LIMIT ? OFFSET ?" % selection
         with self._lock:
-            counted = self._connection.execute("SELECT count(*) FROM %s" % selection).fetchone()
+            counted = self._connection.execute(
+                "SELECT count(*) FROM %s" % selection
+            ).fetchone()
             return self.rows(query, limit, offset), counted[0]
 
     def texts(self, limit: int, sql: str, *arguments: object) -> list[str]:
         """Return the first column of a query, until the texts hold more than `limit` characters."""
         texts: list[str] = []
         size = 0
-        with self._lock, contextlib.closing(self._connection.execute(sql, arguments)) as cursor:
+        with self._lock, contextlib.closing(
+            self._connection.execute(sql, arguments)
+        ) as cursor:
             for row in cursor:
                 texts.append(row[0])
                 size += len(row[0])

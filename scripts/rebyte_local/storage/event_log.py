@@ -32,7 +32,11 @@ class Timeline:
         self.is_open = True
 
     def __repr__(self) -> str:
-        return "Timeline(%s, events=%d, open=%r)" % (self._prompt_id, self.count, self.is_open)
+        return "Timeline(%s, events=%d, open=%r)" % (
+            self._prompt_id,
+            self.count,
+            self.is_open,
+        )
 
     @property
     def is_full(self) -> bool:
@@ -76,7 +80,9 @@ class Timeline:
     def wait(self, seen: int, seconds: float) -> bool:
         """Wait for more than `seen` events or the end; return False when the time is up."""
         with self._changed:
-            return self._changed.wait_for(lambda: self.count > seen or not self.is_open, seconds)
+            return self._changed.wait_for(
+                lambda: self.count > seen or not self.is_open, seconds
+            )
 
 
 class EventLog:
@@ -148,5 +154,7 @@ class EventLog:
     def tail(self, prompt_id: str, limit_chars: int) -> list[str]:
         """Return the last lines of a prompt, in order, of about so many characters."""
         return self._database.texts(
-            limit_chars, "SELECT line FROM events WHERE prompt=? ORDER BY seq DESC", prompt_id
+            limit_chars,
+            "SELECT line FROM events WHERE prompt=? ORDER BY seq DESC",
+            prompt_id,
         )[::-1]

@@ -48,7 +48,9 @@ class TaskTable:
         rehearsal = facts.pop("rehearsal")
         described = json.dumps(dict(facts, title=_title(prompt)))
         with self._database.transaction() as connection:
-            connection.execute("INSERT OR IGNORE INTO workspaces VALUES(?,?)", (workspace, now))
+            connection.execute(
+                "INSERT OR IGNORE INTO workspaces VALUES(?,?)", (workspace, now)
+            )
             connection.execute(
                 "INSERT INTO tasks(id,workspace,created,visibility,rehearsal,facts)"
                 " VALUES(?,?,?,'shared',?,?)",
@@ -64,7 +66,9 @@ class TaskTable:
 
     def get(self, task_id: str) -> JsonObject | None:
         """Return the task, or None when it is absent or deleted."""
-        return self._database.row("SELECT * FROM tasks WHERE id=? AND deleted=0", task_id)
+        return self._database.row(
+            "SELECT * FROM tasks WHERE id=? AND deleted=0", task_id
+        )
 
     def get_with_deleted(self, task_id: str) -> JsonObject:
         """Return a task that exists, though it may be deleted."""
@@ -77,7 +81,8 @@ class TaskTable:
     def in_workspace(self, workspace: str) -> list[JsonObject]:
         """Return the tasks of a workspace, newest first."""
         return self._database.rows(
-            "SELECT * FROM tasks WHERE workspace=? AND deleted=0 ORDER BY number DESC", workspace
+            "SELECT * FROM tasks WHERE workspace=? AND deleted=0 ORDER BY number DESC",
+            workspace,
         )
 
     def prompt(self, prompt_id: str) -> JsonObject:
@@ -86,16 +91,23 @@ class TaskTable:
 
     def prompts(self, task_id: str) -> list[JsonObject]:
         """Return the task's prompts, oldest first."""
-        return self._database.rows("SELECT * FROM prompts WHERE task=? ORDER BY number", task_id)
+        return self._database.rows(
+            "SELECT * FROM prompts WHERE task=? ORDER BY number", task_id
+        )
 
     def open_prompts(self) -> list[JsonObject]:
         """Return every prompt that has not ended, oldest first."""
-        return self._database.rows("SELECT * FROM prompts WHERE %s ORDER BY number" % IS_OPEN)
+        return self._database.rows(
+            "SELECT * FROM prompts WHERE %s ORDER BY number" % IS_OPEN
+        )
 
     def statuses(self, task_ids: list[str]) -> dict[str, tuple[str, int | None]]:
         """Return {task id: (status, completed or None)}, with one query."""
         marks = ",".join("?" * len(task_ids))
-        sql = "SELECT task,status,completed FROM prompts WHERE task IN (%s) ORDER BY number" % marks
+        sql = (
+            "SELECT task,status,completed FROM prompts WHERE task IN (%s) ORDER BY number"
+            % marks
+        )
         prompts: dict[str, list[JsonObject]] = {}
         for row in self._database.rows(sql, *task_ids):
             prompts.setdefault(row["task"], []).append(row)
@@ -109,7 +121,8 @@ class TaskTable:
         """Make a pending prompt running; return False when it was canceled meanwhile."""
         return (
             self._database.write(
-                "UPDATE prompts SET status='running' WHERE id=? AND status='pending'", prompt_id
+                "UPDATE prompts SET status='running' WHERE id=? AND status='pending'",
+                prompt_id,
             )
             == 1
         )
@@ -120,10 +133,12 @@ class TaskTable:
         def write() -> None:
             with self._database.transaction() as connection:
                 connection.execute(
-                    "UPDATE prompts SET outcome=? WHERE id=?", (json.dumps(outcome), prompt_id)
+                    "UPDATE prompts SET outcome=? WHERE id=?",
+                    (json.dumps(outcome), prompt_id),
                 )
                 connection.execute(
-                    "UPDATE prompts SET status=?, completed=? WHERE id=? AND %s" % IS_OPEN,
+                    "UPDATE prompts SET status=?, completed=? WHERE id=? AND %s"
+                    % IS_OPEN,
                     (status, now_us(), prompt_id),
                 )
 
@@ -135,7 +150,8 @@ class TaskTable:
         def write() -> list[str]:
             with self._database.transaction() as connection:
                 rows = connection.execute(
-                    "SELECT id FROM prompts WHERE task=? AND %s ORDER BY number" % IS_OPEN,
+                    "SELECT id FROM prompts WHERE task=? AND %s ORDER BY number"
+                    % IS_OPEN,
                     (task_id,),
                 ).fetchall()
                 connection.execute(
