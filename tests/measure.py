@@ -26,6 +26,10 @@ from scripted_server import Server, answer
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPTS = os.path.join(ROOT, "scripts")
 NOUNS = ("tasks", "files", "artifacts", "computers", "webhooks", "credits")
+sys.path.insert(0, SCRIPTS)
+
+from rebyte_commands.verb_table import VERBS
+
 # What an owner installs and has to trust; the whole tree with its tests, which may not grow
 # unnoticed: see CONTRIBUTING.md.
 INSTALLED = ("LICENSE", "SKILL.md", "references/", "scripts/")
@@ -80,7 +84,7 @@ MANY = [
     }
     for n in range(10_000)
 ]
-# verb -> the words after it.
+# verb -> the words after it; none for a verb that is not named.
 LINES = {
     "run": ["say something"],
     "create": ["start something"],
@@ -322,7 +326,7 @@ def said_by(verb, url, folder):
     )
     done = run_quietly(
         [sys.executable, "-B", os.path.join(SCRIPTS, "rebyte_cli.py"), verb]
-        + LINES[verb],
+        + LINES.get(verb, []),
         cwd=folder,
         env=environ,
     )
@@ -403,7 +407,7 @@ def largest_outputs() -> list[tuple]:
     """
     rows = []
     with hostile_service() as service:
-        for verb in LINES:
+        for verb in VERBS:
             with tempfile.TemporaryDirectory() as folder:
                 said = said_by(verb, service.url, folder)[1]
             size = max(map(len, said.splitlines())) if verb == "watch" else len(said)

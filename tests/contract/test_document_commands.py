@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import re
@@ -15,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from measure import (
-    LINES,
     ROOT,
     SCRIPTS,
     documents,
@@ -25,6 +23,7 @@ from measure import (
     said_by,
     short,
 )
+from rebyte_commands.verb_table import VERBS
 
 PLACEHOLDER = "<absolute path of the directory containing this SKILL.md>"
 SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh") if shutil.which(shell)]
@@ -314,13 +313,7 @@ def hostile():
         yield service.url
 
 
-def test_every_verb_is_measured():
-    assert set(LINES) == set(
-        importlib.import_module("rebyte_commands.verb_table").VERBS
-    )
-
-
-@pytest.mark.parametrize("verb", LINES)
+@pytest.mark.parametrize("verb", VERBS)
 def test_a_document_stays_under_its_budget(verb, hostile, tmp_path):
     code, out, err = said_by(verb, hostile, str(tmp_path))
     assert b"Traceback" not in err and code != 1, err

@@ -81,7 +81,7 @@ def test_each_room_tests_each_noun_by_its_name(room, noun):
 
 
 def test_the_reference_has_every_documented_endpoint_and_shows_one_way_with_curl():
-    assert len(re.findall(r"^### (GET|POST|PATCH|DELETE) (/\S+)$", API, re.M)) == 24
+    assert len(re.findall(r"^### (GET|POST|PATCH|DELETE) (/\S+)$", API, re.M)) >= 24
     blocks = [
         fence
         for fence in fences(os.path.join(ROOT, "references", "api.md"))
