@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from measure import (
     documents,
     fences,
     hostile_service,
+    read,
     run_quietly,
     said_by,
     short,
@@ -71,16 +73,16 @@ RUN_DOCUMENTS = [
 each_run_document = pytest.mark.parametrize("path", RUN_DOCUMENTS, ids=short)
 
 
-def setup_block():
-    """Return the block of SKILL.md that every call begins with, its placeholder filled in."""
-    first = next(
-        fence
-        for fence in fences(os.path.join(ROOT, "SKILL.md"))
-        if fence.language == "sh"
+def setup_block(folder=ROOT):
+    """Return what the documents take for granted: SKILL.md's directory, and what `rebyte` means."""
+    skill = read("SKILL.md")
+    assert "python3 ${CLAUDE_SKILL_DIR}/scripts/rebyte_cli.py" in skill
+    assert "`rebyte` stands for that `python3 .../rebyte_cli.py`" in skill
+    place = shlex.quote(folder)
+    return (
+        "CLAUDE_SKILL_DIR=%s\n" % place
+        + 'rebyte() { python3 %s/scripts/rebyte_cli.py "$@"; }\n' % place
     )
-    definition = first.text.split("\n}\n")[0] + "\n}\n"
-    assert PLACEHOLDER in definition and "rebyte()" in definition
-    return definition.replace(PLACEHOLDER, ROOT)
 
 
 def expected_exit(text):
@@ -260,8 +262,7 @@ def test_the_skill_works_through_a_link_with_a_blank_in_a_bare_world(shell, tmp_
     link = tmp_path / "my skills"
     link.symlink_to(ROOT)
     text = (
-        setup_block().replace(ROOT, str(link))
-        + "rebyte run --dry-run --field body.prompt 'Say hello.'"
+        setup_block(str(link)) + "rebyte run --dry-run --field body.prompt 'Say hello.'"
     )
     environ = {
         "PATH": os.environ["PATH"],

@@ -14,7 +14,7 @@ import zipfile
 
 import pytest
 
-from measure import ROOT, SCRIPTS, fences, read, run_quietly
+from measure import ROOT, SCRIPTS, read, run_quietly
 
 NAME = "skill-as-a-service"
 DOOR = os.path.join(SCRIPTS, "rebyte_cli.py")
@@ -178,24 +178,14 @@ def test_it_works_where_a_rebyte_machine_keeps_it_found_in_the_documented_way(ho
     place.mkdir()
     make("install", home)
     os.rename(str(place / NAME), str(place / ("acme-" + NAME)))
-    text = (
-        next(
-            fence.text
-            for fence in fences(os.path.join(ROOT, "SKILL.md"))
-            if fence.language == "sh"
-        ).split("\n}\n")[0]
-        + "\n}\n"
-    )
     seed = re.search(
         r"^SKILL_DIR=(\$\(find .*\))$",
         read("tests", "contract", "data", "skill-page.txt"),
         re.M,
     ).group(1)
-    found = text.replace(
-        '"<absolute path of the directory containing this SKILL.md>"', seed
-    )
+    line = "SKILL_DIR=%s; python3 $SKILL_DIR/scripts/rebyte_cli.py --version" % seed
     done = run_quietly(
-        ["sh", "-c", found + "rebyte --version"],
+        ["sh", "-c", line],
         stderr=subprocess.STDOUT,
         cwd=str(home),
         env={

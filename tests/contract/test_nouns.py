@@ -421,13 +421,21 @@ def test_it_is_ascii_and_neither_a_stub_nor_a_manual():
 def test_nothing_in_it_is_rewritten_or_run_when_it_is_loaded():
     # Harnesses replace these before the model sees the text, and run a command that follows an
     # exclamation mark.
-    assert re.findall(r"\$\d|\$ARGUMENTS|\$\{CLAUDE|!`", TEXT) == []
+    # The one that is meant to be replaced by the path is explained for the others.
+    text = TEXT.replace("${CLAUDE_SKILL_DIR}", "")
+    assert re.findall(r"\$\d|\$ARGUMENTS|\$\{CLAUDE|!`", text) == []
 
 
-def test_the_skill_folder_is_set_before_it_is_used():
-    assert TEXT.index(
-        'SKILL_DIR="<absolute path of the directory containing this SKILL.md>"'
-    ) < TEXT.index("$SKILL_DIR")
+def test_it_says_how_to_find_the_folder_where_no_harness_puts_it_in():
+    place = TEXT.index("`${CLAUDE_SKILL_DIR}` is the directory of this SKILL.md")
+    assert "write its absolute path out" in TEXT[place:]
+
+
+def test_the_first_line_is_one_plain_command_that_a_rule_can_allow():
+    block = re.search(r"```sh\n(.*?)```", TEXT, re.S).group(1)
+    assert block.count("\n") == 1
+    assert block.startswith("python3 ${CLAUDE_SKILL_DIR}/scripts/rebyte_cli.py ")
+    assert not set(block.replace("${CLAUDE_SKILL_DIR}", "")) & set("$`;|&<>{}'\\")
 
 
 def test_every_reference_is_named_with_its_occasion():

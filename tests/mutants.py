@@ -1,0 +1,512 @@
+"""Break the code that money, bytes and time depend on, one place at a time; name what no test notices.
+
+python3 tests/mutants.py [--only WORD] [--jobs 2]
+
+Each mutant is one replacement in a copy of the tree; the tests of its room have to fail. A mutant
+whose text is not found is an error: the list has to keep up with the code. Exit 0 when nothing
+survives but what SURVIVES explains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TEST_SECONDS = 300
+IGNORED = shutil.ignore_patterns(".git", "__pycache__", ".venv*", ".mypy_cache")
+WIRE = ["tests/wire", "tests/client"]
+STARTS = ["tests/flows/test_starts.py", "tests/flows/test_reconciliation.py"]
+STREAM = [
+    "tests/flows/test_ending.py",
+    "tests/flows/test_events.py",
+    "tests/flows/test_silence.py",
+    "tests/flows/test_follower.py",
+    "tests/flows/test_stream.py",
+]
+FILES = ["tests/flows/test_downloads.py", "tests/flows/test_uploads.py"]
+COMMANDS = ["tests/commands/test_tasks.py", "tests/commands/test_batch.py"]
+
+# (file below scripts/, what stands there, what is put there, the tests that have to notice)
+MUTANTS = (
+    # Connections: which one, for how long, and what is left behind.
+    ("rebyte_wire/connections.py", "if not is_hang_up(error):", "if False:", WIRE),
+    (
+        "rebyte_wire/connections.py",
+        "connection = self.take_idle(pool_key) if request.idempotent else None",
+        "connection = self.take_idle(pool_key)",
+        WIRE,
+    ),
+    (
+        "rebyte_wire/connections.py",
+        "request.read_seconds = min(usual_seconds, EARLY_RESPONSE_SECONDS)",
+        "request.read_seconds = usual_seconds",
+        WIRE,
+    ),
+    (
+        "rebyte_wire/connections.py",
+        "if connection is None or not connection.is_dead():",
+        "if True:",
+        WIRE,
+    ),
+    (
+        "rebyte_wire/connections.py",
+        "keep = connection.reusable and not will_close and not self._closed",
+        "keep = connection.reusable and not will_close",
+        WIRE,
+    ),
+    (
+        "rebyte_wire/connections.py",
+        "keep = connection.reusable and not will_close and not self._closed",
+        "keep = connection.reusable and not self._closed",
+        WIRE,
+    ),
+    (
+        "rebyte_wire/connections.py",
+        "return isinstance(error.__cause__, ConnectionError)",
+        "return True",
+        WIRE,
+    ),
+    # Retries and redirects: the tables.
+    (
+        "rebyte_wire/retry.py",
+        "if tried > MAX_RETRIES",
+        "if tried > MAX_RETRIES + 9",
+        WIRE,
+    ),
+    (
+        "rebyte_wire/retry.py",
+        "if status in REFUSED or (status == 503 and has_retry_after):",
+        "if status in REFUSED or status == 503:",
+        WIRE,
+    ),
+    (
+        "rebyte_wire/retry.py",
+        'if idempotent or failure.outcome == "not_sent":',
+        "if idempotent:",
+        WIRE,
+    ),
+    (
+        "rebyte_wire/retry.py",
+        "return failure.http_status in NOT_BEGUN",
+        "return True",
+        WIRE,
+    ),
+    (
+        "rebyte_wire/redirects.py",
+        'if here.scheme == "https" and there.scheme == "http":',
+        "if False:",
+        WIRE,
+    ),
+    (
+        "rebyte_wire/redirects.py",
+        "if origin_of(url) == origin_of(target):",
+        "if True:",
+        WIRE,
+    ),
+    # What a line typed again means.
+    (
+        "rebyte_flows/starting/rows.py",
+        "if again and not _is_same_again(row, same):",
+        "if again:",
+        STARTS,
+    ),
+    ("rebyte_flows/starting/rows.py", "    if held:\n", "    if False:\n", STARTS),
+    (
+        "rebyte_flows/starting/rows.py",
+        "return START if row.state == CLAIMED else RECONCILE",
+        "return RECONCILE",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/rows.py",
+        "is_ours = named or now - row.claimed_at < RESUME_SECONDS",
+        "is_ours = now - row.claimed_at < RESUME_SECONDS",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/rows.py",
+        "return row.kind_value.repeats and 0 <= age < REUSE_SECONDS",
+        "return row.kind_value.repeats and age < REUSE_SECONDS",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/rows.py",
+        "return row.kind_value.repeats and 0 <= age < REUSE_SECONDS",
+        "return 0 <= age < REUSE_SECONDS",
+        STARTS,
+    ),
+    # The ledger.
+    (
+        "rebyte_flows/starting/ledger.py",
+        "if guards is not None and request.kind.counts:",
+        "if guards is not None:",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/ledger.py",
+        "now + CLOCK_TOLERANCE_SECONDS,",
+        "now + 10**9,",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/ledger.py",
+        "        self.in_flight[number] = True\n",
+        "",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/ledger.py",
+        "return row.id in self.in_flight",
+        "return True",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/ledger.py",
+        "state = NOT_SENT if row.state == CLAIMED else UNKNOWN",
+        "state = UNKNOWN",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/ledger.py",
+        "            if earlier is not None and name and not again:\n",
+        "            if False:\n",
+        STARTS,
+    ),
+    # Sending.
+    (
+        "rebyte_flows/starting/submitter.py",
+        "if row.state in NEVER_STARTED:\n                    continue",
+        "if False:\n                    continue",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/submitter.py",
+        "if sent:\n            outcome = getattr",
+        "if True:\n            outcome = getattr",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/submitter.py",
+        "            self.ledger.release(row.id)\n",
+        "            pass\n",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/submitter.py",
+        "if self.ledger.in_flight.get(row.id):",
+        "if False:",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/guards.py",
+        "if by_this_command + new > self.per_command:",
+        "if by_this_command > self.per_command:",
+        STARTS,
+    ),
+    # Reconciliation: what is proven.
+    (
+        "rebyte_flows/starting/reconciliation.py",
+        "if not told or len(told) > len(group) or len(digests) > 1:",
+        "if not told or len(told) > len(group):",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/reconciliation.py",
+        "if not told or len(told) > len(group) or len(digests) > 1:",
+        "if not told or len(digests) > 1:",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/reconciliation.py",
+        "if match.id not in known and match.digest in (None, row.prompt_digest)",
+        "if match.digest in (None, row.prompt_digest)",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/reconciliation.py",
+        "return has_name and len(matches) == 1 and len(equals) == 1",
+        "return has_name and len(matches) == 1",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/reconciliation.py",
+        "if asked and reported and asked != reported:",
+        "if False:",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/reconciliation.py",
+        "if created is not None and created < since:",
+        "if False:",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/reconciliation.py",
+        "created = None if moment is None else moment - skew",
+        "created = moment",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/reconciliation.py",
+        "if reached_older or len(items) < PAGE_ROWS:",
+        "if True:",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/reconciliation.py",
+        "if pause > 0 and left is not None and left <= pause:",
+        "if False:",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/reconciliation.py",
+        "    if since < 0:\n",
+        "    if False:\n",
+        STARTS,
+    ),
+    (
+        "rebyte_flows/starting/reconciliation.py",
+        "    if oldest > now:\n",
+        "    if False:\n",
+        STARTS,
+    ),
+    # The end of a stream.
+    (
+        "rebyte_flows/following/ending.py",
+        "    if connect.cut:\n",
+        "    if False:\n",
+        STREAM,
+    ),
+    (
+        "rebyte_flows/following/ending.py",
+        "whole = connect.came > 0 and not connect.behind and (connect.done or was_over)",
+        "whole = connect.came > 0 and (connect.done or was_over)",
+        STREAM,
+    ),
+    (
+        "rebyte_flows/following/ending.py",
+        "whole = connect.came > 0 and not connect.behind and (connect.done or was_over)",
+        "whole = not connect.behind and (connect.done or was_over)",
+        STREAM,
+    ),
+    (
+        "rebyte_flows/following/ending.py",
+        "    if waited >= DRAIN_AT_MOST_SECONDS:\n",
+        "    if False:\n",
+        STREAM,
+    ),
+    (
+        "rebyte_flows/following/ending.py",
+        "return was_over and waited >= DRAIN_AT_LEAST_SECONDS",
+        "return was_over",
+        STREAM,
+    ),
+    (
+        "rebyte_flows/following/ending.py",
+        "    if whole and spoken:\n",
+        "    if whole:\n",
+        STREAM,
+    ),
+    (
+        "rebyte_flows/following/stream.py",
+        "if self.question and state.status is None:",
+        "if self.question:",
+        STREAM,
+    ),
+    (
+        "rebyte_flows/following/stream.py",
+        'if kind in ("tool_use", ASKING):\n            self.spoken = False',
+        'if kind in ("tool_use", ASKING):\n            pass',
+        STREAM,
+    ),
+    (
+        "rebyte_flows/following/stream.py",
+        "behind=isinstance(last, int) and last > self.seen.highest_seq,",
+        "behind=False,",
+        STREAM,
+    ),
+    (
+        "rebyte_flows/following/stream.py",
+        "self.news_at = self.clock()\n        self._note(event)",
+        "self._note(event)",
+        STREAM,
+    ),
+    (
+        "rebyte_flows/following/polling.py",
+        "        if self._failures > FAILURES_AT_MOST:\n",
+        "        if False:\n",
+        STREAM,
+    ),
+    (
+        "rebyte_flows/following/polling.py",
+        "        if self.status is None:\n            self._over_at = None\n",
+        "        if self.status is None:\n            pass\n",
+        STREAM,
+    ),
+    (
+        "rebyte_flows/following/polling.py",
+        "if isinstance(problem, DeadlineReached) or not may_pass:",
+        "if isinstance(problem, DeadlineReached):",
+        STREAM,
+    ),
+    # Questions.
+    (
+        "rebyte_flows/following/questions.py",
+        "return None if str(question.message_id) in answered else question",
+        "return question",
+        STREAM,
+    ),
+    (
+        "rebyte_flows/following/questions.py",
+        "    if content is None and stream:\n",
+        "    if False:\n",
+        STREAM,
+    ),
+    (
+        "rebyte_flows/following/questions.py",
+        "return int(word) - 1",
+        "return int(word)",
+        STREAM,
+    ),
+    # Files home.
+    (
+        "rebyte_flows/files/atomic.py",
+        "    if not stat.S_ISREG(found.st_mode):\n        raise InputError(",
+        "    if False:\n        raise InputError(",
+        FILES,
+    ),
+    (
+        "rebyte_flows/files/atomic.py",
+        "while written < len(piece):",
+        "while False:",
+        FILES,
+    ),
+    (
+        "rebyte_flows/files/downloads.py",
+        'if reason is None and is_unasked and is_obeyed(item["name"]):',
+        "if False:",
+        FILES,
+    ),
+    (
+        "rebyte_flows/files/downloads.py",
+        "wanted = {normalize(name): name for name in names}",
+        "wanted = {name: name for name in names}",
+        FILES,
+    ),
+    # What the shell sees.
+    (
+        "rebyte_commands/jobs/next_steps.py",
+        "own = [name for name in wanted if name in names]",
+        "own = wanted",
+        COMMANDS,
+    ),
+    (
+        "rebyte_commands/jobs/exit_codes.py",
+        'if "unknown" in found:',
+        "if False:",
+        COMMANDS,
+    ),
+)
+# (file, what stands there, what is put there) -> why it cannot be noticed.
+SURVIVES: dict = {}
+
+
+class Tree:
+    """A copy of the tree in which one mutant at a time lives."""
+
+    def __init__(self, folder):
+        self.folder = os.path.join(folder, "tree")
+        shutil.copytree(ROOT, self.folder, ignore=IGNORED)
+
+    def survives(self, path, before, after, tests):
+        """Say whether the tests pass although the code is broken; LookupError if it cannot be."""
+        place = os.path.join(self.folder, "scripts", path)
+        with open(place, encoding="utf-8") as file:
+            text = file.read()
+        if before not in text:
+            raise LookupError(before)
+        with open(place, "w", encoding="utf-8") as file:
+            file.write(text.replace(before, after, 1))
+        try:
+            return self._passes(tests)
+        finally:
+            with open(place, "w", encoding="utf-8") as file:
+                file.write(text)
+
+    def _passes(self, tests):
+        there = [
+            test for test in tests if os.path.exists(os.path.join(self.folder, test))
+        ]
+        command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", *there]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=TEST_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode == 0
+
+
+def main():
+    """Try every mutant and print what survived."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--only", default="", help="mutants whose file or text has this"
+    )
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    left = [mutant for mutant in MUTANTS if options.only in mutant[0] + mutant[1]]
+    count = len(left)
+    survivors, missing, lock = [], [], threading.Lock()
+
+    def work():
+        with tempfile.TemporaryDirectory() as folder:
+            tree = Tree(folder)
+            while True:
+                with lock:
+                    if not left:
+                        return
+                    mutant = left.pop(0)
+                try:
+                    if tree.survives(*mutant):
+                        survivors.append(mutant)
+                        print(
+                            "survives: %s: %s"
+                            % (mutant[0], mutant[2].strip() or mutant[1])
+                        )
+                except LookupError:
+                    missing.append(mutant)
+                    print("not found: %s: %s" % (mutant[0], mutant[1].strip()))
+
+    threads = [threading.Thread(target=work) for _ in range(options.jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    unexplained = [mutant for mutant in survivors if mutant[:3] not in SURVIVES]
+    print(
+        "%d mutants, %d killed, %d survived (%d explained), %d not found"
+        % (
+            count,
+            count - len(survivors) - len(missing),
+            len(survivors),
+            len(survivors) - len(unexplained),
+            len(missing),
+        )
+    )
+    return 1 if unexplained or missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
