@@ -1,7 +1,4 @@
-"""Servers that say listed bytes: a raw one, and a proxy that opens tunnels.
-
-Both know their port before they start.
-"""
+"""Servers that say listed bytes: a raw one, and a proxy. They know their port before they start."""
 
 from __future__ import annotations
 
@@ -55,11 +52,11 @@ def failure(call, kind=Exception):
 
 
 class Server:
-    """Answers each request with the next step of its script: bytes are said; a callable is given
-    the socket, then it hangs up.
+    """Answers each request with the next step of its script; the last step stays.
 
-    The last step stays. Instead of a script, `speaks` makes the step of (line, headers, body). An
-    `early` server takes the step as soon as the head is in. With `context` it speaks TLS.
+    A step is bytes to say, or a callable that is given the socket, after which it hangs up.
+    Instead of a script, `speaks` makes the step of (line, headers, body). An `early` server takes
+    the step as soon as the head is in. With `context` it speaks TLS.
     """
 
     def __init__(self, *script, early=False, context=None, speaks=None):
@@ -156,9 +153,7 @@ class Server:
 
 
 class Proxy(Server):
-    """Opens tunnels: every CONNECT leads to `port` on this machine, whatever host it names; or
-    says `refusal`.
-    """
+    """Opens tunnels: every CONNECT leads to `port` on this machine; or says `refusal`."""
 
     def __init__(self, port=None, refusal=None):
         """Bind a port."""

@@ -33,8 +33,10 @@ def proxy_for(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
 
     Raises NetworkError(proxy_refused) for a setting that is no address of an HTTP proxy.
     """
+    if is_loopback(origin.host):
+        return None
     address = proxy_address(environ)
-    if not address or is_loopback(origin.host) or is_excluded(origin, environ):
+    if not address or is_excluded(origin, environ):
         return None
     if "://" not in address:
         address = "http://" + address.lstrip("/")

@@ -218,6 +218,7 @@ def check_whole(response: Response) -> Response:
             "Only a part of the file came, which was not asked for.",
             code="short_body",
             http_status=206,
+            retryable=False,
         )
     return check_encoding(response)
 

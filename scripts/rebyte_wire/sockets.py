@@ -107,8 +107,12 @@ def connect_tcp(origin: Origin, proxy: Proxy | None, request: Request) -> socket
     try:
         # Without it the kernel waits for an answer before a small write leaves.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if not proxy:
-            check_peer(sock, request)
+        # Behind a proxy only a literal address can be judged, and that was done before.
+        judged = request.reject_private_peer and not proxy
+        if judged and is_private(sock.getpeername()[0]):
+            raise refused(
+                "Its name leads into a private network, and the API is public."
+            )
         return sock
     except BaseException:
         sock.close()
@@ -199,15 +203,6 @@ def next_connected(
         sock.close()
         raise OSError(code, os.strerror(code))
     return None
-
-
-def check_peer(sock: socket.socket, request: Request) -> None:
-    """Raise NetworkError(address_refused) for a peer in a private network that may not be one.
-
-    Behind a proxy only a literal address can be judged, and that was done before.
-    """
-    if request.reject_private_peer and is_private(sock.getpeername()[0]):
-        raise refused("Its name leads into a private network, and the API is public.")
 
 
 def open_tunnel(

@@ -18,11 +18,6 @@ USUAL_BUNDLES = (
 ADDED_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 # A folder that holds no certificate, for a context that trusts nobody yet.
 NOWHERE = os.devnull
-# X509_V_ERR_*: not valid yet, expired; the certificate is of another host, of another address.
-WRONG_DATES = frozenset((9, 10))
-WRONG_HOST = frozenset((62, 64))
-# Self-signed (2), no issuer (2), untrusted: an authority that is not known.
-UNKNOWN_AUTHORITY = frozenset((18, 19, 20, 21, 27))
 CA_HINT = (
     "Behind a proxy that inspects TLS,"
     " set REBYTE_CA_BUNDLE (or SSL_CERT_FILE) to a file with its CA certificate."
@@ -44,6 +39,19 @@ NO_TLS_HINT = (
     "What answers there speaks no TLS that is known here: check the address and its port, and"
     " whether a portal or a proxy answers in its place."
 )
+# By OpenSSL's X509_V_ERR_*: not valid yet, expired; of another host, of another address;
+# self-signed (2), no issuer (2), untrusted.
+HINTS = {
+    9: CLOCK_HINT,
+    10: CLOCK_HINT,
+    62: HOST_HINT,
+    64: HOST_HINT,
+    18: CA_HINT,
+    19: CA_HINT,
+    20: CA_HINT,
+    21: CA_HINT,
+    27: CA_HINT,
+}
 
 
 def build_context(environ: Mapping[str, str]) -> ssl.SSLContext:
@@ -118,10 +126,5 @@ def hint_for(error: Exception, context: ssl.SSLContext) -> str:
     code = getattr(error, "verify_code", None)
     if not code:
         return NO_TLS_HINT
-    if code in WRONG_DATES:
-        return CLOCK_HINT
-    if code in WRONG_HOST:
-        return HOST_HINT
-    if code not in UNKNOWN_AUTHORITY and context.verify_flags & ssl.VERIFY_X509_STRICT:
-        return STRICT_HINT
-    return CA_HINT
+    strict = context.verify_flags & ssl.VERIFY_X509_STRICT
+    return HINTS.get(code, STRICT_HINT if strict else CA_HINT)

@@ -1,5 +1,8 @@
 """One logical call: build it, send it (again where that is safe), return its answer or raise."""
 
+# _perform returns what its `receive` makes of a response, which mypy cannot follow.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import copy
@@ -43,7 +46,7 @@ ANY_JSON = (dict, list, type(None))
 USER_AGENT = "skill-as-a-service/" + VERSION
 
 
-class Clock:
+class ServiceClock:
     """What is known of the service's clock, for all views of one transport."""
 
     skew: float | None = None
@@ -72,7 +75,7 @@ class Transport:
         self._key = key
         self._rng = rng
         self._now = now
-        self._clock = Clock()
+        self._clock = ServiceClock()
         self._pool = ConnectionPool(environ)
 
     def with_deadline(self, deadline: Deadline) -> Transport:
@@ -116,8 +119,7 @@ class Transport:
         Redirects to other origins are followed, without the key.
         """
         request = self._api_request("GET", path, accept="*/*")
-        response: Response = self._perform(request, check_whole, cross_origin=True)
-        return response
+        return self._perform(request, check_whole, cross_origin=True)
 
     def open_stream(self, path: str, read_seconds: float) -> EventStream:
         """Open an EventStream; it may be silent for `read_seconds`."""
@@ -129,15 +131,11 @@ class Transport:
             response_class=EventStream,
         )
         request.headers["Cache-Control"] = "no-cache"
-        stream: EventStream = self._perform(request, check_stream)
-        return stream
+        return self._perform(request, check_stream)
 
     def open_signed(self, url: str) -> Response:
         """Open a signed download address: no key, no redirects."""
-        response: Response = self._perform(
-            self._signed_request("GET", url), check_whole
-        )
-        return response
+        return self._perform(self._signed_request("GET", url), check_whole)
 
     def put_signed(
         self,
@@ -245,14 +243,30 @@ class Transport:
                 ):
                     return None
                 failure = classify(request, error)
-            if not retry.may_retry(failure, request.idempotent, tried):
-                raise failure
-            delay = retry.delay_before(tried, self._rng, failure.retry_after)
-            left = self.deadline.left()
-            if left is not None and delay >= left:
+            delay = self._delay_before_retry(request, failure, tried)
+            if delay is None:
                 raise failure
             may_have_acted = may_have_acted or request.sent
             self.sleep(delay)
+
+    def _delay_before_retry(
+        self,
+        request: Request,
+        failure: RebyteError,
+        tried: int,
+    ) -> float | None:
+        """Return how many seconds to wait before the next try, None if there is none."""
+        # Who follows a stream has better to do than to wait for the same silence again.
+        is_silent = (
+            failure.code == "read_timeout" and request.response_class is EventStream
+        )
+        if is_silent or not retry.may_retry(failure, request.idempotent, tried):
+            return None
+        delay = retry.delay_before(tried, self._rng, failure.retry_after)
+        left = self.deadline.left()
+        if left is not None and delay >= left:
+            return None
+        return delay
 
     def _exchange(self, request: Request, cross_origin: bool) -> Response:
         """Send a request and follow its redirects; return the 2xx response or raise its error."""

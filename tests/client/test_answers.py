@@ -276,8 +276,7 @@ def test_a_gateway_page_is_a_server_error_without_the_page(served):
     )
 
 
-# Paid starts: for every way to fail, was it not sent, refused, or is it unknown; and is it ever
-# sent twice.
+# Paid starts: each way to fail is not sent, refused or unknown; and is it ever sent twice?
 
 MADE = answer(201, {"id": "t"})
 STARTS = {

@@ -1,6 +1,4 @@
-"""Files and artifacts: slots, signed puts, forms, and downloads that may be sent elsewhere, always
-without the key.
-"""
+"""Files and artifacts: slots, signed puts, forms and downloads; other hosts never see the key."""
 
 from __future__ import annotations
 
@@ -49,7 +47,7 @@ def test_an_artifact_is_read_to_its_end_and_stays_there(served):
 def test_a_name_that_is_none_is_refused_before_anything_is_sent(served, name):
     client, server = served(FILE)
     for call in (client.open_artifact, client.delete_artifact):
-        failure(lambda: call("w", name), InputError)
+        failure(lambda call=call: call("w", name), InputError)
     assert server.connections == 0
 
 
@@ -215,6 +213,7 @@ def test_a_part_that_nobody_asked_for_is_never_taken_for_the_whole(served, signe
         lambda: client.open_address(url) if signed else open_one(client), NetworkError
     )
     assert (error.code, error.http_status) == ("short_body", 206)
+    assert len(server.requests) == 1
 
 
 def test_a_download_compressed_unasked_is_refused(served):
@@ -297,7 +296,7 @@ def test_a_file_too_large_is_refused_before_a_slot_is_asked_for(served, tmp_path
         sparse.truncate(52_428_801)
     client, server = served(answer(500))
     for bad in (tmp_path / "big", tmp_path, tmp_path / "gone"):
-        failure(lambda: client.upload_file(str(bad)), InputError)
+        failure(lambda bad=bad: client.upload_file(str(bad)), InputError)
     assert server.connections == 0
 
 

@@ -1,6 +1,4 @@
-"""Answers: the stream's frames, however they are cut; may this be tried again, after how long; the
-words and clocks that decide it.
-"""
+"""Answers: frames however they are cut, what may be tried again and when, words and clocks."""
 
 from __future__ import annotations
 
@@ -61,6 +59,11 @@ def forever(choose):
         yield choose()
 
 
+def sizes_of(rng):
+    """Return a function that gives small random sizes."""
+    return lambda: rng.randint(1, 9)
+
+
 WAYS = {
     "whole": lambda: forever(lambda: 1 << 30),
     "byte by byte": lambda: forever(lambda: 1),
@@ -68,9 +71,7 @@ WAYS = {
     "by three": lambda: forever(lambda: 3),
 }
 for seed in range(5):
-    WAYS["random %d" % seed] = lambda seed=seed: forever(
-        lambda rng=random.Random(seed): rng.randint(1, 9)
-    )
+    WAYS["random %d" % seed] = lambda seed=seed: forever(sizes_of(random.Random(seed)))
 
 
 def decode(chunks):

@@ -1,6 +1,4 @@
-"""Requests: where addresses lead, which redirects are followed, where key and base address come
-from, and what a form carries.
-"""
+"""Requests: addresses, redirects, where key and base address come from, what a form carries."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from rebyte_wire.credentials import (
     key_for,
 )
 from rebyte_wire.errors import AuthError, InputError, NetworkError
-from rebyte_wire.multipart import CHUNK_BYTES, FileBody, MultipartBody
+from rebyte_wire.multipart import CHUNK_BYTES, FileBody, MultipartBody, opener
 from rebyte_wire.redirects import FOLLOWED, headers_for, next_address
 from rebyte_wire.requests import Deadline
 
@@ -545,4 +543,4 @@ def test_a_file_that_was_closed_meanwhile_is_an_input_error():
 
 def test_a_file_that_went_away_is_an_input_error_and_not_a_network_one(tmp_path):
     with pytest.raises(InputError):
-        list(FileBody(lambda: open(str(tmp_path / "gone"), "rb"), 4).chunks())
+        list(FileBody(opener(tmp_path / "gone"), 4).chunks())
