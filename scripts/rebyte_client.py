@@ -485,6 +485,11 @@ class RebyteClient:
         return self._key
 
     @property
+    def software(self) -> str | None:
+        """The Server header of the service's last answer; None before the first."""
+        return self._transport.software
+
+    @property
     def clock_skew(self) -> float | None:
         """Seconds by which the service's clock is ahead of ours; None before the first answer."""
         return self._transport.clock_skew

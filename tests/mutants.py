@@ -462,11 +462,14 @@ def main():
     """Try every mutant and print what survived."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
-        "--only", default="", help="mutants whose file or text has this"
+        "--only",
+        default="",
+        help="mutants whose file or text has this; several words with |",
     )
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    left = [mutant for mutant in MUTANTS if options.only in mutant[0] + mutant[1]]
+    words = options.only.split("|")
+    left = [mutant for mutant in MUTANTS if any(word in mutant[0] for word in words)]
     count = len(left)
     survivors, missing, lock = [], [], threading.Lock()
 

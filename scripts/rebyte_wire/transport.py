@@ -46,10 +46,14 @@ ANY_JSON = (dict, list, type(None))
 USER_AGENT = "skill-as-a-service/" + VERSION
 
 
-class ServiceClock:
-    """What is known of the service's clock, for all views of one transport."""
+class Peer:
+    """What the service's answers tell of it, for all views of one transport.
 
-    skew: float | None = None
+    `clock_skew` is by how many seconds its clock is ahead of ours, `software` its Server header.
+    """
+
+    clock_skew: float | None = None
+    software: str | None = None
 
 
 class Transport:
@@ -75,7 +79,7 @@ class Transport:
         self._key = key
         self._rng = rng
         self._now = now
-        self._clock = ServiceClock()
+        self._peer = Peer()
         self._pool = ConnectionPool(environ)
 
     def with_deadline(self, deadline: Deadline) -> Transport:
@@ -85,9 +89,14 @@ class Transport:
         return view
 
     @property
+    def software(self) -> str | None:
+        """The Server header of the API's last answer; None before the first, or without one."""
+        return self._peer.software
+
+    @property
     def clock_skew(self) -> float | None:
         """Seconds by which the service's clock is ahead of ours; None before the first answer."""
-        return self._clock.skew
+        return self._peer.clock_skew
 
     def fetch(
         self,
@@ -272,7 +281,7 @@ class Transport:
         """Send a request and follow its redirects; return the 2xx response or raise its error."""
         for hops in range(redirects.MAX_REDIRECTS + 1):
             response = self._pool.handle_request(request)
-            self._note_clock(request, response)
+            self._note_peer(request, response)
             if 200 <= response.status < 300:
                 return response
             is_redirect = 300 <= response.status < 400
@@ -314,11 +323,14 @@ class Transport:
             reject_private_peer=not self.is_loopback and origin_of(url) != self.origin,
         )
 
-    def _note_clock(self, request: Request, response: Response) -> None:
-        """Remember how far the API's clock is ahead of ours."""
+    def _note_peer(self, request: Request, response: Response) -> None:
+        """Remember what the API's answer tells of its clock and its software."""
+        if redirects.KEY_HEADER not in request.headers:
+            return
         moment = retry.moment_of(response.headers.get("Date"))
-        if moment is not None and redirects.KEY_HEADER in request.headers:
-            self._clock.skew = moment - self._now()
+        if moment is not None:
+            self._peer.clock_skew = moment - self._now()
+        self._peer.software = response.headers.get("Server")
 
 
 def path_with_query(path: str, query: Query) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from measure import run_quietly
+from measure import hostile_service, run_quietly
 from rebyte_flows.files.out_folder import Transcript
 from rebyte_local.server import LocalServer
 from rebyte_wire.errors import ServerError
@@ -609,3 +609,12 @@ def test_a_field_that_is_missing_hides_neither_the_exit_code_nor_the_line_that_g
     )
     assert (ran.code, ran.out) == (0, "at last\n") and len(posts(server)) == 1
     assert rebyte("run", sh("exit 3"), "--field", "question").code == 3
+
+
+def test_a_server_of_this_machine_that_is_not_ours_is_not_called_local(rebyte, world):
+    ours = rebyte("run", "hello")
+    assert ours["service"] == "local"
+    with hostile_service() as service, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REBYTE_BASE_URL", service.url)
+        patch.setenv("REBYTE_API_KEY", "sample")
+        assert rebyte("run", "hello")["service"] == "other"

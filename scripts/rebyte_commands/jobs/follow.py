@@ -75,6 +75,8 @@ def follow(
     document, ended_by = _document_of(context, follower, options, request)
     progress.close()
     fields: dict[str, Any] = dict(document)
+    # Known for sure once the service has answered.
+    fields["service"] = context.service
     if progress.kept:
         fields["events"] = [event_line(event) for event in progress.kept]
     facts = Facts(context, document, row, options, ended_early=ended_by is not None)

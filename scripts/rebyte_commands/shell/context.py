@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from rebyte_types import Step
 
 DEFAULT_WAIT_SECONDS = 90
+# How our own local server calls itself in its answers.
+LOCAL_SOFTWARE = "rebyte-local"
 # A longer line is described instead of shown.
 LINE_LIMIT_CHARACTERS = 1500
 FROM_STDIN = r"-$|-=|--[a-z-]+=-(=|$)|@-$"
@@ -169,10 +171,14 @@ class Context:
 
     @property
     def service(self) -> str:
-        """local for a server on this machine, cloud for the usual address, other for any other."""
-        if self.client.is_loopback:
-            return "local"
-        return "cloud" if self.client.base_url == DEFAULT_BASE_URL else "other"
+        """local for our own server on this machine, cloud for the usual address, else other.
+
+        Which server answers on this machine is known from its first answer on.
+        """
+        if self.client.base_url == DEFAULT_BASE_URL:
+            return "cloud"
+        is_ours = self.client.software in (None, LOCAL_SOFTWARE)
+        return "local" if self.client.is_loopback and is_ours else "other"
 
     @property
     def state(self) -> StateFolder:
