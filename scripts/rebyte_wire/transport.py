@@ -90,7 +90,7 @@ class Transport:
 
     @property
     def software(self) -> str | None:
-        """The Server header of the API's last answer; None before the first, or without one."""
+        """The Server header of the API's last answer, "" without one; None before the first."""
         return self._peer.software
 
     @property
@@ -330,7 +330,7 @@ class Transport:
         moment = retry.moment_of(response.headers.get("Date"))
         if moment is not None:
             self._peer.clock_skew = moment - self._now()
-        self._peer.software = response.headers.get("Server")
+        self._peer.software = response.headers.get("Server") or ""
 
 
 def path_with_query(path: str, query: Query) -> str:
