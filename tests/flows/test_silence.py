@@ -67,6 +67,10 @@ def test_the_status_is_asked_in_a_short_watch_as_well():
     service = Service([stream], ["completed"], deadline=Deadline(2.5))
     began = time.monotonic()
     assert seen_by(service)[1].status == "completed" and time.monotonic() - began < 2
+    service = Service([Lively(b"", PING)], ["running"], deadline=Deadline(2.5))
+    with pytest.raises(DeadlineReached):
+        list(watch(service, "t"))
+    assert len(service.asked) <= 2
 
 
 @pytest.mark.parametrize("again", [PING, b"event: ping\ndata: {}\n\n"])
@@ -160,7 +164,8 @@ def test_an_event_without_an_end_is_a_cut_and_not_kept(impatient, monkeypatch):
 
 
 def test_a_reader_that_is_closed_before_its_stream_is_open_gives_it_back():
-    gate, stream = threading.Event(), Stream(b"")
+    gate, stream, read = threading.Event(), Stream(b""), []
+    stream.chunks = lambda: read.append(1) or iter(())
 
     def open_stream():
         gate.wait(10)
@@ -171,6 +176,7 @@ def test_a_reader_that_is_closed_before_its_stream_is_open_gives_it_back():
     gate.set()
     reader._thread.join(5)
     assert stream.closed and not reader._thread.is_alive() and "closed" in repr(reader)
+    assert read == []
 
 
 def test_what_ended_a_stream_is_kept():

@@ -10,6 +10,7 @@ import pytest
 
 from rebyte_client import RebyteClient
 from rebyte_flows.following.answer import AnswerBuilder, response_of
+from rebyte_flows.following.delegation import Delegation
 from rebyte_flows.following.ending import Outcome
 from rebyte_flows.following.polling import FAILURES_AT_MOST as FAILURES_IN_A_ROW
 from rebyte_flows.following.questions import Question
@@ -193,6 +194,21 @@ def test_delegated_work_that_fails_just_now_is_asked_again():
     assert [item.get("parent") for item in events].count("tool") == 1
 
 
+def test_delegated_prompts_are_asked_in_turn_and_told_once():
+    one, two = ([event("text", n, name) for n in range(2)] for name in ("one", "two"))
+    service = Service([], nested={"one": [one, one[:1], one], "two": [two]})
+    now = [0.0]
+    delegation = Delegation(service, "t", lambda: now[0])
+    for name in ("one", "two", "one"):
+        delegation.note(event("tool_use", 0, id="tool", subPromptId=name))
+    told_at = []
+    for now[0] in (0.0, 1.0, 2.0, 3.0, 4.0, 8.0, 12.0):
+        told_at.append(len(list(delegation.news())))
+    assert told_at == [2, 0, 2, 0, 0, 0, 0]
+    assert service.asked == ["one", "two", "one", "two", "one"]
+    assert list(delegation.rest()) == []
+
+
 def test_delegated_work_that_is_not_offered_is_forgiven():
     work = [
         event("tool_use", 0, id="tool", subPromptId="sub"),
@@ -290,6 +306,14 @@ def test_a_status_that_nobody_knows_ends_as_done_says_when_nothing_changes(
     assert told(Service([frames(WORK, done="idle")], ["expired"]))[1].status == "failed"
     again = Service([frames(WORK, done=done)], ["expired"] * 5 + ["completed"])
     assert told(again)[1].status == "completed"
+
+
+def test_a_status_that_nobody_knows_does_not_end_while_news_come(monkeypatch):
+    monkeypatch.setattr("rebyte_flows.following.ending.STUCK_SECONDS", 1)
+    texts = [event("text", n, content="news %d" % n) for n in range(20)]
+    streams = [frames(texts[: n + 1]) for n in range(20)]
+    events, _ = told(Service(streams, ["expired"]))
+    assert events == texts
 
 
 def test_a_question_of_a_task_that_was_canceled_is_none():

@@ -22,13 +22,9 @@ STALE_SECONDS = 86_400
 TEMPORARY = re.compile(r"\.rebyte-[0-9a-f]{16}\.part")
 NO_LINKS_HERE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 # O_BINARY is Windows', O_NOFOLLOW everybody else's.
-NEW_FILE = (
-    os.O_RDWR
-    | os.O_CREAT
-    | os.O_EXCL
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_BINARY", 0)
-)
+NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL
+NEW_FILE |= getattr(os, "O_NOFOLLOW", 0)
+NEW_FILE |= getattr(os, "O_BINARY", 0)
 
 
 class AtomicFile:

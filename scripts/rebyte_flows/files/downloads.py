@@ -43,7 +43,10 @@ OBEYED_HERE = (
 NOT_LISTED = "the workspace has no artifact of that name"
 
 
-def list_files(client: RebyteClient, workspace_id: str) -> list[Artifact]:
+def list_files(
+    client: RebyteClient,
+    workspace_id: str,
+) -> list[Artifact]:
     """Return the artifacts of a workspace as the service lists them, objects only."""
     items: list[Any] = dict_items(client.list_artifacts(workspace_id))
     return items
@@ -79,7 +82,8 @@ def plan(
 
 
 def choose(
-    listing: Iterable[Artifact], names: Iterable[str]
+    listing: Iterable[Artifact],
+    names: Iterable[str],
 ) -> tuple[list[Artifact], list[str]]:
     """Return the listed artifacts of these names, and the names that are not listed."""
     wanted = {normalize(name): name for name in names}

@@ -23,7 +23,6 @@ ANSWER_FILE = "answer.md"
 TRANSCRIPT_FILE = "transcript.jsonl"
 MANIFEST_FILE = "manifest.json"
 FILES_FOLDER = "files"
-MANIFEST_KEYS = ("name", "bytes", "sha256")
 
 
 class OutFolder:
@@ -82,12 +81,21 @@ class OutFolder:
                 client, workspace_id, folder, listing=listing, force=True
             )
             self.refused += refused
-        kept: list[Any] = [
-            {key: dict(file)[key] for key in MANIFEST_KEYS} for file in files
-        ]
-        manifest = {"taskId": task_id, "workspaceId": workspace_id, "files": kept}
+        manifest = {
+            "taskId": task_id,
+            "workspaceId": workspace_id,
+            "files": [_manifest_entry(file) for file in files],
+        }
         self.write(MANIFEST_FILE, json.dumps(manifest, indent=1))
         return files
+
+
+def _manifest_entry(file: FileHome) -> FileHome:
+    return {
+        "name": file["name"],
+        "bytes": file["bytes"],
+        "sha256": file["sha256"],
+    }
 
 
 class Transcript:

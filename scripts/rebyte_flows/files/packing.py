@@ -150,7 +150,9 @@ def pack(
     """
     name = os.path.basename(os.path.abspath(path))
     links: list[str] = []
-    found = iter([(name, path)]) if os.path.isfile(path) else members(path, name, links)
+    found = members(path, name, links)
+    if os.path.isfile(path):
+        found = iter([(name, path)])
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for inside, member in found:
             _add(archive, inside, member)

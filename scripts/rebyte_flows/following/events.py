@@ -51,7 +51,10 @@ def event_text(event: Event) -> str:
     return ""
 
 
-def event_line(event: Event, characters: int = TEXT_CHARACTERS) -> EventLine:
+def event_line(
+    event: Event,
+    characters: int = TEXT_CHARACTERS,
+) -> EventLine:
     """Return an event as a caller reads it: type, tool, text (cut), parent, isError."""
     payload = payload_of(event)
     fields = (

@@ -91,7 +91,8 @@ class BackgroundReader:
 
 
 def frames(
-    reader: BackgroundReader, left: Callable[[], float]
+    reader: BackgroundReader,
+    left: Callable[[], float],
 ) -> Iterator[Frame | None]:
     """Yield the frames that are events or `done`, and None whenever `left()` seconds have passed.
 

@@ -226,9 +226,8 @@ class Watch:
         if left is not None:
             # Of a short watch the end should be seen as well.
             wait = min(wait, max(left / 2, LEAST_POLL_SECONDS))
-        return self._bounded(
-            wait - (self.clock() - max(self.news_at, self.state.polled_at))
-        )
+        since = max(self.news_at, self.state.polled_at)
+        return self._bounded(wait - (self.clock() - since))
 
     def _bounded(self, seconds: float) -> float:
         return self.client.deadline.within(seconds).left() or 0.0
