@@ -27,13 +27,13 @@ PAUSES = {
     "flows.following.stream": {
         "QUESTION_GRACE_SECONDS": 0.3,
         "POLL_SECONDS": 0.2,
-        "DRAIN_POLL_SECONDS": 0.2,
+        "DRAIN_POLL_SECONDS": 0.6,
     },
     "flows.following.ending": {
         "BACK_OFF_SECONDS": (0.1, 0.1, 0.1, 0.2, 0.2, 0.2),
         "DRAIN_PAUSE_SECONDS": 0.06,
         "DRAIN_AT_LEAST_SECONDS": 1.2,
-        "DRAIN_AT_MOST_SECONDS": 3.0,
+        "DRAIN_AT_MOST_SECONDS": 9.0,
     },
     "flows.starting.reconciliation": {"LOOKS_AFTER_SECONDS": (0.05, 0.2)},
     "flows.starting.submitter": {"POLL_SECONDS": 0.05},

@@ -56,6 +56,11 @@ ENDS = {
         {"waited": 5},
         True,
     ),
+    "it was left before anything came, which may be the answer": (
+        Connect(came=0, cut=False, done=False, behind=False, silent=True),
+        {"waited": 9.9},
+        False,
+    ),
     "the drain ends after ten seconds whatever comes": (
         Connect(came=0, cut=True, done=False, behind=True),
         {"waited": 10, "spoken": False, "was_over": False},

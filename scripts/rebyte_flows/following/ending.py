@@ -19,8 +19,8 @@ STUCK_SECONDS = 60
 DONE_PER_STEP = 6
 
 # came: how many events it brought, told before or not. cut: it ended badly. done: it said so.
-# behind: `done` counts more events than came.
-Connect = namedtuple("Connect", "came cut done behind")
+# behind: `done` counts more events than came. silent: it was left before anything came.
+Connect = namedtuple("Connect", "came cut done behind silent", defaults=(False,))
 
 
 class Outcome:
@@ -72,7 +72,8 @@ def may_end(
         return False
     if waited >= DRAIN_AT_MOST_SECONDS:
         return True
-    if connect.cut:
+    if connect.cut or connect.silent:
+        # What follows the cut, or has not arrived yet, may be the answer.
         return False
     whole = connect.came > 0 and not connect.behind and (connect.done or was_over)
     if whole and spoken:

@@ -147,6 +147,7 @@ class Watch:
         self.seen.begin_connect()
         reader = BackgroundReader(lambda: self.client.stream_events(self.task_id))
         done = None
+        was_left = False
         self.streaming = True
         try:
             for frame in frames(reader, self._seconds_to_poll):
@@ -156,6 +157,7 @@ class Watch:
                     yield from self.delegation.news()
                     self._poll()
                     if self.question or self.state.status:
+                        was_left = True
                         break
                 elif frame.event == DONE:
                     done = parse_object(frame.data) or {}
@@ -167,12 +169,13 @@ class Watch:
         self.streaming = reader.opened
         if isinstance(reader.problem, (AuthError, DeadlineReached)):
             raise reader.problem
-        return self._connect(reader, done)
+        return self._connect(reader, done, was_left)
 
     def _connect(
         self,
         reader: BackgroundReader,
         done: Json | None,
+        was_left: bool,
     ) -> Connect:
         last = done.get("lastSeq") if done else None
         if done and done.get("finalResult"):
@@ -184,6 +187,7 @@ class Watch:
             cut=reader.opened and reader.problem is not None,
             done=done is not None,
             behind=isinstance(last, int) and last > self.seen.highest_seq,
+            silent=reader.opened and was_left and self.seen.came == 0,
         )
 
     def _take(self, event: Event | None) -> Iterator[Event]:
