@@ -10,7 +10,6 @@ import re
 
 from rebyte_commands.jobs.attachments import attach, attach_skill, is_local_skill
 from rebyte_commands.jobs.start import (
-    decode_argument,
     file_id,
     place_fields,
     read_prompt_file,
@@ -93,7 +92,7 @@ def read_entries(context: Context, options: Namespace) -> list[Entry]:
 
 
 def _read_lines(context: Context, options: Namespace) -> list[Line]:
-    typed: list[Json] = [{"prompt": decode_argument(text)} for text in options.prompt]
+    typed: list[Json] = [{"prompt": text} for text in options.prompt]
     typed += [{"prompt_file": path} for path in options.prompt_file]
     if bool(options.batch_file) == bool(typed):
         raise InputError("a batch needs a FILE, or --prompt once or more", code="usage")
@@ -258,7 +257,7 @@ def _entry(
     prompt = value.get("prompt")
     if prompt is None:
         prompt = read_prompt_file(value["prompt_file"], context.stdin)
-    want = value.get("want", []) + list(map(decode_argument, options.want))
+    want = value.get("want", []) + options.want
     request = task_request(
         prompt,
         **place_fields(context, _place_of(options, value)),

@@ -9,6 +9,7 @@ import stat
 import sys
 from contextlib import suppress
 from importlib.machinery import FileFinder, SourceFileLoader
+from importlib.util import cache_from_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ class CachingLoader(SourceFileLoader):
         sys.dont_write_bytecode = False
         try:
             return super().get_code(fullname)
-        except (EOFError, ValueError, TypeError, ImportError):
-            # A cut file from a full disk: Python checks its head alone.
+        except Exception:
+            # A cut file from a full disk, or junk: Python checks its head alone.
+            with suppress(OSError):
+                os.unlink(cache_from_source(self.path))
             code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
             return code
         finally:

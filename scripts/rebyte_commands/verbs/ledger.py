@@ -88,7 +88,11 @@ def as_dict(row: Row) -> Json:
 def _time(moment: float | None) -> str | None:
     if moment is None:
         return None
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+    except (TypeError, ValueError, OverflowError, OSError):
+        # A cell that other hands have changed.
+        return str(moment)
 
 
 def _list_text(document: Json) -> str:

@@ -258,7 +258,10 @@ def _create_private(path: str) -> None:
     except FileExistsError:
         mode = os.lstat(path).st_mode
         if not stat.S_ISREG(mode):
-            raise OSError("%s is no plain file" % path) from None
+            raise LedgerUnwritable(
+                "cannot open the ledger: %s is a link or no plain file" % path,
+                hint="move it away from the state folder",
+            ) from None
         if stat.S_IMODE(mode) != FILE_MODE:
             # Some mounts know no modes and refuse to change them.
             with suppress(OSError):

@@ -193,14 +193,14 @@ class Ledger:
         self, number: int, *, prompt_digest: str, known: Iterable[str] = ()
     ) -> None:
         """Write down, durably, that the bytes of a start leave now."""
-        # First the flag: an interrupt between the two must wait for the answer.
-        self.in_flight[number] = True
         self.update(
             number,
             state=SENT,
             prompt_digest=prompt_digest,
             known=json.dumps(list(known)),
         )
+        # Not before: while the ledger is locked nothing is on its way.
+        self.in_flight[number] = True
 
     def release(self, number: int) -> None:
         """Note that nothing of this row is under way in this process, whatever could be recorded
