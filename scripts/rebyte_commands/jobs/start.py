@@ -17,7 +17,7 @@ from rebyte_commands.shell.stdin import read_text
 from rebyte_flows.files.uploads import STREAM, Uploads
 from rebyte_flows.starting.guards import Guards, owners_limit
 from rebyte_flows.starting.requests import PROMPT_LIMIT_CHARACTERS, task_request
-from rebyte_flows.starting.rows import check_name
+from rebyte_flows.starting.rows import RECOVERED, check_name
 from rebyte_flows.starting.submitter import Submitter
 from rebyte_wire.errors import (
     InputError,
@@ -410,4 +410,5 @@ def started_outcome(
             document["next"].append(context.again_step(again))
     if row.is_recovered():
         document["recovered"] = True
+        document["warnings"] = [RECOVERED]
     return Outcome(document, on_printed=lambda: context.deliver(row))

@@ -194,7 +194,7 @@ class Database:
             raise LedgerUnwritable(
                 "the ledger was written by a newer version of this bundle (%d > %d)"
                 % (version, SCHEMA_VERSION),
-                hint="update this bundle, or point REBYTE_STATE_DIR at another folder",
+                hint="update this bundle",
             )
         # A new file has version 0 and gets its tables as they are now.
         for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):

@@ -57,6 +57,7 @@ NEVER_STARTED = (NOT_SENT, REFUSED, ABANDONED)
 OPEN = (CLAIMED, SENT, UNKNOWN)
 # The moves that typing a line again can lead to.
 START, REUSE, RESUME, WAIT, RECONCILE = "start", "reuse", "resume", "wait", "reconcile"
+RECOVERED = "the answer to the start was lost; what it had started was found by looking"
 REUSE_SECONDS = 15 * 60
 RESUME_SECONDS = 24 * 3600
 
