@@ -234,9 +234,7 @@ class Ledger:
         )
 
     def record(self, number: int, **values: Any) -> Row:
-        """Write down the outcome of a start that was sent, also past the deadline, and return the
-        row.
-        """
+        """Write down the outcome of a start, also past the deadline, and return the row."""
         self.update(
             number, least_seconds=RECORD_SECONDS, answered_at=self.clock(), **values
         )
