@@ -147,7 +147,7 @@ def csv_rows(text: str) -> tuple[list[Line], int]:
                 # The line of a lone comma is as empty as a blank one.
                 empty += 1 if cells else 0
             elif header is None:
-                header = _checked_header(cells)
+                header = _checked_header(number, cells)
             else:
                 rows.append(_row_line(number, header, cells))
     except csv.Error as problem:
@@ -155,17 +155,17 @@ def csv_rows(text: str) -> tuple[list[Line], int]:
     return rows, empty
 
 
-def _checked_header(cells: Sequence[str]) -> list[str]:
+def _checked_header(number: int, cells: Sequence[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     if "" in names:
         raise InputError(
-            "line 1: column %d has no name" % (names.index("") + 1),
+            "line %d: column %d has no name" % (number, names.index("") + 1),
             hint="name each column in the first line, or remove the empty ones",
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(
-            "line 1: two columns are named %s" % ", ".join(twice),
+            "line %d: two columns are named %s" % (number, ", ".join(twice)),
             hint="rename one of them",
         )
     return names
