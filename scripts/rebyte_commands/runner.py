@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from rebyte_commands.shell.arguments import parse, unparsed_options
+from rebyte_commands.shell.arguments import decode_word, parse, unparsed_options
 from rebyte_commands.shell.console import silence_stdout
 from rebyte_commands.shell.context import Context
 from rebyte_commands.shell.environment import check_form
@@ -40,6 +40,7 @@ def run_line(words: Sequence[str], program: str, started: float) -> int:
     `started` is when the process began, in seconds since 1970.
     """
     context = None
+    words = [decode_word(word) for word in words]
     try:
         options, command = parse(words, program)
         context = Context(options, os.environ, started, words)

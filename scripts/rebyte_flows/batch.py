@@ -229,6 +229,12 @@ class Batch:
 
     def _run_one(self, entry: Entry) -> Json:
         """Start one entry (or go on with it) and follow it to its document."""
+        folder = os.path.join(self.out, entry.folder_name)
+        if os.path.islink(folder):
+            raise InputError(
+                "%s is a link, which is not followed" % folder,
+                hint="move it away or pass another --out",
+            )
         submission = self._submit(entry)
         row = entry.row = submission.row
         entry.reused = submission.reused
@@ -238,7 +244,7 @@ class Batch:
             self.submitter.client,
             row,
             state=self.state,
-            out=os.path.join(self.out, entry.folder_name),
+            out=folder,
             want=entry.request.want,
             request=entry.request,
             reused=submission.reused,
@@ -355,6 +361,9 @@ def kept_documents(path: str) -> dict[str, Json]:
     over.
     """
     kept: dict[str, Json] = {}
+    # A pipe of that name would be waited for.
+    if not os.path.isfile(path):
+        return kept
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             lines = file.readlines()

@@ -13,6 +13,7 @@ from rebyte_flows.starting.ledger import open_ledger
 from rebyte_flows.starting.requests import task_request
 from rebyte_flows.starting.submitter import Submitter
 from rebyte_flows.state import find_state
+from rebyte_wire.credentials import DEFAULT_BASE_URL
 from rebyte_wire.status import FINAL
 
 TYPE_CHECKING = False
@@ -45,7 +46,7 @@ def run(
     `files` are paths; `fields` are those of create_task (executor, model, workspace_id, skills,
     github_url, branch_name). Journaled: the same call again goes on with the same task, and the
     owner's REBYTE_MAX_TASKS_PER_DAY holds. Set `client.deadline` to bound it; past that the
-    document's status is running. Raises what Submitter.start raises.
+    document's status is running. Raises what Submitter.submit raises.
     """
     state = state or find_state(os.environ)
     if out:
@@ -73,7 +74,7 @@ def run(
             want=want,
             request=order,
             reused=started.reused,
-            service="local" if client.is_loopback else "cloud",
+            service=_service_of(client),
             answered=ledger.answered(row.task_id),
             on_event=on_event,
         ).follow()
@@ -87,3 +88,10 @@ def run(
         return document
     finally:
         ledger.close()
+
+
+def _service_of(client: RebyteClient) -> str:
+    """Return local for this machine, cloud for the usual address, other for any other."""
+    if client.is_loopback:
+        return "local"
+    return "cloud" if client.base_url == DEFAULT_BASE_URL else "other"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 
+from rebyte_flows.files.names import expand_user
 from rebyte_flows.files.uploads import STREAM, Attachment
 from rebyte_wire.errors import InputError
 from rebyte_wire.multipart import MAX_UPLOAD_BYTES
@@ -32,7 +33,7 @@ def attach(
         raise InputError(
             "stdin needs a name in the task", hint="pass -=NAME, for example -=data.csv"
         )
-    path = os.path.expanduser(word)
+    path = expand_user(word)
     is_stream = word.startswith(STREAM)
     if not is_stream and not (pack_folders and os.path.isdir(path)):
         return Attachment(path, limit)
@@ -60,7 +61,7 @@ def attach_artifact(word: str, stdin: Stdin, pack: bool) -> Attachment:
     """
     from rebyte_flows.files.types import type_of
 
-    path = os.path.expanduser(word)
+    path = expand_user(word)
     if pack and os.path.isfile(path) and not type_of(path):
         from rebyte_flows.files.packing import Packed
 

@@ -10,7 +10,6 @@ import re
 
 from rebyte_commands.jobs.attachments import attach, attach_skill, is_local_skill
 from rebyte_commands.jobs.start import (
-    decode_argument,
     file_id,
     place_fields,
     read_prompt_file,
@@ -93,7 +92,7 @@ def read_entries(context: Context, options: Namespace) -> list[Entry]:
 
 
 def _read_lines(context: Context, options: Namespace) -> list[Line]:
-    typed: list[Json] = [{"prompt": decode_argument(text)} for text in options.prompt]
+    typed: list[Json] = [{"prompt": text} for text in options.prompt]
     typed += [{"prompt_file": path} for path in options.prompt_file]
     if bool(options.batch_file) == bool(typed):
         raise InputError("a batch needs a FILE, or --prompt once or more", code="usage")
@@ -148,7 +147,7 @@ def csv_rows(text: str) -> tuple[list[Line], int]:
                 # The line of a lone comma is as empty as a blank one.
                 empty += 1 if cells else 0
             elif header is None:
-                header = _checked_header(cells)
+                header = _checked_header(number, cells)
             else:
                 rows.append(_row_line(number, header, cells))
     except csv.Error as problem:
@@ -156,17 +155,17 @@ def csv_rows(text: str) -> tuple[list[Line], int]:
     return rows, empty
 
 
-def _checked_header(cells: Sequence[str]) -> list[str]:
+def _checked_header(number: int, cells: Sequence[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     if "" in names:
         raise InputError(
-            "line 1: column %d has no name" % (names.index("") + 1),
+            "line %d: column %d has no name" % (number, names.index("") + 1),
             hint="name each column in the first line, or remove the empty ones",
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(
-            "line 1: two columns are named %s" % ", ".join(twice),
+            "line %d: two columns are named %s" % (number, ", ".join(twice)),
             hint="rename one of them",
         )
     return names
@@ -258,7 +257,7 @@ def _entry(
     prompt = value.get("prompt")
     if prompt is None:
         prompt = read_prompt_file(value["prompt_file"], context.stdin)
-    want = value.get("want", []) + list(map(decode_argument, options.want))
+    want = value.get("want", []) + options.want
     request = task_request(
         prompt,
         **place_fields(context, _place_of(options, value)),

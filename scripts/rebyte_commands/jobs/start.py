@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 from rebyte_commands.jobs.attachments import (
@@ -18,7 +17,7 @@ from rebyte_commands.shell.stdin import read_text
 from rebyte_flows.files.uploads import STREAM, Uploads
 from rebyte_flows.starting.guards import Guards, owners_limit
 from rebyte_flows.starting.requests import PROMPT_LIMIT_CHARACTERS, task_request
-from rebyte_flows.starting.rows import check_name
+from rebyte_flows.starting.rows import RECOVERED, check_name
 from rebyte_flows.starting.submitter import Submitter
 from rebyte_wire.errors import (
     InputError,
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 # behind.
 REPOSITORY = re.compile(
     r"(?:(?:https?://|ssh://|git://)?(?:[^@/\s]+@)?(?:www\.)?github\.com[:/])?"
-    r"([\w.-]+/[\w.-]+?)(?:\.git)?/?$",
+    r"(?!\.+/)([\w.-]+/(?!\.+/?$)[\w.-]+?)(?:\.git)?/?$",
     re.I,
 )
 
@@ -166,7 +165,8 @@ def read_prompt(context: Context, options: Namespace) -> str:
     # Nobody asks an agent for a dash: everywhere it means stdin.
     if options.prompt_file is not None or texts == ["-"]:
         return read_prompt_file(texts[0], context.stdin)
-    return decode_argument(texts[0])
+    prompt: str = texts[0]
+    return prompt
 
 
 def _prompt_error(options: Namespace, texts: Sequence[str]) -> InputError:
@@ -178,16 +178,6 @@ def _prompt_error(options: Namespace, texts: Sequence[str]) -> InputError:
         code="usage",
         hint="pass it as one argument, as --prompt TEXT or as --prompt-file FILE (- for stdin)",
     )
-
-
-def decode_argument(text: str) -> str:
-    """Return a word of the command line as what was meant.
-
-    Under LC_ALL=C words arrive with surrogates; the bytes behind them are UTF-8.
-    """
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        return os.fsencode(text).decode("utf-8", "replace")
-    return text
 
 
 def read_prompt_file(path: str, stdin: Stdin) -> str:
@@ -238,7 +228,7 @@ def repository_of(text: str | None) -> str | None:
         return None
     match = REPOSITORY.match(text.strip())
     if not match:
-        shown = re.sub(r"//[^@/]*@", "//***@", text)
+        shown = re.sub(r"[^@/\s]+@", "***@", text)
         raise InputError(
             "the repository is %r; OWNER/REPO on GitHub was expected" % shown
         )
@@ -262,7 +252,7 @@ def turn_parts(context: Context, options: Namespace) -> dict[str, Any]:
         "skills": [word for word in words if not is_local_skill(word)],
         "attachments": attachments,
         "file_ids": [file_id(text) for text in options.file_id],
-        "want": [decode_argument(name) for name in options.want],
+        "want": options.want,
         "no_questions": options.no_questions,
         "bare": options.bare,
     }
@@ -282,7 +272,7 @@ def once_name(options: Namespace) -> str | None:
     """Return the checked name of --once, or None."""
     if options.once is None:
         return None
-    return check_name(decode_argument(options.once))
+    return check_name(options.once)
 
 
 def dry_run(request: StartRequest, name: str | None) -> Outcome:
@@ -305,8 +295,17 @@ def dry_run(request: StartRequest, name: str | None) -> Outcome:
         "uploads": uploads,
     }
     if request.query:
-        document["query"] = dict(request.query)
+        document["query"] = query_view(request.query)
     return Outcome(document)
+
+
+def query_view(query: Sequence[tuple[str, str]]) -> Json:
+    """Return the names of a query with their values: a list where a name stands there again."""
+    shown: Json = {}
+    for name, _ in query:
+        values = [value for other, value in query if other == name]
+        shown[name] = values if len(values) > 1 else values[0]
+    return shown
 
 
 def submitter_for(
@@ -411,4 +410,5 @@ def started_outcome(
             document["next"].append(context.again_step(again))
     if row.is_recovered():
         document["recovered"] = True
+        document["warnings"] = [RECOVERED]
     return Outcome(document, on_printed=lambda: context.deliver(row))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 
 from rebyte_commands.verb_table import (
     VERBS,
@@ -264,6 +265,18 @@ def check_no_key(words: Sequence[str]) -> None:
                 hint="set REBYTE_API_KEY, or write the key to a file and pass --api-key-file FILE; "
                 "then make a new key",
             )
+
+
+def decode_word(word: str) -> str:
+    """Return a word of the command line as what was meant.
+
+    Under LC_ALL=C words arrive with surrogates for the bytes behind them, which are UTF-8; bytes
+    that are not stay as they are.
+    """
+    try:
+        return os.fsencode(word).decode("utf-8")
+    except UnicodeError:
+        return word
 
 
 def seconds(text: str) -> float:

@@ -9,6 +9,7 @@ import stat
 import sys
 from contextlib import suppress
 from importlib.machinery import FileFinder, SourceFileLoader
+from importlib.util import source_hash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
+HASH_BYTES = 8
 
 
 class CachingLoader(SourceFileLoader):
@@ -26,21 +28,32 @@ class CachingLoader(SourceFileLoader):
     folder: str | None = None
 
     def get_code(self, fullname: str) -> CodeType | None:
-        """Return the code of a module; bytecode that cannot be read is passed over."""
+        """Return the code of a module."""
         before = sys.pycache_prefix, sys.dont_write_bytecode
         sys.pycache_prefix = self.folder
         sys.dont_write_bytecode = False
         try:
             return super().get_code(fullname)
-        except (EOFError, ValueError, TypeError, ImportError):
-            # A cut file from a full disk: Python checks its head alone.
-            code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
-            return code
         finally:
             sys.pycache_prefix, sys.dont_write_bytecode = before
 
+    def get_data(self, path: str) -> bytes:
+        """Return the bytes of a file; OSError for bytecode that is not as it was written.
+
+        Python then compiles anew; by itself it checks the head of the file alone.
+        """
+        data = super().get_data(path)
+        if not path.endswith(".pyc"):
+            return data
+        code = data[:-HASH_BYTES]
+        if source_hash(code) != data[-HASH_BYTES:]:
+            raise OSError("%s was cut or changed" % path)
+        return code
+
     def set_data(self, path: str, data: Any, *, _mode: int = FILE_MODE) -> None:
-        """Write bytecode whole or not at all."""
+        """Write bytecode whole or not at all, with a hash of it at the end."""
+        data = bytes(data)
+        data += source_hash(data)
         temporary = "%s.%d" % (path, os.getpid())
         try:
             os.makedirs(os.path.dirname(path), FOLDER_MODE, exist_ok=True)

@@ -19,7 +19,7 @@ from rebyte_wire.requests import Deadline
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from rebyte_client import RebyteClient
@@ -33,6 +33,8 @@ DEFAULT_WAIT_SECONDS = 90
 LOCAL_SOFTWARE = "rebyte-local"
 # A longer line is described instead of shown.
 LINE_LIMIT_CHARACTERS = 1500
+REPOSITORY_FLAGS = ("--repo", "--github-url")
+REMOTE_USER = r"^((?:--[a-z-]+=)?(?:[a-z+]+://)?)[^@/\s]+@"
 FROM_STDIN = r"-$|-=|--[a-z-]+=-(=|$)|@-$"
 
 
@@ -116,7 +118,7 @@ class Context:
 
         None if it cannot be pasted: it is too long, or it read stdin.
         """
-        words = [word for word in self.words if word != without]
+        words = _without_tokens(word for word in self.words if word != without)
         # After "--" nothing is a flag.
         end = words.index("--") if "--" in words else len(words)
         words[end:end] = more
@@ -234,6 +236,19 @@ class Context:
             self._client.close()
         if self._ledger is not None:
             self._ledger.close()
+
+
+def _without_tokens(words: Iterable[str]) -> list[str]:
+    """Return the words of a line, without the user and token in the address of a repository."""
+    shown: list[str] = []
+    for word in words:
+        is_address = bool(shown) and shown[-1] in REPOSITORY_FLAGS
+        if is_address or word.startswith(
+            tuple(flag + "=" for flag in REPOSITORY_FLAGS)
+        ):
+            word = re.sub(REMOTE_USER, r"\1", word)
+        shown.append(word)
+    return shown
 
 
 def console_for(options: Namespace, environ: Mapping[str, str]) -> Console:

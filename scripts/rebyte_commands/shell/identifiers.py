@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 
+from rebyte_flows.starting.rows import check_name
 from rebyte_wire.errors import InputError, LedgerUnwritable, NotFound
 
 TYPE_CHECKING = False
@@ -38,7 +39,7 @@ def resolve(context: Context, word: str) -> str:
 
 
 def _resolve_name(context: Context, name: str) -> str:
-    row = context.ledger.named(name)
+    row = context.ledger.named(check_name(name))
     if row is None or not row.task_id:
         raise NotFound(
             "nothing was started under the name %s here" % name,

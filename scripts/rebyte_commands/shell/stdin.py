@@ -7,6 +7,7 @@ import os
 import select
 import sys
 
+from rebyte_flows.files.names import expand_user
 from rebyte_wire.errors import InputError
 
 TYPE_CHECKING = False
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 PIECE_BYTES = 1 << 18
 # No prompt, table or body is larger; a device that never ends is not read for ever.
-TEXT_LIMIT_BYTES = 256 * 1024 * 1024
+TEXT_LIMIT_BYTES = 64 * 1024 * 1024
 
 
 class Stdin:
@@ -105,7 +106,7 @@ def _read_bytes(path: str, what: str, stdin: Stdin, limit: int) -> Any:
             raise InputError("%s was to come from stdin, and stdin is closed" % what)
         return stdin.read(limit)
     # A pipe by name, as <(...) of a shell, is read like stdin.
-    with open(os.path.expanduser(path), "rb", opener=_open_without_waiting) as file:
+    with open(expand_user(path), "rb", opener=_open_without_waiting) as file:
         return Stdin(file, stdin.deadline).read(limit)
 
 

@@ -8,7 +8,7 @@ import json
 import re
 from urllib.parse import parse_qsl
 
-from rebyte_commands.jobs.start import dry_run, once_name, submit
+from rebyte_commands.jobs.start import dry_run, once_name, query_view, submit
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import without_signed
 from rebyte_commands.shell.stdin import read_text
@@ -83,7 +83,7 @@ def api(context: Context, options: Namespace) -> Outcome:
             "dryRun": True,
             "method": method,
             "path": path,
-            "query": dict(query),
+            "query": query_view(query),
             "body": body,
         }
         return Outcome(document)

@@ -104,7 +104,7 @@ def add_get_flags(parser: ArgumentParser) -> None:
 
 def get(context: Context, options: Namespace, workspace_id: str) -> Outcome:
     """Download artifacts; a refused name is reported and does not hide the others."""
-    folder = os.path.expanduser(options.out or os.curdir)
+    folder = options.out or os.curdir
     listing = list_files(context.client, workspace_id)
     names, missing = _listed_names(listing, options.name)
     wanted = names if options.name else None

@@ -22,6 +22,7 @@ from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import BUDGET_BYTES, cut_text, next_lines
 from rebyte_commands.verb_table import Command
 from rebyte_flows.batch import RESULTS, Batch, number_equals
+from rebyte_flows.files.names import expand_user
 from rebyte_wire.errors import EXIT_UNEXPECTED, NotRecorded, RebyteError
 from rebyte_wire.status import FINAL
 
@@ -120,9 +121,7 @@ def batch(context: Context, options: Namespace) -> Outcome:
     number_equals(entries)
     if options.dry_run:
         return _dry_run(entries)
-    out = (
-        os.path.expanduser(options.out) if options.out else _folder_of(context, entries)
-    )
+    out = expand_user(options.out) if options.out else _folder_of(context, entries)
     run = Batch(
         submitter_for(context, options),
         entries,

@@ -11,7 +11,6 @@ from rebyte_commands.jobs.start import (
     add_once_flag,
     add_prompt_flags,
     add_turn_flags,
-    decode_argument,
     dry_run,
     once_name,
     read_prompt,
@@ -161,8 +160,6 @@ def reply(context: Context, options: Namespace) -> Outcome:
     task_id = resolve(context, options.id)
     if not options.option and options.say is None:
         raise InputError("a reply needs --option N or --say TEXT", code="usage")
-    if options.say is not None:
-        options.say = decode_argument(options.say)
     if options.out:
         open_folder(options.out)
     digest = digest_of_part([options.option, options.say])

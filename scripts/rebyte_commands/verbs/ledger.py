@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 NUMBER_DIGITS = 9
 SHOWN_ROWS = 20
+# What other hands have left in a cell besides is not shown.
+PRINTED_TYPES = (str, int, float)
 LIST_EXAMPLES = "examples:\n  rebyte_cli.py ledger list --limit 20"
 SHOW_EXAMPLES = "examples:\n  rebyte_cli.py ledger show 12"
 SETTLE_EXAMPLES = """examples:
@@ -82,13 +84,19 @@ def as_dict(row: Row) -> Json:
         "model": row.model,
         "reason": row.reason,
     }
-    return {key: value for key, value in shown.items() if value is not None}
+    return {
+        key: value for key, value in shown.items() if isinstance(value, PRINTED_TYPES)
+    }
 
 
 def _time(moment: float | None) -> str | None:
     if moment is None:
         return None
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+    except (TypeError, ValueError, OverflowError, OSError):
+        # A cell that other hands have changed.
+        return str(moment)
 
 
 def _list_text(document: Json) -> str:
@@ -242,7 +250,7 @@ def _adopt(context: Context, row: Row, word: str) -> None:
         raise InputError("%s %s belongs to another row" % (row.kind, id))
     is_computer = row.kind == COMPUTER.name
     read = context.client.get_computer if is_computer else context.client.get_task
-    adopt(context.ledger, row, read(id))
+    adopt(context.client, context.ledger, row, read(id))
 
 
 def add_forget_flags(parser: ArgumentParser) -> None:

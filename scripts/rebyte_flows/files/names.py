@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import unicodedata
 
+from rebyte_wire.errors import InputError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -127,8 +129,32 @@ def is_obeyed(name: str) -> bool:
 
 
 def expand_user(path: str) -> str:
-    """Return a path with ~ in front expanded, which a shell leaves to us in --out=~/x."""
-    return path if os.path.lexists(path) else os.path.expanduser(path)
+    """Return a path as the system takes it, with ~ in front expanded, which a shell leaves to us
+    in --out=~/x.
+
+    InputError for a text that cannot be a path.
+    """
+    try:
+        path = _for_file_system(path)
+        return path if os.path.lexists(path) else os.path.expanduser(path)
+    except ValueError:
+        raise InputError("%r cannot be a path" % path) from None
+
+
+def _for_file_system(path: str) -> str:
+    """Return a path that an ASCII locale cannot encode by its bytes in UTF-8."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return os.fsdecode(path.encode("utf-8", "surrogateescape"))
+    if "\0" in path:
+        raise ValueError(path)
+    return path
+
+
+def name_of(path: str) -> str:
+    """Return the last part of a path as text: its bytes are UTF-8, also under an ASCII locale."""
+    return os.fsencode(os.path.basename(path)).decode("utf-8", "surrogateescape")
 
 
 def reject_reasons(names: Iterable[Any]) -> list[str | None]:

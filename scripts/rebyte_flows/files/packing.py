@@ -13,7 +13,7 @@ import sys
 import zipfile
 from tempfile import TemporaryFile
 
-from rebyte_flows.files.names import expand_user
+from rebyte_flows.files.names import expand_user, name_of
 from rebyte_flows.files.uploads import PIECE_BYTES, STREAM, Attachment
 from rebyte_wire.errors import InputError
 from rebyte_wire.multipart import MAX_UPLOAD_BYTES
@@ -83,7 +83,7 @@ class Packed(Spooled):
         self._limit = limit
         path = expand_user(path)
         whole = os.path.abspath(path)
-        name = os.path.basename(whole)
+        name = name_of(whole)
         if not os.path.isdir(path):
             name = os.path.splitext(name)[0]
         super().__init__(whole, (name or "folder") + ".zip", self._pack, limit)
@@ -148,7 +148,7 @@ def pack(
     Returns the links, which are left out. Raises InputError once the zip is larger than `limit`
     bytes, or when it would hold nothing.
     """
-    name = os.path.basename(os.path.abspath(path))
+    name = name_of(os.path.abspath(path))
     links: list[str] = []
     found = members(path, name, links)
     if os.path.isfile(path):
@@ -186,7 +186,9 @@ def members(
             if entry.is_symlink():
                 links.append(entry.path)
             elif entry.is_dir() or entry.is_file():
-                pending.append((inside + "/" + entry.name, entry.path, entry.is_dir()))
+                pending.append(
+                    (inside + "/" + name_of(entry.name), entry.path, entry.is_dir())
+                )
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

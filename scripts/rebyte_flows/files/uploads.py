@@ -7,7 +7,7 @@ import os
 import threading
 
 from rebyte_flows.concurrency import map_concurrently
-from rebyte_flows.files.names import expand_user
+from rebyte_flows.files.names import expand_user, name_of
 from rebyte_flows.files.types import ARTIFACT_TYPES, type_of
 from rebyte_wire.errors import AnswerUnreadable, InputError, StorageRefused
 from rebyte_wire.multipart import MAX_UPLOAD_BYTES
@@ -56,7 +56,7 @@ class Attachment:
             )
         try:
             self.path = os.path.abspath(path)
-            self.name = os.path.basename(path)
+            self.name = name_of(path)
             self.bytes = os.path.getsize(path)
             open(path, "rb").close()
         except OSError as problem:

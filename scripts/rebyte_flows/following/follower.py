@@ -25,8 +25,9 @@ from rebyte_flows.following.turns import (
     undocumented_word,
 )
 from rebyte_flows.starting.credit import credit_note
+from rebyte_flows.starting.rows import RECOVERED
 from rebyte_wire.errors import DeadlineReached, NetworkError, RateLimited, ServerError
-from rebyte_wire.status import is_id, terminal_status
+from rebyte_wire.status import is_id, str_field, terminal_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +99,11 @@ class Follower:
         self._sleep = sleep
         self._rehearsal = rehearsal
         self._out_path = out
-        self._known = {"reused": reused, "service": service}
+        self._known = {
+            "reused": reused,
+            "service": service,
+            "recovered": row.is_recovered(),
+        }
         self._begin()
 
     def __repr__(self) -> str:
@@ -110,7 +115,7 @@ class Follower:
         self._builder = AnswerBuilder()
         self._task: Shape = {}
         self._answer = ""
-        self._warnings: list[str] = []
+        self._warnings = [RECOVERED] * bool(self._known["recovered"])
         # Keys of the document, as they are found out.
         self._found: Json = {}
 
@@ -246,9 +251,10 @@ class Follower:
 
     def _bring_files(self) -> None:
         """List the artifacts; with an out folder bring them into it."""
-        workspace_id = self.row.workspace_id
+        workspace_id = self.row.workspace_id or str_field(self._task, "workspaceId")
+        self.row.workspace_id = workspace_id
         if not workspace_id:
-            if self.want or self._out:
+            if self.want or self._out or self.row.is_recovered():
                 self._warnings.append(NO_WORKSPACE)
             self._found["missing"] = self.want
             return

@@ -194,7 +194,7 @@ class Database:
             raise LedgerUnwritable(
                 "the ledger was written by a newer version of this bundle (%d > %d)"
                 % (version, SCHEMA_VERSION),
-                hint="update this bundle, or point REBYTE_STATE_DIR at another folder",
+                hint="update this bundle",
             )
         # A new file has version 0 and gets its tables as they are now.
         for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
@@ -258,7 +258,10 @@ def _create_private(path: str) -> None:
     except FileExistsError:
         mode = os.lstat(path).st_mode
         if not stat.S_ISREG(mode):
-            raise OSError("%s is no plain file" % path) from None
+            raise LedgerUnwritable(
+                "cannot open the ledger: %s is a link or no plain file" % path,
+                hint="move it away from the state folder",
+            ) from None
         if stat.S_IMODE(mode) != FILE_MODE:
             # Some mounts know no modes and refuse to change them.
             with suppress(OSError):

@@ -26,6 +26,7 @@ from rebyte_flows.starting.rows import (
     next_move,
 )
 from rebyte_flows.state import Owner, is_alive
+from rebyte_wire.errors import LedgerUnwritable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 DAY_SECONDS = 86_400
 # Clocks that agree differ by less; a row further in the future was written under a wrong clock.
 CLOCK_TOLERANCE_SECONDS = 60
-REASON_CHARACTERS = 300
+# No start is prepared and answered for longer.
+HOLD_SECONDS = 3600
 
 
 def account_fingerprint(key: str | None) -> str:
@@ -192,15 +194,23 @@ class Ledger:
     def mark_sent(
         self, number: int, *, prompt_digest: str, known: Iterable[str] = ()
     ) -> None:
-        """Write down, durably, that the bytes of a start leave now."""
-        # First the flag: an interrupt between the two must wait for the answer.
-        self.in_flight[number] = True
-        self.update(
-            number,
-            state=SENT,
-            prompt_digest=prompt_digest,
-            known=json.dumps(list(known)),
+        """Write down, durably, that the bytes of a start leave now.
+
+        Raises LedgerUnwritable when they must not: another run took this one for dead.
+        """
+        cursor = self._database.execute(
+            "record the start in the ledger",
+            "UPDATE starts SET state = ?, prompt_digest = ?, known = ? "
+            "WHERE id = ? AND state IN (?, ?)",
+            (SENT, prompt_digest, json.dumps(list(known)), number, CLAIMED, SENT),
         )
+        if not cursor.rowcount:
+            raise LedgerUnwritable(
+                "this run took so long that another one took its start over",
+                hint="type the same line again to go on with that",
+            )
+        # Not before: while the ledger is locked nothing is on its way.
+        self.in_flight[number] = True
 
     def release(self, number: int) -> None:
         """Note that nothing of this row is under way in this process, whatever could be recorded
@@ -224,9 +234,7 @@ class Ledger:
         )
 
     def record(self, number: int, **values: Any) -> Row:
-        """Write down the outcome of a start that was sent, also past the deadline, and return the
-        row.
-        """
+        """Write down the outcome of a start, also past the deadline, and return the row."""
         self.update(
             number, least_seconds=RECORD_SECONDS, answered_at=self.clock(), **values
         )
@@ -242,9 +250,11 @@ class Ledger:
         """Tell whether a live run is at this row; of our own rows, only those in flight."""
         if row.state not in (CLAIMED, SENT) or row.holder is None:
             return False
+        # Where no lock can tell, a process of another program may have the number of a dead run.
+        is_recent = abs(self.clock() - row.claimed_at) < HOLD_SECONDS
         if self._owner is not None and row.holder == self._owner.name:
             return row.id in self.in_flight
-        return is_alive(self.state, row.holder)
+        return is_recent and is_alive(self.state, row.holder)
 
     def expire_orphans(self) -> list[Row]:
         """Note what the death of a run left behind; return every row of this account whose outcome

@@ -16,8 +16,15 @@ from rebyte_wire.errors import (
     OutcomeUnknown,
     RebyteError,
     RouteMissing,
+    ServerError,
 )
-from rebyte_wire.status import dict_items, is_id, items_with_id, parse_timestamp
+from rebyte_wire.status import (
+    dict_items,
+    is_id,
+    items_with_id,
+    parse_timestamp,
+    str_field,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -268,7 +275,7 @@ def _reconcile_tasks(
         possible = possible_tasks(group, matches)
         pairs = proven_tasks(group, possible)
         for row, match in pairs:
-            adopt(ledger, row, match.item)
+            adopt(client, ledger, row, match.item)
         unproven += [(row, possible) for row in group[len(pairs) :]]
     return unproven
 
@@ -285,7 +292,7 @@ def _reconcile_computers(
     for row in rows:
         possible = possible_computers(row, matches)
         if is_proven_computer(row, rows, possible):
-            adopt(ledger, row, possible[0].item)
+            adopt(client, ledger, row, possible[0].item)
         else:
             unproven.append((row, possible))
     return unproven
@@ -314,13 +321,21 @@ def _reconcile_follow_up(client: RebyteClient, ledger: Ledger, row: Row) -> Unpr
     return []
 
 
-def adopt(ledger: Ledger, row: Row, item: Shape) -> None:
+def adopt(client: RebyteClient, ledger: Ledger, row: Row, item: Shape) -> None:
     """Write down that a task or computer of the service is the one that this row started."""
     columns = row.kind_value.columns(item)
     if not columns["workspace_id"]:
-        # The request named it, or nobody knows.
-        columns["workspace_id"] = row.workspace_id
+        # The request named it, or a read of the task may tell it, or nobody knows.
+        columns["workspace_id"] = row.workspace_id or _workspace_of(client, item["id"])
     ledger.update(row.id, state=SETTLED, **columns)
+
+
+def _workspace_of(client: RebyteClient, task_id: str) -> str | None:
+    """Return the workspace that the service tells of a task, None when it tells none."""
+    try:
+        return str_field(client.get_task(task_id), "workspaceId")
+    except (NotFound, RouteMissing, ServerError):
+        return None
 
 
 def _new_items(

@@ -10,6 +10,7 @@ import json
 from rebyte_flows.files.types import type_of, wanted_name
 from rebyte_flows.starting.kinds import FOLLOW_UP, Kind, kind_for
 from rebyte_wire.errors import InputError
+from rebyte_wire.payloads import encode
 from rebyte_wire.retry import parts_of
 
 TYPE_CHECKING = False
@@ -79,15 +80,18 @@ class StartRequest:
 
     def _check(self) -> None:
         """Raise InputError for what the service would refuse or misunderstand."""
-        if self.kind.name == "computer":
-            return
+        if self.kind.name != "computer":
+            self._check_prompt()
+        # What is no JSON, half a surrogate pair or a NUL is refused before anything leaves.
+        encode([self.preview(), self.query])
+
+    def _check_prompt(self) -> None:
         prompt = self.body.get("prompt")
         if not isinstance(prompt, str) or not prompt.strip():
             raise InputError(
                 "the prompt is empty; say what the task is to do",
                 hint="pass it as one argument, or --prompt-file FILE",
             )
-        check_text(prompt, "the prompt")
         names = self.names
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -127,9 +131,8 @@ class StartRequest:
         body = dict(self.body)
         if "prompt" in body:
             body["prompt"] = self.prompt_with([item["filename"] for item in uploaded])
-        files = [*uploaded, *self.body.get("files", [])]
-        if files:
-            body["files"] = files
+        if uploaded:
+            body["files"] = [*uploaded, *self.body.get("files", [])]
         return body
 
     def preview(self) -> Json:
@@ -222,19 +225,6 @@ def follow_up_request(
 def computer_request(name: str | None = None, icon: str | None = None) -> StartRequest:
     """Return the request for a machine that lasts."""
     return StartRequest("/agent-computers", {"name": name, "icon": icon})
-
-
-def check_text(text: str, what: str) -> None:
-    """Raise InputError for a text that JSON readers and databases of the service would refuse:
-    NUL, lone surrogates.
-    """
-    if "\0" in text:
-        raise InputError(
-            "%s holds a NUL character" % what,
-            hint="a file in UTF-16 has them: save it as UTF-8",
-        )
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise InputError("%s holds half of a surrogate pair, which is no text" % what)
 
 
 def digest_of_prompt(text: str) -> str:

@@ -57,6 +57,7 @@ NEVER_STARTED = (NOT_SENT, REFUSED, ABANDONED)
 OPEN = (CLAIMED, SENT, UNKNOWN)
 # The moves that typing a line again can lead to.
 START, REUSE, RESUME, WAIT, RECONCILE = "start", "reuse", "resume", "wait", "reconcile"
+RECOVERED = "the answer to the start was lost; what it had started was found by looking"
 REUSE_SECONDS = 15 * 60
 RESUME_SECONDS = 24 * 3600
 
@@ -104,12 +105,13 @@ class Row:
 
     def parts_sent(self) -> dict[str, str]:
         """Return a short digest for each part of what was sent; see StartRequest.parts."""
-        found: dict[str, str] = json.loads(self.parts)
-        return found
+        found = _json_or_none(self.parts)
+        return found if isinstance(found, dict) else {}
 
     def known_before(self) -> list[str]:
         """Return the prompt ids that a task had before this follow-up."""
-        return json.loads(self.known) if self.known else []
+        found = _json_or_none(self.known or "[]")
+        return found if isinstance(found, list) else []
 
     def is_started(self) -> bool:
         """Tell whether the service is known to have started it."""
@@ -118,6 +120,14 @@ class Row:
     def is_recovered(self) -> bool:
         """Tell whether the answer to the start was lost, and its task found by looking."""
         return self.state == SETTLED
+
+
+def _json_or_none(text: Any) -> Any:
+    """Return the value of a cell, None for one that other hands have changed to what is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def untracked_row(task_id: str) -> Row:

@@ -248,8 +248,9 @@ class Submitter:
             else type(problem).__name__
         )
         # A row that cannot be written stays open, held by nobody: the next look reconciles it.
+        write = self.ledger.record if sent else self.ledger.update
         with suppress(LedgerUnwritable):
-            self.ledger.record(row.id, state=outcome, reason=reason[:REASON_CHARACTERS])
+            write(row.id, state=outcome, reason=reason[:REASON_CHARACTERS])
         if outcome == REFUSED and isinstance(problem, RebyteError):
             self._name_credit(problem)
         if outcome == UNKNOWN and not isinstance(problem, Exception):
