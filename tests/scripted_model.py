@@ -38,7 +38,7 @@ def shell(line: str):
     return turn
 
 
-def call(name: str, **arguments):
+def call(name: str, /, **arguments):
     """Return a turn that calls a tool by its name."""
     return lambda request: Call(name, arguments)
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SCRIPTS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-# The file that is run: lines to paste and the local server's process name it.
-CLI_PATH = os.path.join(SCRIPTS, "rebyte_cli.py")
+CLI_NAME = "rebyte_cli.py"
+# The file that is run: the local server's process is made of it.
+CLI_PATH = os.path.join(SCRIPTS, CLI_NAME)
 PYTHON = "python3"
 MAX_NUMBER = 1e9
 VARIABLES = (
@@ -69,6 +70,41 @@ HARNESS_MARKERS = (
     "CI",
 )
 
+# What a harness sets in its sandbox, with the name to call that by.
+SANDBOX_MARKERS = (
+    ("CODEX_SANDBOX_NETWORK_DISABLED", "Codex"),
+    ("CODEX_SANDBOX", "Codex"),
+    ("CLAUDE_CODE_HOST_HTTP_PROXY_PORT", "Claude Code"),
+    ("SANDBOX_RUNTIME", "Claude Code"),
+)
+# The first process of a sandbox that ends, with the call, whatever the call left behind.
+SANDBOX_INITS = {"bwrap": "a sandbox", "codex-linux-san": "Codex"}
+
+
+def sandbox_name(environ: Mapping[str, str]) -> str | None:
+    """Return whose sandbox this command runs in, None where no sandbox is known."""
+    named = [name for marker, name in SANDBOX_MARKERS if environ.get(marker)]
+    if named:
+        return named[0]
+    owner = SANDBOX_INITS.get(_first_process())
+    if owner == "a sandbox" and environ.get("CLAUDECODE"):
+        return "Claude Code"
+    return owner
+
+
+def ends_with_call() -> bool:
+    """Tell whether what this command leaves running ends together with the call."""
+    return _first_process() in SANDBOX_INITS
+
+
+def _first_process() -> str:
+    """Return the name of process 1, empty where the system does not tell."""
+    try:
+        with open("/proc/1/comm", encoding="ascii", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
 
 def in_harness(environ: Mapping[str, str]) -> bool:
     """Tell whether an agent's harness or a CI runs this command."""
@@ -83,7 +119,18 @@ def shell_join(words: Sequence[str]) -> str:
     # Lazy: a plain answer shows no line.
     import shlex
 
-    return " ".join(map(shlex.quote, [python_word(), CLI_PATH, *words]))
+    return " ".join(map(shlex.quote, [python_word(), cli_path(), *words]))
+
+
+def cli_path() -> str:
+    """Return the absolute path of the file that is run, by the links it was called through.
+
+    A harness may have a rule for the link in its own folder of skills, and not for the copy.
+    """
+    typed = os.path.abspath(sys.argv[0])
+    if os.path.basename(typed) == CLI_NAME and os.path.exists(typed):
+        return typed if os.path.samefile(typed, CLI_PATH) else CLI_PATH
+    return CLI_PATH
 
 
 def python_word() -> str:
