@@ -70,41 +70,6 @@ HARNESS_MARKERS = (
     "CI",
 )
 
-# What a harness sets in its sandbox, with the name to call that by.
-SANDBOX_MARKERS = (
-    ("CODEX_SANDBOX_NETWORK_DISABLED", "Codex"),
-    ("CODEX_SANDBOX", "Codex"),
-    ("CLAUDE_CODE_HOST_HTTP_PROXY_PORT", "Claude Code"),
-    ("SANDBOX_RUNTIME", "Claude Code"),
-)
-# The first process of a sandbox that ends, with the call, whatever the call left behind.
-SANDBOX_INITS = {"bwrap": "a sandbox", "codex-linux-san": "Codex"}
-
-
-def sandbox_name(environ: Mapping[str, str]) -> str | None:
-    """Return whose sandbox this command runs in, None where no sandbox is known."""
-    named = [name for marker, name in SANDBOX_MARKERS if environ.get(marker)]
-    if named:
-        return named[0]
-    owner = SANDBOX_INITS.get(_first_process())
-    if owner == "a sandbox" and environ.get("CLAUDECODE"):
-        return "Claude Code"
-    return owner
-
-
-def ends_with_call() -> bool:
-    """Tell whether what this command leaves running ends together with the call."""
-    return _first_process() in SANDBOX_INITS
-
-
-def _first_process() -> str:
-    """Return the name of process 1, empty where the system does not tell."""
-    try:
-        with open("/proc/1/comm", encoding="ascii", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
 
 def in_harness(environ: Mapping[str, str]) -> bool:
     """Tell whether an agent's harness or a CI runs this command."""
