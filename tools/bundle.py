@@ -4,10 +4,15 @@ as one file to upload.
 What is shipped is SKILL.md, LICENSE, scripts/ and references/. A copy carries a list of its files
 with their digests, so that a later install or uninstall touches only what an earlier one made and
 nobody changed.
+
+Several harnesses look into ~/.agents/skills as well as into a folder of their own; a copy in both
+is listed twice (Codex) or warned of (Gemini CLI). So there is one copy, and a link to it for those
+that do not look there.
 """
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import json
 import os
@@ -16,26 +21,34 @@ import sys
 import tempfile
 import zipfile
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NAME = "skill-as-a-service"
 SHIPPED = ("LICENSE", "SKILL.md", "references", "scripts")
 RUNNABLE = ("scripts/rebyte_cli.py",)
 LIST = "installed-files.json"
-SKILL_FOLDERS = (
-    "~/.claude/skills",
-    "~/.agents/skills",
-    "~/.codex/skills",
-    "~/.gemini/skills",
-    "~/.config/opencode/skills",
-    "~/.cursor/skills",
-    "~/.copilot/skills",
-    "~/.config/goose/skills",
-    "~/.skills",
+SUMS = "SHA256SUMS"
+# Who has one of these folders looks into SHARED; an earlier copy in its own folder of skills goes.
+SHARED = "~/.agents/skills"
+SHARED_READERS = (
+    "~/.agents",
+    "~/.codex",
+    "~/.gemini",
+    "~/.config/opencode",
+    "~/.cursor",
+    "~/.copilot",
 )
+# These are only known to look here: a link to the copy in SHARED is enough for them.
+LINKED = ("~/.claude/skills", "~/.config/goose/skills")
+# A Rebyte machine finds folders here, no links.
+MACHINE = "~/.skills"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def shipped_files() -> list:
+def shipped_files() -> list[str]:
     """Return the paths of what is shipped, with forward slashes, sorted."""
     found = []
     for name in SHIPPED:
@@ -60,7 +73,7 @@ def digest_of(path: str) -> str:
         return hashlib.sha256(file.read()).hexdigest()
 
 
-def changed_in(target: str):
+def changed_in(target: str) -> list[str] | None:
     """Return the files of a copy that nobody here made or that were changed since; None when there
     is no list of ours.
     """
@@ -83,44 +96,99 @@ def changed_in(target: str):
     )
 
 
-def objection_to(target: str, force: bool):
-    """Say why a place is left alone, or None when it may be replaced or removed."""
+def objection_to(target: str, force: bool, copy: str | None = None) -> str | None:
+    """Say why a place is left alone, or None when it may be replaced or removed.
+
+    A link may when it leads to `copy` and that one is ours.
+    """
     if os.path.islink(target):
+        leads_there = copy and os.path.realpath(target) == os.path.realpath(copy)
+        if leads_there and changed_in(copy) is not None:
+            return None
         return "is a link to %s, which was not made here" % os.readlink(target)
     if not os.path.lexists(target):
         return None
     changed = changed_in(target)
     if changed is None:
-        return (
-            None
-            if force and os.path.isdir(target)
-            else "was not made by make install (FORCE=1 replaces it)"
-        )
+        if force and os.path.isdir(target):
+            return None
+        return "was not made by make install (FORCE=1 replaces it)"
     if changed and not force:
+        names = ", ".join(changed[:5])
         return (
-            "holds files that were changed or added: %s (FORCE=1 replaces them)"
-            % ", ".join(changed[:5])
+            "holds files that were changed or added: %s (FORCE=1 replaces them)" % names
         )
     return None
 
 
-def targets(prefix: str) -> list:
-    """Return where to install: below PREFIX, else below each skill folder that exists here; links
-    to one place count once.
+Place = collections.namedtuple("Place", "path copy is_kept")
+Place.__doc__ = """A place of the skill: `copy` is the place it links to, None where it is a copy.
+
+One that is not `is_kept` is where an earlier version put a copy that is too many now.
+"""
+
+
+def places(prefix: str) -> list[Place]:
+    """Return where the skill belongs: below PREFIX, else where the harnesses look that have a
+    folder here.
     """
     if prefix:
-        return [os.path.join(os.path.abspath(os.path.expanduser(prefix)), NAME)]
-    seen, found = {}, []
-    for folder in map(os.path.expanduser, SKILL_FOLDERS):
-        if not os.path.isdir(folder):
-            continue
-        real = os.path.realpath(folder)
+        path = os.path.join(os.path.abspath(os.path.expanduser(prefix)), NAME)
+        return [Place(path, None, True)]
+    found = []
+    shared = os.path.join(os.path.expanduser(SHARED), NAME)
+    readers = [os.path.expanduser(folder) for folder in SHARED_READERS]
+    is_shared = any(map(os.path.isdir, readers))
+    if is_shared:
+        found.append(Place(shared, None, True))
+    for folder in map(os.path.expanduser, LINKED):
+        if os.path.isdir(os.path.dirname(folder)):
+            copy = shared if is_shared else None
+            found.append(Place(os.path.join(folder, NAME), copy, True))
+    machine = os.path.expanduser(MACHINE)
+    if os.path.isdir(machine):
+        found.append(Place(os.path.join(machine, NAME), None, True))
+    for folder in readers[1:]:
+        path = os.path.join(folder, "skills", NAME)
+        if changed_in(path) is not None:
+            found.append(Place(path, shared, False))
+    return without_same(found)
+
+
+def without_same(found: list[Place]) -> list[Place]:
+    """Return the places less those that are another one by a link of the folder above."""
+    seen: dict[str, str] = {}
+    kept = []
+    for place in found:
+        parent, name = os.path.split(place.path)
+        real = os.path.join(os.path.realpath(parent), name)
         if real in seen:
-            print("same      %s leads to %s" % (folder, seen[real]))
+            print("same      %s leads to %s" % (place.path, seen[real]))
             continue
-        seen[real] = folder
-        found.append(os.path.join(folder, NAME))
-    return found
+        seen[real] = place.path
+        kept.append(place)
+    return kept
+
+
+def link(target: str, copy: str) -> None:
+    """Make a link to the copy, or a second copy where the system makes no links."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    fresh = "%s-%d" % (target, os.getpid())
+    try:
+        os.symlink(copy, fresh, target_is_directory=True)
+    except OSError:
+        install(target)
+        return
+    remove(target)
+    os.rename(fresh, target)
+
+
+def remove(target: str) -> None:
+    """Remove a copy or a link, and nothing behind the link."""
+    if os.path.islink(target):
+        os.unlink(target)
+    elif os.path.lexists(target):
+        shutil.rmtree(target)
 
 
 def install(target: str) -> None:
@@ -143,7 +211,9 @@ def install(target: str) -> None:
                 sort_keys=True,
             )
         os.chmod(fresh, 0o755)
-        if os.path.isdir(target):
+        if os.path.islink(target):
+            os.unlink(target)
+        elif os.path.isdir(target):
             os.rename(target, fresh + "-old")
         os.rename(fresh, target)
     finally:
@@ -151,42 +221,57 @@ def install(target: str) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def each_target(verb: str, environ) -> int:
+def act(verb: str, place: Place) -> None:
+    """Install to a place, or remove what is there."""
+    if verb == "uninstall" or not place.is_kept:
+        remove(place.path)
+    elif place.copy:
+        link(place.path, place.copy)
+    else:
+        install(place.path)
+
+
+def each_place(verb: str, environ: Mapping[str, str]) -> int:
     """Install to, or remove from, every place; say what was done and what was left alone.
 
     1 when nothing could be done.
     """
-    dry, force = bool(environ.get("DRY_RUN")), bool(environ.get("FORCE"))
+    is_dry = bool(environ.get("DRY_RUN"))
+    force = bool(environ.get("FORCE"))
     refused = acted = 0
-    for target in targets(environ.get("PREFIX", "")):
-        objection = objection_to(target, force)
+    found = places(environ.get("PREFIX", ""))
+    if verb == "uninstall":
+        # The links first: without the copy they lead nowhere and are nobody's.
+        found.reverse()
+    for place in found:
+        objection = objection_to(place.path, force, place.copy)
         if objection:
             refused += 1
-            print("left      %s %s" % (target, objection))
-        elif verb == "uninstall" and not os.path.lexists(target):
-            print("not there %s" % target)
+            print("left      %s %s" % (place.path, objection))
+        elif verb == "uninstall" and not os.path.lexists(place.path):
+            print("not there %s" % place.path)
         else:
             acted += 1
-            print(
-                "%s %s"
-                % (
-                    ("would " if dry else "")
-                    + {"install": "install  ", "uninstall": "uninstall"}[verb],
-                    target,
-                )
-            )
-            if not dry:
-                install(target) if verb == "install" else shutil.rmtree(target)
+            print(("would " if is_dry else "") + described(verb, place))
+            if not is_dry:
+                act(verb, place)
     if verb == "install" and not acted and not refused:
-        print(
-            "no skill folder was found here; make one with: make install PREFIX=~/.agents/skills"
-        )
+        print("no harness was found here; name a place: make install PREFIX=" + SHARED)
     return 1 if refused or verb == "install" and not acted else 0
+
+
+def described(verb: str, place: Place) -> str:
+    """Say in a line what is done with a place."""
+    if verb == "install" and not place.is_kept:
+        return "remove    %s, which would be listed twice" % place.path
+    if verb == "install" and place.copy:
+        return "link      %s to %s" % (place.path, place.copy)
+    return "%-9s %s" % (verb, place.path)
 
 
 def dist(folder: str) -> str:
     """Write the skill as one zip that is the same, byte for byte, wherever and whenever it is
-    made; return its path.
+    made, and its digest beside it in SHA256SUMS; return its path.
     """
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, NAME + ".skill")
@@ -194,22 +279,22 @@ def dist(folder: str) -> str:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in shipped_files():
             entry = zipfile.ZipInfo("%s/%s" % (NAME, name), EPOCH)
-            entry.create_system, entry.external_attr = (
-                3,
-                (0o100755 if name in RUNNABLE else 0o100644) << 16,
-            )
+            entry.create_system = 3
+            entry.external_attr = (0o100755 if name in RUNNABLE else 0o100644) << 16
             with open(os.path.join(ROOT, name), "rb") as file:
                 archive.writestr(entry, file.read())
+    with open(os.path.join(folder, SUMS), "w", encoding="ascii", newline="\n") as file:
+        file.write("%s  %s\n" % (digest_of(path), os.path.basename(path)))
     return path
 
 
-def main(words, environ) -> int:
+def main(words: list[str], environ: Mapping[str, str]) -> int:
     """Do what make asks for."""
     if words == ["dist"]:
         path = dist(environ.get("PREFIX") or os.path.join(ROOT, "dist"))
         print("%s  %s" % (digest_of(path), path))
         return 0
-    return each_target(words[0], environ)
+    return each_place(words[0], environ)
 
 
 if __name__ == "__main__":

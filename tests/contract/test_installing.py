@@ -4,6 +4,7 @@ in a safe place.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -45,41 +46,61 @@ def make(target, home, **variables):
 
 @pytest.fixture
 def home(tmp_path):
-    """A home where two harnesses keep skills, and a third folder that is a link to the first."""
-    for name in (".claude/skills", ".agents/skills"):
+    """A home of Claude Code, Codex and Gemini CLI."""
+    for name in (".claude/skills", ".codex", ".gemini"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / ".codex").mkdir()
-    (tmp_path / ".codex" / "skills").symlink_to(tmp_path / ".claude" / "skills")
     return tmp_path
 
 
-def test_it_installs_where_skill_folders_are_and_nowhere_else(home):
+def test_it_makes_one_copy_and_a_link_for_who_does_not_look_there(home):
+    code, said = make("install", home)
+    copy = home / ".agents" / "skills" / NAME
+    link = home / ".claude" / "skills" / NAME
+    assert code == 0 and said.count("\n") == 2
+    assert (copy / "SKILL.md").is_file() and not (copy / "tests").exists()
+    assert os.access(str(copy / "scripts" / "rebyte_cli.py"), os.X_OK)
+    assert link.is_symlink() and link.resolve() == copy.resolve()
+    assert os.listdir(str(link.parent)) == os.listdir(str(copy.parent)) == [NAME]
+    assert os.listdir(str(home / ".codex")) == os.listdir(str(home / ".gemini")) == []
+    assert make("install", home)[0] == 0 and link.is_symlink()
+    assert make("uninstall", home)[0] == 0
+    assert os.listdir(str(link.parent)) == os.listdir(str(copy.parent)) == []
+    assert "not there" in make("uninstall", home)[1]
+
+
+def test_where_only_claude_code_is_there_is_a_copy_and_no_link(tmp_path):
+    (tmp_path / ".claude").mkdir()
+    assert make("install", tmp_path)[0] == 0
+    assert not (tmp_path / ".claude" / "skills" / NAME).is_symlink()
+    assert os.listdir(str(tmp_path)) == [".claude"]
+
+
+def test_a_folder_that_is_a_link_to_the_shared_one_gets_nothing_of_its_own(home):
+    (home / ".agents" / "skills").mkdir(parents=True)
+    (home / ".claude" / "skills").rmdir()
+    (home / ".claude" / "skills").symlink_to(home / ".agents" / "skills")
     code, said = make("install", home)
     assert code == 0 and "same" in said
-    for place in (".claude/skills", ".agents/skills"):
-        copy = home / place / NAME
-        assert (copy / "SKILL.md").is_file() and not (copy / "tests").exists()
-        assert os.access(str(copy / "scripts" / "rebyte_cli.py"), os.X_OK)
-        assert [name for name in os.listdir(str(home / place))] == [NAME]
-    assert not (home / ".gemini").exists()
-    assert make("install", home)[0] == 0
-    assert (
-        make("uninstall", home)[0] == 0
-        and os.listdir(str(home / ".claude" / "skills")) == []
-    )
-    assert "not there" in make("uninstall", home)[1]
+    assert not (home / ".agents" / "skills" / NAME).is_symlink()
+
+
+def test_a_copy_that_would_be_listed_twice_goes_unless_it_was_changed(home):
+    own = home / ".codex" / "skills"
+    make("install", home, PREFIX=str(own))
+    (own / NAME / "notes.txt").write_text("keep me")
+    code, said = make("install", home)
+    assert code != 0 and "notes.txt" in said and (own / NAME).is_dir()
+    (own / NAME / "notes.txt").unlink()
+    code, said = make("install", home)
+    assert code == 0 and "listed twice" in said and os.listdir(str(own)) == []
 
 
 def test_a_dry_run_shows_and_does_nothing(home):
     code, said = make("install", home, DRY_RUN=1)
-    assert (
-        code == 0
-        and said.count("would install") == 2
-        and not (home / ".claude" / "skills" / NAME).exists()
-    )
+    assert code == 0 and said.count("would ") == 2 and not (home / ".agents").exists()
 
 
-def test_where_there_is_no_skill_folder_it_says_how_to_make_one(tmp_path):
+def test_where_there_is_no_harness_it_says_how_to_make_one(tmp_path):
     code, said = make("install", tmp_path)
     assert code != 0 and "PREFIX=" in said and os.listdir(str(tmp_path)) == []
     assert make("install", tmp_path, PREFIX=str(tmp_path / "a b" / "skills"))[0] == 0
@@ -91,6 +112,7 @@ def test_what_it_did_not_make_is_left_and_named(home):
         home / ".claude" / "skills" / NAME,
         home / ".agents" / "skills" / NAME,
     )
+    link.parent.mkdir(parents=True)
     theirs.mkdir()
     (theirs / "SKILL.md").write_text("mine")
     (home / "checkout").mkdir()
@@ -107,20 +129,15 @@ def test_what_it_did_not_make_is_left_and_named(home):
 
 def test_a_copy_that_somebody_changed_is_left_until_forced(home):
     make("install", home)
-    changed = home / ".claude" / "skills" / NAME / "SKILL.md"
+    changed = home / ".agents" / "skills" / NAME / "SKILL.md"
     changed.write_text("my own words")
     (home / ".agents" / "skills" / NAME / "notes.txt").write_text("keep me")
     for target in ("install", "uninstall"):
         code, said = make(target, home)
-        assert (
-            code != 0
-            and "SKILL.md" in said
-            and "notes.txt" in said
-            and changed.read_text() == "my own words"
-        )
-    assert (
-        make("install", home, FORCE=1)[0] == 0 and changed.read_text() != "my own words"
-    )
+        assert code != 0 and "SKILL.md" in said and "notes.txt" in said
+        assert changed.read_text() == "my own words"
+    assert make("install", home, FORCE=1)[0] == 0
+    assert changed.read_text() != "my own words"
 
 
 def test_the_one_file_is_the_same_twice_and_holds_a_whole_skill(home, tmp_path):
@@ -128,6 +145,9 @@ def test_the_one_file_is_the_same_twice_and_holds_a_whole_skill(home, tmp_path):
         assert make("dist", home, PREFIX=str(tmp_path / name))[0] == 0
     one, two = (tmp_path / name / (NAME + ".skill") for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
+    digest = hashlib.sha256(one.read_bytes()).hexdigest()
+    sums = (tmp_path / "one" / "SHA256SUMS").read_text()
+    assert sums == "%s  %s.skill\n" % (digest, NAME)
     with zipfile.ZipFile(str(one)) as archive:
         names = archive.namelist()
         assert {name.split("/")[1] for name in names} == {
@@ -158,19 +178,31 @@ def test_links_in_what_is_shipped_lead_to_what_is_shipped(tmp_path, home):
             assert (page.parent / target).exists(), "%s: %s" % (page.name, target)
 
 
-def test_the_plugin_manifests_have_the_version_and_name_of_the_skill():
-    plugin, market = (
-        json.loads(read(".claude-plugin", name))
-        for name in ("plugin.json", "marketplace.json")
-    )
-    assert plugin["version"] == re.search(
-        r'version: "([^"]+)"', read("SKILL.md")
-    ).group(1)
-    assert (
-        plugin["name"] == market["plugins"][0]["name"] == NAME
-        and market["plugins"][0]["source"] == "./"
-    )
+def test_files_that_an_installed_document_names_are_installed(home):
+    make("install", home)
+    copy = home / ".agents" / "skills" / NAME
+    for page in [copy / "SKILL.md"] + sorted((copy / "references").iterdir()):
+        named = re.findall(
+            r"\b(?:examples|tests|tools|scripts|references)/[\w/.-]*\w",
+            page.read_text(encoding="utf-8"),
+        )
+        assert [name for name in named if not (copy / name).exists()] == [], page.name
+
+
+def test_the_plugin_manifest_has_the_version_and_name_of_the_skill():
+    plugin = json.loads(read(".claude-plugin", "marketplace.json"))["plugins"][0]
+    assert plugin["version"] == version_of_the_skill()
+    assert (plugin["name"], plugin["source"]) == (NAME, "./")
     assert not os.path.exists(os.path.join(ROOT, "skills"))
+
+
+def test_no_manifest_makes_codex_put_a_plugin_before_the_name_of_a_clone():
+    # Codex 0.171 calls a skill PLUGIN:SKILL where one of these lies above it.
+    for folder in (".claude-plugin", ".codex-plugin"):
+        assert not os.path.exists(os.path.join(ROOT, folder, "plugin.json"))
+    market = json.loads(read(".claude-plugin", "marketplace.json"))
+    # Claude Code asks for a plugin.json otherwise.
+    assert market["plugins"][0]["strict"] is False
 
 
 def test_it_works_where_a_rebyte_machine_keeps_it_found_in_the_documented_way(home):

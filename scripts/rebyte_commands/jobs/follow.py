@@ -8,6 +8,7 @@ import time
 
 from rebyte_commands.jobs.exit_codes import exit_code_of
 from rebyte_commands.jobs.next_steps import Facts, next_steps
+from rebyte_commands.jobs.rehearsals import explain_sandbox
 from rebyte_commands.shell.interrupts import Interrupted
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import task_text
@@ -81,6 +82,7 @@ def follow(
         fields["events"] = [event_line(event) for event in progress.kept]
     facts = Facts(context, document, row, options, ended_early=ended_by is not None)
     fields["next"] = next_steps(facts)
+    code = explain_sandbox(context, fields) or ended_by or exit_code_of(document)
 
     def on_printed() -> None:
         if ended_by is None:
@@ -89,7 +91,7 @@ def follow(
     return Outcome(
         task_document(**fields),
         text=task_text,
-        code=ended_by or exit_code_of(document),
+        code=code,
         on_printed=on_printed,
     )
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SCRIPTS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-# The file that is run: lines to paste and the local server's process name it.
-CLI_PATH = os.path.join(SCRIPTS, "rebyte_cli.py")
+CLI_NAME = "rebyte_cli.py"
+# The file that is run: the local server's process is made of it.
+CLI_PATH = os.path.join(SCRIPTS, CLI_NAME)
 PYTHON = "python3"
 MAX_NUMBER = 1e9
 VARIABLES = (
@@ -83,7 +84,18 @@ def shell_join(words: Sequence[str]) -> str:
     # Lazy: a plain answer shows no line.
     import shlex
 
-    return " ".join(map(shlex.quote, [python_word(), CLI_PATH, *words]))
+    return " ".join(map(shlex.quote, [python_word(), cli_path(), *words]))
+
+
+def cli_path() -> str:
+    """Return the absolute path of the file that is run, by the links it was called through.
+
+    A harness may have a rule for the link in its own folder of skills, and not for the copy.
+    """
+    typed = os.path.abspath(sys.argv[0])
+    if os.path.basename(typed) == CLI_NAME and os.path.exists(typed):
+        return typed if os.path.samefile(typed, CLI_PATH) else CLI_PATH
+    return CLI_PATH
 
 
 def python_word() -> str:

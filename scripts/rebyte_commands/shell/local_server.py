@@ -10,6 +10,7 @@ import sys
 import time
 
 from rebyte_commands.shell.environment import CLI_PATH
+from rebyte_commands.shell.sandbox import can_listen, sandbox_name
 from rebyte_flows.state import FILE_MODE, lock_file
 from rebyte_wire.errors import NetworkError
 
@@ -76,6 +77,7 @@ def start_server(context: Context, words: Sequence[str]) -> Json:
     """Start the server as a child that outlives this command, and wait until it says where it
     listens.
     """
+    _check_sockets(context)
     folder = server_folder(context)
     log_path = os.path.join(folder, "server.log")
     # The server runs foreign code: it never gets the key of the cloud.
@@ -106,6 +108,20 @@ def start_server(context: Context, words: Sequence[str]) -> Json:
         server: Json = json.loads(line)
         return server
     return _other_server(context, child, until, log_path, log_start)
+
+
+def _check_sockets(context: Context) -> None:
+    """Raise NetworkError where no program may open a socket to listen on."""
+    if can_listen():
+        return
+    owner = sandbox_name(context.environ)
+    place = "the sandbox of %s" % owner if owner else "this sandbox"
+    raise NetworkError(
+        "the local server needs a socket on 127.0.0.1, and %s allows none" % place,
+        code="local_not_started",
+        hint="run the line outside of it; without --local, doctor names what to ask for",
+        retryable=False,
+    )
 
 
 def _first_line(child: subprocess.Popen[bytes]) -> bytes:

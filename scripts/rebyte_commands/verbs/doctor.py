@@ -8,10 +8,11 @@ from __future__ import annotations
 from rebyte_commands.shell.local_server import ensure_running
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import next_lines
+from rebyte_commands.shell.sandbox import can_listen, sandbox_ask, sandbox_name
 from rebyte_commands.verb_table import Command
 from rebyte_wire.addresses import is_loopback, origin_of
 from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base, find_key_for
-from rebyte_wire.errors import EXIT_DONE, RebyteError
+from rebyte_wire.errors import EXIT_DONE, EXIT_NETWORK, RebyteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,6 +93,9 @@ def doctor(context: Context, options: Namespace) -> Outcome:
     causes = [check for check in checks if check.ok is False]
     is_local = options.local or is_loopback(origin_of(_base(context)).host)
     document: Json = {"ok": not causes, "service": "local" if is_local else "cloud"}
+    sandbox = sandbox_name(context.environ)
+    if sandbox:
+        document["sandbox"] = sandbox
     code = EXIT_DONE
     if causes:
         first = causes[0]
@@ -140,17 +144,36 @@ def _next(context: Context, causes: Sequence[Check]) -> list[Step]:
     from rebyte_flows.diagnosis.asks import ask_for
 
     base = _base(context)
-    steps: list[Step] = []
+    steps = _sandbox_steps(context, causes)
     for cause in causes:
         ask = ask_for(cause.problem, base, cause.name)
         if ask and ask not in [step["ask"] for step in steps]:
             steps.append(
                 {"why": "%s: %s" % (cause.name, cause.problem.code), "ask": ask}
             )
-    if causes and not context.options.local:
+    if causes and not context.options.local and _can_rehearse(causes):
         why = "this needs neither key nor network, and no model answers"
         steps.append({"why": why, "run": context.command_line("doctor", "--local")})
     return steps
+
+
+def _sandbox_steps(context: Context, causes: Sequence[Check]) -> list[Step]:
+    """Return what to ask for where a harness's sandbox explains a cause."""
+    name = sandbox_name(context.environ)
+    fenced = [
+        cause
+        for cause in causes
+        if cause.problem.exit_code == EXIT_NETWORK or cause.name == "state"
+    ]
+    if not name or not fenced:
+        return []
+    names = ", ".join(cause.name for cause in fenced)
+    return [{"why": "the sandbox of %s: %s" % (name, names), "ask": sandbox_ask(name)}]
+
+
+def _can_rehearse(causes: Sequence[Check]) -> bool:
+    """Tell whether --local would work: it needs a state folder and a socket."""
+    return can_listen() and "state" not in [cause.name for cause in causes]
 
 
 def _text(document: Json) -> str:
