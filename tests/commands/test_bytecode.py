@@ -29,6 +29,11 @@ def cached(folder):
     )
 
 
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
 @pytest.fixture
 def call(tmp_path, monkeypatch):
     """Run a command that keeps its bytecode below tmp_path, and return what it printed."""
@@ -51,13 +56,13 @@ def test_a_spoiled_file_is_compiled_anew_and_healed(call, tmp_path):
     assert call() == GOOD
     files = cached(tmp_path / "cache")
     assert len(files) > 20
-    kept = {path: open(path, "rb").read() for path in files}
+    kept = {path: read(path) for path in files}
     for number, path in enumerate(files):
         spoil = list(SPOILED.values())[number % len(SPOILED)]
         with open(path, "wb") as file:
             file.write(spoil(kept[path]))
     assert call() == GOOD
-    assert {path: open(path, "rb").read() for path in files} == kept
+    assert {path: read(path) for path in files} == kept
 
 
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
@@ -66,8 +71,7 @@ def test_bytecode_that_is_not_as_it_was_written_is_none(tmp_path, spoil):
     path = str(tmp_path / "folder" / "name.pyc")
     loader.set_data(path, b"head" * 4 + b"code" * 50)
     assert loader.get_data(path) == b"head" * 4 + b"code" * 50
-    with open(path, "rb") as file:
-        data = file.read()
+    data = read(path)
     with open(path, "wb") as file:
         file.write(spoil(data))
     with pytest.raises(OSError):
