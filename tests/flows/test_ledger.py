@@ -12,8 +12,9 @@ import time
 
 import pytest
 
+from rebyte_flows.files.uploads import Attachment
 from rebyte_flows.starting.database import Database
-from rebyte_flows.starting.guards import Guards
+from rebyte_flows.starting.guards import Guards, owners_limit
 from rebyte_flows.starting.ledger import HOLD_SECONDS, Ledger
 from rebyte_flows.starting.requests import follow_up_request, task_request
 from rebyte_flows.starting.rows import (
@@ -278,6 +279,34 @@ def test_again_typed_again(age, same, move):
     row = delivered(age, claimed=60, again=1)
     found = next_move(row, named=True, again=True, held=False, now=NOW, same=same)
     assert found == move
+
+
+def test_what_again_started_is_gone_on_with_until_it_was_seen(open_ledger):
+    ledger = open_ledger()
+    submitter = Submitter(Service(), ledger)
+    first = submitter.submit(task_request("x")).row
+    second = submitter.submit(task_request("x"), again=True).row
+    assert submitter.submit(task_request("x"), again=True).row.id == second.id
+    ledger.update(second.id, delivered_at=time.time())
+    third = submitter.submit(task_request("x"), again=True).row
+    assert len({first.id, second.id, third.id}) == 3
+
+
+def test_a_file_that_cannot_be_read_is_no_fault_of_the_ledger(open_ledger, tmp_path):
+    (tmp_path / "a.csv").write_text("1")
+    request = task_request("x", attachments=[Attachment(str(tmp_path / "a.csv"))])
+    (tmp_path / "a.csv").unlink()
+    ledger = open_ledger()
+    with pytest.raises(InputError, match="cannot be read"):
+        Submitter(Service(), ledger).submit(request)
+    assert ledger.rows() == []
+
+
+@pytest.mark.parametrize("text", ["\u00b2", "9" * 5000, "-1", "1.5", "many"])
+def test_a_daily_limit_that_is_no_number_is_refused(text):
+    with pytest.raises(InputError) as caught:
+        owners_limit({"REBYTE_MAX_TASKS_PER_DAY": text})
+    assert len(caught.value.message) < 200
 
 
 # Runs that died, and file systems without locks
