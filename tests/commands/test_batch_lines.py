@@ -125,6 +125,15 @@ ODD = [
 ]
 
 
+def test_a_line_that_says_a_thing_twice_is_refused_before_anything_is_sent(
+    rebyte, server
+):
+    Path("twice.jsonl").write_text('{"prompt":"a"}\n{"prompt":"b","prompt":"c"}\n')
+    ran = rebyte("batch", "twice.jsonl")
+    assert ran.code == 2 and ran["details"]["lines"][0]["line"] == 2
+    assert "twice" in ran.error["message"] and server.requests == []
+
+
 def test_what_is_no_text_is_a_bad_line_already_in_a_dry_run(rebyte, server):
     Path("odd.jsonl").write_text("".join(json.dumps(line) + "\n" for line in ODD))
     ran = rebyte("batch", "odd.jsonl", "--dry-run")

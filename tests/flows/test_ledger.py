@@ -12,8 +12,9 @@ import time
 
 import pytest
 
+from rebyte_flows.files.uploads import Attachment
 from rebyte_flows.starting.database import Database
-from rebyte_flows.starting.guards import Guards
+from rebyte_flows.starting.guards import Guards, owners_limit
 from rebyte_flows.starting.ledger import HOLD_SECONDS, Ledger
 from rebyte_flows.starting.requests import follow_up_request, task_request
 from rebyte_flows.starting.rows import (
@@ -118,13 +119,12 @@ def test_a_ledger_locked_before_the_send_never_tells_of_a_start_on_its_way(
     service = Service(0.6)
     whole = ledger.mark_sent
 
+    other = sqlite3.connect(state.file("ledger.db"), isolation_level=None)
+
     def lock_first(number, **more):
-        with contextlib.closing(
-            sqlite3.connect(state.file("ledger.db"), isolation_level=None)
-        ) as other:
-            other.execute("BEGIN IMMEDIATE")
-            assert not ledger.is_busy
-            whole(number, **more)
+        other.execute("BEGIN IMMEDIATE")
+        assert not ledger.is_busy
+        whole(number, **more)
 
     ledger.mark_sent = lock_first
     told = []
@@ -132,6 +132,7 @@ def test_a_ledger_locked_before_the_send_never_tells_of_a_start_on_its_way(
     with pytest.raises(LedgerUnwritable):
         Submitter(service, ledger, info=told.append).submit(task_request("x"))
     assert time.monotonic() - began < 3
+    other.close()
     assert (told, service.sent, ledger.is_busy) == ([], [], False)
     assert ledger.claim(task_request("x"))[1] == START
 
@@ -189,12 +190,16 @@ def test_a_follow_up_typed_twice_while_the_first_is_in_the_air_is_sent_once(
     ledger = open_ledger()
     while not ledger.rows("state = 'sent'"):
         time.sleep(0.01)
-    second = Submitter(service, ledger, sleep=lambda _: went.set())
+
+    def deliver_first(_):
+        went.set()
+        first.join()
+        ledger.update(ledger.rows()[0].id, delivered_at=time.time())
+
+    second = Submitter(service, ledger, sleep=deliver_first)
     found = second.submit(follow_up_request("t", "go on"))
-    first.join()
     assert found.reused and found.row.prompt_id == "p1" and len(service.sent) == 1
     # Once that is over, saying it again is a second turn.
-    ledger.update(found.row.id, delivered_at=time.time())
     assert not second.submit(follow_up_request("t", "go on")).reused
 
 
@@ -203,6 +208,18 @@ def test_a_start_that_another_run_holds_is_waited_for_in_the_slice_alone(open_le
     ledger.claim(task_request("x"))
     with pytest.raises(DeadlineReached):
         Submitter(Service(0), open_ledger()).submit(task_request("x"))
+
+
+def test_what_was_waited_for_and_never_left_is_started_by_who_waited(open_ledger):
+    first, second = open_ledger(), open_ledger()
+    row, _ = first.claim(task_request("x"))
+
+    def give_up(_):
+        first.update(row.id, state="not_sent")
+
+    service = Service(5)
+    found = Submitter(service, second, sleep=give_up).submit(task_request("x"))
+    assert not found.reused and found.row.id != row.id and len(service.sent) == 1
 
 
 def test_an_interrupt_while_a_start_is_in_the_air_leaves_it_unknown(open_ledger):
@@ -278,6 +295,34 @@ def test_again_typed_again(age, same, move):
     row = delivered(age, claimed=60, again=1)
     found = next_move(row, named=True, again=True, held=False, now=NOW, same=same)
     assert found == move
+
+
+def test_what_again_started_is_gone_on_with_until_it_was_seen(open_ledger):
+    ledger = open_ledger()
+    submitter = Submitter(Service(), ledger)
+    first = submitter.submit(task_request("x")).row
+    second = submitter.submit(task_request("x"), again=True).row
+    assert submitter.submit(task_request("x"), again=True).row.id == second.id
+    ledger.update(second.id, delivered_at=time.time())
+    third = submitter.submit(task_request("x"), again=True).row
+    assert len({first.id, second.id, third.id}) == 3
+
+
+def test_a_file_that_cannot_be_read_is_no_fault_of_the_ledger(open_ledger, tmp_path):
+    (tmp_path / "a.csv").write_text("1")
+    request = task_request("x", attachments=[Attachment(str(tmp_path / "a.csv"))])
+    (tmp_path / "a.csv").unlink()
+    ledger = open_ledger()
+    with pytest.raises(InputError, match="cannot be read"):
+        Submitter(Service(), ledger).submit(request)
+    assert ledger.rows() == []
+
+
+@pytest.mark.parametrize("text", ["\u00b2", "9" * 5000, "-1", "1.5", "many"])
+def test_a_daily_limit_that_is_no_number_is_refused(text):
+    with pytest.raises(InputError) as caught:
+        owners_limit({"REBYTE_MAX_TASKS_PER_DAY": text})
+    assert len(caught.value.message) < 200
 
 
 # Runs that died, and file systems without locks

@@ -318,10 +318,11 @@ def test_what_is_on_the_second_page_is_found_and_what_is_older_is_not_asked_for(
     assert row.task_id == "t1" and "tasks 200" not in service.asked
 
 
-def test_a_machine_with_a_wrong_clock_finds_what_it_started(ledger, clock):
+@pytest.mark.parametrize("skew", [40_000, -40_000])
+def test_a_machine_with_a_wrong_clock_finds_what_it_started(ledger, clock, skew):
     told = {}
-    service = Told([task("t1", moment=NOW + 40_000, told=told)], prompts=told)
-    service.clock_skew = 40_000
+    service = Told([task("t1", moment=NOW + skew, told=told)], prompts=told)
+    service.clock_skew = skew
     row, _ = look(service, ledger, lose(ledger, task_request("hello")), clock)
     assert row.task_id == "t1"
 
@@ -364,6 +365,17 @@ def test_a_key_that_is_refused_while_looking_is_told_as_such(ledger):
     lose(ledger, task_request("hello"))
     with pytest.raises(AuthError):
         reconcile(Told(fails=AuthError("refused")), ledger)
+
+
+def test_a_key_that_reads_no_prompts_is_told_as_such_and_nothing_is_guessed(ledger):
+    def refuse(task_id):
+        raise AuthError("refused")
+
+    lose(ledger, task_request("hello"))
+    service = Told([task("t1")])
+    service.task_content = refuse
+    with pytest.raises(AuthError):
+        reconcile(service, ledger)
 
 
 def test_one_look_serves_rows_of_every_kind(ledger, clock):

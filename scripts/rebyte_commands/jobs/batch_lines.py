@@ -190,10 +190,19 @@ def _json_lines(text: str) -> list[Line]:
         if not line.strip():
             continue
         try:
-            lines.append(Line(number, json.loads(line)))
+            value = json.loads(line, object_pairs_hook=_object_of)
+            lines.append(Line(number, value))
         except (ValueError, RecursionError) as problem:
             lines.append(Line(number, problem="not JSON: %s" % problem))
     return lines
+
+
+def _object_of(pairs: list[tuple[str, Any]]) -> Json:
+    """Return the object of some pairs; ValueError for a key that stands there twice."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return value
 
 
 def _filled(template: str, row: Line, once_field: str | None) -> Line:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TASKS_PER_COMMAND = 20
+LIMIT_DIGITS = 9
+SHOWN_CHARACTERS = 40
 
 
 def owners_limit(environ: Mapping[str, str]) -> int | None:
@@ -18,10 +20,10 @@ def owners_limit(environ: Mapping[str, str]) -> int | None:
     text = (environ.get("REBYTE_MAX_TASKS_PER_DAY") or "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) <= LIMIT_DIGITS):
         raise InputError(
             "REBYTE_MAX_TASKS_PER_DAY is %r; a whole number of 0 or more was expected"
-            % text,
+            % text[:SHOWN_CHARACTERS],
             hint="unset it or correct it",
         )
     return int(text)

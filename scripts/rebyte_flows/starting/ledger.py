@@ -110,6 +110,8 @@ class Ledger:
         (the name stands for something else), GuardRefused and LedgerUnwritable; then there is no
         new row.
         """
+        # First: this reads the attached files, which no other run has to wait for.
+        request.digest()
         with self._database.transaction("record the start in the ledger"):
             earlier = self._drop_stale_claims(request, name)
             if earlier is not None and name and not again:
@@ -442,9 +444,7 @@ class Ledger:
 
 
 def _storable(value: Any) -> Any:
-    """Return a value that SQLite takes: a text without half surrogates, which no id of a service
-    has.
-    """
+    """Return a value that SQLite takes: a text without half surrogates."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
     return value

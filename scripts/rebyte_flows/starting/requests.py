@@ -158,9 +158,17 @@ class StartRequest:
         return {name: digest_of_part(value) for name, value in pieces.items()}
 
     def digest(self) -> str:
-        """Return the digest of all parts: the same line again gives the same digest."""
+        """Return the digest of all parts: the same line again gives the same digest.
+
+        Raises InputError for an attached file that cannot be read.
+        """
         if self._digest is None:
-            self._digest = _digest(self.parts(), DIGEST_CHARACTERS)
+            try:
+                self._digest = _digest(self.parts(), DIGEST_CHARACTERS)
+            except OSError as problem:
+                raise InputError(
+                    "a file to attach cannot be read: %s" % problem
+                ) from problem
         return self._digest
 
 
