@@ -169,8 +169,13 @@ def test_a_follow_up_typed_twice_at_once_is_one_turn(rebyte, world, monkeypatch,
             return answer(200, {"id": TASK, "status": "completed", "prompts": []})
         sent.append(request[0])
         arrived.set()
-        time.sleep(0.8)
-        return answer(201, {"promptId": "p%d" % len(sent)})
+        said = answer(201, {"promptId": "p%d" % len(sent)})
+
+        def say_late(sock):
+            time.sleep(0.8)
+            sock.sendall(said)
+
+        return say_late
 
     words = ["follow-up", TASK, "go on"]
     if raw:
