@@ -21,7 +21,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TEST_SECONDS = 300
 IGNORED = shutil.ignore_patterns(".git", "__pycache__", ".venv*", ".mypy_cache")
 WIRE = ["tests/wire", "tests/client"]
-STARTS = ["tests/flows/test_starts.py", "tests/flows/test_reconciliation.py"]
+STARTS = [
+    "tests/flows/test_starts.py",
+    "tests/flows/test_reconciliation.py",
+    "tests/flows/test_ledger.py",
+]
 STREAM = [
     "tests/flows/test_ending.py",
     "tests/flows/test_events.py",
