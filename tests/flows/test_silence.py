@@ -184,3 +184,21 @@ def test_what_ended_a_stream_is_kept():
     assert reader.get(5) == b"" and reader.get(5) is ERROR
     assert isinstance(reader.problem, NetworkError) and reader.opened
     reader.close()
+
+
+def test_while_news_comes_nobody_is_asked(monkeypatch):
+    monkeypatch.setattr("rebyte_flows.following.stream.POLL_SECONDS", 0.5)
+    events = [event("text", number, content="x") for number in range(1, 31)]
+    news = [frames([one], done=None) for one in events[:-1]]
+    news.append(frames(events[-1:]))
+    asked = []
+
+    class Steady(Stream):
+        def chunks(self):
+            for data in news:
+                time.sleep(0.04)
+                asked.append(len(service.asked))
+                yield data
+
+    service = Service([Steady(b"")], ["completed"])
+    assert seen_by(service)[0] == events and asked == [0] * 30
