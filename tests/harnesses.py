@@ -333,7 +333,7 @@ def ran(seen: Seen) -> str:
     first, found, local, _, stopped = seen.documents
     if not first or first.get("status") != "completed":
         return "first line NOT run"
-    if not found or not found.get("ok"):
+    if not found or not found.get("ok") or "sandbox" in found:
         return "doctor NOT well"
     if not local or not local.get("rehearsal"):
         return "--local NOT run"

@@ -31,7 +31,7 @@ def fenced(rebyte, monkeypatch):
 @pytest.mark.parametrize(
     "marker, name, words",
     [
-        ("CODEX_SANDBOX_NETWORK_DISABLED", "Codex", "prefix_rule(pattern=["),
+        ("CODEX_SANDBOX", "Codex", "prefix_rule(pattern=["),
         ("SANDBOX_RUNTIME", "Claude Code", "sandbox.network.allowedDomains"),
     ],
 )
@@ -47,6 +47,15 @@ def test_doctor_names_the_sandbox_and_asks_for_the_way_out_first(
 def test_doctor_speaks_of_no_sandbox_where_there_is_none(fenced, monkeypatch):
     monkeypatch.setattr(sandbox, "FIRST_PROCESSES", {})
     assert "sandbox" not in fenced("doctor").document
+
+
+@pytest.mark.parametrize("may_listen, name", [(True, None), (False, "Codex")])
+def test_a_command_that_codex_let_out_by_a_rule_is_in_no_sandbox(
+    monkeypatch, may_listen, name
+):
+    monkeypatch.setattr(sandbox, "FIRST_PROCESSES", {})
+    monkeypatch.setattr(sandbox, "can_listen", lambda: may_listen)
+    assert sandbox.sandbox_name({"CODEX_SANDBOX_NETWORK_DISABLED": "1"}) == name
 
 
 @pytest.mark.parametrize("may_listen", [True, False])
