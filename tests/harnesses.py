@@ -200,7 +200,14 @@ PROGRAMS = (
         call("Skill", skill=NAME),
         ("sandbox",),
     ),
-    Program("Codex", "@openai/codex", codex, ".agents", None, ("none", "read-only")),
+    Program(
+        "Codex",
+        "@openai/codex",
+        codex,
+        ".agents",
+        None,
+        ("workspace-write", "read-only"),
+    ),
     Program(
         "Gemini CLI",
         "@google/gemini-cli",
@@ -370,7 +377,8 @@ def boxed(seen: Seen) -> str:
     code = local.get("error", {}).get("code")
     if is_offered == bool(code):
         return "--local NOT offered as it is (%s)" % code
-    return "doctor names it (%s), --local %s" % (", ".join(failed), code or "runs")
+    names = ", ".join(name for name in failed if name != "key")
+    return "doctor right (%s), --local %s" % (names, code or "runs")
 
 
 COLUMNS = (
@@ -396,10 +404,14 @@ def install(folder: str, packages) -> str:
     if not shutil.which("npm"):
         raise SystemExit("skipped: no npm here to install the programs with")
     write(os.path.join(folder, "package.json"), {"private": True})
+    binaries = os.path.join(folder, "node_modules", ".bin")
+    # Programs are installed with the Node.js that will run them: npm asks for its version.
+    environ = dict(os.environ, PATH=binaries + os.pathsep + os.environ["PATH"])
     for package in ("node@22", *packages):
         done = subprocess.run(
             ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", package],
             cwd=folder,
+            env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -407,7 +419,7 @@ def install(folder: str, packages) -> str:
         )
         if done.returncode:
             print("skipped: %s cannot be installed" % package, file=sys.stderr)
-    return os.path.join(folder, "node_modules", ".bin")
+    return binaries
 
 
 def main() -> int:

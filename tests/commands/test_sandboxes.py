@@ -71,7 +71,7 @@ def test_the_rehearsal_says_what_it_needs_where_no_socket_can_be_made(
     rebyte, monkeypatch
 ):
     monkeypatch.delenv("REBYTE_BASE_URL")
-    monkeypatch.setenv("CODEX_SANDBOX_NETWORK_DISABLED", "1")
+    monkeypatch.setenv("CODEX_SANDBOX", "seatbelt")
     monkeypatch.setattr("rebyte_commands.shell.local_server.can_listen", lambda: False)
     ran = rebyte("run", "--local", "hello")
     assert (ran.code, ran.error["code"]) == (10, "local_not_started")
