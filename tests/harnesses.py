@@ -276,6 +276,13 @@ def drive(program: Program, mode: str, base: str, binaries: str) -> Seen:
             environ["REBYTE_BASE_URL"] = cloud.url
         said = run(words, world, environ)
         results = model.results()[1:]
+    # What a line that was not reached would have ended.
+    door = os.path.join(world.skill, "scripts", "rebyte_cli.py")
+    subprocess.run(
+        [sys.executable, door, "local", "stop"],
+        env=dict(os.environ, HOME=world.home),
+        stdout=subprocess.DEVNULL,
+    )
     documents = [document_in(text) for text in results]
     documents += [None] * (len(lines) - len(documents))
     return Seen(model.requests, documents, said + "\n".join(results))
