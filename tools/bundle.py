@@ -102,9 +102,9 @@ def objection_to(target: str, force: bool, copy: str | None = None) -> str | Non
     A link may when it leads to `copy` and that one is ours.
     """
     if os.path.islink(target):
-        if copy and changed_in(copy) is not None:
-            if os.path.realpath(target) == os.path.realpath(copy):
-                return None
+        is_ours = copy is not None and changed_in(copy) is not None
+        if copy and is_ours and os.path.realpath(target) == os.path.realpath(copy):
+            return None
         return "is a link to %s, which was not made here" % os.readlink(target)
     if not os.path.lexists(target):
         return None
