@@ -3,7 +3,7 @@ PYTHON = python3
 VENV = .venv-test
 QUIET = PYTHONDONTWRITEBYTECODE=1
 
-.PHONY: help demo test test-all pull-the-plug live bench check install uninstall dist
+.PHONY: help demo test test-all pull-the-plug live harnesses evals bench check install uninstall dist
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
 
@@ -28,17 +28,23 @@ pull-the-plug: ## kill a batch of 20 at 200 moments, type the same line again, a
 live: ## ask a real deployment what the documents say of it; costs money, so it says how to opt in
 	@$(QUIET) $(PYTHON) tests/live.py
 
+harnesses: ## the skill in the real agent programs, from npm, against a scripted model (HARNESSES="Codex opencode")
+	@$(QUIET) $(PYTHON) tests/harnesses.py $(HARNESSES)
+
+evals: ## the jobs of tests/evals with and without the skill, in a program that you are logged in to (EVALS="--program claude"); costs what your model costs
+	@$(QUIET) $(PYTHON) tests/evals/run.py $(EVALS)
+
 bench: ## ratios against curl, requests, httpx and nginx, where they are installed (BENCH="start trips fan-out stream bytes growth", BENCH_GB=2)
 	@$(QUIET) $(PYTHON) tests/bench/bench.py --markdown $(BENCH)
 
 check: ## sizes that have a limit, and the linters that are installed
 	@$(QUIET) $(PYTHON) tests/measure.py
 
-install: ## copy the skill into the skill folders that exist here (PREFIX=folder, DRY_RUN=1, FORCE=1)
+install: ## one copy for the harnesses that are here, and a link for those that need one (PREFIX=folder, DRY_RUN=1, FORCE=1)
 	@PREFIX='$(PREFIX)' DRY_RUN='$(DRY_RUN)' FORCE='$(FORCE)' $(QUIET) $(PYTHON) tools/bundle.py install
 
-uninstall: ## remove the copies that make install made
+uninstall: ## remove what make install made
 	@PREFIX='$(PREFIX)' DRY_RUN='$(DRY_RUN)' FORCE='$(FORCE)' $(QUIET) $(PYTHON) tools/bundle.py uninstall
 
-dist: ## the skill as one file to upload, dist/skill-as-a-service.skill, the same bytes every time
+dist: ## the skill as one file to upload, dist/skill-as-a-service.skill, the same bytes every time, and SHA256SUMS
 	@PREFIX='$(PREFIX)' $(QUIET) $(PYTHON) tools/bundle.py dist

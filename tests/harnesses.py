@@ -37,9 +37,11 @@ from rebyte_local.server import LocalServer
 from scripted_model import ScriptedModel, call, shell
 
 NAME = "skill-as-a-service"
-SKILL_TEXT = open(os.path.join(ROOT, "SKILL.md"), encoding="utf-8").read()
+with open(os.path.join(ROOT, "SKILL.md"), encoding="utf-8") as skill_file:
+    SKILL_TEXT = skill_file.read()
 DESCRIPTION = re.search(r"^description: (.*)$", SKILL_TEXT, re.M).group(1)
 FIRST_LINE = re.search(r"```sh\n(.*)\n```", SKILL_TEXT).group(1)
+TITLE = re.search(r"^# .*$", SKILL_TEXT, re.M).group(0)
 VARIABLE = "${CLAUDE_SKILL_DIR}"
 FOLDERS = (".claude", ".codex", ".gemini", ".config/opencode", ".copilot")
 KEY = "rbk_" + "harness" * 4
@@ -191,28 +193,52 @@ def copilot(world, url, mode):
     )
 
 
+def read_it(world):
+    """Return the turn of a program that has no tool for skills: it reads the file."""
+    return shell("cat %s/SKILL.md" % world.skill)
+
+
+def by_tool(name: str, key: str):
+    """Return what makes the turn of a program that loads a skill by a tool."""
+    return lambda world: call(name, **{key: NAME})
+
+
 PROGRAMS = (
     Program(
         "Claude Code",
         "@anthropic-ai/claude-code",
         claude,
         ".claude",
-        call("Skill", skill=NAME),
+        by_tool("Skill", "skill"),
         ("sandbox",),
     ),
-    Program("Codex", "@openai/codex", codex, ".agents", None, ("none", "read-only")),
+    Program(
+        "Codex",
+        "@openai/codex",
+        codex,
+        ".agents",
+        read_it,
+        ("workspace-write", "read-only"),
+    ),
     Program(
         "Gemini CLI",
         "@google/gemini-cli",
         gemini,
         ".agents",
-        call("activate_skill", name=NAME),
+        by_tool("activate_skill", "name"),
         (),
     ),
     Program(
-        "opencode", "opencode-ai", opencode, ".agents", call("skill", name=NAME), ()
+        "opencode", "opencode-ai", opencode, ".agents", by_tool("skill", "name"), ()
     ),
-    Program("Copilot CLI", "@github/copilot", copilot, ".agents", None, ()),
+    Program(
+        "Copilot CLI",
+        "@github/copilot",
+        copilot,
+        ".agents",
+        by_tool("skill", "skill"),
+        (),
+    ),
 )
 
 
@@ -233,9 +259,7 @@ def drive(program: Program, mode: str, base: str, binaries: str) -> Seen:
     elif mode == "rule":
         lines += [command + "run --local hello", command + "local status", next_line]
     turns = [shell(line) for line in lines]
-    load = program.load if mode != "free" else None
-    if load:
-        turns.insert(0, load)
+    turns.insert(0, program.load(world))
     cloud = LocalServer(os.path.join(base, "cloud"), key=KEY)
     with cloud, ScriptedModel(turns) as model:
         words, more = program.settings(world, model.url, mode)
@@ -251,7 +275,14 @@ def drive(program: Program, mode: str, base: str, binaries: str) -> Seen:
         if mode not in program.sandboxes:
             environ["REBYTE_BASE_URL"] = cloud.url
         said = run(words, world, environ)
-        results = model.results()[1 if load else 0 :]
+        results = model.results()[1:]
+    # What a line that was not reached would have ended.
+    door = os.path.join(world.skill, "scripts", "rebyte_cli.py")
+    subprocess.run(
+        [sys.executable, door, "local", "stop"],
+        env=dict(os.environ, HOME=world.home),
+        stdout=subprocess.DEVNULL,
+    )
     documents = [document_in(text) for text in results]
     documents += [None] * (len(lines) - len(documents))
     return Seen(model.requests, documents, said + "\n".join(results))
@@ -310,7 +341,10 @@ def examine(program: Program, base: str, binaries: str) -> dict:
     row = {"program": program.name, "version": version_of(program, binaries)}
     row["listed"] = listed(seen["rule"])
     row["rule"] = ran(seen["rule"])
-    row["asked"] = "%d; %d" % (asked(seen["rule"]), asked(seen["bare"]))
+    with_rule = asked(seen["rule"])
+    row["asked"] = "%d; %d" % (with_rule, asked(seen["bare"]))
+    if with_rule:
+        row["asked"] += ", NOT free"
     row["terminal"] = on_terminal(seen["free"])
     boxes = ["%s: %s" % (mode, boxed(seen[mode])) for mode in program.sandboxes]
     row["sandbox"] = "; ".join(boxes) or "none by default"
@@ -333,7 +367,7 @@ def ran(seen: Seen) -> str:
     first, found, local, _, stopped = seen.documents
     if not first or first.get("status") != "completed":
         return "first line NOT run"
-    if not found or not found.get("ok"):
+    if not found or not found.get("ok") or "sandbox" in found:
         return "doctor NOT well"
     if not local or not local.get("rehearsal"):
         return "--local NOT run"
@@ -343,8 +377,9 @@ def ran(seen: Seen) -> str:
 
 
 def asked(seen: Seen) -> int:
-    """Return how many lines were not run, since somebody would have been asked."""
-    return sum(1 for document in seen.documents if document is None)
+    """Return how often somebody would have been asked: lines not run, or a skill not loaded."""
+    is_loaded = bool(seen.requests) and TITLE in seen.requests[-1].text
+    return seen.documents.count(None) + (not is_loaded)
 
 
 def on_terminal(seen: Seen) -> str:
@@ -370,7 +405,8 @@ def boxed(seen: Seen) -> str:
     code = local.get("error", {}).get("code")
     if is_offered == bool(code):
         return "--local NOT offered as it is (%s)" % code
-    return "doctor names it (%s), --local %s" % (", ".join(failed), code or "runs")
+    names = ", ".join(name for name in failed if name != "key")
+    return "doctor right (%s), --local %s" % (names, code or "runs")
 
 
 COLUMNS = (
@@ -396,10 +432,14 @@ def install(folder: str, packages) -> str:
     if not shutil.which("npm"):
         raise SystemExit("skipped: no npm here to install the programs with")
     write(os.path.join(folder, "package.json"), {"private": True})
+    binaries = os.path.join(folder, "node_modules", ".bin")
+    # Programs are installed with the Node.js that will run them: npm asks for its version.
+    environ = dict(os.environ, PATH=binaries + os.pathsep + os.environ["PATH"])
     for package in ("node@22", *packages):
         done = subprocess.run(
             ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", package],
             cwd=folder,
+            env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -407,7 +447,7 @@ def install(folder: str, packages) -> str:
         )
         if done.returncode:
             print("skipped: %s cannot be installed" % package, file=sys.stderr)
-    return os.path.join(folder, "node_modules", ".bin")
+    return binaries
 
 
 def main() -> int:

@@ -102,8 +102,8 @@ def objection_to(target: str, force: bool, copy: str | None = None) -> str | Non
     A link may when it leads to `copy` and that one is ours.
     """
     if os.path.islink(target):
-        leads_there = copy and os.path.realpath(target) == os.path.realpath(copy)
-        if leads_there and changed_in(copy) is not None:
+        is_ours = copy is not None and changed_in(copy) is not None
+        if copy and is_ours and os.path.realpath(target) == os.path.realpath(copy):
             return None
         return "is a link to %s, which was not made here" % os.readlink(target)
     if not os.path.lexists(target):

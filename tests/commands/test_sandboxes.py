@@ -31,7 +31,7 @@ def fenced(rebyte, monkeypatch):
 @pytest.mark.parametrize(
     "marker, name, words",
     [
-        ("CODEX_SANDBOX_NETWORK_DISABLED", "Codex", "prefix_rule(pattern=["),
+        ("CODEX_SANDBOX", "Codex", "prefix_rule(pattern=["),
         ("SANDBOX_RUNTIME", "Claude Code", "sandbox.network.allowedDomains"),
     ],
 )
@@ -49,6 +49,15 @@ def test_doctor_speaks_of_no_sandbox_where_there_is_none(fenced, monkeypatch):
     assert "sandbox" not in fenced("doctor").document
 
 
+@pytest.mark.parametrize("may_listen, name", [(True, None), (False, "Codex")])
+def test_a_command_that_codex_let_out_by_a_rule_is_in_no_sandbox(
+    monkeypatch, may_listen, name
+):
+    monkeypatch.setattr(sandbox, "FIRST_PROCESSES", {})
+    monkeypatch.setattr(sandbox, "can_listen", lambda: may_listen)
+    assert sandbox.sandbox_name({"CODEX_SANDBOX_NETWORK_DISABLED": "1"}) == name
+
+
 @pytest.mark.parametrize("may_listen", [True, False])
 def test_doctor_recommends_the_rehearsal_only_where_a_socket_can_be_made(
     fenced, monkeypatch, may_listen
@@ -62,7 +71,7 @@ def test_the_rehearsal_says_what_it_needs_where_no_socket_can_be_made(
     rebyte, monkeypatch
 ):
     monkeypatch.delenv("REBYTE_BASE_URL")
-    monkeypatch.setenv("CODEX_SANDBOX_NETWORK_DISABLED", "1")
+    monkeypatch.setenv("CODEX_SANDBOX", "seatbelt")
     monkeypatch.setattr("rebyte_commands.shell.local_server.can_listen", lambda: False)
     ran = rebyte("run", "--local", "hello")
     assert (ran.code, ran.error["code"]) == (10, "local_not_started")

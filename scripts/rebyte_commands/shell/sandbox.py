@@ -16,11 +16,9 @@ if TYPE_CHECKING:
 CLAUDE = "Claude Code"
 CODEX = "Codex"
 # What a harness sets in its sandbox and nowhere else.
-MARKERS = (
-    ("CODEX_SANDBOX_NETWORK_DISABLED", CODEX),
-    ("CODEX_SANDBOX", CODEX),
-    ("SANDBOX_RUNTIME", CLAUDE),
-)
+MARKERS = (("CODEX_SANDBOX", CODEX), ("SANDBOX_RUNTIME", CLAUDE))
+# Codex sets this also where a rule let the command out of the sandbox.
+NO_NETWORK_MARKER = "CODEX_SANDBOX_NETWORK_DISABLED"
 # The first process of a sandbox that ends what a call leaves behind, by its name in /proc.
 FIRST_PROCESSES = {"bwrap": None, "codex-linux-san": CODEX}
 FIRST_PROCESS_FILE = "/proc/1/comm"
@@ -43,6 +41,8 @@ def sandbox_name(environ: Mapping[str, str]) -> str | None:
     for marker, name in MARKERS:
         if environ.get(marker):
             return name
+    if environ.get(NO_NETWORK_MARKER) and not can_listen():
+        return CODEX
     return FIRST_PROCESSES.get(_first_process())
 
 
