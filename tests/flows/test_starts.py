@@ -297,6 +297,7 @@ def row(state, *, claimed=60, delivered=None, kind="task"):
         (row("unknown"), RECONCILE, RECONCILE),
         (row("unknown", claimed=48 * HOUR), RECONCILE, RECONCILE),
         (row("sent"), RECONCILE, RECONCILE),
+        (row("claimed"), START, START),
         (row("created", delivered=1, kind="follow-up"), START, REUSE),
         (row("created", kind="follow-up"), RESUME, RESUME),
     ],
