@@ -17,6 +17,7 @@ from rebyte_wire.errors import (
     NetworkError,
     NotFound,
     RouteMissing,
+    ServerError,
 )
 from rebyte_wire.requests import Deadline
 
@@ -202,3 +203,18 @@ def test_while_news_comes_nobody_is_asked(monkeypatch):
 
     service = Service([Steady(b"")], ["completed"])
     assert seen_by(service)[0] == events and asked == [0] * 30
+
+
+@pytest.mark.parametrize("trouble", [ServerError("503"), NetworkError("cut")])
+def test_a_stream_that_cannot_be_opened_for_a_while_is_waited_for_after_the_end(
+    trouble,
+):
+    words = event("result", 4, result="the answer")
+    streams = [frames(WORK[:3], done=None), *[trouble] * 9, frames(WORK[:3] + [words])]
+    events, outcome = told(Service(streams, ["completed"]))
+    assert outcome.status == "completed" and events[-1] == words
+
+
+def test_a_service_without_a_stream_is_not_waited_for_as_long():
+    service = Service([RouteMissing("no stream")], ["completed"])
+    assert told(service)[1].status == "completed" and 5 < len(service.asked) < 10

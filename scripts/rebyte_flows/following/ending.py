@@ -18,8 +18,9 @@ DRAIN_PAUSE_SECONDS = 0.8
 STUCK_SECONDS = 60
 DONE_PER_STEP = 6
 
-# came: how many events it brought, told before or not. cut: it ended badly. done: it said so.
-# behind: `done` counts more events than came. silent: it was left before anything came.
+# came: how many events it brought, told before or not. cut: it ended badly, or a trouble that may
+# pass kept it from opening. done: it said so. behind: `done` counts more events than came. silent:
+# it was left before anything came.
 Connect = namedtuple("Connect", "came cut done behind silent", defaults=(False,))
 
 

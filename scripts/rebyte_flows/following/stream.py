@@ -23,7 +23,7 @@ from rebyte_flows.following.polling import StatusPoller
 from rebyte_flows.following.questions import ASKING, Question, question_of, standing
 from rebyte_flows.following.reader import DONE, BackgroundReader, frames
 from rebyte_flows.following.turns import latest_id
-from rebyte_wire.errors import AuthError, DeadlineReached
+from rebyte_wire.errors import AuthError, DeadlineReached, RebyteError
 from rebyte_wire.status import terminal_status
 
 TYPE_CHECKING = False
@@ -177,6 +177,8 @@ class Watch:
         done: Json | None,
         was_left: bool,
     ) -> Connect:
+        problem = reader.problem
+        may_pass = isinstance(problem, RebyteError) and problem.retryable
         last = done.get("lastSeq") if done else None
         if done and done.get("finalResult"):
             self.final = done["finalResult"]
@@ -184,7 +186,7 @@ class Watch:
             self.done_status = terminal_status(done.get("status"))
         return Connect(
             came=self.seen.came,
-            cut=reader.opened and reader.problem is not None,
+            cut=problem is not None and (reader.opened or may_pass),
             done=done is not None,
             behind=isinstance(last, int) and last > self.seen.highest_seq,
             silent=reader.opened and was_left and self.seen.came == 0,
