@@ -60,8 +60,8 @@ ONE_CALL = {
 }
 # (what, beside what, at most so many times as long)
 STARTS = (
-    ("get", "imports", 1.2),
-    ("get, no cache", "imports", 1.4),
+    ("get", "imports", 1.1),
+    ("get, no cache", "imports", 1.3),
     ("help", "argparse", 1.8),
     ("version", "pass", None),
     ("get", "requests", 0.6),

@@ -166,7 +166,7 @@ def speed(pairs=7):
         row(
             "decoder: events a second against httpx-sse",
             ratio(found, "httpx-sse", "ours"),
-            1.3,
+            1.5,
             "x",
             most=False,
         )
@@ -201,7 +201,7 @@ def watch_speed(api, environ, pairs=7):
             row(
                 "%s: events a second against httpx-sse with json.loads" % name,
                 ratio(found, "httpx-sse", name),
-                0.8,
+                1.0,
                 "x",
                 most=False,
             )
