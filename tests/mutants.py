@@ -18,7 +18,7 @@ import tempfile
 import threading
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-TEST_SECONDS = 300
+TEST_SECONDS = 100
 IGNORED = shutil.ignore_patterns(".git", "__pycache__", ".venv*", ".mypy_cache")
 WIRE = ["tests/wire", "tests/client"]
 STARTS = [
