@@ -453,3 +453,18 @@ def test_a_refused_connection_leaves_a_row_that_started_nothing(open_ledger):
     with pytest.raises(NetworkError):
         Submitter(Nobody(), ledger).submit(task_request("x"))
     assert [row.state for row in ledger.rows()] == ["not_sent"]
+
+
+@pytest.mark.parametrize(
+    "trouble", [ValueError("odd"), KeyboardInterrupt(), NetworkError("cut")]
+)
+def test_what_fails_before_a_byte_left_started_nothing(open_ledger, trouble):
+    class Uploads:
+        def send(self, attachments):
+            raise trouble
+
+    ledger = open_ledger()
+    with pytest.raises(type(trouble)):
+        Submitter(Service(), ledger, uploads=Uploads()).submit(task_request("x"))
+    assert [row.state for row in ledger.rows()] == ["not_sent"]
+    assert Submitter(Service(), ledger).submit(task_request("x")).row.attempt == 1
