@@ -283,7 +283,7 @@ MUTANTS = (
     # The end of a stream.
     (
         "rebyte_flows/following/ending.py",
-        "    if connect.cut:\n",
+        "    if connect.cut or connect.silent:\n",
         "    if False:\n",
         STREAM,
     ),
