@@ -34,7 +34,11 @@ STREAM = [
     "tests/flows/test_stream.py",
 ]
 FILES = ["tests/flows/test_downloads.py", "tests/flows/test_uploads.py"]
-COMMANDS = ["tests/commands/test_tasks.py", "tests/commands/test_batch.py"]
+COMMANDS = [
+    "tests/commands/test_decisions.py",
+    "tests/commands/test_tasks.py",
+    "tests/commands/test_batch.py",
+]
 
 # (file below scripts/, what stands there, what is put there, the tests that have to notice)
 MUTANTS = (
