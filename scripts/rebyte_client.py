@@ -16,12 +16,10 @@ OutcomeUnknown instead. Nothing is sent that was not asked for.
 
 from __future__ import annotations
 
-import copy
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 
-from rebyte_wire.credentials import check_key, find_base, key_for
 from rebyte_wire.errors import (
     AnswerUnreadable,
     DeadlineReached,
@@ -42,8 +40,9 @@ from rebyte_wire.paths import artifact_path, check_path, format_path
 from rebyte_wire.payloads import omit_none, page_of, redact
 from rebyte_wire.requests import Deadline
 from rebyte_wire.retry import EXPIRED_STATUSES
+from rebyte_wire.session import Session
 from rebyte_wire.status import terminal_status
-from rebyte_wire.transport import ANY_JSON, Transport
+from rebyte_wire.transport import ANY_JSON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,41 +68,16 @@ if TYPE_CHECKING:
 
     BeforeSend = Union[Callable[[], object], None]
 
-CONTENT_TYPE = "application/octet-stream"
-PATH = r"/[\w.~:@!$&'()*+,;=%-][\w.~:@!$&'()*+,;=%/-]*(\?[\w.~:@!$&'()*+,;=%/?-]*)?"
 __all__ = ["Deadline", "RebyteClient"]
 
 CONTENT_TYPE = r"[\x20-\x7e]+"
 
 
-class RebyteClient:
-    """A client for one service and one key. Safe across threads; close it, or use `with`."""
+class RebyteClient(Session):
+    """A client for one service and one key. Safe across threads; close it, or use `with`.
 
-    def __init__(
-        self,
-        api_key: str | None = None,
-        base_url: str | None = None,
-        *,
-        deadline: Deadline | None = None,
-        environ: Mapping[str, str] | None = None,
-        key_file: Path | None = None,
-        transport: Transport | None = None,
-    ) -> None:
-        """Find key and address (arguments, then the environment); connect nothing yet.
-
-        `deadline` bounds every call.
-        """
-        environ = os.environ if environ is None else environ
-        base = find_base(environ, base_url)
-        self._key = (
-            check_key(api_key)
-            if api_key
-            else key_for(environ, base, key_file, deadline)
-        )
-        self._transport = transport or Transport(base, self._key, environ)
-        self.base_url = self._transport.base_url
-        self.is_loopback = self._transport.is_loopback
-        self.deadline = deadline or self._transport.deadline
+    What is not an endpoint (the key, the deadline, closing) is in rebyte_wire/session.py.
+    """
 
     # tasks
 
@@ -427,7 +401,7 @@ class RebyteClient:
         """Get what the organization has left to spend: GET /billing/credits."""
         return self._transport.fetch("GET", "/billing/credits")
 
-    # any other call, and the client itself
+    # any other call
 
     def request(
         self,
@@ -455,54 +429,3 @@ class RebyteClient:
 
     def _delete(self, path: str) -> None:
         self._transport.fetch("DELETE", path, empty_allowed=True)
-
-    def within(self, seconds: float | None) -> RebyteClient:
-        """Return a client over the same connections whose calls end `seconds` from now.
-
-        They end with this client's deadline if that is earlier. Close only the first of them.
-        """
-        return self.with_deadline(self.deadline.within(seconds))
-
-    def with_deadline(self, deadline: Deadline) -> RebyteClient:
-        """Return a client over the same connections with another deadline, also a later one."""
-        view = copy.copy(self)
-        view._transport = self._transport.with_deadline(deadline)
-        return view
-
-    @property
-    def deadline(self) -> Deadline:
-        """The Deadline of every call, settable; only a paid start that has left outlasts it."""
-        return self._transport.deadline
-
-    @deadline.setter
-    def deadline(self, deadline: Deadline) -> None:
-        """Set the deadline of the calls that follow."""
-        self._transport.deadline = deadline
-
-    @property
-    def api_key(self) -> str:
-        """The key: a secret, for telling accounts apart and nothing else."""
-        return self._key
-
-    @property
-    def software(self) -> str | None:
-        """The Server header of the service's last answer; None before the first."""
-        return self._transport.software
-
-    @property
-    def clock_skew(self) -> float | None:
-        """Seconds by which the service's clock is ahead of ours; None before the first answer."""
-        return self._transport.clock_skew
-
-    def close(self) -> None:
-        """Close the kept connections."""
-        self._transport.close()
-
-    def __enter__(self) -> RebyteClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return "<RebyteClient {}>".format(self.base_url)

@@ -126,15 +126,10 @@ def look_up(host: str, port: int, seconds: float) -> list[Any]:
     if is_loopback(host) or parse_literal(host):
         return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     found: list[Any] = []
-
-    def ask() -> None:
-        try:
-            found.append(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            found.append(error)
-
     # The system's look-up cannot be ended, only left behind.
-    thread = threading.Thread(target=ask, name="rebyte-look-up", daemon=True)
+    thread = threading.Thread(
+        target=_ask_system, args=(found, name, port), daemon=True, name="rebyte-look-up"
+    )
     thread.start()
     thread.join(seconds)
     if not found:
@@ -143,6 +138,14 @@ def look_up(host: str, port: int, seconds: float) -> list[Any]:
         raise found[0]
     addresses: list[Any] = found[0]
     return addresses
+
+
+def _ask_system(found: list[Any], name: bytes, port: int) -> None:
+    """Append the system's answer, or what it raised."""
+    try:
+        found.append(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError) as error:
+        found.append(error)
 
 
 def connect_first(addresses: list[Any], seconds: float) -> socket.socket:

@@ -5,6 +5,7 @@ with.
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from rebyte_commands.jobs.exit_codes import exit_code_of
 from rebyte_commands.jobs.next_steps import Facts, next_steps
@@ -84,15 +85,12 @@ def follow(
     fields["next"] = next_steps(facts)
     code = explain_sandbox(context, fields) or ended_by or exit_code_of(document)
 
-    def on_printed() -> None:
-        if ended_by is None:
-            _deliver(context, row, document, is_own=request is not None)
-
+    deliver = partial(_deliver, context, row, document, is_own=request is not None)
     return Outcome(
         task_document(**fields),
         text=task_text,
         code=code,
-        on_printed=on_printed,
+        on_printed=deliver if ended_by is None else None,
     )
 
 

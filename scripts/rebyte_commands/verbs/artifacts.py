@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from functools import partial
 
 from rebyte_commands.jobs.attachments import attach_artifact, tell_links
 from rebyte_commands.shell.identifiers import workspace_of
@@ -51,23 +52,19 @@ DELETE_EXAMPLES = """examples:
 
 def _in_workspace(
     act: Callable[[Context, Namespace, str], Outcome],
-) -> Callable[[Context, Namespace], Outcome]:
-    """Return a command that finds the workspace first, and says what to pass where it is not
-    known.
-    """
-
-    def run(context: Context, options: Namespace) -> Outcome:
-        workspace_id = workspace_of(context, options.id)
-        try:
-            return act(context, options, workspace_id)
-        except NotFound as problem:
-            problem.hint = (
-                "if %s is a task made elsewhere, pass the workspaceId that create printed"
-                % options.id
-            )
-            raise
-
-    return run
+    context: Context,
+    options: Namespace,
+) -> Outcome:
+    """Find the workspace and act in it; say what to pass where it is not known."""
+    workspace_id = workspace_of(context, options.id)
+    try:
+        return act(context, options, workspace_id)
+    except NotFound as problem:
+        problem.hint = (
+            "if %s is a task made elsewhere, pass the workspaceId that create printed"
+            % options.id
+        )
+        raise
 
 
 def _add_id(parser: ArgumentParser) -> None:
@@ -265,11 +262,15 @@ def _delete_all(context: Context, options: Namespace, workspace_id: str) -> Outc
 
 COMMANDS = {
     "artifacts list": Command(
-        _in_workspace(list_), add_list_flags, examples=LIST_EXAMPLES
+        partial(_in_workspace, list_), add_list_flags, examples=LIST_EXAMPLES
     ),
-    "artifacts get": Command(_in_workspace(get), add_get_flags, examples=GET_EXAMPLES),
-    "artifacts put": Command(_in_workspace(put), add_put_flags, examples=PUT_EXAMPLES),
+    "artifacts get": Command(
+        partial(_in_workspace, get), add_get_flags, examples=GET_EXAMPLES
+    ),
+    "artifacts put": Command(
+        partial(_in_workspace, put), add_put_flags, examples=PUT_EXAMPLES
+    ),
     "artifacts delete": Command(
-        _in_workspace(delete), add_delete_flags, examples=DELETE_EXAMPLES
+        partial(_in_workspace, delete), add_delete_flags, examples=DELETE_EXAMPLES
     ),
 }

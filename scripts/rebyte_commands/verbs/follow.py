@@ -4,6 +4,8 @@ event as it comes.
 
 from __future__ import annotations
 
+from functools import partial
+
 from rebyte_commands.jobs.exit_codes import STATUS_CODES, exit_code_of_many
 from rebyte_commands.jobs.follow import deliver_replies, deliver_turn, follow
 from rebyte_commands.jobs.next_steps import reply_steps
@@ -299,16 +301,12 @@ def watch(context: Context, options: Namespace) -> Outcome:
         watched.code = problem.exit_code
         watched.error = problem.as_dict()
     done = truncate(_done(context, task_id, options, watched), context.save_overflow)
-
-    def on_printed() -> None:
-        if watched.end:
-            deliver_replies(context, task_id)
-
+    deliver = partial(deliver_replies, context, task_id)
     return Outcome(
         {"done": done},
         text=lambda document: _end_text(document["done"]),
         code=watched.code,
-        on_printed=on_printed,
+        on_printed=deliver if watched.end else None,
     )
 
 

@@ -5,6 +5,8 @@ Answers are printed as sent.
 
 from __future__ import annotations
 
+from functools import partial
+
 from rebyte_commands.shell.arguments import count
 from rebyte_commands.shell.identifiers import resolve
 from rebyte_commands.shell.outcome import Outcome
@@ -280,12 +282,12 @@ def delete(context: Context, options: Namespace) -> Outcome:
     ids = [resolve(context, word) for word in options.id]
     if not options.yes:
         _check_harmless(context, ids)
+    return _each_task(ids, partial(_delete_task, context))
 
-    def remove(task_id: str) -> Json:
-        context.client.delete_task(task_id)
-        return {"id": task_id, "deleted": True}
 
-    return _each_task(ids, remove)
+def _delete_task(context: Context, task_id: str) -> Json:
+    context.client.delete_task(task_id)
+    return {"id": task_id, "deleted": True}
 
 
 def _check_harmless(context: Context, ids: Sequence[str]) -> None:

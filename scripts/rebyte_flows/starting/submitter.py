@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 
 from rebyte_flows.files.uploads import Uploads
 from rebyte_flows.starting.credit import credit_note, may_be_about_credit
@@ -174,17 +175,18 @@ class Submitter:
             files = self.uploads.send(request.attachments)
             body = request.body_with(files)
             known = self._prompts_before(request)
-            digest = digest_of_prompt(body.get("prompt") or "")
-
-            def before_send() -> None:
-                self.ledger.mark_sent(row.id, prompt_digest=digest, known=known)
-
+            mark_sent = partial(
+                self.ledger.mark_sent,
+                row.id,
+                prompt_digest=digest_of_prompt(body.get("prompt") or ""),
+                known=known,
+            )
             answer: Any = self.client.request(
                 "POST",
                 request.path,
                 query=request.query or None,
                 body=body,
-                before_send=before_send,
+                before_send=mark_sent,
             )
             started: Json = answer
             return started
@@ -207,19 +209,18 @@ class Submitter:
         """Return a timer that says once that the deadline has passed while a sent start is waited
         for.
         """
-
-        def tell() -> None:
-            if self.ledger.in_flight.get(row.id):
-                self.info(
-                    "the time is over, but a paid start is on its way; waiting for its answer"
-                )
-
         left = self.client.deadline.left()
-        timer = threading.Timer(left or 0, tell)
+        timer = threading.Timer(left or 0, self._tell_late, (row,))
         timer.daemon = True
         if left is not None:
             timer.start()
         return timer
+
+    def _tell_late(self, row: Row) -> None:
+        if self.ledger.in_flight.get(row.id):
+            self.info(
+                "the time is over, but a paid start is on its way; waiting for its answer"
+            )
 
     def _record(self, request: StartRequest, row: Row, answer: Json) -> Row:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from rebyte_local.api.checks import (
     check_filename,
@@ -226,12 +227,12 @@ def _show(
 
 def list_tasks(service: Service, request: Request) -> Response:
     """GET /tasks?limit&offset, newest first; items have neither status nor workspaceId."""
+    return list_response(request, service.tasks.page, partial(_show_all, service))
 
-    def show_all(tasks: list[JsonObject]) -> list[JsonObject]:
-        statuses = service.tasks.statuses([task["id"] for task in tasks])
-        return [_show(service, task, statuses[task["id"]][1]) for task in tasks]
 
-    return list_response(request, service.tasks.page, show_all)
+def _show_all(service: Service, tasks: list[JsonObject]) -> list[JsonObject]:
+    statuses = service.tasks.statuses([task["id"] for task in tasks])
+    return [_show(service, task, statuses[task["id"]][1]) for task in tasks]
 
 
 def get_task(service: Service, request: Request) -> Response:

@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
+from functools import partial
 
 from rebyte_local.execution.processes import Process, ProcessResult
 from rebyte_local.formats import JsonObject
@@ -162,13 +163,7 @@ class PromptRun:
         `stdout_event` makes another event of a line of stdout. Raises Stopped.
         """
         result = ProcessResult()
-
-        def on_lines(stream: str, lines: list[str]) -> None:
-            result.add(stream, lines)
-            self._emit_lines(
-                stream, lines, stdout_event if stream == "stdout" else None
-            )
-
+        on_lines = partial(self._take_lines, result, stdout_event)
         try:
             with self._lock:
                 self.raise_if_stopped()
@@ -194,14 +189,18 @@ class PromptRun:
             on_lines("stderr", ["ended after %d seconds" % (limit_seconds or 0)])
         return result
 
-    def _emit_lines(
+    def _take_lines(
         self,
+        result: ProcessResult,
+        stdout_event: Callable[[str], tuple[str, JsonObject]] | None,
         stream: str,
         lines: list[str],
-        event_of: Callable[[str], tuple[str, JsonObject]] | None,
     ) -> None:
+        """Keep lines of a stream and make events of them."""
+        result.add(stream, lines)
         if not lines:
             return
+        event_of = stdout_event if stream == "stdout" else None
         if not self.timeline.is_full:
             events = [
                 event_of(line) if event_of else (stream, {"content": line})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
+from functools import partial
 
 from rebyte_local.formats import JsonObject, now_us
 from rebyte_local.storage.database import Database
@@ -129,39 +130,36 @@ class TaskTable:
 
     def finish_prompt(self, prompt_id: str, status: str, **outcome: str) -> None:
         """Keep a prompt's end and its texts; a cancel that came first keeps the status."""
+        self._database.must_write(
+            partial(self._finish, prompt_id, status, json.dumps(outcome))
+        )
 
-        def write() -> None:
-            with self._database.transaction() as connection:
-                connection.execute(
-                    "UPDATE prompts SET outcome=? WHERE id=?",
-                    (json.dumps(outcome), prompt_id),
-                )
-                connection.execute(
-                    "UPDATE prompts SET status=?, completed=? WHERE id=? AND %s"
-                    % IS_OPEN,
-                    (status, now_us(), prompt_id),
-                )
-
-        self._database.must_write(write)
+    def _finish(self, prompt_id: str, status: str, outcome: str) -> None:
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE prompts SET outcome=? WHERE id=?", (outcome, prompt_id)
+            )
+            connection.execute(
+                "UPDATE prompts SET status=?, completed=? WHERE id=? AND %s" % IS_OPEN,
+                (status, now_us(), prompt_id),
+            )
 
     def cancel_prompts(self, task_id: str) -> list[str]:
         """Mark every open prompt of the task canceled; return their ids."""
+        return self._database.must_write(partial(self._cancel, task_id))
 
-        def write() -> list[str]:
-            with self._database.transaction() as connection:
-                rows = connection.execute(
-                    "SELECT id FROM prompts WHERE task=? AND %s ORDER BY number"
-                    % IS_OPEN,
-                    (task_id,),
-                ).fetchall()
-                connection.execute(
-                    "UPDATE prompts SET status='canceled', completed=? WHERE task=? AND %s"
-                    % IS_OPEN,
-                    (now_us(), task_id),
-                )
-            return [row["id"] for row in rows]
-
-        return self._database.must_write(write)
+    def _cancel(self, task_id: str) -> list[str]:
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                "SELECT id FROM prompts WHERE task=? AND %s ORDER BY number" % IS_OPEN,
+                (task_id,),
+            ).fetchall()
+            connection.execute(
+                "UPDATE prompts SET status='canceled', completed=? WHERE task=? AND %s"
+                % IS_OPEN,
+                (now_us(), task_id),
+            )
+        return [row["id"] for row in rows]
 
     def delete(self, task_id: str) -> None:
         """Hide a task; its rows stay, but nothing finds them."""
