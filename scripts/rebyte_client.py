@@ -168,16 +168,16 @@ class RebyteClient(Session):
         self, id: str, poll_interval: float = 5, timeout: float = 600
     ) -> Task:
         """Ask GET /tasks/:id until it has ended; DeadlineReached after `timeout` seconds."""
-        deadline = self.deadline.within(timeout)
+        client = self.within(timeout)
         while True:
-            task = self.get_task(id)
+            task = client.get_task(id)
             if terminal_status(task.get("status")):
                 return task
-            if deadline.expired:
+            if client.deadline.expired:
                 raise DeadlineReached(
                     "The task is still running after {} s.".format(timeout)
                 )
-            left = deadline.left()
+            left = client.deadline.left()
             self._transport.sleep(
                 poll_interval if left is None else min(poll_interval, left)
             )
@@ -241,7 +241,7 @@ class RebyteClient(Session):
         url = slot.pop("uploadUrl", None)
         if not isinstance(url, str) or not isinstance(slot.get("id"), str):
             raise AnswerUnreadable("The service gave no id or address to upload to.")
-        check_size(filename, length, slot.get("maxFileSize"))
+        check_size(filename, length, slot.pop("maxFileSize", None))
         return url, slot
 
     # artifacts
@@ -412,7 +412,7 @@ class RebyteClient(Session):
         body: Any = None,
         before_send: BeforeSend = None,
     ) -> JsonValue:
-        """Make any API call and return its JSON without secrets, or None for 204.
+        """Make any API call and return its JSON, a sandbox's key hidden, or None for 204.
 
         `path` is below /v1; `query` is a dictionary, or pairs where a name comes again.
         """

@@ -21,7 +21,7 @@ sys.path.insert(0, os.path.join(ROOT, "scripts"))
 
 from rebyte_client import RebyteClient
 from rebyte_flows.following.ending import Outcome
-from rebyte_flows.following.stream import watch
+from rebyte_flows.following.stream import Watch
 from rebyte_flows.starting.guards import Guards, owners_limit
 from rebyte_flows.starting.ledger import open_ledger
 from rebyte_flows.starting.requests import follow_up_request, task_request
@@ -121,7 +121,7 @@ class Visit:
         whole = self.client.deadline
         self.client.deadline = whole.within(self.TASK_SECONDS)
         try:
-            for seen in watch(self.client, task_id):
+            for seen in Watch(self.client, task_id).events():
                 if isinstance(seen, Outcome):
                     break
         finally:

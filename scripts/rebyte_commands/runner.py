@@ -8,7 +8,7 @@ import os
 
 from rebyte_commands.shell.arguments import decode_word, parse, unparsed_options
 from rebyte_commands.shell.console import silence_stdout
-from rebyte_commands.shell.context import Context
+from rebyte_commands.shell.context import DEFAULT_WAIT_SECONDS, Context
 from rebyte_commands.shell.environment import check_form
 from rebyte_commands.shell.interrupts import Interrupted
 from rebyte_commands.shell.outcome import Outcome
@@ -150,9 +150,10 @@ def _next_steps(context: Context, problem: RebyteError) -> list[Step]:
     if problem.code == "missing_api_key" and problem.hint == AuthError.default_hint:
         return _steps_without_key(context, problem)
     if isinstance(problem, DeadlineReached) and options.verb:
-        # Without --again: to go on must never pay for a second task.
+        # Without --again: to go on must never pay for a second task. No time at all goes nowhere.
+        more = () if context.wait_limit() else ("--max-wait", str(DEFAULT_WAIT_SECONDS))
         why = "the time was over before there was anything to show; this goes on"
-        return [context.rerun_step(why, without="--again")]
+        return [context.rerun_step(why, *more, without="--again")]
     why = "" if options.local else _why_doctor(problem, options.verb)
     return [{"why": why, "run": context.command_line("doctor")}] if why else []
 
@@ -178,7 +179,9 @@ def _steps_without_key(context: Context, problem: RebyteError) -> list[Step]:
             "ask": ask_for(problem) or "",
         },
         context.rerun_step(
-            "what was started with --local needs --local on each later line, and no key",
+            "this rehearses without an account, and no model answers"
+            if context.options.verb in STARTING_VERBS
+            else "what was started with --local needs --local on each later line, and no key",
             "--local",
             without="--local",
         ),

@@ -60,14 +60,6 @@ VERBS = {
     "api": ("api", "any METHOD and PATH of the service"),
     "local": ("local", "the server on this machine: start, stop, status, serve"),
 }
-VARIABLES = (
-    "REBYTE_API_KEY",
-    "REBYTE_API_KEY_FILE",
-    "REBYTE_BASE_URL",
-    "REBYTE_STATE_DIR",
-    "REBYTE_MAX_WAIT",
-    "REBYTE_MAX_TASKS_PER_DAY",
-)
 
 
 class Command:
@@ -126,8 +118,11 @@ def help_header(prog: str, summary: str, examples: str) -> str:
 
 def help_footer() -> str:
     """Return the lines under the flags: exit codes and environment."""
+    # Lazy: only help needs it.
+    from rebyte_commands.shell.environment import VARIABLES
+
     codes = ", ".join("%d %s" % (row.number, row.short) for row in EXIT_CODES)
-    names = ", ".join(VARIABLES)
+    names = ", ".join(name for name, _ in VARIABLES)
     more = " (see: rebyte_cli.py --help)"
     return "%s\n%s\n" % (
         wrap("exit codes: " + codes),

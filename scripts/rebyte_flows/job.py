@@ -8,12 +8,12 @@ import time
 from rebyte_flows.files.atomic import open_folder
 from rebyte_flows.files.uploads import Attachment
 from rebyte_flows.following.follower import Follower
+from rebyte_flows.following.result import service_of
 from rebyte_flows.starting.guards import Guards, owners_limit
 from rebyte_flows.starting.ledger import open_ledger
 from rebyte_flows.starting.requests import task_request
 from rebyte_flows.starting.submitter import Submitter
 from rebyte_flows.state import find_state
-from rebyte_wire.credentials import DEFAULT_BASE_URL
 from rebyte_wire.status import FINAL
 
 TYPE_CHECKING = False
@@ -74,7 +74,7 @@ def run(
             want=want,
             request=order,
             reused=started.reused,
-            service=_service_of(client),
+            service=service_of(client),
             answered=ledger.answered(row.task_id),
             on_event=on_event,
         ).follow()
@@ -88,10 +88,3 @@ def run(
         return document
     finally:
         ledger.close()
-
-
-def _service_of(client: RebyteClient) -> str:
-    """Return local for this machine, cloud for the usual address, other for any other."""
-    if client.is_loopback:
-        return "local"
-    return "cloud" if client.base_url == DEFAULT_BASE_URL else "other"

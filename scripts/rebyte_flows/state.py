@@ -113,16 +113,17 @@ def _usual_places(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _temporary_place() -> str:
-    """Return the folder below the temp directory; LedgerUnwritable if it is not mine alone."""
-    place = "the temp directory"
+    """Return the folder below the temp directory; LedgerUnwritable if there is none of mine."""
+    reason = "neither the home folder nor a temp directory is writable"
     with suppress(OSError):
         user = os.getuid() if hasattr(os, "getuid") else "user"
         place = os.path.join(tempfile.gettempdir(), "rebyte-%s" % user)
         if _is_usable(place) and _is_mine(place):
             return place
+        if os.path.lexists(place):
+            reason = "the home folder is not writable, and %s is not mine alone" % place
     raise LedgerUnwritable(
-        "no folder for the ledger: the home folder is not writable and %s is not mine alone"
-        % place,
+        "no folder for the ledger: " + reason,
         hint="set REBYTE_STATE_DIR to a folder of your own that lasts",
     )
 

@@ -117,11 +117,6 @@ class Faults:
         parameter = FAULTS.get(name) or ("number", 0)
         self.enable(name, **({parameter[0]: number} if number else {}))
 
-    def disable(self, name: str) -> None:
-        """Switch a fault off; one that is off stays off."""
-        with self._lock:
-            self._on.pop(name, None)
-
     def clear(self) -> None:
         """Switch everything off and forget all counts."""
         with self._lock:

@@ -78,7 +78,7 @@ def check_signed(address: str, api_is_loopback: bool) -> Origin:
         return origin
     if origin.scheme == "http":
         raise refused("It is plain http.")
-    if is_loopback(origin.host.rstrip(".")) or is_private(origin.host):
+    if is_private(origin.host):
         raise refused("It leads into a private network, and the API is public.")
     return origin
 

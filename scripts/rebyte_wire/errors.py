@@ -37,63 +37,51 @@ EXIT_RUNNING = 75
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
-ExitCode = namedtuple("ExitCode", "number name short meaning")
+ExitCode = namedtuple("ExitCode", "number short meaning")
 
 # The one table of exit codes; --help and the documents are checked against it.
 EXIT_CODES = (
-    ExitCode(EXIT_DONE, "done", "done", "done, and what was awaited completed"),
+    ExitCode(EXIT_DONE, "done", "done, and what was awaited completed"),
     ExitCode(
         EXIT_UNEXPECTED,
-        "unexpected",
         "unexpected",
         "unexpected; also: started but could not be recorded (the ids are printed)",
     ),
     ExitCode(
         EXIT_USAGE,
         "usage",
-        "usage",
         "usage, bad input, or a 4xx that says the request is wrong",
     ),
-    ExitCode(
-        EXIT_TASK_FAILED, "task_failed", "the task failed", "the task ran and failed"
-    ),
-    ExitCode(EXIT_KEY, "key", "key", "the key is missing or refused"),
-    ExitCode(EXIT_NOT_FOUND, "not_found", "not found", "not found"),
-    ExitCode(EXIT_CANCELED, "canceled", "canceled", "the task was canceled"),
+    ExitCode(EXIT_TASK_FAILED, "the task failed", "the task ran and failed"),
+    ExitCode(EXIT_KEY, "key", "the key is missing or refused"),
+    ExitCode(EXIT_NOT_FOUND, "not found", "not found"),
+    ExitCode(EXIT_CANCELED, "canceled", "the task was canceled"),
     ExitCode(
         EXIT_GUARD,
-        "guard",
         "guard",
         "a guard refused, or the ledger cannot be written before the send",
     ),
     ExitCode(
         EXIT_UNKNOWN,
-        "unknown",
         "outcome unknown",
         "the outcome of a paid start is unknown",
     ),
     ExitCode(
         EXIT_SOME_FAILED,
-        "some_failed",
         "some failed",
         "some of many failed, or some names were refused",
     ),
-    ExitCode(EXIT_NETWORK, "network", "network", "network, proxy or TLS"),
-    ExitCode(EXIT_RATE_LIMITED, "rate_limited", "rate limit", "rate limited"),
+    ExitCode(EXIT_NETWORK, "network", "network, proxy or TLS"),
+    ExitCode(EXIT_RATE_LIMITED, "rate limit", "rate limited"),
     ExitCode(
         EXIT_SERVER,
-        "server",
         "server error",
         "server error, or an answer that cannot be read",
     ),
-    ExitCode(EXIT_QUESTION, "question", "it asks", "the task asks a question"),
-    ExitCode(
-        EXIT_RUNNING, "running", "still running", "still running when the time was over"
-    ),
-    ExitCode(EXIT_INTERRUPTED, "interrupted", "interrupted", "interrupted (SIGINT)"),
-    ExitCode(
-        EXIT_TERMINATED, "terminated", "ended from outside", "interrupted (SIGTERM)"
-    ),
+    ExitCode(EXIT_QUESTION, "it asks", "the task asks a question"),
+    ExitCode(EXIT_RUNNING, "still running", "still running when the time was over"),
+    ExitCode(EXIT_INTERRUPTED, "interrupted", "interrupted (SIGINT)"),
+    ExitCode(EXIT_TERMINATED, "ended from outside", "interrupted (SIGTERM)"),
 )
 
 

@@ -84,9 +84,9 @@ class FileBody:
 class MultipartBody:
     """A multipart/form-data body of (field, filename, content type, FileBody) parts."""
 
-    def __init__(self, parts: Iterable[Part], boundary: str | None = None) -> None:
+    def __init__(self, parts: Iterable[Part]) -> None:
         """Lay out the parts; nothing is read yet. Names are written as WHATWG says."""
-        boundary = boundary or "rebyte-" + os.urandom(16).hex()
+        boundary = "rebyte-" + os.urandom(16).hex()
         self.content_type = "multipart/form-data; boundary=" + boundary
         self._end = "--{}--\r\n".format(boundary).encode()
         self._parts: list[tuple[bytes, FileBody]] = []

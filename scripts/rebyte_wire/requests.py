@@ -138,8 +138,8 @@ class Request:
         lines = [
             "{} {} HTTP/1.1".format(self.method, target),
             "Host: " + host_header(self.url),
+            "Accept-Encoding: identity",
         ]
-        lines.append("Accept-Encoding: identity")
         lines += ["{}: {}".format(name, value) for name, value in self.headers.items()]
         return encode_head(lines)
 

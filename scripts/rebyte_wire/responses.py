@@ -199,6 +199,11 @@ def check_stream(response: EventStream) -> EventStream:
 
 def check_encoding(response: Response) -> Response:
     """Return a response that is not compressed: unasked, and a small one can grow unbounded."""
+    coding = ",".join(response.headers.get_all("Transfer-Encoding", []))
+    if coding.lower() not in ("", "identity", "chunked"):
+        # http.client undoes "chunked" spelled just so; of the rest it hands out the framing.
+        response.close()
+        raise unreadable(response, "its transfer coding is not known")
     # Other words, such as utf-8 or aws-chunked, stand there by mistake and compress nothing.
     words = ",".join(response.headers.get_all("Content-Encoding", []))
     if not COMPRESSIONS.isdisjoint(re.split(r"[\s,]+", words.lower())):

@@ -24,7 +24,7 @@ from rebyte_wire.addresses import (
 )
 from rebyte_wire.failures import connect_failure, reason_of, tls_failure, tunnel_failure
 from rebyte_wire.proxies import Proxy
-from rebyte_wire.requests import Request, encode_head
+from rebyte_wire.requests import Deadline, Request, encode_head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _ask_system(found: list[Any], name: bytes, port: int) -> None:
     """Append the system's answer, or what it raised."""
     try:
         found.append(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
-    except (OSError, UnicodeError) as error:
+    except OSError as error:
         found.append(error)
 
 
@@ -152,10 +152,11 @@ def connect_first(addresses: list[Any], seconds: float) -> socket.socket:
     """Return a socket to the first address that answers, or raise the last one's OSError.
 
     The next address is tried beside one that is slow, as RFC 8305 has it, so that an IPv6 route
-    that swallows packets costs a quarter of a second. The last one has `seconds` to answer.
+    that swallows packets costs a quarter of a second. All of them together have `seconds`.
     """
     failure: OSError = OSError("its name has no address")
     waiting = list(addresses)
+    deadline = Deadline(seconds)
     with selectors.DefaultSelector() as racing:
         try:
             while waiting or racing.get_map():
@@ -163,15 +164,16 @@ def connect_first(addresses: list[Any], seconds: float) -> socket.socket:
                     if waiting:
                         sock = begin_connect(waiting.pop(0))
                         racing.register(sock, selectors.EVENT_WRITE, sock)
+                    left = deadline.left() or 0.0
                     winner = next_connected(
-                        racing, ATTEMPT_DELAY_SECONDS if waiting else seconds
+                        racing, min(ATTEMPT_DELAY_SECONDS, left) if waiting else left
                     )
                 except OSError as error:
                     failure = error
                     continue
                 if winner:
                     return winner
-                if not waiting:
+                if not waiting or deadline.expired:
                     raise socket.timeout("timed out")
         finally:
             for loser in list(racing.get_map().values()):

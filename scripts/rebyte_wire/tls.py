@@ -92,7 +92,8 @@ def system_context(environ: Mapping[str, str]) -> ssl.SSLContext:
         return context
     context = ssl.create_default_context()
     if not context.cert_store_stats()["x509_ca"]:
-        for path in [path for path in USUAL_BUNDLES if os.path.isfile(path)][:1]:
+        path = next(filter(os.path.isfile, USUAL_BUNDLES), None)
+        if path:
             load(context, "the system's file", path)
     return context
 

@@ -337,7 +337,7 @@ def path_with_query(path: str, query: Query) -> str:
     """Return a path with the names and values of a query that are not None, as they are sent."""
     pairs = query.items() if isinstance(query, Mapping) else query or ()
     words = urlencode([(name, value) for name, value in pairs if value is not None])
-    return path + "?" + words if words else path
+    return path + ("&" if "?" in path else "?") + words if words else path
 
 
 def decode(

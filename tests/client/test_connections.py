@@ -923,3 +923,14 @@ def test_the_same_host_may_be_reached_directly_when_the_environment_says_so(
     lead(server.port)
     read(client_for(API, environ=trusting))
     assert proxy.connections == 0
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="other systems answer though a queue is full"
+)
+def test_many_addresses_that_swallow_packets_share_one_deadline(silent_port):
+    place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", silent_port))
+    began = time.monotonic()
+    with pytest.raises(OSError):
+        sockets.connect_first([place] * 8, 0.1)
+    assert time.monotonic() - began < 1

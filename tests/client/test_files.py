@@ -394,3 +394,10 @@ def test_a_content_type_that_cannot_travel_is_refused(client_for, kind):
         lambda: put(client_for("http://127.0.0.1:1"), "http://127.0.0.1:1/", kind=kind),
         InputError,
     )
+
+
+@pytest.mark.parametrize("coding", ["chunked ", "gzip, chunked", "identity, chunked"])
+def test_a_transfer_coding_that_is_not_undone_is_no_file(served, coding):
+    body = b"5\r\nhello\r\n0\r\n\r\n"
+    said = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: %s\r\n\r\n" % coding.encode()
+    failure(lambda: open_one(served(said + body)[0]).read(), AnswerUnreadable)

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+import time
 
 import pytest
 
@@ -561,9 +562,11 @@ def test_another_thread_can_close_a_stream_and_its_reader_ends_quietly(silent, h
     stream, seen = silent(head).stream_events("t", read_seconds=20), []
     reader = threading.Thread(target=lambda: seen.extend(stream))
     reader.start()
+    began = time.monotonic()
     stream.close()
     stream.close()
     reader.join(5)
+    assert time.monotonic() - began < 5
     assert not reader.is_alive() and seen == []
 
 
@@ -579,8 +582,10 @@ def test_a_reader_that_already_waits_is_woken_by_a_close(silent):
     reader = threading.Thread(target=read)
     reader.start()
     assert waiting.wait(5)
+    began = time.monotonic()
     stream.close()
     reader.join(5)
+    assert time.monotonic() - began < 5
     assert not reader.is_alive() and seen == ["event"] and "closed" in repr(stream)
 
 
@@ -603,3 +608,15 @@ def test_what_is_not_an_event_stream_is_an_error_and_not_an_endless_wait(
     served, step, kind
 ):
     failure(lambda: served(step)[0].stream_events("t"), kind)
+
+
+def test_waiting_for_a_task_ends_in_time_although_nobody_answers(silent):
+    began = time.monotonic()
+    failure(lambda: silent(b"").wait_for_task("t", timeout=0.3), DeadlineReached)
+    assert time.monotonic() - began < 3
+
+
+def test_a_query_in_a_path_and_one_beside_it_are_one(served):
+    client, server = served(answer(200, {"data": []}))
+    client.request("GET", "/tasks?limit=10", query={"offset": 1})
+    assert server.requests[0][0] == "GET /v1/tasks?limit=10&offset=1 HTTP/1.1"

@@ -130,7 +130,8 @@ def test_several_files_go_up_at_once_and_one_that_is_named_twice_once(
         [item[key] for item in document["files"]] for key in ("id", "filename")
     )
     assert (
-        len(document["flags"]) == 3
+        document["flags"]
+        == ["--file-id=%s=x.csv" % ids[0], "--file-id=%s=c.csv" % ids[2]]
         and ids[0] == ids[1] != ids[2]
         and names == ["x.csv", "x.csv", "c.csv"]
     )
@@ -417,7 +418,10 @@ def test_list_and_show_tell_what_was_started(rebyte):
 def test_what_looks_alike_is_named_and_never_guessed(rebyte, unknown):
     ran = rebyte("ledger", "settle")
     assert ran.code == 8 and len(ran["unknown"][0]["candidates"]) == 2
-    assert any("--adopt ID" in step["run"] for step in ran["next"])
+    # A line for each candidate, so that none is chosen for the reader.
+    ids = [candidate["id"] for candidate in ran["unknown"][0]["candidates"]]
+    lines = [step["run"] for step in ran["next"]]
+    assert [line.rpartition("--adopt ")[2] for line in lines[:2]] == ids
 
 
 def test_a_person_may_adopt_a_candidate(rebyte, unknown):

@@ -24,6 +24,14 @@ def test_the_first_of_the_table_is_the_exit_code_of_many(statuses, code):
     assert exit_code_of_many(statuses) == code
 
 
+@pytest.mark.parametrize(
+    "statuses, code",
+    [(["failed", "running"], 9), (["completed", "running"], 130), (["completed"], 0)],
+)
+def test_an_interrupt_hides_no_failure(statuses, code):
+    assert exit_code_of_many(statuses, 130) == code
+
+
 def test_only_the_files_that_did_not_come_are_asked_for_again():
     asked = []
     facts = SimpleNamespace(

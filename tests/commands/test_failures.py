@@ -196,7 +196,7 @@ def test_a_service_that_goes_away_ends_a_watch_with_its_last_line(rebyte, monkey
         raise ServerError("gone")
 
     task_id = rebyte("create", "hello")["id"]
-    monkeypatch.setattr("rebyte_commands.verbs.follow.events_of", lost)
+    monkeypatch.setattr("rebyte_commands.verbs.follow.Watch.events", lost)
     ran = rebyte("watch", task_id)
     last = json.loads(ran.out.splitlines()[-1])
     assert (

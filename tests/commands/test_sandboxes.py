@@ -11,8 +11,9 @@ import sys
 import pytest
 
 from measure import SCRIPTS, run_quietly
-from rebyte_commands.jobs.rehearsals import CUT_OFF, ENDS_WITH_CALL
+from rebyte_commands.jobs.rehearsals import ENDS_WITH_CALL
 from rebyte_commands.shell import environment, sandbox
+from rebyte_flows.following.result import CUT_OFF
 from rebyte_local.execution.lifecycle import INTERRUPTED
 
 
@@ -120,6 +121,13 @@ def test_a_rehearsal_whose_server_went_away_is_told_as_that_and_can_be_run_again
     ran = local(*line)
     assert (ran.code, ran.error["code"]) == (10, "local_server_gone"), ran
     assert "failure" not in ran.document and "--again" in ran["next"][0]["run"]
+    made = ran["id"]
+    ran = local("result", "--local", made)
+    assert (ran.code, ran.error["code"]) == (10, "local_server_gone")
+    assert "next" not in ran.document
+    assert local("wait", "--local", made).code == 10
+    both = local("wait", "--local", made, local("run", "--local", "hello")["id"])
+    assert both["tasks"][0]["error"]["code"] == "local_server_gone"
 
 
 def test_both_sides_know_the_words_for_a_prompt_that_was_cut_off():

@@ -25,6 +25,7 @@ from measure import (
     without_fences,
 )
 from rebyte_client import RebyteClient
+from rebyte_commands.main import _help_text
 from rebyte_commands.shell.arguments import parse
 from rebyte_commands.shell.environment import VARIABLES
 from rebyte_commands.verb_table import VERBS, commands_of
@@ -278,23 +279,35 @@ def test_every_verb_is_in_the_command_line_reference():
     )
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_flag_of_a_verb_is_in_the_reference(verb):
+def flags_of(verb):
+    """Return the spellings of each flag of a verb and its actions."""
     parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
     for command in commands_of(verb).values():
         if command.add_flags:
             command.add_flags(parser)
+    return [
+        action.option_strings for action in parser._actions if action.option_strings
+    ]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_flag_of_a_verb_is_in_the_reference(verb):
     said = CLI + read("references", "local.md")
     lacking = [
-        action.option_strings[0]
-        for action in parser._actions
-        if action.option_strings
-        and not any(
-            re.search(re.escape(word) + r"(?![\w-])", said)
-            for word in action.option_strings
+        spellings[0]
+        for spellings in flags_of(verb)
+        if not any(
+            re.search(re.escape(word) + r"(?![\w-])", said) for word in spellings
         )
     ]
     assert lacking == []
+
+
+def test_every_flag_in_the_reference_is_one_of_a_verb():
+    known = {word for verb in VERBS for flag in flags_of(verb) for word in flag}
+    everywhere = {flag.split()[0] for flag in re.findall(r"--[\w-]+", _help_text())}
+    named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", CLI))
+    assert sorted(named - known - everywhere) == []
 
 
 @each_document

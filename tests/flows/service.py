@@ -6,7 +6,7 @@ import copy
 import json
 
 from rebyte_flows.following.ending import Outcome
-from rebyte_flows.following.stream import watch
+from rebyte_flows.following.stream import Watch
 from rebyte_wire.errors import NetworkError, NotFound
 from rebyte_wire.requests import Deadline
 
@@ -43,6 +43,11 @@ class Stream:
 
     def close(self):
         self.closed = True
+
+
+def watch(*words, **more):
+    """Watch a task: the events, and at last the Outcome."""
+    return Watch(*words, **more).events()
 
 
 def next_of(script):

@@ -10,7 +10,6 @@ import pytest
 from rebyte_flows.following import reader as reader_module
 from rebyte_flows.following.ending import Outcome
 from rebyte_flows.following.reader import ERROR, BackgroundReader
-from rebyte_flows.following.stream import watch
 from rebyte_wire.errors import (
     AnswerUnreadable,
     DeadlineReached,
@@ -21,7 +20,7 @@ from rebyte_wire.errors import (
 )
 from rebyte_wire.requests import Deadline
 
-from .service import WORK, Service, Stream, event, frames, told
+from .service import WORK, Service, Stream, event, frames, told, watch
 
 PING = b": ping\n\n"
 

@@ -14,7 +14,6 @@ from rebyte_flows.following.delegation import Delegation
 from rebyte_flows.following.ending import Outcome
 from rebyte_flows.following.polling import FAILURES_AT_MOST as FAILURES_IN_A_ROW
 from rebyte_flows.following.questions import Question
-from rebyte_flows.following.stream import watch
 from rebyte_flows.following.waiting import (
     FAILURES_AT_MOST,
     provision_error,
@@ -36,7 +35,7 @@ from rebyte_wire.errors import (
 )
 from rebyte_wire.requests import Deadline
 
-from .service import WORK, Service, Stream, event, frames, told
+from .service import WORK, Service, Stream, event, frames, told, watch
 
 
 def cut_after(count, work=WORK):

@@ -288,7 +288,7 @@ def test_faults_are_named_as_on_the_command_line_or_in_python():
     ]
     faults.enable("cut-stream", events=4)
     assert faults.value("cut-stream") == 4 and faults.is_on("no-done")
-    faults.disable("no-done")
+    faults.clear()
     assert not faults.is_on("no-done")
     faults.enable("too-many", every=2)
     assert not faults.hits("too-many", "GET /")
@@ -379,7 +379,7 @@ def test_too_many_refuses_before_anything_is_done(start):
     api.server.faults.enable("too-many")
     reply = api.api("GET", "/tasks")
     assert reply.refusal == (429, "rate_limited") and "Retry-After" not in reply.headers
-    api.server.faults.disable("too-many")
+    api.server.faults.clear()
     assert api.get("/tasks")["total"] == 2
 
 

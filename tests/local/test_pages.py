@@ -63,6 +63,13 @@ def test_a_running_task_reloads_without_javascript_and_streams_with_it(api):
     assert raw.endswith('event: end\ndata: {"status": "failed"}\n\n')
 
 
+def test_with_a_second_prompt_waiting_the_page_shows_the_one_that_runs(api):
+    task = api.create(api.sh("sleep 0.4; echo late"))
+    api.follow_up(task["id"], "hello")
+    text = page(api, task["url"])
+    assert "late" in page(api, link(text, r'data-stream="([^"]+)"'))
+
+
 def test_of_much_output_a_page_shows_the_end(api, monkeypatch):
     monkeypatch.setattr("rebyte_local.pages.views.OUTPUT_CHARS", 2000)
     task, _, _ = api.run(api.sh("for i in $(seq 100); do echo line-$i-; done"))

@@ -357,12 +357,12 @@ def test_skills_are_copied_and_missing_ones_are_said(start, tmp_path):
     api = start(skills=str(tmp_path / "skills"))
     _, events, done = api.run(
         api.sh("cat ~/.skills/pdf/SKILL.md"),
-        skills=["pdf", "nothing", "../..", "github:a/b#c"],
+        skills=["pdf", "nothing", "../..", "github:a/b#c", "any/"],
     )
     said = api.words(events, "stderr")
     assert (
         done["finalResult"] == "how to pdf"
-        and len(said) == 3
+        and len(said) == 4
         and all("not installed" in words for words in said)
     )
     other = start(folder=str(tmp_path / "other"))

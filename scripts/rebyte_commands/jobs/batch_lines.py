@@ -92,8 +92,7 @@ def read_entries(context: Context, options: Namespace) -> list[Entry]:
 
 
 def _read_lines(context: Context, options: Namespace) -> list[Line]:
-    typed: list[Json] = [{"prompt": text} for text in options.prompt]
-    typed += [{"prompt_file": path} for path in options.prompt_file]
+    typed: list[Json] = options.typed
     if bool(options.batch_file) == bool(typed):
         raise InputError("a batch needs a FILE, or --prompt once or more", code="usage")
     if options.once_field and not options.template:

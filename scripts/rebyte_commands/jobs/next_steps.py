@@ -179,7 +179,7 @@ def _was_reused(facts: Facts) -> bool:
 
 
 def _pay_again(facts: Facts) -> list[Step]:
-    why = "this is the first answer again; a second paid task needs --again"
+    why = "this is the first answer again; only if your human wants a second paid task"
     return [facts.context.again_step(why)]
 
 
@@ -236,8 +236,8 @@ def reply_steps(
         words += ["--question", question["id"]]
     options = question.get("options") or []
     if not options:
-        line = context.command_line("reply", task_id, "--say", "YOUR ANSWER", *words)
-        return [{"why": "it waits for an answer in words", "run": line}]
+        line = context.command_line("reply", task_id, "--say", "TEXT", *words)
+        return [{"why": "it waits for an answer in words, in place of TEXT: " + line}]
     steps: list[Step] = []
     for option in options[:REPLIES_SHOWN]:
         why = "it waits for an answer; this one chooses %d of %d: %s" % (

@@ -99,14 +99,19 @@ def add_turn_flags(parser: ArgumentParser) -> None:
         parser, "--want", "NAME", "ask for this file as an artifact; again for more"
     )
     parser.add_argument(
-        "--again", action="store_true", help="a second paid task, knowingly"
-    )
-    parser.add_argument(
         "--no-questions",
         action="store_true",
         help="ask the agent to decide instead of asking",
     )
     parser.add_argument("--bare", action="store_true", help="add no line to the prompt")
+    add_rerun_flags(parser)
+
+
+def add_rerun_flags(parser: ArgumentParser) -> None:
+    """Add the flags that say whether a paid start is really sent."""
+    parser.add_argument(
+        "--again", action="store_true", help="a second paid start, knowingly"
+    )
     parser.add_argument(
         "--dry-run",
         action="store_true",

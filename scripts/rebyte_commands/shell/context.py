@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 DEFAULT_WAIT_SECONDS = 90
 # How our own local server calls itself in its answers.
-LOCAL_SOFTWARE = "rebyte-local"
 # A longer line is described instead of shown.
 LINE_LIMIT_CHARACTERS = 1500
 REPOSITORY_FLAGS = ("--repo", "--github-url")
@@ -54,7 +53,7 @@ class Context:
         self.console = console_for(options, environ)
         self.info = self.console.info
         self.error = self.console.error
-        self.deadline = Deadline(self._wait_limit(), started=_monotonic(started))
+        self.deadline = Deadline(self.wait_limit(), started=_monotonic(started))
         self.stdin = Stdin(sys.stdin, self.deadline)
         self.interrupts = Interrupts(self._is_busy, self.error)
         self._client: RebyteClient | None = None
@@ -64,7 +63,7 @@ class Context:
     def __repr__(self) -> str:
         return "Context(%s)" % self.options.verb
 
-    def _wait_limit(self) -> float | None:
+    def wait_limit(self) -> float | None:
         """Return the slice in seconds; None, no limit, for a person at a terminal outside any
         harness.
         """
@@ -173,14 +172,10 @@ class Context:
 
     @property
     def service(self) -> str:
-        """local for our own server on this machine, cloud for the usual address, else other.
+        """Who answers; see service_of."""
+        from rebyte_flows.following.result import service_of
 
-        Which server answers on this machine is known from its first answer on.
-        """
-        if self.client.base_url == DEFAULT_BASE_URL:
-            return "cloud"
-        is_ours = self.client.software in (None, LOCAL_SOFTWARE)
-        return "local" if self.client.is_loopback and is_ours else "other"
+        return service_of(self.client)
 
     @property
     def state(self) -> StateFolder:

@@ -58,9 +58,9 @@ class Stdin:
             ready = select.select([source], [], [], self.deadline.left())[0]
         except (OSError, ValueError, TypeError):
             return
-        if not ready or self.deadline.expired:
+        if not ready:
             raise InputError(
-                "stdin did not end before the time was over",
+                "the input did not end before the time was over",
                 code="usage",
                 hint="close it, pass a file, or give it more time with --max-wait S",
             )
@@ -96,7 +96,7 @@ def read_text(
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or problem
         raise InputError(
-            "cannot read %s from %s: %s" % (what, place, reason)
+            "cannot read %s from %s: %s" % (what, place, reason), hint="check the path"
         ) from problem
 
 

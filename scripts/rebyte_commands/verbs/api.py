@@ -8,7 +8,14 @@ import json
 import re
 from urllib.parse import parse_qsl
 
-from rebyte_commands.jobs.start import dry_run, once_name, query_view, submit
+from rebyte_commands.jobs.start import (
+    add_once_flag,
+    add_rerun_flags,
+    dry_run,
+    once_name,
+    query_view,
+    submit,
+)
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import without_signed
 from rebyte_commands.shell.stdin import read_text
@@ -50,12 +57,8 @@ def add_flags(parser: ArgumentParser) -> None:
         metavar="JSON",
         help="the JSON body; @FILE reads it from a file, - from stdin",
     )
-    parser.add_argument(
-        "--once", metavar="NAME", help="for paid starts: at most once under this name"
-    )
-    parser.add_argument(
-        "--again", action="store_true", help="for paid starts: a second one, knowingly"
-    )
+    add_once_flag(parser)
+    add_rerun_flags(parser)
     parser.add_argument(
         "--urls", action="store_true", help="show signed addresses, which are secrets"
     )
@@ -63,11 +66,6 @@ def add_flags(parser: ArgumentParser) -> None:
         "--yes",
         action="store_true",
         help="needed to delete all artifacts of a workspace",
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="show what would be sent and send nothing",
     )
 
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 
 from rebyte_commands.jobs.batch_lines import read_entries
 from rebyte_commands.jobs.exit_codes import exit_code_of_many
 from rebyte_commands.jobs.next_steps import reply_steps
 from rebyte_commands.jobs.start import (
-    add_list_flag,
     add_task_flags,
     add_turn_flags,
     submitter_for,
@@ -74,10 +74,20 @@ def add_flags(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="JSON lines, or CSV rows with --template; - for stdin",
     )
-    add_list_flag(parser, "--prompt", "TEXT", "one task for each --prompt")
-    add_list_flag(
-        parser, "--prompt-file", "F", "one task for each --prompt-file; - for stdin"
-    )
+    # One list for both, so that tasks are numbered as they were typed.
+    for flag, field, metavar, more in (
+        ("--prompt", "prompt", "TEXT", ""),
+        ("--prompt-file", "prompt_file", "F", "; - for stdin"),
+    ):
+        parser.add_argument(
+            flag,
+            dest="typed",
+            action="append",
+            default=[],
+            type=partial(_line_of, field),
+            metavar=metavar,
+            help="one task for each %s%s" % (flag, more),
+        )
     parser.add_argument(
         "--template",
         metavar="F",
@@ -113,6 +123,10 @@ def add_flags(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="a folder per task and results.jsonl (default: in the state folder)",
     )
+
+
+def _line_of(field: str, value: str) -> Json:
+    return {field: value}
 
 
 def batch(context: Context, options: Namespace) -> Outcome:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from rebyte_commands.jobs.start import (
     add_list_flag,
     add_once_flag,
+    add_rerun_flags,
     dry_run,
     once_name,
     started_outcome,
@@ -62,19 +63,12 @@ def add_create_flags(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--icon", metavar="TEXT", help="its icon")
     add_once_flag(parser)
-    parser.add_argument(
-        "--again", action="store_true", help="a second one, knowingly; it is paid for"
-    )
+    add_rerun_flags(parser)
     parser.add_argument(
         "--max-tasks",
         type=count,
         metavar="N",
         help="how many starts this command may make (default 20)",
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="show what would be sent and send nothing",
     )
 
 

@@ -91,8 +91,7 @@ def doctor(context: Context, options: Namespace) -> Outcome:
     """Check everything and return what was found."""
     checks = _checks(context)
     causes = [check for check in checks if check.ok is False]
-    is_local = options.local or is_loopback(origin_of(_base(context)).host)
-    document: Json = {"ok": not causes, "service": "local" if is_local else "cloud"}
+    document: Json = {"ok": not causes, "service": _service(context)}
     sandbox = sandbox_name(context.environ)
     if sandbox:
         document["sandbox"] = sandbox
@@ -109,6 +108,14 @@ def doctor(context: Context, options: Namespace) -> Outcome:
     if steps:
         document["next"] = steps
     return Outcome(document, text=_text, code=code)
+
+
+def _service(context: Context) -> str:
+    """Return who would answer, by the address alone."""
+    base = _base(context)
+    if context.options.local or is_loopback(origin_of(base).host):
+        return "local"
+    return "cloud" if base == DEFAULT_BASE_URL else "other"
 
 
 def _checks(context: Context) -> list[Check]:

@@ -64,7 +64,8 @@ def upload(context: Context, options: Namespace) -> Outcome:
 
 
 def _uploaded_outcome(done: list[Json], failed: list[Json]) -> Outcome:
-    flags = ["--file-id=%(id)s=%(filename)s" % item for item in done]
+    # A file named twice went up once.
+    flags = list(dict.fromkeys("--file-id=%(id)s=%(filename)s" % item for item in done))
     document: Json = {"files": done, "flags": flags}
     if not failed:
         return Outcome(document)

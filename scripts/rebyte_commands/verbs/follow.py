@@ -4,6 +4,7 @@ event as it comes.
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 from rebyte_commands.jobs.exit_codes import STATUS_CODES, exit_code_of_many
@@ -24,10 +25,11 @@ from rebyte_commands.shell.output import (
 )
 from rebyte_commands.shell.progress import one_line
 from rebyte_commands.verb_table import Command
+from rebyte_flows.files.atomic import open_folder
 from rebyte_flows.following.ending import Outcome as Ending
 from rebyte_flows.following.events import event_line
-from rebyte_flows.following.result import task_document
-from rebyte_flows.following.stream import watch as events_of
+from rebyte_flows.following.result import cut_off_error, task_document
+from rebyte_flows.following.stream import Watch
 from rebyte_flows.following.waiting import wait as wait_for
 from rebyte_wire.errors import (
     EXIT_DONE,
@@ -69,18 +71,22 @@ WATCH_EXAMPLES = """examples:
 """
 
 
-def add_result_flags(parser: ArgumentParser) -> None:
-    """Declare the flags of result."""
-    parser.add_argument("id", metavar="ID")
-    parser.add_argument(
-        "--wait", action="store_true", help="go on to the end of the task"
-    )
+def _add_turn_flag(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--prompt",
         dest="prompt_id",
         metavar="ID",
         help="that very turn instead of the latest",
     )
+
+
+def add_result_flags(parser: ArgumentParser) -> None:
+    """Declare the flags of result."""
+    parser.add_argument("id", metavar="ID")
+    parser.add_argument(
+        "--wait", action="store_true", help="go on to the end of the task"
+    )
+    _add_turn_flag(parser)
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -101,6 +107,8 @@ def add_result_flags(parser: ArgumentParser) -> None:
 
 def result(context: Context, options: Namespace) -> Outcome:
     """Return the document of a task."""
+    if options.out:
+        open_folder(options.out)
     task_id = resolve(context, options.id)
     row = row_of(context, task_id, options.prompt_id)
     row.prompt_id = options.prompt_id
@@ -118,10 +126,11 @@ def result(context: Context, options: Namespace) -> Outcome:
 def add_wait_flags(parser: ArgumentParser) -> None:
     """Declare the flags of wait."""
     parser.add_argument("id", nargs="+", metavar="ID")
-    parser.add_argument(
+    until = parser.add_mutually_exclusive_group()
+    until.add_argument(
         "--all", action="store_true", help="until every one has ended (the default)"
     )
-    parser.add_argument("--any", action="store_true", help="until one has ended")
+    until.add_argument("--any", action="store_true", help="until one has ended")
 
 
 def wait(context: Context, options: Namespace) -> Outcome:
@@ -176,8 +185,9 @@ def _exit_code(
     ended_by: int | None,
 ) -> int:
     """Return the exit code of a wait; one task ends as `result` does."""
-    if len(ids) == 1 and ended and ended[0].status in STATUS_CODES:
-        return STATUS_CODES[ended[0].status]
+    if len(ids) == 1 and ended:
+        error = _error_of(ended[0])
+        return error.exit_code if error else STATUS_CODES[ended[0].status]
     statuses = [end.status for end in ended] + ["running"] * len(waits_on)
     return exit_code_of_many(statuses, ended_by)
 
@@ -204,7 +214,8 @@ def _document(context: Context, end: Ending, share: int) -> TaskDocument:
     row = row_of(context, end.id)
     room = max(BUDGET_BYTES // share - ROOM_PER_TASK_BYTES, LEAST_ANSWER_BYTES)
     answer = cut_text(end.answer, room) if end.status in ("completed", "failed") else ""
-    why = _why_look(end, answer)
+    error = _error_of(end)
+    why = "" if error else _why_look(end, answer)
     steps = (
         [{"why": why, "run": context.command_line("result", end.id)}] if why else None
     )
@@ -221,8 +232,16 @@ def _document(context: Context, end: Ending, share: int) -> TaskDocument:
         service=context.service,
         rehearsal=end.task.get("rehearsal") is True,
         recovered=row.is_recovered() and row.id is not None,
-        error=end.error.as_dict() if isinstance(end.error, RebyteError) else None,
+        error=error.as_dict() if error else None,
     )
+
+
+def _error_of(end: Ending) -> RebyteError | None:
+    """Return why a task is gone, or that the server of a rehearsal is."""
+    if isinstance(end.error, RebyteError):
+        return end.error
+    is_rehearsal = end.task.get("rehearsal") is True
+    return cut_off_error(end.answer) if is_rehearsal else None
 
 
 def _why_look(end: Ending, answer: str) -> str:
@@ -254,12 +273,7 @@ def add_watch_flags(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--raw", action="store_true", help="each event whole, as the service sent it"
     )
-    parser.add_argument(
-        "--prompt",
-        dest="prompt_id",
-        metavar="ID",
-        help="that very turn instead of the latest",
-    )
+    _add_turn_flag(parser)
 
 
 class Watched:
@@ -316,10 +330,15 @@ def _write_events(
     """Write a line for each event, and note how the watch ended."""
     as_text = context.console.form == "text"
     answered = context.answered(task_id)
-    events = events_of(
-        context.client, task_id, prompt_id=options.prompt_id, answered=answered
+    # What this machine did not start just now has to be there.
+    watch = Watch(
+        context.client,
+        task_id,
+        prompt_id=options.prompt_id,
+        answered=answered,
+        age=time.time() - (row_of(context, task_id).claimed_at or 0),
     )
-    for event in events:
+    for event in watch.events():
         if isinstance(event, Ending):
             watched.end = event
             watched.code = STATUS_CODES.get(event.status, EXIT_DONE)

@@ -12,7 +12,7 @@ from rebyte_flows.starting.guards import owners_limit
 from rebyte_flows.starting.kinds import COMPUTER, FOLLOW_UP
 from rebyte_flows.starting.ledger import DAY_SECONDS
 from rebyte_flows.starting.reconciliation import adopt, prompts_of, reconcile
-from rebyte_flows.starting.rows import ABANDONED, OPEN, SETTLED, UNKNOWN
+from rebyte_flows.starting.rows import ABANDONED, OPEN, SETTLED, UNKNOWN, check_name
 from rebyte_wire.errors import (
     EXIT_DONE,
     EXIT_UNKNOWN,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 NUMBER_DIGITS = 9
 SHOWN_ROWS = 20
+CANDIDATES_SHOWN = 4
 # What other hands have left in a cell besides is not shown.
 PRINTED_TYPES = (str, int, float)
 LIST_EXAMPLES = "examples:\n  rebyte_cli.py ledger list --limit 20"
@@ -124,6 +125,8 @@ def _row_of(context: Context, word: str) -> Row:
         row = (
             context.ledger.latest(id=int(word)) if len(word) <= NUMBER_DIGITS else None
         )
+    elif word.startswith("@"):
+        row = _named(context, word)
     else:
         row = context.ledger.find_start(resolve(context, word))
     if row is None:
@@ -134,10 +137,16 @@ def _row_of(context: Context, word: str) -> Row:
     return row
 
 
-def _read_ledger_for(context: Context, words: list[str]) -> None:
-    """Take the ledger of every service, unless a name is given: names belong to one service."""
-    if not any(word.startswith("@") for word in words):
-        context.read_whole_ledger()
+def _named(context: Context, word: str) -> Row | None:
+    """Return the latest row of a name; InputError when several services know it."""
+    rows = context.ledger.rows("name = ?", (check_name(word[1:]),))
+    if len({row.origin for row in rows}) > 1:
+        numbers = ", ".join(str(row.id) for row in rows)
+        raise InputError(
+            "%s names rows of several services: %s" % (word, numbers),
+            hint="give the number of a row",
+        )
+    return rows[-1] if rows else None
 
 
 def add_show_flags(parser: ArgumentParser) -> None:
@@ -147,7 +156,7 @@ def add_show_flags(parser: ArgumentParser) -> None:
 
 def show(context: Context, options: Namespace) -> Outcome:
     """Return one row."""
-    _read_ledger_for(context, [options.row])
+    context.read_whole_ledger()
     return Outcome(as_dict(_row_of(context, options.row)))
 
 
@@ -191,18 +200,23 @@ def settle(context: Context, options: Namespace) -> Outcome:
     }
     if not unknown:
         return Outcome(document)
-    document["next"] = _decisions(context, unknown[0]["row"])
+    document["next"] = _decisions(context, unknown[0])
     return Outcome(document, code=EXIT_UNKNOWN)
 
 
-def _decisions(context: Context, number: int) -> list[Step]:
-    """Return the lines that settle a row by the caller's word."""
-    words = ("ledger", "settle", number)
-    return [
+def _decisions(context: Context, row: Json) -> list[Step]:
+    """Return the lines that settle a row by the caller's word, one for each candidate."""
+    words = ("ledger", "settle", row["row"])
+    candidates = row.get("candidates", [])[:CANDIDATES_SHOWN]
+    adopting: list[Step] = [
         {
-            "why": "a candidate is the one that the row started",
-            "run": context.command_line(*words, "--adopt", "ID"),
-        },
+            "why": "if you know this candidate for the one that the row started",
+            "run": context.command_line(*words, "--adopt", candidate["id"]),
+        }
+        for candidate in candidates
+    ]
+    return [
+        *adopting,
         {
             "why": "it was never started; the same line may start it anew",
             "run": context.command_line(*words, "--abandon"),
@@ -274,7 +288,7 @@ def forget(context: Context, options: Namespace) -> Outcome:
             code="needs_yes",
             hint="the same line with --yes",
         )
-    _read_ledger_for(context, options.row)
+    context.read_whole_ledger()
     rows = [_row_of(context, word) for word in options.row]
     _check_closed(context, rows)
     newest = time.time() - DAY_SECONDS * (options.older_than or 0)

@@ -16,6 +16,7 @@ from rebyte_commands.jobs.start import (
     submit,
 )
 from rebyte_commands.verb_table import Command
+from rebyte_flows.following.result import KEYS
 from rebyte_wire.errors import InputError
 
 TYPE_CHECKING = False
@@ -70,6 +71,7 @@ def run(context: Context, options: Namespace) -> Outcome:
     name = once_name(options)
     if options.dry_run:
         return dry_run(request, name)
+    _check_field(options.field)
     started = submit(context, request, name, options)
     row = started.row
     if row.url and not started.reused:
@@ -83,6 +85,16 @@ def run(context: Context, options: Namespace) -> Outcome:
         reused=started.reused,
         rehearsal=bool(answer.get("rehearsal")),
     )
+
+
+def _check_field(path: str | None) -> None:
+    """Raise InputError for a --field that no document has, before anything is paid for."""
+    if path and path.split(".")[0] not in KEYS:
+        raise InputError(
+            "--field %s: a document has no such field" % path,
+            code="no_such_field",
+            hint="it may have: %s" % ", ".join(KEYS),
+        )
 
 
 def create(context: Context, options: Namespace) -> Outcome:
@@ -106,7 +118,7 @@ def create(context: Context, options: Namespace) -> Outcome:
         "url": row.url,
     }
     why = "this follows it to its end and prints the answer"
-    again = "this is the first start again; a second paid task needs --again"
+    again = "this is the first start again; only if your human wants a second paid task"
     return started_outcome(
         context,
         started,

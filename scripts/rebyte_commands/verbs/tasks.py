@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from rebyte_commands.jobs.next_steps import reply_steps
 from rebyte_commands.shell.arguments import count
 from rebyte_commands.shell.identifiers import resolve
 from rebyte_commands.shell.outcome import Outcome
@@ -73,14 +74,7 @@ def _with_question(context: Context, task_id: str, task: Json) -> Json:
         status="question",
         question=question.text,
         options=["%d %s" % pair for pair in enumerate(question.labels, 1)],
-        next=[
-            {
-                "why": "this answers it",
-                "run": context.command_line(
-                    "reply", task_id, "--option", "1", "--wait"
-                ),
-            }
-        ],
+        next=reply_steps(context, task_id, question.as_dict(), ["--wait"]),
     )
 
 

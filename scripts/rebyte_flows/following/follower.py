@@ -15,7 +15,7 @@ from rebyte_flows.following.answer import (
     response_of,
 )
 from rebyte_flows.following.ending import Outcome
-from rebyte_flows.following.result import task_document
+from rebyte_flows.following.result import cut_off_error, task_document
 from rebyte_flows.following.stream import Watch
 from rebyte_flows.following.turns import (
     error_of,
@@ -277,6 +277,10 @@ class Follower:
     def _judge(self) -> None:
         """Say why it failed, or what an honest reader would want to know of how it ended."""
         if self.status == "failed":
+            gone = cut_off_error(self._answer) if self._is_rehearsal() else None
+            if gone:
+                self._found["error"] = gone.as_dict()
+                return
             note = credit_note(self.client)
             self._warnings += [note] if note else []
             self._found["failure"] = self._failure()
@@ -284,8 +288,10 @@ class Follower:
         if self._builder.events and not self._builder.tools:
             self._note_idleness()
         if self._is_rehearsal() and self._found.get("missing"):
+            awaited = ", ".join(map(wanted_name, self._found["missing"]))
             self._warnings.append(
-                "a rehearsal publishes only what its code leaves in /code/artifacts/"
+                "a rehearsal publishes only what its code leaves in /code/artifacts/; not there: "
+                + awaited
             )
         asked = self.row.executor
         if asked and asked != (self._task.get("executor") or asked):

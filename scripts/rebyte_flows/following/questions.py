@@ -23,6 +23,8 @@ ASKING = "ask_user_question"
 # A question is standing when nothing came after it for so long.
 GRACE_SECONDS = 1.0
 LOOK_SECONDS = 5.0
+# A longer number is no option's.
+NUMBER_DIGITS = 6
 
 
 class Question:
@@ -108,7 +110,8 @@ class Question:
         ]
         if len(same) == 1:
             return same[0]
-        if word.isascii() and word.isdigit() and 1 <= int(word) <= len(self.labels):
+        is_number = len(word) < NUMBER_DIGITS and word.isascii() and word.isdigit()
+        if is_number and 1 <= int(word) <= len(self.labels):
             return int(word) - 1
         hint = "it takes words: --say TEXT"
         if self.labels:

@@ -1,11 +1,15 @@
-"""The one document about a task: its keys in their order, and what it means for the exit code."""
+"""The one document about a task: its keys in their order, and who answered."""
 
 from __future__ import annotations
+
+from rebyte_wire.credentials import DEFAULT_BASE_URL
+from rebyte_wire.errors import NetworkError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from rebyte_client import RebyteClient
     from rebyte_types import TaskDocument
 
 KEYS = (
@@ -37,7 +41,12 @@ KEYS = (
     "rehearsal",
     "error",
 )
-EXIT_NAMES = {"failed": "task_failed", "canceled": "canceled", "question": "question"}
+
+
+# The Server header of our own server.
+LOCAL_SOFTWARE = "rebyte-local"
+# How it begins the answer of a prompt that it found cut off when it started.
+CUT_OFF = "The local server was stopped while this prompt ran"
 
 
 def task_document(**values: Any) -> TaskDocument:
@@ -49,13 +58,24 @@ def task_document(**values: Any) -> TaskDocument:
     return {key: values[key] for key in given}  # type: ignore[return-value]
 
 
-def exit_name(document: TaskDocument) -> str:
-    """Return the name in the table of exit codes for how a document ended."""
-    status = document.get("status", "running")
-    if status == "completed":
-        return (
-            "some_failed"
-            if document.get("missing") or document.get("refused")
-            else "done"
-        )
-    return EXIT_NAMES.get(status, "running")
+def service_of(client: RebyteClient) -> str:
+    """Return local for our own server on this machine, cloud for the usual address, else other.
+
+    Which server answers on this machine is known from its first answer on.
+    """
+    if client.base_url == DEFAULT_BASE_URL:
+        return "cloud"
+    is_ours = client.software in (None, LOCAL_SOFTWARE)
+    return "local" if client.is_loopback and is_ours else "other"
+
+
+def cut_off_error(answer: str) -> NetworkError | None:
+    """Return the error for a rehearsal that failed with these words, None if its server stayed."""
+    if not answer.startswith(CUT_OFF):
+        return None
+    return NetworkError(
+        "the local server went away while this rehearsal ran, and the task with it",
+        code="local_server_gone",
+        hint="a sandbox ends it with the call: choose a --max-wait in which it can finish",
+        retryable=False,
+    )

@@ -42,28 +42,14 @@ QUESTION = "question"
 WORDS = SPOKEN + ("result",)
 
 
-def watch(
-    client: RebyteClient,
-    task_id: str,
-    *,
-    prompt_id: str | None = None,
-    answered: Collection[str] = (),
-    age: float = 0,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], object] = time.sleep,
-) -> Iterator[Event | Outcome]:
-    """Yield one task's events (the service's envelopes, as dictionaries) and at last an Outcome.
+class Watch:
+    """One task being watched; `events()` yields the service's envelopes, and at last an Outcome.
 
     `prompt_id` follows that very turn; else the task's latest. `answered` are the message ids of
     questions that were answered already. A task younger than 5 s (`age` in seconds) may not be
     visible yet. Raises DeadlineReached when the client's deadline comes first, AuthError,
     NotFound, and NetworkError or ServerError when the service stays away.
     """
-    return Watch(client, task_id, prompt_id, answered, age, clock, sleep).events()
-
-
-class Watch:
-    """One task being watched."""
 
     def __init__(
         self,
@@ -125,7 +111,9 @@ class Watch:
         state = self.state
         if self.question and state.status is None:
             return QUESTION
-        if may_end(connect, was_over=was_over, waited=state.waited, spoken=self.spoken):
+        # Of what was canceled no last words are owed.
+        spoken = self.spoken or state.status == "canceled"
+        if may_end(connect, was_over=was_over, waited=state.waited, spoken=spoken):
             return state.status
         changed_at = max(state.changed_at, self.news_at)
         if state.word and is_stuck(connect, unchanged=self.clock() - changed_at):

@@ -41,7 +41,7 @@ def wait(
     answered: Callable[[str], Collection[str]] | None = None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Iterator[Outcome]:
-    """Yield an Outcome for each task as it ends (the first only with `any_of`).
+    """Yield an Outcome for each task as it ends; with `any_of` of the first look that finds one.
 
     One list a tick says whom to ask first, the others are asked in turn, within 1.1 requests a
     second. A question counts as ended, and so does a task the service does not know. `answered`
@@ -49,10 +49,7 @@ def wait(
     time is over; single failures are forgiven, a refused key is not.
     """
     ring = Ring(client, task_ids, answered or (lambda task_id: ()), sleep)
-    for outcome in ring.outcomes():
-        yield outcome
-        if any_of:
-            return
+    yield from ring.outcomes(any_of)
 
 
 class Ring:
@@ -79,9 +76,10 @@ class Ring:
     def __repr__(self) -> str:
         return "Ring(%d tasks)" % len(self._left)
 
-    def outcomes(self) -> Iterator[Outcome]:
-        """Yield an Outcome for each task as it ends."""
-        while self._left:
+    def outcomes(self, any_of: bool) -> Iterator[Outcome]:
+        """Yield an Outcome for each task as it ends; see wait."""
+        count = len(self._left)
+        while self._left and not (any_of and len(self._left) < count):
             self._requests = 0
             if len(self._left) > FEW_TASKS:
                 self._list()

@@ -74,7 +74,6 @@ def create_task(service: Service, request: Request) -> Response:
         model=model,
         rehearsal=not service.agent,
     )
-    service.workspace_path(task["workspace"])
     service.events.open(prompt_id)
     service.deliveries.send("task.created", task["id"])
     service.runner.submit(task["id"], prompt_id)

@@ -68,7 +68,8 @@ def _copy_skill(run: PromptRun, slug: str) -> str | None:
         return "this local server was started without a folder of skills"
     name = slug.rpartition("/")[2]
     is_name = (
-        not name.startswith(".")
+        bool(name)
+        and not name.startswith(".")
         and "\x00" not in name
         and not slug.startswith("github:")
     )

@@ -17,6 +17,7 @@ from rebyte_local.formats import JsonObject, iso_milliseconds
 from rebyte_local.http.messages import Request, Response, StreamResponse
 from rebyte_local.pages import templates
 from rebyte_local.service import Service
+from rebyte_local.storage.task_table import OPEN_STATUSES
 
 # Control characters, zero widths, bidi marks, surrogates and tags.
 UNCLEAN = re.compile(
@@ -138,7 +139,7 @@ def show_task(service: Service, request: Request) -> Response:
     for prompt in service.tasks.prompts(task["id"]):
         lines = service.events.tail(prompt["id"], OUTPUT_CHARS)
         prompts += _show_prompt(prompt, lines)
-        if status == "running":
+        if not stream and prompt["status"] in OPEN_STATUSES:
             seen = json.loads(lines[-1])["seq"] + 1 if lines else 0
             path = service.page_path(request.path) + "&prompt=%s&seen=%d" % (
                 prompt["id"],
