@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from rebyte_wire.errors import RequestRefused
+
 from .conftest import DOOR, SUM, ask, posts, sh, with_agent
 
 
@@ -724,3 +726,32 @@ def test_an_option_of_five_thousand_digits_is_no_option(rebyte):
 
 def test_a_file_uploaded_twice_is_one_flag(rebyte):
     assert len(rebyte("upload", "numbers.csv", "numbers.csv")["flags"]) == 1
+
+
+def replies(tmp_path):
+    """Return (state, whether its end was shown) of each reply in the ledger."""
+    with contextlib.closing(sqlite3.connect(str(tmp_path / "state/ledger.db"))) as book:
+        return book.execute(
+            "SELECT state, delivered_at IS NOT NULL FROM starts WHERE kind = 'reply'"
+        ).fetchall()
+
+
+def test_a_reply_that_somebody_gave_before_is_no_failure(rebyte, monkeypatch, tmp_path):
+    def conflict(*_):
+        raise RequestRefused("nothing is asked", http_status=409)
+
+    made = rebyte("run", ask("Which?", "left", "right"))["id"]
+    monkeypatch.setattr("rebyte_client.RebyteClient.answer_question", conflict)
+    assert rebyte("reply", made, "--option", "1").code == 0
+    assert replies(tmp_path) == [("created", 0)]
+
+
+def test_watch_notes_that_what_a_reply_led_to_was_shown(rebyte, tmp_path):
+    made = rebyte("run", ask("Which?", "left", "right"))["id"]
+    assert rebyte("reply", made, "--option", "1").code == 0
+    assert rebyte("watch", made).code == 0 and replies(tmp_path) == [("created", 1)]
+
+
+def test_a_follow_up_tells_who_answers_as_create_does(rebyte):
+    made = rebyte("run", "hello")["id"]
+    assert rebyte("follow-up", made, "more")["service"] == "local"

@@ -107,9 +107,7 @@ def follow_up(context: Context, options: Namespace) -> Outcome:
         "why": "this waits for that very turn",
         "run": go_on_line(context, row, options),
     }
-    outcome = started_outcome(context, started, answer, steps=[step])
-    del outcome.document["service"]
-    return outcome
+    return started_outcome(context, started, answer, steps=[step])
 
 
 def _with_task(context: Context, row: Row) -> Row:
