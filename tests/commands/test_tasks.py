@@ -743,12 +743,14 @@ def test_a_reply_that_somebody_gave_before_is_no_failure(rebyte, monkeypatch, tm
     made = rebyte("run", ask("Which?", "left", "right"))["id"]
     monkeypatch.setattr("rebyte_client.RebyteClient.answer_question", conflict)
     assert rebyte("reply", made, "--option", "1").code == 0
-    assert replies(tmp_path) == [("created", 0)]
+    assert replies(tmp_path) == [("created", 1)]
 
 
 def test_watch_notes_that_what_a_reply_led_to_was_shown(rebyte, tmp_path):
-    made = rebyte("run", ask("Which?", "left", "right"))["id"]
-    assert rebyte("reply", made, "--option", "1").code == 0
+    prompt = ask("Which?", "left", "right") + "\n" + sh("sleep 0.9")
+    made = rebyte("run", prompt)["id"]
+    ran = rebyte("reply", made, "--option", "1", "--wait", "--max-wait", "0.5")
+    assert ran.code == 75 and replies(tmp_path) == [("created", 0)]
     assert rebyte("watch", made).code == 0 and replies(tmp_path) == [("created", 1)]
 
 
