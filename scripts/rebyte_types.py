@@ -234,10 +234,18 @@ class TaskDocument(TypedDict, total=False):
     files: List[FileHome]
     missing: List[str]
     refused: List[Refusal]
+    changes: Dict[str, Any]
+    conflicts: List[str]
+    value: Any
+    candidate: Any
+    valueErrors: List[Dict[str, Any]]
+    repaired: int
     warnings: List[str]
     requested: Dict[str, str]
     executor: str
     model: str
+    usage: Dict[str, Any]
+    costUsd: float
     seconds: float
     transcriptPath: str
     reused: bool
