@@ -25,6 +25,10 @@ class Prompt(TypedDict, total=False):
     userPrompt: str
     content: str
     events: List[Event]
+    model: str
+    usage: Json
+    costUsd: float
+    warnings: List[str]
 
 
 class Task(TypedDict, total=False):

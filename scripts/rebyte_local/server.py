@@ -62,7 +62,8 @@ class LocalServer:
         """Take port 0 for the last one or a free one, `width` for how many prompts run at once.
 
         `settings` are those of Service: key, faults, repos, skills, agent (a list of words),
-        signed_seconds and credits.
+        agents (words of --agents), agent_silence and agent_limit (seconds), signed_seconds and
+        credits.
         """
         self.folder = os.path.abspath(str(folder))
         self._port = port
@@ -109,6 +110,7 @@ class LocalServer:
             self.page_url = self._service.page_url("/")
             self.key = self._service.key
             self.faults = self._service.faults
+            self.agents = [one.spelled for one in self._service.agents.values()]
             self.requests = self._log.entries
             self._opened = opened.pop_all()
         self._http = http
@@ -227,6 +229,7 @@ def _describe(server: LocalServer) -> JsonObject:
         "pid": os.getpid(),
         "startedAt": iso_milliseconds(now_us()),
         "faults": server.faults.describe(),
+        "agents": server.agents,
     }
 
 

@@ -9,6 +9,8 @@ import secrets
 import shutil
 import threading
 
+from rebyte_local.agents.reading import SILENCE_SECONDS, TURN_SECONDS, Limits
+from rebyte_local.agents.roster import parse_agents
 from rebyte_local.deliveries import Deliveries
 from rebyte_local.faults import Faults
 from rebyte_local.storage.artifacts import ArtifactStore
@@ -16,6 +18,7 @@ from rebyte_local.storage.blobs import BlobStore
 from rebyte_local.storage.credits import CreditAccount
 from rebyte_local.storage.database import Database
 from rebyte_local.storage.event_log import EventLog
+from rebyte_local.storage.sessions import SessionTable
 from rebyte_local.storage.task_table import TaskTable
 
 TYPE_CHECKING = False
@@ -28,6 +31,7 @@ SUBFOLDERS = ("blobs", "scratch", "workspaces")
 class Service:
     """The state, the faults and the settings of one folder; no HTTP.
 
+    `agents` are the words of --agents; `agent_silence` and `agent_limit` are seconds.
     `runner` is set by who makes the service, because a runner needs a service.
     """
 
@@ -41,12 +45,17 @@ class Service:
         repos: str | None = None,
         skills: str | None = None,
         agent: list[str] | None = None,
+        agents: str = "",
+        agent_silence: float = SILENCE_SECONDS,
+        agent_limit: float = TURN_SECONDS,
         signed_seconds: float | None = None,
         credits: int | None = None,
     ) -> None:
         self.folder = folder
         self.faults = Faults(faults)
         self.agent = list(agent or ())
+        self.agents = parse_agents(agents)
+        self.limits = Limits(agent_silence, agent_limit)
         self.repos = os.path.abspath(repos) if repos else None
         self.skills = os.path.abspath(skills) if skills else None
         self.signed_seconds = signed_seconds
@@ -62,6 +71,7 @@ class Service:
             os.makedirs(os.path.join(folder, name), 0o700, exist_ok=True)
         self.tasks = TaskTable(self.database)
         self.events = EventLog(self.database)
+        self.sessions = SessionTable(self.database)
         self.blobs = BlobStore(os.path.join(folder, "blobs"))
         self.artifacts = ArtifactStore(
             self.database, self.blobs, os.path.join(folder, "workspaces")

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from agent_programs import make_programs, plan
 from measure import SCRIPTS, run_quietly
 
 LINE = [sys.executable, os.path.join(SCRIPTS, "rebyte_cli.py")]
@@ -53,3 +54,28 @@ def test_the_status_tells_the_page_of_all_tasks(state):
     run_quietly(LINE + ["local", "start"])
     told = json.loads(run_quietly(LINE + ["local", "status"]).stdout.decode())
     assert told["pageUrl"].startswith(told["url"] + "/?token=")
+
+
+def test_a_program_that_the_owner_switched_on_answers_the_named_executor(
+    state, monkeypatch, tmp_path
+):
+    for name, value in make_programs(tmp_path / "programs").items():
+        monkeypatch.setenv(name, value)
+    started = json.loads(run_quietly(LINE + ["local", "start", "--agents"]).stdout)
+    assert started["agents"] == ["claude"] and "rehearsal" not in started
+    order = "Count. " + plan(run=["echo 3 > artifacts/n.csv"], say="There are 3.")
+    ran = run_quietly(LINE + ["run", "--local", "--executor", "claude", order])
+    document = json.loads(ran.stdout)
+    assert ran.returncode == 0, document
+    told = ("status", "answer", "executor", "model", "service", "usage", "costUsd")
+    assert [document[name] for name in told] == [
+        "completed",
+        "There are 3.",
+        "claude",
+        "fake-opus",
+        "local",
+        {"inputTokens": 100, "outputTokens": 7},
+        0.25,
+    ]
+    assert [file["name"] for file in document["files"]] == ["n.csv"]
+    assert "rehearsal" not in document and "warnings" not in document

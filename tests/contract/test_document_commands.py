@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from agent_programs import make_programs
 from measure import (
     ROOT,
     SCRIPTS,
@@ -154,12 +155,12 @@ def reader(tmp_path):
         agent=[sys.executable, "-c", SAMPLE_AGENT],
         repos=str(repos),
     ) as server:
-        environ = dict(
-            os.environ,
+        environ = dict(os.environ, **make_programs(tmp_path / "programs"))
+        environ.update(
             REBYTE_API_KEY=server.key,
             REBYTE_BASE_URL=server.base_url,
             REBYTE_STATE_DIR=str(state),
-            PATH=os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"],
+            PATH=os.path.dirname(sys.executable) + os.pathsep + environ["PATH"],
         )
         try:
             yield folder, environ

@@ -40,6 +40,10 @@ VARIABLES = (
         "REBYTE_TLS_STRICT",
         "0 clears the strict X.509 check of Python 3.13 and nothing else",
     ),
+    (
+        "REBYTE_LOCAL_AGENTS",
+        "agent programs for the server that --local starts, as local start --agents",
+    ),
     ("REBYTE_OUTPUT", "json or text, as --json and --text"),
     ("REBYTE_DEBUG", "1 shows tracebacks on stderr, as --debug"),
 )

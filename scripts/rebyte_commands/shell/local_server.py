@@ -70,7 +70,11 @@ def _is_locked(folder: str) -> bool:
 
 def ensure_running(context: Context) -> Json:
     """Return the running server of this state folder, started when there is none."""
-    return running_server(context) or start_server(context, [])
+    server = running_server(context)
+    if server:
+        return server
+    agents = (context.environ.get("REBYTE_LOCAL_AGENTS") or "").strip()
+    return start_server(context, ["--agents", agents] if agents else [])
 
 
 def start_server(context: Context, words: Sequence[str]) -> Json:

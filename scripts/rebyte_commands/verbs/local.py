@@ -32,6 +32,7 @@ STOP_SECONDS = 10
 POLL_SECONDS = 0.02
 MAX_PORT = 65535
 WIDTH = 4
+AGENTS_WIDTH = 3
 EXAMPLES = """examples:
   rebyte_cli.py local start
   rebyte_cli.py local start --repos ~/src --fault slow-create=3
@@ -58,6 +59,25 @@ def add_serve_flags(parser: ArgumentParser) -> None:
         help="a real agent program: the prompt on its stdin, words on its stdout",
     )
     parser.add_argument(
+        "--agents",
+        nargs="?",
+        const="all",
+        metavar="LIST",
+        help="switch agent programs on: claude,codex:full; all that are found without LIST",
+    )
+    parser.add_argument(
+        "--agent-silence",
+        type=count,
+        metavar="S",
+        help="end a program that shows no progress for so long (default 600)",
+    )
+    parser.add_argument(
+        "--agent-limit",
+        type=count,
+        metavar="S",
+        help="end a program's turn after so long (default 7200)",
+    )
+    parser.add_argument(
         "--port",
         type=count,
         default=0,
@@ -65,7 +85,10 @@ def add_serve_flags(parser: ArgumentParser) -> None:
         help="a fixed port (default: a free one)",
     )
     parser.add_argument(
-        "--width", type=count, default=WIDTH, metavar="N", help="prompts run at once"
+        "--width",
+        type=count,
+        metavar="N",
+        help="prompts run at once (default 4; 3 with --agents)",
     )
     parser.add_argument(
         "--credits",
@@ -86,6 +109,7 @@ def _check(options: Namespace) -> None:
     """Raise InputError for settings that no server could have, before one is started."""
     _faults(options.fault)
     _agent(options.agent)
+    _agents(options.agents)
     if options.port > MAX_PORT:
         raise InputError(
             "--port %d: there is no such port" % options.port,
@@ -138,8 +162,9 @@ def serve(context: Context, options: Namespace) -> Outcome:
     extra: dict[str, Any] = {}
     if options.agent:
         extra["agent"] = _agent(options.agent)
-    if options.credits is not None:
-        extra["credits"] = options.credits
+    for name in ("agents", "agent_silence", "agent_limit", "credits"):
+        if getattr(options, name) is not None:
+            extra[name] = getattr(options, name)
     for name in ("repos", "skills"):
         if getattr(options, name):
             extra[name] = _folder(getattr(options, name))
@@ -148,7 +173,7 @@ def serve(context: Context, options: Namespace) -> Outcome:
     code = serve_here(
         server_folder(context),
         port=options.port,
-        width=options.width,
+        width=_width(options),
         idle_seconds=options.idle or None,
         faults=_faults(options.fault),
         **extra,
@@ -170,6 +195,26 @@ def _agent(words: str | None) -> list[str]:
             code="usage",
             hint="quote it as for a shell",
         ) from None
+
+
+def _agents(words: str | None) -> None:
+    """Raise InputError for words of --agents that name no program or level."""
+    from rebyte_local.agents.roster import parse_agents
+
+    try:
+        parse_agents(words or "")
+    except ValueError as problem:
+        raise InputError(
+            "--agents %s: %s" % (words, problem),
+            code="usage",
+            hint="for example --agents claude,codex; see references/local.md",
+        ) from None
+
+
+def _width(options: Namespace) -> int:
+    if options.width is not None:
+        return int(options.width)
+    return AGENTS_WIDTH if options.agents else WIDTH
 
 
 def _faults(words: list[str]) -> list[str]:
@@ -195,12 +240,20 @@ def _serve_words(options: Namespace) -> list[str]:
             words += ["--" + name, _folder(getattr(options, name))]
     if options.agent:
         words += ["--agent", options.agent]
-    if options.credits is not None:
-        words += ["--credits", str(options.credits)]
-    for name, usual in (("port", 0), ("width", WIDTH), ("idle", IDLE_SECONDS)):
+    usual = {"port": 0, "idle": IDLE_SECONDS}
+    names = (
+        "agents",
+        "agent_silence",
+        "agent_limit",
+        "credits",
+        "port",
+        "width",
+        "idle",
+    )
+    for name in names:
         value = getattr(options, name)
-        if value != usual:
-            words += ["--" + name, str(value)]
+        if value not in (None, usual.get(name)):
+            words += ["--" + name.replace("_", "-"), str(value)]
     return words
 
 
@@ -214,7 +267,8 @@ def _told(context: Context, server: Json) -> Json:
         "pid": server["pid"],
         "faults": server.get("faults") or None,
         "stateFolder": server_folder(context),
-        "rehearsal": True,
+        "agents": server.get("agents") or None,
+        "rehearsal": not server.get("agents"),
         "next": [{"why": "this ends it", "run": context.command_line("local", "stop")}],
     }
     return {key: value for key, value in told.items() if value}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from rebyte_flows.following.costs import costs_in
 from rebyte_flows.following.events import SPOKEN, event_line, event_text, payload_of
 from rebyte_flows.following.turns import find_turn, latest_turn
 from rebyte_wire.errors import AuthError, DeadlineReached, RebyteError
@@ -12,7 +13,7 @@ from rebyte_wire.status import is_id
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rebyte_client import RebyteClient
-    from rebyte_types import Event, EventLine, Shape
+    from rebyte_types import Event, EventLine, Json, Shape
 
 LAST_EVENTS = 5
 REASON_CHARACTERS = 300
@@ -63,6 +64,7 @@ class AnswerBuilder:
         self.prompt_id: str | None = None
         self.model: str | None = None
         self.rehearsal = False
+        self.costs: Json = {}
         self._last: deque[Event] = deque(maxlen=LAST_EVENTS)
 
     def __repr__(self) -> str:
@@ -89,6 +91,7 @@ class AnswerBuilder:
             self._say(event_text(event), bool(payload_of(event).get("is_delta")))
         elif kind == "result":
             self._result = event_text(event) or self._result
+            self.costs.update(costs_in(payload_of(event)))
 
     def _say(
         self,

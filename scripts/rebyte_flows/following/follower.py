@@ -14,6 +14,7 @@ from rebyte_flows.following.answer import (
     last_words,
     response_of,
 )
+from rebyte_flows.following.costs import costs_in, turn_told, warnings_in
 from rebyte_flows.following.ending import Outcome
 from rebyte_flows.following.result import cut_off_error, task_document
 from rebyte_flows.following.stream import Watch
@@ -137,6 +138,9 @@ class Follower:
         self._answer = self._find_answer(outcome)
         self._bring_files()
         self._judge()
+        turn = turn_told(self._task, self.row.prompt_id or self._builder.prompt_id)
+        self._found.update(dict(self._builder.costs, **costs_in(turn)))
+        self._warnings += warnings_in(turn)
         return self.document_now()
 
     def cancel(self) -> bool:
@@ -169,7 +173,7 @@ class Follower:
             warnings=[REHEARSAL] * rehearsal + self._warnings,
             requested={key: value for key, value in requested.items() if value},
             executor=self._task.get("executor"),
-            model=self._task.get("model") or self._builder.model,
+            model=self._model(),
             seconds=self._seconds(),
             rehearsal=rehearsal,
             **self._known,
@@ -330,6 +334,13 @@ class Follower:
             or self._builder.rehearsal
             or self._task.get("rehearsal") is True
         )
+
+    def _model(self) -> str | None:
+        """Return the model that answered: what the turn, else the task, else its events tell."""
+        prompt_id = self.row.prompt_id or self._builder.prompt_id
+        turn = turn_told(self._task, prompt_id)
+        told = turn.get("model") or self._task.get("model")
+        return told or self._builder.model
 
     def _seconds(self) -> float | None:
         """Return how long the turn took by the service's clock, else since it was started here."""

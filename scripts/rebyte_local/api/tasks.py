@@ -15,6 +15,7 @@ from rebyte_local.api.checks import (
 )
 from rebyte_local.api.computers import computer_status
 from rebyte_local.api.credits import charge_start
+from rebyte_local.execution.executors import choose_program
 from rebyte_local.execution.prompt_run import Question
 from rebyte_local.faults import HOSTILE_TEXT
 from rebyte_local.formats import (
@@ -47,6 +48,8 @@ REPOSITORY = re.compile(
     re.ASCII,
 )
 BRANCH = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./+@#=-]{0,249}", re.ASCII)
+# What a prompt tells of itself besides, where an agent program answered it.
+ACCOUNT = ("model", "usage", "costUsd", "warnings")
 # Words that nobody documented, for the fault odd-status.
 ODD_STATUSES = {"pending": "queued", "running": "processing"}
 # A word for the end that nobody documented, for the fault unknown-status.
@@ -58,21 +61,24 @@ def create_task(service: Service, request: Request) -> Response:
     body = request.json_object()
     prompt = _check_prompt(body)
     executor = optional_string(body, "executor")
+    known = [*EXECUTORS, *(name for name in service.agents if name not in EXECUTORS)]
     require(
-        executor is None or executor in EXECUTORS,
-        "executor must be one of %s" % ", ".join(EXECUTORS),
+        executor is None or executor in known,
+        "executor must be one of %s" % ", ".join(known),
     )
     model = optional_string(body, "model", 100)
     workspace = _check_workspace(service, body)
     setup = dict(_check_setup(service, body), **_check_repository(body))
     charge_start(service)
+    program = choose_program(service, executor, prompt)
     task, prompt_id = service.tasks.add(
         prompt,
         setup,
         workspace,
-        executor=executor,
+        executor=executor or program,
         model=model,
-        rehearsal=not service.agent,
+        program=program,
+        rehearsal=not (program or service.agent),
     )
     service.events.open(prompt_id)
     service.deliveries.send("task.created", task["id"])
@@ -200,13 +206,15 @@ def show_title(service: Service, task: JsonObject) -> str:
 
 
 def show_prompt(service: Service, prompt: JsonObject) -> JsonObject:
-    """Return a prompt as GET /tasks/:id lists it."""
-    return {
+    """Return a prompt as GET /tasks/:id lists it, with the account of an agent program."""
+    shown = {
         "id": prompt["id"],
         "status": show_status(service, prompt["status"]),
         "submittedAt": iso_microseconds(prompt["submitted"]),
         "completedAt": iso_microseconds(prompt["completed"]),
     }
+    shown.update((name, prompt[name]) for name in ACCOUNT if name in prompt)
+    return shown
 
 
 def _show(

@@ -9,6 +9,7 @@ from rebyte_local.execution.executors import describe_executor, executor_for
 from rebyte_local.execution.prompt_run import Answer, PromptRun, Stopped
 from rebyte_local.execution.workspaces import SetupFailed, prepare, publish
 from rebyte_local.faults import HOSTILE_TEXT, Faults
+from rebyte_local.formats import JsonObject
 from rebyte_local.service import Service
 
 # Fault -> the one place where it leaves the answer.
@@ -17,6 +18,7 @@ ANSWER_PLACES = {
     "answer-in-final": "final",
     "answer-in-content": "response",
 }
+COSTS = ("usage", "costUsd")
 DEFAULT_PLACES = {"text", "final", "response"}
 INTERRUPTED = (
     "The local server was stopped while this prompt ran; it was not run again."
@@ -55,18 +57,24 @@ def _answer(run: PromptRun) -> Answer:
         "init",
         session_id=run.prompt["id"],
         cwd=run.path,
-        **describe_executor(run.service),
+        **describe_executor(run),
     )
     try:
         prepare(run)
     except SetupFailed as error:
         return Answer(str(error), is_failure=True)
-    return executor_for(run.service)(run)
+    return executor_for(run)(run)
 
 
 def _answer_places(faults: Faults) -> set[str]:
     chosen = {place for name, place in ANSWER_PLACES.items() if faults.is_on(name)}
     return chosen or DEFAULT_PLACES
+
+
+def _end_of(answer: Answer) -> JsonObject:
+    """Return what a result event says of the end, words apart."""
+    told = {name: answer.account[name] for name in COSTS if name in answer.account}
+    return dict(told, status="error" if answer.is_failure else "success")
 
 
 def _finish(run: PromptRun, answer: Answer) -> None:
@@ -85,8 +93,9 @@ def _finish(run: PromptRun, answer: Answer) -> None:
     if "text" in places and not answer.is_streamed:
         run.emit("text", content=text)
     if "result" in places:
-        run.emit(
-            "result", result=text, status="error" if answer.is_failure else "success"
-        )
-    outcome = {place: text for place in ("final", "response") if place in places}
+        run.emit("result", result=text, **_end_of(answer))
+    elif "usage" in answer.account:
+        run.emit("result", **_end_of(answer))
+    outcome = dict(answer.account)
+    outcome.update({place: text for place in ("final", "response") if place in places})
     run.service.tasks.finish_prompt(prompt_id, status, **outcome)

@@ -9,12 +9,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 LINE_LIMIT_BYTES = 64 * 1024
+AGENT_LINE_LIMIT_BYTES = 32 * 1024 * 1024  # some write the whole prompt in one line
 READ_BYTES = 64 * 1024
 TICK_SECONDS = 0.1
 LAST_LINES = 5
 GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL
+AGENT_GRACE_SECONDS = 6.0  # some take a while to end their tools
 KILL_ROUNDS = 20
 KILL_PAUSE_SECONDS = 0.005
 STDOUT_LIMIT_CHARS = 1024 * 1024
@@ -24,7 +27,8 @@ STDERR_LIMIT_CHARS = 64 * 1024
 class LineSplitter:
     """Bytes to lines; of a line beyond the limit the beginning is kept and the rest counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int = LINE_LIMIT_BYTES) -> None:
+        self._limit = limit_bytes
         self._kept = bytearray()
         self._lost = 0
 
@@ -34,7 +38,7 @@ class LineSplitter:
         for index, part in enumerate(data.split(b"\n")):
             if index:
                 lines.append(self._take())
-            room = max(0, LINE_LIMIT_BYTES - len(self._kept))
+            room = max(0, self._limit - len(self._kept))
             self._kept += part[:room]
             self._lost += max(0, len(part) - room)
         return lines
@@ -85,6 +89,7 @@ class ProcessResult:
 
     def __init__(self) -> None:
         self.code = 0
+        self.overdue: str | None = None
         self.stdout = Excerpt(STDOUT_LIMIT_CHARS)
         self.stderr = Excerpt(STDERR_LIMIT_CHARS)
 
@@ -101,6 +106,31 @@ class ProcessResult:
         return "\n".join([sentence, *self.stderr.last])
 
 
+def _never() -> str | None:
+    return None
+
+
+class Allowance(NamedTuple):
+    """What a program may do: `overdue()` tells why it is to be ended now, or None."""
+
+    overdue: Callable[[], str | None] = _never
+    line_limit_bytes: int = LINE_LIMIT_BYTES
+    grace_seconds: float = GRACE_SECONDS
+
+
+def within(seconds: float) -> Allowance:
+    """Return the allowance of a program that has so many seconds, from now on."""
+    until = time.monotonic() + seconds
+
+    def why_late() -> str | None:
+        """Return why it is to be ended, once the time is over."""
+        if time.monotonic() < until:
+            return None
+        return "ended after %d seconds" % seconds
+
+    return Allowance(why_late)
+
+
 class Process:
     """A program in a process group of its own; `run` blocks until all that it began is gone.
 
@@ -115,15 +145,13 @@ class Process:
         env: dict[str, str],
         mark: tuple[str, str],
         stdin_path: str = os.devnull,
-        limit_seconds: float | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
         self._mark = mark
-        self._deadline = (
-            None if limit_seconds is None else time.monotonic() + limit_seconds
-        )
+        self._allowance = allowance or Allowance()
         self._killed_at: float | None = None
         self._gone_at: float | None = None
-        self.timed_out = False
+        self.overdue: str | None = None
         with open(stdin_path, "rb") as stdin:
             self._child = subprocess.Popen(
                 argv,
@@ -155,7 +183,8 @@ class Process:
                 self._kill_all()
 
     def _read(self, on_lines: Callable[[str, list[str]], None]) -> None:
-        splitters = {"stdout": LineSplitter(), "stderr": LineSplitter()}
+        limit = self._allowance.line_limit_bytes
+        splitters = {name: LineSplitter(limit) for name in ("stdout", "stderr")}
         with selectors.DefaultSelector() as selector:
             for name in splitters:
                 selector.register(
@@ -174,21 +203,22 @@ class Process:
     def _check(self) -> None:
         """Once per tick: is the leader gone, is the time up, did SIGTERM not help."""
         now = time.monotonic()
-        if (
-            self._deadline is not None
-            and now > self._deadline
-            and self._killed_at is None
-        ):
-            self.timed_out = True
-            self.kill()
+        if self._killed_at is None:
+            self.overdue = self._allowance.overdue()
+            if self.overdue:
+                self.kill()
         if self._gone_at is not None:
             return
         if self._child.poll() is not None:
             self._gone_at = now
             # What the leader left behind would hold the pipes open.
             self._kill_all()
-        elif self._killed_at is not None and now - self._killed_at > GRACE_SECONDS:
+        elif self._is_out_of_grace(now):
             self._kill_all()
+
+    def _is_out_of_grace(self, now: float) -> bool:
+        grace = self._allowance.grace_seconds
+        return self._killed_at is not None and now - self._killed_at > grace
 
     def _is_abandoned(self) -> bool:
         """Return True when what cannot be found still holds a pipe open: its end cannot come."""

@@ -11,13 +11,15 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from functools import partial
 
-from rebyte_local.execution.processes import Process, ProcessResult
+from rebyte_local.execution.processes import Allowance, Process, ProcessResult
 from rebyte_local.formats import JsonObject
 from rebyte_local.service import Service
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     AnswerFuture = Future[str | None]
+    # Makes events, (type, payload) pairs, of a stream's name and one of its lines.
+    LineReader = Callable[[str, str], list[tuple[str, JsonObject]]]
 else:
     AnswerFuture = Future
 
@@ -29,6 +31,10 @@ def run_mark(service: Service, prompt_id: str) -> tuple[str, str]:
     return "LOCAL_SERVER_RUN", service.token("run " + prompt_id)[:32]
 
 
+def _plain_events(stream: str, line: str) -> list[tuple[str, JsonObject]]:
+    return [(stream, {"content": line})]
+
+
 class Stopped(Exception):
     """The prompt was canceled, or the server is stopping."""
 
@@ -36,15 +42,21 @@ class Stopped(Exception):
 class Answer:
     """What an executor answers: the text, and whether it is the reason of a failure.
 
-    `is_streamed` says that the text went out as events already.
+    `is_streamed` says that the text went out as events already. `account` is what the prompt
+    tells besides: executor, model, usage, costUsd, warnings.
     """
 
     def __init__(
-        self, text: str, is_failure: bool = False, is_streamed: bool = False
+        self,
+        text: str,
+        is_failure: bool = False,
+        is_streamed: bool = False,
+        account: JsonObject | None = None,
     ) -> None:
         self.text = text
         self.is_failure = is_failure
         self.is_streamed = is_streamed
+        self.account = account or {}
 
 
 class Question(AnswerFuture):
@@ -130,6 +142,17 @@ class PromptRun:
             file.write(text)
         return path
 
+    def instructed(self, text: str) -> str:
+        """Return a text with the standing instructions of the workspace's computer before it."""
+        computer = self.service.database.find("computers", self.task["workspace"])
+        instructions = computer["instructions"] if computer else None
+        return "%s\n\n%s" % (instructions, text) if instructions else text
+
+    @property
+    def scratch(self) -> str:
+        """The folder for temporary files; it goes with the run."""
+        return self._scratch
+
     def emit(self, event_type: str, **payload: object) -> None:
         """Add an event to the prompt's timeline."""
         self.timeline.append((event_type, payload))
@@ -155,15 +178,15 @@ class PromptRun:
         argv: list[str],
         env: dict[str, str] | None = None,
         stdin_path: str = os.devnull,
-        limit_seconds: float | None = None,
-        stdout_event: Callable[[str], tuple[str, JsonObject]] | None = None,
+        allowance: Allowance | None = None,
+        read_line: LineReader | None = None,
     ) -> ProcessResult:
         """Run a program in the workspace, with its lines as events; blocks until it has ended.
 
-        `stdout_event` makes another event of a line of stdout. Raises Stopped.
+        `read_line` makes other events of its lines. Raises Stopped.
         """
         result = ProcessResult()
-        on_lines = partial(self._take_lines, result, stdout_event)
+        on_lines = partial(self._take_lines, result, read_line or _plain_events)
         try:
             with self._lock:
                 self.raise_if_stopped()
@@ -173,7 +196,7 @@ class PromptRun:
                     env or self.env,
                     run_mark(self.service, self.prompt["id"]),
                     stdin_path,
-                    limit_seconds,
+                    allowance,
                 )
                 self._process = process
         except OSError as error:
@@ -185,14 +208,15 @@ class PromptRun:
         finally:
             self._process = None
         self.raise_if_stopped()
-        if process.timed_out:
-            on_lines("stderr", ["ended after %d seconds" % (limit_seconds or 0)])
+        if process.overdue:
+            on_lines("stderr", [process.overdue])
+            result.overdue = process.overdue
         return result
 
     def _take_lines(
         self,
         result: ProcessResult,
-        stdout_event: Callable[[str], tuple[str, JsonObject]] | None,
+        read_line: LineReader,
         stream: str,
         lines: list[str],
     ) -> None:
@@ -200,12 +224,8 @@ class PromptRun:
         result.add(stream, lines)
         if not lines:
             return
-        event_of = stdout_event if stream == "stdout" else None
+        events = [event for line in lines for event in read_line(stream, line)]
         if not self.timeline.is_full:
-            events = [
-                event_of(line) if event_of else (stream, {"content": line})
-                for line in lines
-            ]
             self.timeline.append(*events)
         elif not self._is_truncated:
             self._is_truncated = True

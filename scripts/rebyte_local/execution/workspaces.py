@@ -8,6 +8,7 @@ import shutil
 import stat
 import tempfile
 
+from rebyte_local.execution.processes import within
 from rebyte_local.execution.prompt_run import PromptRun
 from rebyte_local.formats import JsonObject
 from rebyte_local.storage.artifacts import artifact_type, file_fingerprint
@@ -15,6 +16,9 @@ from rebyte_local.storage.artifacts import artifact_type, file_fingerprint
 NAME_LIMIT_BYTES = 255  # of one file name, on every usual file system
 SUFFIX_LIMIT_BYTES = 32
 GIT_SECONDS = 120
+# Where skills are looked for, in a workspace.
+REHEARSAL_SKILLS = ((".skills",),)
+AGENT_SKILLS = ((".claude", "skills"), (".agents", "skills"))
 
 
 class SetupFailed(Exception):
@@ -62,7 +66,7 @@ def _copy_file(run: PromptRun, file: JsonObject) -> str:
 
 
 def _copy_skill(run: PromptRun, slug: str) -> str | None:
-    """Copy a skill to .skills/<name>; return None, or why it is not there."""
+    """Copy a skill to where it is looked for; return None, or why it is not there."""
     skills = run.service.skills
     if skills is None:
         return "this local server was started without a folder of skills"
@@ -76,10 +80,22 @@ def _copy_skill(run: PromptRun, slug: str) -> str | None:
     source = os.path.join(skills, name)
     if not is_name or not os.path.isdir(source):
         return "there is no such folder in %s" % skills
-    folder = os.path.join(run.path, ".skills")
-    target = os.path.join(folder, name)
-    if os.path.islink(folder):
-        return ".skills is a link, which is not followed"
+    folders = AGENT_SKILLS if run.task.get("program") else REHEARSAL_SKILLS
+    for folder in folders:
+        problem = _copy_folder(source, run.path, *folder, name)
+        if problem:
+            return problem
+    return None
+
+
+def _copy_folder(source: str, *path: str) -> str | None:
+    """Copy a folder to a path of the workspace, but through no link; return None, or why not."""
+    folder = path[0]
+    for name in path[1:-1]:
+        folder = os.path.join(folder, name)
+        if os.path.islink(folder):
+            return "%s is a link, which is not followed" % name
+    target = os.path.join(folder, path[-1])
     if not os.path.lexists(target):
         shutil.copytree(source, target, symlinks=True)
     return None
@@ -117,7 +133,7 @@ def _clone(run: PromptRun, repository: str, branch: str) -> None:
         _clone_source(run.service.repos, repository),
         target,
     ]
-    result = run.execute(git, env=_git_environment(), limit_seconds=GIT_SECONDS)
+    result = run.execute(git, env=_git_environment(), allowance=within(GIT_SECONDS))
     words = "\n".join(result.stderr.last)
     is_error = result.code != 0
     output = words or "cloned to " + target

@@ -43,6 +43,8 @@ CREATE TABLE IF NOT EXISTS webhooks(number INTEGER PRIMARY KEY AUTOINCREMENT,
   id TEXT NOT NULL UNIQUE, url TEXT NOT NULL, created INTEGER NOT NULL,
   active INTEGER NOT NULL DEFAULT 1, failures INTEGER NOT NULL DEFAULT 0, triggered INTEGER,
   facts TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS sessions(task TEXT NOT NULL, program TEXT NOT NULL,
+  session TEXT NOT NULL, totals TEXT NOT NULL, PRIMARY KEY(task, program));
 """
 # JSON text, because a lone surrogate is valid JSON but no SQLite text.
 JSON_COLUMNS = ("facts", "outcome")

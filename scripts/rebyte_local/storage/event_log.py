@@ -59,17 +59,17 @@ class Timeline:
             self._changed.notify_all()
 
     def _line(self, seq: int, event_type: str, payload: JsonObject) -> str:
-        return json.dumps(
-            {
-                "seq": seq,
-                "timestamp": iso_milliseconds(now_us()),
-                "promptId": self._prompt_id,
-                "eventType": event_type,
-                "payload": payload,
-                "eventKey": "%s:%d" % (self._prompt_id[:8], seq),
-            },
-            separators=(",", ":"),
-        )
+        event = {
+            "seq": seq,
+            "timestamp": iso_milliseconds(now_us()),
+            "promptId": self._prompt_id,
+            "eventType": event_type,
+            "payload": payload,
+            "eventKey": "%s:%d" % (self._prompt_id[:8], seq),
+        }
+        if "parent" in payload:  # of a sub-agent: the tool use that began it
+            event["parent"] = payload["parent"]
+        return json.dumps(event, separators=(",", ":"))
 
     def close(self) -> None:
         """Let the readers go; a fault closes a timeline before the last events are appended."""

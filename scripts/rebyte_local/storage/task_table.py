@@ -41,7 +41,7 @@ class TaskTable:
     ) -> tuple[JsonObject, str]:
         """Insert a task, its first prompt and, if it is new, its workspace.
 
-        `facts` are executor, model and rehearsal. Return (task, id of the prompt).
+        `facts` are executor, model, program and rehearsal. Return (task, id of the prompt).
         """
         now = now_us()
         task_id = str(uuid.uuid4())
@@ -128,8 +128,8 @@ class TaskTable:
             == 1
         )
 
-    def finish_prompt(self, prompt_id: str, status: str, **outcome: str) -> None:
-        """Keep a prompt's end and its texts; a cancel that came first keeps the status."""
+    def finish_prompt(self, prompt_id: str, status: str, **outcome: object) -> None:
+        """Keep a prompt's end, texts and account; a cancel that came first keeps the status."""
         self._database.must_write(
             partial(self._finish, prompt_id, status, json.dumps(outcome))
         )

@@ -1,0 +1,97 @@
+"""Is a program here, which version, and is its owner logged in: asked cheaply, before it is run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Mapping
+
+from rebyte_local.agents.program import BOXED, Environment
+from rebyte_local.agents.records import parse_line
+from rebyte_local.agents.roster import Agent, find_command, missing_needs
+from rebyte_local.formats import JsonObject
+
+CHECK_SECONDS = 15
+PACKAGE_FOLDERS = 4  # from the command's file upwards
+PACKAGE_BYTES = 1024 * 1024
+NOISE = ("Warning", "[STARTUP]", "YOLO mode", "    at ", "Error when talking to")
+
+
+def why_not_ready(
+    agent: Agent, env: Environment, model: str | None = None
+) -> str | None:
+    """Return why a program cannot be run now, with the remedy; None where nothing is known."""
+    program = agent.program
+    if not find_command(program.name):
+        return "%s is not installed: npm install -g %s" % (
+            program.name,
+            program.package,
+        )
+    missing = missing_needs(agent)
+    if missing:
+        return _cannot_fence(agent, " and ".join(missing))
+    problem = program.login_problem(env, model)
+    if not problem and program.login_check and _fails(program.login_check, env):
+        problem = "%s is not logged in" % program.name
+    return "%s: %s" % (problem, program.sign_in) if problem else None
+
+
+def _cannot_fence(agent: Agent, missing: str) -> str:
+    name = agent.program.name
+    words = (
+        "%s cannot be kept in its folder, because %s cannot be found; install that"
+        % (
+            agent.spelled,
+            missing,
+        )
+    )
+    if agent.level == BOXED:
+        return words
+    return (
+        words + ", or `local start --agents %s:full` lets it do all that you may" % name
+    )
+
+
+def _fails(words: tuple[str, ...], env: Mapping[str, str]) -> bool:
+    """Tell whether a check says no; one that cannot be made or hangs says nothing."""
+    command = find_command(words[0])
+    try:
+        done = subprocess.run(
+            [command or words[0], *words[1:]],
+            env=env,
+            cwd=env["TMPDIR"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=CHECK_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode != 0
+
+
+def first_words(lines: list[str]) -> str:
+    """Return lines of stderr without what programs always say there."""
+    kept = [line for line in lines if line.strip() and not line.startswith(NOISE)]
+    return "\n".join(kept)
+
+
+def version_of(name: str) -> str | None:
+    """Return the version of a command, as its package tells it, None where it tells none."""
+    path = find_command(name)
+    folder = os.path.dirname(os.path.realpath(path)) if path else ""
+    for _ in range(PACKAGE_FOLDERS if folder else 0):
+        package = _package_in(folder)
+        if package:
+            return str(package.get("version") or "") or None
+        folder = os.path.dirname(folder)
+    return None
+
+
+def _package_in(folder: str) -> JsonObject | None:
+    try:
+        with open(os.path.join(folder, "package.json"), encoding="utf-8") as file:
+            return parse_line(file.read(PACKAGE_BYTES))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,210 @@
+"""One turn of a program as its stream tells it: events for the task, and the account of the end."""
+
+from __future__ import annotations
+
+import time
+from typing import Callable
+
+from rebyte_local.agents.findings import SHOWN, Finding
+from rebyte_local.agents.program import Program
+from rebyte_local.agents.records import parse_line
+from rebyte_local.formats import JsonObject
+
+# Limits of a turn. Some programs never end by themselves when their service is away.
+SILENCE_SECONDS = 600.0  # without a line that says that it gets on
+RETRY_SECONDS = 120.0  # while it only tries its service again
+REFUSED_SECONDS = 20.0  # while its service refuses it, which no try will change
+TURN_SECONDS = 7200.0  # in all
+REFUSALS = frozenset((400, 401, 403, 404))
+WARNING_CHARACTERS = 300
+DENIALS_SHOWN = 5
+
+
+class Limits:
+    """How long a turn may take, in seconds."""
+
+    def __init__(
+        self,
+        silence: float = SILENCE_SECONDS,
+        turn: float = TURN_SECONDS,
+        retries: float = RETRY_SECONDS,
+    ) -> None:
+        self.silence = silence
+        self.turn = turn
+        self.retries = min(retries, silence)
+        self.refusals = min(REFUSED_SECONDS, retries)
+
+
+class TurnReader:
+    """Takes a program's lines; has what they said and, at the end, what to make of it.
+
+    `clock` tells seconds; `on_session(id)` is called once for the id of the conversation.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        limits: Limits,
+        on_session: Callable[[str], object] = lambda session_id: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._program = program
+        self._limits = limits
+        self._on_session = on_session
+        self._clock = clock
+        self._began = clock()
+        self._progress_at = self._began
+        self._retry: JsonObject | None = None
+        self._denied: dict[str, str] = {}
+        self._end: JsonObject | None = None
+        self._pieces: list[str] = []
+        self._is_open = False
+        self.session = ""
+        self.model = ""
+        self.tools = 0
+        self.failed_tools = 0
+        self.failure = ""
+        self.usage: JsonObject = {}
+        self.cost: float | None = None
+
+    def __repr__(self) -> str:
+        return "TurnReader(%s, ended=%r)" % (self._program.name, self._end is not None)
+
+    def read(self, line: str) -> list[Finding]:
+        """Take a line of stdout; return the events that it makes."""
+        if not line.strip():
+            return []
+        record = parse_line(line)
+        if record is None:
+            return [("stdout", {"content": line})]
+        shown = []
+        for finding in self._program.read(record):
+            self._take(*finding)
+            if finding[0] in SHOWN and finding[1].get("content", True):
+                shown.append(finding)
+        return shown
+
+    def read_stderr(self, line: str) -> list[Finding]:
+        """Take a line of stderr; return it as an event."""
+        if self._program.retry_line.search(line):
+            self._retry = {"reason": line.strip(), "status": None}
+        return [("stderr", {"content": line})]
+
+    def _take(self, kind: str, payload: JsonObject) -> None:
+        if kind == "retry":
+            self._retry = payload
+            return
+        if kind in SHOWN:
+            self._retry = None
+            self._progress_at = self._clock()
+        takers = {
+            "session": self._take_session,
+            "text": self._take_text,
+            "tool_use": self._take_tool_use,
+            "tool_result": self._take_tool_result,
+            "denied": self._take_denial,
+            "failure": self._take_failure,
+            "spent": self._take_costs,
+            "end": self._take_end,
+        }
+        take = takers.get(kind)
+        if take and not payload.get("parent"):
+            take(payload)
+
+    def _take_session(self, payload: JsonObject) -> None:
+        self.model = payload.get("model") or self.model
+        if payload["id"] and payload["id"] != self.session:
+            self.session = payload["id"]
+            self._on_session(self.session)
+
+    def _take_text(self, payload: JsonObject) -> None:
+        if payload.get("is_delta") and self._is_open:
+            self._pieces[-1] += payload["content"]
+        elif payload["content"]:
+            self._pieces.append(payload["content"])
+        self._is_open = bool(payload.get("is_delta"))
+
+    def _take_tool_use(self, payload: JsonObject) -> None:
+        self.tools += 1
+        self._pieces.clear()
+        self._is_open = False
+
+    def _take_tool_result(self, payload: JsonObject) -> None:
+        self.failed_tools += payload["is_error"]
+
+    def _take_denial(self, payload: JsonObject) -> None:
+        key = payload["id"] or str(len(self._denied))
+        words = payload["name"] or "a tool"
+        if payload["reason"]:
+            words += " (%s)" % payload["reason"]
+        self._denied.setdefault(key, words)
+
+    def _take_failure(self, payload: JsonObject) -> None:
+        self.failure = payload["reason"] or self.failure
+
+    def _take_costs(self, payload: JsonObject) -> None:
+        for name, count in (payload.get("usage") or {}).items():
+            self.usage[name] = self.usage.get(name, 0) + count
+        if payload.get("cost") is not None:
+            self.cost = (self.cost or 0.0) + payload["cost"]
+
+    def _take_end(self, payload: JsonObject) -> None:
+        self._end = payload
+        self._take_costs(payload)
+
+    @property
+    def words(self) -> str:
+        """What was said after the last use of a tool."""
+        return "\n\n".join(piece.strip("\n") for piece in self._pieces if piece.strip())
+
+    def overdue(self) -> str | None:
+        """Return why the turn is to be ended now, None while it may go on."""
+        now = self._clock()
+        quiet = now - self._progress_at
+        limits = self._limits
+        if now - self._began > limits.turn:
+            return "it ran for more than %d seconds" % limits.turn
+        if self._retry is not None:
+            is_refused = self._retry.get("status") in REFUSALS
+            limit = limits.refusals if is_refused else limits.retries
+            if quiet > limit:
+                words = "its model service did not answer for %d seconds: %s"
+                return words % (limit, self._retry["reason"] or "no reason was given")
+        if quiet > limits.silence:
+            return "it gave no sign of life for %d seconds" % limits.silence
+        return None
+
+    def failed(self, code: int, last_words: str) -> str | None:
+        """Return why the turn failed, None when it did not.
+
+        The program's own last word outranks its exit code; without one it did not end well.
+        """
+        if self._end is not None and not self._end["is_error"]:
+            return None
+        if self._end is not None and self._end["words"]:
+            return str(self._end["words"])
+        if self.failure:
+            return self.failure
+        if last_words:
+            return last_words
+        name = self._program.name
+        if code < 0:
+            return "%s was ended by signal %d" % (name, -code)
+        return "%s ended with exit code %d and no last word" % (name, code)
+
+    def answer(self) -> str:
+        """Return what it finally said."""
+        return self.words or (self._end["words"] if self._end else "")
+
+    def warnings(self, code: int) -> list[str]:
+        """Return what an honest reader wants to know of a turn that did not fail."""
+        found = []
+        if code != 0:
+            found.append("it said that it was done, and ended with exit code %d" % code)
+        if self._denied:
+            names = list(self._denied.values())
+            shown = ", ".join(names[:DENIALS_SHOWN])
+            found.append("%d uses of tools were denied: %s" % (len(names), shown))
+        if self.tools and self.failed_tools >= self.tools:
+            found.append("none of its %d uses of tools went well" % self.tools)
+        return [words[:WARNING_CHARACTERS] for words in found]

@@ -1,0 +1,80 @@
+"""Which programs the owner switched on, at which level: the words of --agents."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import NamedTuple
+
+from rebyte_local.agents import claude
+from rebyte_local.agents.program import BOXED, DEFAULT, Environment, Program, Turn
+
+PROGRAMS: dict[str, Program] = {program.name: program for program in (claude.PROGRAM,)}
+ALL = "all"
+
+
+class Agent(NamedTuple):
+    """A program that is switched on, and its level."""
+
+    program: Program
+    level: str
+
+    @property
+    def spelled(self) -> str:
+        """What --agents calls it."""
+        name = self.program.name
+        return name if self.level == DEFAULT else "%s:%s" % (name, self.level)
+
+
+def parse_agents(words: str) -> dict[str, Agent]:
+    """Return the agents that words name, in order; raises ValueError.
+
+    `all` stands for every program that is found here and has a level of its own to work under.
+    """
+    agents: dict[str, Agent] = {}
+    for word in filter(None, (part.strip() for part in words.split(","))):
+        for agent in _found() if word == ALL else [_agent(word)]:
+            agents.setdefault(agent.program.name, agent)
+    return agents
+
+
+def _found() -> list[Agent]:
+    return [
+        Agent(program, DEFAULT)
+        for program in PROGRAMS.values()
+        if DEFAULT in program.levels and shutil.which(program.name)
+    ]
+
+
+def _agent(word: str) -> Agent:
+    name, _, level = word.partition(":")
+    program = PROGRAMS.get(name)
+    if program is None:
+        raise ValueError(
+            "%s is no program known here; known are %s" % (name, ", ".join(PROGRAMS))
+        )
+    level = level or DEFAULT
+    if level in program.levels:
+        return Agent(program, level)
+    spellings = ", ".join(Agent(program, known).spelled for known in program.levels)
+    raise ValueError("%s: name one of %s" % (word, spellings))
+
+
+def find_command(name: str) -> str | None:
+    """Return the path of a command on the server's PATH, None where there is none."""
+    path = shutil.which(name)
+    return os.path.abspath(path) if path else None
+
+
+def missing_needs(agent: Agent) -> list[str]:
+    """Return the commands that a level calls for and that are not here."""
+    needs = agent.program.needs if agent.level == DEFAULT else ()
+    if agent.level == BOXED:
+        needs = ("bwrap",)
+    return [name for name in needs if not find_command(name)]
+
+
+def command_of(agent: Agent, turn: Turn, env: Environment, workspace: str) -> list[str]:
+    """Return the whole command line of a turn."""
+    words = agent.program.command(turn)
+    return [find_command(words[0]) or words[0], *words[1:]]
