@@ -20,6 +20,7 @@ import sys
 import tarfile
 import tempfile
 
+import schema_suite
 import style
 from scripted_server import Server, answer
 
@@ -529,6 +530,7 @@ def main() -> int:
             "%-36s %5d of %5d %s%s"
             % (what, much, most, unit, "" if much <= most else "   TOO MUCH")
         )
+    fine = schema_suite.main() == 0 and fine
     with tempfile.TemporaryDirectory() as folder:
         tree, copy = unpack(folder), install(folder)
         for program, arguments in LINTERS:

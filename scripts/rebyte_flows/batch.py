@@ -73,6 +73,12 @@ class Entry:
         return "unknown" if is_unknown else "error"
 
     @property
+    def standing(self) -> str:
+        """The status, or invalid where it completed and its value is not as asked for."""
+        has_faults = bool(self.document and self.document.get("valueErrors"))
+        return "invalid" if has_faults else self.status
+
+    @property
     def folder_name(self) -> str:
         """A folder name of this entry's own: its place, and its name where that is harmless."""
         letters = [
@@ -105,6 +111,7 @@ class Batch:
         again: bool = False,
         cancel_after: float | None = None,
         service: str = "cloud",
+        read_value: Callable[[str], Json] | None = None,
         on_change: Callable[[Entry], object] | None = None,
         on_tick: Callable[[], object] | None = None,
         sleep: Callable[[float], object] = time.sleep,
@@ -119,6 +126,7 @@ class Batch:
         self.again = again
         self.cancel_after = cancel_after
         self.service = service
+        self.read_value = read_value
         # Why nothing more is started: an error, or words; None while it goes on.
         self.stopped: RebyteError | str | None = None
         self._on_change = on_change or _discard
@@ -132,10 +140,10 @@ class Batch:
         return "Batch(%d entries, %s)" % (len(self.entries), self.counts())
 
     def counts(self) -> dict[str, int]:
-        """Return how many entries stand how."""
+        """Return how many entries stand how; `invalid` ones lack the value asked for."""
         found: dict[str, int] = {}
         for entry in self.entries:
-            found[entry.status] = found.get(entry.status, 0) + 1
+            found[entry.standing] = found.get(entry.standing, 0) + 1
         return found
 
     def run(self) -> None:
@@ -250,6 +258,7 @@ class Batch:
             reused=submission.reused,
             service=self.service,
             answered=ledger.answered(row.task_id),
+            read_value=self.read_value,
             sleep=self._sleep,
         )
         timer = self._cancel_timer(follower)

@@ -38,7 +38,8 @@ COMMAND = re.compile(
 # and says so.
 SAMPLE_AGENT = r"""
 import os, re, sys, zipfile
-lines = re.findall(r"^When you are done, publish these as artifacts of this workspace: (.*?)\.(?:\s|$)", sys.stdin.read(), re.M)
+prompt = sys.stdin.read()
+lines = re.findall(r"^When you are done, publish these as artifacts of this workspace: (.*?)\.(?:\s|$)", prompt, re.M)
 names = [name for line in lines for name in line.split(", ")]
 for name in names:
     place = os.path.join(os.environ["ARTIFACTS_DIR"], name)
@@ -49,6 +50,8 @@ for name in names:
         with open(place, "w", encoding="utf-8") as file:
             file.write("sample,1\n")
 print("Sample answer: %d files published." % len(names))
+for example in re.findall(r"^A made-up example of its shape: (.*)$", prompt, re.M):
+    print("```json\n%s\n```" % example)
 """
 # (document, how the first command begins): why no test runs it.
 NOT_RUN = {

@@ -35,7 +35,14 @@ STOREYS = (
 )
 # Inside a room each family may import itself, those before it, and what stands beside the families.
 FAMILIES = {
-    "rebyte_flows": ("files", "starting", "following", "diagnosis"),
+    "rebyte_flows": (
+        "files",
+        "values",
+        "starting",
+        "following",
+        "report",
+        "diagnosis",
+    ),
     "rebyte_commands": ("verb_table", "shell", "jobs", "verbs", "runner", "main"),
 }
 ONLY_DOOR_TO_LOCAL = "rebyte_commands.verbs.local"

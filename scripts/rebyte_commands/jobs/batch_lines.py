@@ -9,6 +9,7 @@ import json
 import re
 
 from rebyte_commands.jobs.attachments import attach, attach_skill, is_local_skill
+from rebyte_commands.jobs.shape import lines_for
 from rebyte_commands.jobs.start import (
     file_id,
     place_fields,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from rebyte_commands.shell.context import Context
     from rebyte_flows.files.uploads import Attachment
+    from rebyte_flows.values.schema import Schema
     from rebyte_types import Json
 
 KEYS: dict[str, type] = {
@@ -66,8 +68,11 @@ class Line:
         return "Line(%d)" % self.number
 
 
-def read_entries(context: Context, options: Namespace) -> list[Entry]:
+def read_entries(
+    context: Context, options: Namespace, schema: Schema | None
+) -> list[Entry]:
     """Return the entries of the batch; raises one InputError that names every bad line."""
+    shape = lines_for(schema)
     lines = _read_lines(context, options)
     _check_stdin_once(options, lines)
     attachments: dict[str, Attachment] = {}
@@ -75,7 +80,7 @@ def read_entries(context: Context, options: Namespace) -> list[Entry]:
     bad: list[Json] = []
     for index, line in enumerate(lines, 1):
         try:
-            entries.append(_entry(context, options, index, line, attachments))
+            entries.append(_entry(context, options, index, line, attachments, shape))
         except RebyteError as problem:
             bad.append({"line": line.number, "message": problem.message})
     if bad:
@@ -251,8 +256,12 @@ def _entry(
     index: int,
     line: Line,
     attachments: dict[str, Attachment],
+    shape: Sequence[str],
 ) -> Entry:
-    """Return the entry of a line, the flags of the command filled in where it says nothing."""
+    """Return the entry of a line, the flags of the command filled in where it says nothing.
+
+    `shape` are the lines of a prompt that say how its answer has to end.
+    """
     value = checked_line(line)
     files = value.get("files", []) + options.file
     skills = value.get("skills", []) + options.skill + options.skills
@@ -274,6 +283,7 @@ def _entry(
         file_ids=list(map(file_id, options.file_id)),
         want=want,
         no_questions=options.no_questions,
+        lines=shape,
         bare=options.bare,
     )
     name = check_name(value["once"]) if "once" in value else None

@@ -29,10 +29,14 @@ STATUS_CODES = {
 }
 
 
+# What was asked for beside the answer and did not come, or not as it was to be.
+INCOMPLETE = ("missing", "refused", "valueErrors")
+
+
 def exit_code_of(document: TaskDocument) -> int:
     """Return the exit code of one task's document."""
     code = STATUS_CODES.get(document["status"], EXIT_RUNNING)
-    is_incomplete = document.get("missing") or document.get("refused")
+    is_incomplete = any(document.get(key) for key in INCOMPLETE)
     return EXIT_SOME_FAILED if code == EXIT_DONE and is_incomplete else code
 
 

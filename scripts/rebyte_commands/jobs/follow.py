@@ -10,6 +10,7 @@ from functools import partial
 from rebyte_commands.jobs.exit_codes import exit_code_of
 from rebyte_commands.jobs.next_steps import Facts, next_steps
 from rebyte_commands.jobs.rehearsals import explain_sandbox
+from rebyte_commands.jobs.shape import reader_for
 from rebyte_commands.shell.interrupts import Interrupted
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import task_text
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from rebyte_commands.shell.context import Context
     from rebyte_flows.starting.requests import StartRequest
     from rebyte_flows.starting.rows import Row
+    from rebyte_flows.values.schema import Schema
     from rebyte_types import TaskDocument
 
 # After a cancel its end is watched for so long, also when the slice has less left.
@@ -53,11 +55,12 @@ def follow(
     rehearsal: bool = False,
     with_events: bool = False,
     watch_seconds: float | None = None,
+    schema: Schema | None = None,
 ) -> Outcome:
     """Follow a row's task within the slice and return its document.
 
     `request` is what this command asked for, if it started the task; `watch_seconds` is how long
-    to watch at most.
+    to watch at most, `schema` the shape that the answer was asked to have.
     """
     progress = Progress(context, keep=with_events)
     follower = Follower(
@@ -73,6 +76,7 @@ def follow(
         answered=context.answered(row.task_id),
         on_event=progress,
         watch_seconds=watch_seconds,
+        read_value=reader_for(schema),
     )
     document, ended_by = _document_of(context, follower, options, request)
     progress.close()

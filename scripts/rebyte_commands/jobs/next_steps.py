@@ -4,6 +4,7 @@ foreign text.
 
 from __future__ import annotations
 
+from rebyte_commands.jobs.shape import shape_words
 from rebyte_commands.shell.output import escape_controls
 from rebyte_wire.status import FINAL
 
@@ -148,6 +149,22 @@ def _ask_for_missing(facts: Facts) -> list[Step]:
     return [{"why": why, "run": facts.context.command_line(*words)}]
 
 
+def _lacks_value(facts: Facts) -> bool:
+    return bool(facts.document.get("valueErrors")) and facts.is_final
+
+
+def _ask_for_value(facts: Facts) -> list[Step]:
+    # Lazy: only a value that did not come pays for it.
+    from rebyte_flows.values.prompts import repair_prompt
+
+    why = "the value is not as asked for; this sends only the errors, in a paid turn"
+    # With --bare the shape is not told once more: the agent has it.
+    prompt = repair_prompt(facts.document["valueErrors"])
+    words = ["follow-up", facts.row.task_id, prompt, "--wait", "--bare"]
+    line = facts.context.command_line(*words, *kept_words(facts.options))
+    return [{"why": why, "run": line}]
+
+
 def _has_refused(facts: Facts) -> bool:
     return bool(facts.document.get("refused") and facts.out)
 
@@ -190,6 +207,7 @@ RULES: tuple[tuple[Callable[[Facts], bool], Callable[[Facts], list[Step]]], ...]
     (_can_be_mended, _mend),
     (_has_no_workspace, _name_workspace),
     (_lacks_files, _ask_for_missing),
+    (_lacks_value, _ask_for_value),
     (_has_refused, _bring_refused),
     (_has_unfetched, _fetch_files),
     (_was_reused, _pay_again),
@@ -209,10 +227,11 @@ def go_on_line(context: Context, row: Row, options: Namespace) -> str:
 
 
 def kept_words(options: Namespace) -> list[str]:
-    """Return --out and --want of this line, so that the next one brings its files to the same
-    place.
+    """Return --out, --want and the shape of this line, so that the next one brings the same to the
+    same place.
     """
-    return _out_words(options) + _want_words(getattr(options, "want", []))
+    wishes = _out_words(options) + _want_words(getattr(options, "want", []))
+    return wishes + shape_words(options)
 
 
 def _out_words(options: Namespace) -> list[str]:

@@ -10,6 +10,7 @@ from rebyte_commands.jobs.attachments import (
     is_local_skill,
     tell_links,
 )
+from rebyte_commands.jobs.shape import add_shape_flags, lines_for
 from rebyte_commands.shell.arguments import count, seconds
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.progress import Meter
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from rebyte_commands.shell.stdin import Stdin
     from rebyte_flows.starting.requests import StartRequest
     from rebyte_flows.starting.submitter import Submission
+    from rebyte_flows.values.schema import Schema
     from rebyte_types import FileReference, Json, Shape, Step
 
 # owner/repo, as people paste it: with https://github.com/, git@github.com:, a token, or .git
@@ -104,6 +106,7 @@ def add_turn_flags(parser: ArgumentParser) -> None:
         help="ask the agent to decide instead of asking",
     )
     parser.add_argument("--bare", action="store_true", help="add no line to the prompt")
+    add_shape_flags(parser)
     add_rerun_flags(parser)
 
 
@@ -192,12 +195,13 @@ def read_prompt_file(path: str, stdin: Stdin) -> str:
     return text.replace("\r\n", "\n")[: PROMPT_LIMIT_CHARACTERS + 1]
 
 
-def request_from(context: Context, options: Namespace) -> StartRequest:
+def request_from(
+    context: Context, options: Namespace, schema: Schema | None
+) -> StartRequest:
     """Return the request for a new task from the flags; nothing has been sent."""
     prompt = read_prompt(context, options)
-    return task_request(
-        prompt, **place_fields(context, options), **turn_parts(context, options)
-    )
+    place = place_fields(context, options)
+    return task_request(prompt, **place, **turn_parts(context, options, schema))
 
 
 def place_fields(context: Context, options: Namespace) -> dict[str, Any]:
@@ -240,7 +244,9 @@ def repository_of(text: str | None) -> str | None:
     return match.group(1)
 
 
-def turn_parts(context: Context, options: Namespace) -> dict[str, Any]:
+def turn_parts(
+    context: Context, options: Namespace, schema: Schema | None
+) -> dict[str, Any]:
     """Return what flags of any turn say of skills, files, wants and added lines."""
     if options.prompt_file == "-" and any(
         word.startswith(STREAM) for word in options.file
@@ -259,6 +265,7 @@ def turn_parts(context: Context, options: Namespace) -> dict[str, Any]:
         "file_ids": [file_id(text) for text in options.file_id],
         "want": options.want,
         "no_questions": options.no_questions,
+        "lines": lines_for(schema),
         "bare": options.bare,
     }
 

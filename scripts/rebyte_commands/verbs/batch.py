@@ -11,6 +11,7 @@ from functools import partial
 from rebyte_commands.jobs.batch_lines import read_entries
 from rebyte_commands.jobs.exit_codes import exit_code_of_many
 from rebyte_commands.jobs.next_steps import reply_steps
+from rebyte_commands.jobs.shape import read_shape, reader_for
 from rebyte_commands.jobs.start import (
     add_task_flags,
     add_turn_flags,
@@ -131,7 +132,8 @@ def _line_of(field: str, value: str) -> Json:
 
 def batch(context: Context, options: Namespace) -> Outcome:
     """Run every line as one task and return counts, failures, paths and one next line."""
-    entries = read_entries(context, options)
+    schema = read_shape(context, options)
+    entries = read_entries(context, options, schema)
     number_equals(entries)
     if options.dry_run:
         return _dry_run(entries)
@@ -147,6 +149,7 @@ def batch(context: Context, options: Namespace) -> Outcome:
         again=options.again,
         cancel_after=options.cancel_after,
         service=context.service,
+        read_value=reader_for(schema),
         on_change=Changes(context, len(entries)),
         on_tick=context.interrupts.raise_pending,
     )

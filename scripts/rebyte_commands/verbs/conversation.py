@@ -6,6 +6,7 @@ import time
 
 from rebyte_commands.jobs.follow import deliver_replies, follow
 from rebyte_commands.jobs.next_steps import go_on_line, label_text, reply_steps
+from rebyte_commands.jobs.shape import add_shape_flags, read_shape
 from rebyte_commands.jobs.start import (
     add_list_flag,
     add_once_flag,
@@ -81,7 +82,9 @@ def follow_up(context: Context, options: Namespace) -> Outcome:
     """Send one more prompt to a task; with --wait return that turn's document."""
     task_id = resolve(context, options.id)
     prompt = read_prompt(context, options)
-    request = follow_up_request(task_id, prompt, **turn_parts(context, options))
+    schema = read_shape(context, options)
+    parts = turn_parts(context, options, schema)
+    request = follow_up_request(task_id, prompt, **parts)
     name = once_name(options)
     if options.dry_run:
         return dry_run(request, name)
@@ -101,6 +104,7 @@ def follow_up(context: Context, options: Namespace) -> Outcome:
             options,
             request=request,
             reused=started.reused,
+            schema=schema,
         )
     answer = dict(started.answer or {"promptId": row.prompt_id}, taskId=task_id)
     step: Step = {
@@ -150,6 +154,7 @@ def add_reply_flags(parser: ArgumentParser) -> None:
         "--question", metavar="ID", help="answer this very question and no other"
     )
     add_list_flag(parser, "--want", "NAME", "name what is missing if it did not come")
+    add_shape_flags(parser)
     _add_result_flags(parser, "follow the turn to its end and print the document")
 
 
@@ -160,6 +165,7 @@ def reply(context: Context, options: Namespace) -> Outcome:
         raise InputError("a reply needs --option N or --say TEXT", code="usage")
     if options.out:
         open_folder(options.out)
+    schema = read_shape(context, options)
     digest = digest_of_part([options.option, options.say])
     question = standing(context.client, task_id, context.ledger.answered(task_id))
     earlier = _earlier_reply(context, task_id, options, digest, question)
@@ -169,7 +175,7 @@ def reply(context: Context, options: Namespace) -> Outcome:
     row = row_of(context, task_id)
     row.prompt_id = prompt_id
     if options.wait:
-        return follow(context, row, options, reused=bool(earlier))
+        return follow(context, row, options, reused=bool(earlier), schema=schema)
     outcome = _answered_outcome(context, row, options, question, earlier)
     outcome.on_printed = lambda: deliver_replies(context, task_id)
     return outcome

@@ -10,6 +10,7 @@ from functools import partial
 from rebyte_commands.jobs.exit_codes import STATUS_CODES, exit_code_of_many
 from rebyte_commands.jobs.follow import deliver_replies, deliver_turn, follow
 from rebyte_commands.jobs.next_steps import reply_steps
+from rebyte_commands.jobs.shape import add_shape_flags, read_shape
 from rebyte_commands.jobs.start import add_list_flag
 from rebyte_commands.shell.identifiers import resolve, row_of, workspace_of
 from rebyte_commands.shell.interrupts import Interrupted
@@ -93,6 +94,7 @@ def add_result_flags(parser: ArgumentParser) -> None:
         help="bring the answer, the transcript and the files into this folder",
     )
     add_list_flag(parser, "--want", "NAME", "name what is missing if it did not come")
+    add_shape_flags(parser)
     parser.add_argument(
         "--events",
         action="store_true",
@@ -109,6 +111,7 @@ def result(context: Context, options: Namespace) -> Outcome:
     """Return the document of a task."""
     if options.out:
         open_folder(options.out)
+    schema = read_shape(context, options)
     task_id = resolve(context, options.id)
     row = row_of(context, task_id, options.prompt_id)
     row.prompt_id = options.prompt_id
@@ -120,6 +123,7 @@ def result(context: Context, options: Namespace) -> Outcome:
         options,
         with_events=options.events,
         watch_seconds=None if options.wait else WATCH_SECONDS,
+        schema=schema,
     )
 
 

@@ -66,7 +66,8 @@ class Follower:
     `out` is the folder its results go to, `want` the names that have to come. `request` is what was
     asked for, where this command started it. `answered` are the questions answered from here.
     `watch_seconds` bounds watching alone: what has ended is still brought home. `on_event(event)`
-    is told of each event.
+    is told of each event. `read_value(answer)` gives the keys that tell the value of a completed
+    turn, where one was asked for.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Follower:
         answered: Collection[str] = (),
         on_event: Callable[[Event], object] | None = None,
         watch_seconds: float | None = None,
+        read_value: Callable[[str], Json] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -95,6 +97,7 @@ class Follower:
         self.answered = answered
         self.on_event = on_event
         self.watch_seconds = watch_seconds
+        self.read_value = read_value
         self.status = "running"
         self._clock = clock
         self._sleep = sleep
@@ -141,6 +144,8 @@ class Follower:
         turn = turn_told(self._task, self.row.prompt_id or self._builder.prompt_id)
         self._found.update(dict(self._builder.costs, **costs_in(turn)))
         self._warnings += warnings_in(turn)
+        if self.read_value and self.status == "completed":
+            self._found.update(self.read_value(self._answer))
         return self.document_now()
 
     def cancel(self) -> bool:

@@ -7,6 +7,7 @@ from rebyte_wire.errors import NetworkError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from rebyte_client import RebyteClient
@@ -51,6 +52,8 @@ KEYS = (
 )
 
 
+# What stands there was asked for, or found, whatever it is.
+ANY_VALUE_KEYS = ("value", "candidate")
 # The Server header of our own server.
 LOCAL_SOFTWARE = "rebyte-local"
 # How it begins the answer of a prompt that it found cut off when it started.
@@ -58,12 +61,21 @@ CUT_OFF = "The local server was stopped while this prompt ran"
 
 
 def task_document(**values: Any) -> TaskDocument:
-    """Return a task document with the keys in their order, empty ones left out."""
+    """Return a task document with the keys in their order, empty ones left out.
+
+    A value that was asked for is never left out: it may be 0, false, empty or null.
+    """
     unknown = set(values) - set(KEYS)
     if unknown:
         raise KeyError("no such key in the document: %s" % ", ".join(sorted(unknown)))
-    given = [key for key in KEYS if values.get(key) not in (None, "", [], {}, False)]
+    given = [key for key in KEYS if _is_given(key, values)]
     return {key: values[key] for key in given}  # type: ignore[return-value]
+
+
+def _is_given(key: str, values: Mapping[str, Any]) -> bool:
+    if key in ANY_VALUE_KEYS:
+        return key in values
+    return values.get(key) not in (None, "", [], {}, False)
 
 
 def service_of(client: RebyteClient) -> str:

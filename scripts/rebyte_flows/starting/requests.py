@@ -31,8 +31,8 @@ class StartRequest:
     before.
 
     `body` is sent as it is, except that `prompt` gets a plain line for each attachment, wanted
-    file and so on (see added_lines), and `files` the uploaded ones. `ordinal` tells equal lines of
-    a batch apart.
+    file and so on (see added_lines), at last `lines`, and `files` the uploaded ones. `ordinal`
+    tells equal lines of a batch apart.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class StartRequest:
         attachments: Iterable[Attachment] = (),
         want: Iterable[str] = (),
         no_questions: bool = False,
+        lines: Sequence[str] = (),
         bare: bool = False,
     ) -> None:
         kind = kind_for("POST", path)
@@ -58,6 +59,7 @@ class StartRequest:
         self.attachments = list(attachments)
         self.want = list(want)
         self.no_questions = no_questions
+        self.lines = list(lines)
         self.bare = bare
         self.ordinal = 0
         self._digest: str | None = None
@@ -122,6 +124,8 @@ class StartRequest:
             lines.append(
                 "Do not ask questions: decide yourself and say what you assumed."
             )
+        # Last: they say how the answer has to end.
+        lines += self.lines
         return ["", *lines] if lines else []
 
     def body_with(self, uploaded: Sequence[Any]) -> Json:
@@ -185,6 +189,7 @@ def task_request(
     attachments: Iterable[Attachment] = (),
     want: Iterable[str] = (),
     no_questions: bool = False,
+    lines: Sequence[str] = (),
     bare: bool = False,
 ) -> StartRequest:
     """Return the request for a new task; what is None or empty is left to the service."""
@@ -204,6 +209,7 @@ def task_request(
         attachments=attachments,
         want=want,
         no_questions=no_questions,
+        lines=lines,
         bare=bare,
     )
 
@@ -217,6 +223,7 @@ def follow_up_request(
     attachments: Iterable[Attachment] = (),
     want: Iterable[str] = (),
     no_questions: bool = False,
+    lines: Sequence[str] = (),
     bare: bool = False,
 ) -> StartRequest:
     """Return the request for one more turn of a task."""
@@ -226,6 +233,7 @@ def follow_up_request(
         attachments=attachments,
         want=want,
         no_questions=no_questions,
+        lines=lines,
         bare=bare,
     )
 

@@ -1,0 +1,178 @@
+"""The JSON value in an answer: where it may stand, and in which order the places are believed.
+
+The whole text; else the fences, the last first; else what a scan of the prose finds. The scan
+stops for good at an opener that does not decode, so that no inner object of a broken outer one is
+taken for the answer.
+"""
+
+from __future__ import annotations
+
+import re
+
+from rebyte_flows.values.strict_json import decode, decode_at
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+FENCE = re.compile(r"[ \t]*(?:>[ \t]*)?(`{3,}|~{3,})[ \t]*([^`\r\n]*?)[ \t]*\r?$")
+# Fences that say they hold a value, or say nothing.
+PLAIN_LABELS = ("", "json", "text", "txt", "plaintext", "markdown", "md", "output")
+OPENER = re.compile(r"[\[{]")
+# A pair of brackets that is plainly prose: a citation, a placeholder, a box to tick.
+PROSE_PAIR = re.compile(
+    r'\[[^\[\]{}"\n]{0,200}\]|\{[^\[\]{}"\n]{0,200}\}'
+    r'|\[(?=[ \t]*[^\s\[\]{}"\d\-tfn])[^\[\]{}\n]{0,200}\]'
+)
+# What begins as an object or an array of JSON begins.
+VALUE_BEGINS = re.compile(r'\{\s*(?:"|\Z)|\[\s*(?:[\[{"\d-]|\Z)')
+STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|["\[\]{}]', re.S)
+
+
+class Extraction:
+    """The values found in an answer, the most credible first.
+
+    `is_cut` says that the answer ends inside a value: then an earlier one is a draft.
+    """
+
+    def __init__(self, values: list[Any], is_cut: bool) -> None:
+        self.values = values
+        self.is_cut = is_cut
+
+    def __repr__(self) -> str:
+        return "Extraction(%d values)" % len(self.values)
+
+
+class Fence:
+    """One fenced block: the word behind its opening, and what it holds."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.lines: list[str] = []
+
+    def __repr__(self) -> str:
+        return "Fence(%r, %d lines)" % (self.label, len(self.lines))
+
+    @property
+    def text(self) -> str:
+        """What stands between the fences."""
+        return "\n".join(self.lines)
+
+    @property
+    def is_plain(self) -> bool:
+        """True where its label does not say that it holds another language."""
+        return self.label in PLAIN_LABELS
+
+
+def extract(answer: str) -> Extraction:
+    """Return the values in an answer, in the order in which they are to be tried."""
+    try:
+        return Extraction([decode(answer)], is_cut=False)
+    except ValueError:
+        pass
+    fences, prose = split(answer)
+    found, is_cut = _scan(prose)
+    plain = [fence for fence in fences if fence.is_plain]
+    others = [fence for fence in fences if not fence.is_plain]
+    values = [*_decoded(plain), *_decoded(others), *found]
+    return Extraction(values, is_cut)
+
+
+def _decoded(fences: list[Fence]) -> Iterator[Any]:
+    """Yield the value of each fence that holds just one, the last first."""
+    for fence in reversed(fences):
+        try:
+            yield decode(fence.text)
+        except ValueError:
+            continue
+
+
+def split(answer: str) -> tuple[list[Fence], str]:
+    """Return (the fences of an answer, the rest as prose).
+
+    A fence that holds no value, and does not say it is of another language, is prose as well.
+    """
+    fences: list[Fence] = []
+    prose: list[str] = []
+    fence: Fence | None = None
+    marks = ""
+    for line in answer.split("\n"):
+        match = FENCE.match(line)
+        if match and fence is not None and _closes(match, marks):
+            _put(fence, fences, prose)
+            fence = None
+        elif match and (fence is None or _label(match) == "json"):
+            if fence is not None:
+                prose += fence.lines
+            marks = match.group(1)
+            fence = Fence(_label(match))
+        elif fence is not None:
+            fence.lines.append(line)
+        else:
+            prose.append(line)
+    if fence is not None:
+        # Never closed: whatever its label says, the answer may break off in it.
+        _put(fence, fences, prose, is_closed=False)
+    return fences, "\n".join(prose)
+
+
+def _label(match: re.Match[str]) -> str:
+    words = match.group(2).lower().split()
+    return words[0] if words else ""
+
+
+def _closes(match: re.Match[str], marks: str) -> bool:
+    own = match.group(1)
+    return not match.group(2) and own[0] == marks[0] and len(own) >= len(marks)
+
+
+def _put(
+    fence: Fence, fences: list[Fence], prose: list[str], is_closed: bool = True
+) -> None:
+    """Add a fence to the fences, and to the prose what holds no value of its own."""
+    try:
+        decode(fence.text)
+    except ValueError:
+        if fence.is_plain or not is_closed:
+            prose += fence.lines
+        return
+    fences.append(fence)
+
+
+def _scan(prose: str) -> tuple[list[Any], bool]:
+    """Return (the values in prose, whether it breaks off inside one).
+
+    The last complete one comes first, and short pairs, which may be citations, come last.
+    """
+    whole: list[Any] = []
+    pairs: list[Any] = []
+    match = OPENER.search(prose)
+    while match:
+        start = match.start()
+        pair = PROSE_PAIR.match(prose, start)
+        try:
+            value, end = decode_at(prose, start)
+        except ValueError:
+            if pair is None:
+                return whole[::-1] + pairs[::-1], _breaks_off(prose, start)
+            end = pair.end()
+        else:
+            (pairs if pair else whole).append(value)
+        match = OPENER.search(prose, end)
+    return whole[::-1] + pairs[::-1], False
+
+
+def _breaks_off(prose: str, start: int) -> bool:
+    """Tell whether what begins like a value at a place is never closed."""
+    if not VALUE_BEGINS.match(prose, start):
+        return False
+    depth = 0
+    for match in STRING_OR_BRACKET.finditer(prose, start):
+        token = match.group()
+        if token == '"':
+            return True
+        depth += (token in "[{") - (token in "]}")
+        if depth <= 0 and token in "]}":
+            return False
+    return True

@@ -1,0 +1,189 @@
+"""Whether a value fits a schema, and where it does not."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from itertools import islice
+
+from rebyte_flows.values.schema import is_number, pointer, target_of
+from rebyte_flows.values.strict_json import is_same
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from rebyte_flows.values.schema import Schema
+    from rebyte_types import Json
+
+    Fault = dict[str, str]
+    Check = Callable[[Any, Json, Any, str], Iterator[Fault]]
+
+FAULTS_MOST = 10
+SHOWN_CHARACTERS = 60
+NAMES_SHOWN = 10
+ARTICLES = {
+    "array": "an array",
+    "boolean": "true or false",
+    "integer": "an integer",
+    "null": "null",
+    "number": "a number",
+    "object": "an object",
+    "string": "a string",
+}
+
+
+def find_faults(schema: Schema, value: Any) -> list[Fault]:
+    """Return where a value does not fit: {"at": JSON pointer, "wanted", "came"}, ten at most.
+
+    `at` and `wanted` hold words of the schema alone; `came` may hold foreign text, shortened.
+    """
+    return list(islice(_faults(schema.root, schema.root, value, ""), FAULTS_MOST))
+
+
+def fault(at: str, wanted: str, came: str) -> Fault:
+    """Return one fault."""
+    return {"at": at, "wanted": wanted, "came": came}
+
+
+def _faults(root: Any, schema: Any, value: Any, at: str) -> Iterator[Fault]:
+    if schema is False:
+        yield fault(at, "nothing", shown(value))
+    if not isinstance(schema, dict):
+        return
+    for keyword, check in CHECKS.items():
+        if keyword in schema:
+            yield from check(root, schema, value, at)
+
+
+def shown(value: Any) -> str:
+    """Return what a value is, in a few words."""
+    if isinstance(value, dict):
+        return "an object of %d" % len(value)
+    if isinstance(value, list):
+        return "an array of %d" % len(value)
+    return _short(value)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    if len(text) > SHOWN_CHARACTERS:
+        text = text[:SHOWN_CHARACTERS] + "..."
+    return text
+
+
+def has_type(value: Any, word: str) -> bool:
+    """Tell whether a value is of a type of JSON Schema; an integer has no fraction."""
+    if word == "integer":
+        return is_number(value) and value == int(value)
+    return KINDS[word](value)
+
+
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "array": lambda value: isinstance(value, list),
+    "boolean": lambda value: isinstance(value, bool),
+    "null": lambda value: value is None,
+    "number": is_number,
+    "object": lambda value: isinstance(value, dict),
+    "string": lambda value: isinstance(value, str),
+}
+
+
+def _check_reference(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+    yield from _faults(root, target_of(root, schema["$ref"]), value, at)
+
+
+def _check_type(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+    words = schema["type"]
+    words = words if isinstance(words, list) else [words]
+    if not any(has_type(value, word) for word in words):
+        wanted = " or ".join(ARTICLES[word] for word in words)
+        yield fault(at, wanted, shown(value))
+
+
+def _check_enum(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+    choices = schema["enum"]
+    if not any(is_same(value, choice) for choice in choices):
+        wanted = "one of " + _short(choices)
+        yield fault(at, wanted, shown(value))
+
+
+def _check_const(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+    if not is_same(value, schema["const"]):
+        yield fault(at, "just " + _short(schema["const"]), shown(value))
+
+
+def _check_required(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+    if isinstance(value, dict):
+        for name in schema["required"]:
+            if name not in value:
+                yield fault(pointer(at, name), "a value", "nothing")
+
+
+def _check_properties(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+    if isinstance(value, dict):
+        for name, part in schema["properties"].items():
+            if name in value:
+                yield from _faults(root, part, value[name], pointer(at, name))
+
+
+def _check_others(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+    if schema["additionalProperties"] or not isinstance(value, dict):
+        return
+    names = schema.get("properties", {})
+    wanted = "no property but %s" % ", ".join(list(names)[:NAMES_SHOWN])
+    for name in value:
+        if name not in names:
+            yield fault(at, wanted if names else "no property", _short(name))
+
+
+def _check_items(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _faults(root, schema["items"], item, pointer(at, index))
+
+
+def _size_check(keyword: str, kind: type, noun: str, word: str) -> Check:
+    """Return the check of a keyword that bounds how much an array or a string holds."""
+    return partial(_check_size, keyword, kind, "at %s %%d %s" % (word, noun))
+
+
+def _check_size(
+    keyword: str, kind: type, words: str, root: Any, schema: Json, value: Any, at: str
+) -> Iterator[Fault]:
+    if not isinstance(value, kind):
+        return
+    excess = len(value) - schema[keyword]  # type: ignore[arg-type]
+    if keyword.startswith("min"):
+        excess = -excess
+    if excess > 0:
+        yield fault(at, words % schema[keyword], "%d" % len(value))  # type: ignore[arg-type]
+
+
+def _check_minimum(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+    if is_number(value) and value < schema["minimum"]:
+        yield fault(at, "at least " + _short(schema["minimum"]), _short(value))
+
+
+def _check_maximum(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+    if is_number(value) and value > schema["maximum"]:
+        yield fault(at, "at most " + _short(schema["maximum"]), _short(value))
+
+
+CHECKS: dict[str, Check] = {
+    "$ref": _check_reference,
+    "type": _check_type,
+    "enum": _check_enum,
+    "const": _check_const,
+    "required": _check_required,
+    "properties": _check_properties,
+    "additionalProperties": _check_others,
+    "items": _check_items,
+    "minItems": _size_check("minItems", list, "items", "least"),
+    "maxItems": _size_check("maxItems", list, "items", "most"),
+    "minLength": _size_check("minLength", str, "characters", "least"),
+    "maxLength": _size_check("maxLength", str, "characters", "most"),
+    "minimum": _check_minimum,
+    "maximum": _check_maximum,
+}
