@@ -98,6 +98,7 @@ def empty_world(homes, bytecode, monkeypatch):
             or name.lower().endswith("_proxy")
         ):
             monkeypatch.delenv(name)
+    monkeypatch.setattr("rebyte_flows.places.SHARED_ROOTS", ())
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", bytecode)
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)

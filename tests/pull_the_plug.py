@@ -2,7 +2,10 @@
 nothing sent in the end.
 
 python3 tests/pull_the_plug.py [--points 200] [--lines 20] [--width 4] [--fault
-drop-after-accept=3]
+drop-after-accept=3] [--across]
+
+--across types the lines by turns in a sandbox of bwrap (read-only home, a temp folder of its own,
+its own process numbers) and outside of it, as one user does whose harness asks now and then.
 """
 
 from __future__ import annotations
@@ -29,13 +32,16 @@ from rebyte_local.server import LocalServer
 DOOR = os.path.join(ROOT, "scripts", "rebyte_cli.py")
 SLOW_CREATE_SECONDS = 0.1
 RERUNS_AT_MOST = 6
+# What a sandbox lets its commands write, below the temp directory that both sides share.
+SANDBOX_TMP = "/tmp/claude-%d" % os.getuid()
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Point:
     """One kill: a batch of its own, killed after so many seconds, then typed again until it ends."""
 
-    def __init__(self, server, client, folder, number, lines):
+    def __init__(self, server, client, folder, number, lines, across=False):
+        self.across = across
         self.server, self.client, self.number, self.lines = (
             server,
             client,
@@ -64,15 +70,37 @@ class Point:
             {},
             0,
         )
+        if across:
+            del self.environ["REBYTE_STATE_DIR"]
+            for name in ("home", "tmp"):
+                os.makedirs(os.path.join(self.folder, name))
+            self.environ["HOME"] = os.path.join(self.folder, "home")
+            self.environ.pop("TMPDIR", None)
+
+    def side(self, inside):
+        """Return (the words in front of a command line, its environment) on one side of the
+        border.
+        """
+        if not self.across:
+            return [], self.environ
+        folder, environ = self.folder, dict(self.environ)
+        words = ["bwrap", "--dev-bind", "/", "/", "--bind", folder + "/tmp", "/tmp"]
+        words += ["--bind", folder, folder, "--die-with-parent"]
+        if inside:
+            environ["TMPDIR"] = SANDBOX_TMP
+            words += ["--ro-bind", folder + "/home", folder + "/home", "--unshare-pid"]
+            words += ["--proc", "/proc", "--dir", SANDBOX_TMP]
+        return words, environ
 
     def type(self, *words, kill_after=None):
         """Type a command line, killed after some seconds or to its own end; return (exit code,
         stdout, stderr).
         """
+        before, environ = self.side(inside=self.runs % 2 == 0)
         child = subprocess.Popen(
-            [sys.executable, DOOR] + list(words),
+            [*before, sys.executable, DOOR, *words],
             cwd=self.folder,
-            env=self.environ,
+            env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -175,19 +203,22 @@ def started(client, prefix):
         offset += 100
 
 
-def measure(server, client, folder, lines):
+def measure(server, client, folder, lines, across=False):
     """Return how long an undisturbed batch takes, in seconds."""
-    point = Point(server, client, folder, 0, lines)
+    point = Point(server, client, folder, 0, lines, across)
     began = time.monotonic()
     point.run()
     return time.monotonic() - began
 
 
-def pull(points, lines, width, faults=(), say=print):
+def pull(points, lines, width, faults=(), say=print, across=False):
     """Pull the plug at so many moments spread over a whole batch; returns (figures, what was
     wrong).
     """
     folder = tempfile.mkdtemp(prefix="rebyte-plug-")
+    if across:
+        # A sandbox refuses a folder that others could have made.
+        os.umask(0o077)
     totals = {
         "points": points,
         "killed": 0,
@@ -204,7 +235,7 @@ def pull(points, lines, width, faults=(), say=print):
             server.faults.enable("slow-create", seconds=SLOW_CREATE_SECONDS)
             for fault in faults:
                 server.faults.enable_text(fault)
-            whole = measure(server, client, folder, lines)
+            whole = measure(server, client, folder, lines, across)
             say("an undisturbed batch of %d takes %.2f s" % (lines, whole))
             moments = [
                 (number, whole * number / points) for number in range(1, points + 1)
@@ -217,7 +248,7 @@ def pull(points, lines, width, faults=(), say=print):
                         if not moments:
                             return
                         number, moment = moments.pop(0)
-                    point = Point(server, client, folder, number, lines)
+                    point = Point(server, client, folder, number, lines, across)
                     point.go(moment)
                     found = point.classify_failure()
                     with lock:
@@ -257,9 +288,16 @@ def main():
     parser.add_argument("--lines", type=int, default=20)
     parser.add_argument("--width", type=int, default=4)
     parser.add_argument("--fault", action="append", default=[])
+    parser.add_argument("--across", action="store_true")
     options = parser.parse_args()
     began = time.monotonic()
-    totals, wrong = pull(options.points, options.lines, options.width, options.fault)
+    totals, wrong = pull(
+        options.points,
+        options.lines,
+        options.width,
+        options.fault,
+        across=options.across,
+    )
     for name, value in totals.items():
         print(
             "%-20s %s" % (name, json.dumps(value) if isinstance(value, dict) else value)

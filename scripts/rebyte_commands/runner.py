@@ -149,6 +149,10 @@ def _next_steps(context: Context, problem: RebyteError) -> list[Step]:
     options = context.options
     if problem.code == "missing_api_key" and problem.hint == AuthError.default_hint:
         return _steps_without_key(context, problem)
+    if problem.code == "guard_no_ledger":
+        from rebyte_commands.jobs.record_place import refused_step
+
+        return [refused_step()]
     if isinstance(problem, DeadlineReached) and options.verb:
         # Without --again: to go on must never pay for a second task. No time at all goes nowhere.
         more = () if context.wait_limit() else ("--max-wait", str(DEFAULT_WAIT_SECONDS))

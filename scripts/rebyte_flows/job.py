@@ -61,7 +61,7 @@ def run(
             bare=bare,
             **fields,
         )
-        guards = Guards(owners_limit(os.environ), lasting=state.lasting)
+        guards = Guards(owners_limit(os.environ), None, state.lasting, state.is_found)
         started = Submitter(client, ledger, guards=guards).submit(
             order, name=once, again=again
         )

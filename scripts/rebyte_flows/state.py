@@ -11,11 +11,19 @@ import tempfile
 import time
 from contextlib import suppress
 
+from rebyte_flows import places
+from rebyte_flows.places import (
+    folder_name,
+    is_found_from_elsewhere,
+    is_private,
+    temporary_places,
+    usual_places,
+)
 from rebyte_wire.errors import LedgerUnwritable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import IO, Any, TextIO
 
 KEPT_SECONDS = 30 * 86_400
@@ -38,6 +46,8 @@ class StateFolder:
     """A private folder (0700) for the ledger, transcripts and answers.
 
     `lasting` is False under the temp directory, `own` for a folder that others made and use.
+    `others` are paths where runs of the same user may keep theirs; `is_found` says whether such a
+    run looks here as well.
     """
 
     def __init__(
@@ -45,10 +55,15 @@ class StateFolder:
         path: str,
         lasting: bool = True,
         own: bool = True,
+        *,
+        others: Sequence[str] = (),
+        is_found: bool = True,
     ) -> None:
         self.path = path
         self.lasting = lasting
         self.own = own
+        self.others = list(others)
+        self.is_found = is_found
 
     def __repr__(self) -> str:
         return "StateFolder(%r%s)" % (
@@ -78,16 +93,36 @@ def find_state(
     asked = environ.get("REBYTE_STATE_DIR")
     if asked:
         return _asked_folder(os.path.abspath(os.path.expanduser(asked)))
-    for place in _usual_places(environ):
+    usual = usual_places(environ)
+    temporary = temporary_places(environ)
+    for place in usual:
         if _is_usable(place):
-            return StateFolder(place)
-    place = _temporary_place()
+            others = _without(place, usual + temporary)
+            return StateFolder(place, others=others)
+    place = _temporary_place(temporary)
     if say:
         say(
             "the ledger is kept in %s, which may not outlive this machine;"
             " set REBYTE_STATE_DIR to keep it" % place
         )
-    return StateFolder(place, lasting=False)
+    return StateFolder(
+        place,
+        lasting=False,
+        others=_without(place, usual + temporary),
+        is_found=is_found_from_elsewhere(place),
+    )
+
+
+def _without(place: str, places: Sequence[str]) -> list[str]:
+    """Return places in their order, each once, less one; a link to a folder is that folder."""
+    seen = {os.path.realpath(place)}
+    kept: list[str] = []
+    for other in places:
+        real = os.path.realpath(other)
+        if real not in seen:
+            kept.append(other)
+        seen.add(real)
+    return kept
 
 
 def _asked_folder(path: str) -> StateFolder:
@@ -103,22 +138,21 @@ def _asked_folder(path: str) -> StateFolder:
     return StateFolder(path, own=os.path.exists(mark))
 
 
-def _usual_places(environ: Mapping[str, str]) -> Iterator[str]:
-    xdg = environ.get("XDG_STATE_HOME")
-    if xdg and os.path.isabs(xdg):
-        yield os.path.join(xdg, "rebyte")
-    home = environ.get("HOME") or os.path.expanduser("~")
-    if os.path.isabs(home):
-        yield os.path.join(home, ".local", "state", "rebyte")
+def _temporary_place(known: Sequence[str]) -> str:
+    """Return the folder that another run has made, else one that every run finds, else one below
+    the temp directory.
 
-
-def _temporary_place() -> str:
-    """Return the folder below the temp directory; LedgerUnwritable if there is none of mine."""
+    Raises LedgerUnwritable if there is none of mine.
+    """
+    made = [place for place in known if is_private(place)]
+    shared = [os.path.join(root, folder_name()) for root in places.SHARED_ROOTS]
+    for place in made + shared:
+        if _is_usable(place) and is_private(place):
+            return place
     reason = "neither the home folder nor a temp directory is writable"
     with suppress(OSError):
-        user = os.getuid() if hasattr(os, "getuid") else "user"
-        place = os.path.join(tempfile.gettempdir(), "rebyte-%s" % user)
-        if _is_usable(place) and _is_mine(place):
+        place = os.path.join(tempfile.gettempdir(), folder_name())
+        if _is_usable(place) and is_private(place):
             return place
         if os.path.lexists(place):
             reason = "the home folder is not writable, and %s is not mine alone" % place
@@ -137,13 +171,6 @@ def _is_usable(path: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _is_mine(path: str) -> bool:
-    found = os.lstat(path)
-    if hasattr(os, "getuid") and found.st_uid != os.getuid():
-        return False
-    return stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
 
 
 class Owner:
@@ -174,7 +201,7 @@ def is_alive(state: StateFolder, name: str | None) -> bool:
     if not name or not os.path.isfile(path):
         return False
     try:
-        with open(path, "r+b") as file:
+        with _open_for_lock(path) as file:
             locked = try_lock(file)
             if locked is False or (locked is None and _is_running(name)):
                 return True
@@ -182,6 +209,14 @@ def is_alive(state: StateFolder, name: str | None) -> bool:
     except OSError:
         return False
     return False
+
+
+def _open_for_lock(path: str) -> IO[bytes]:
+    """Open an owner's file; where it can only be read, a lock can still be tried."""
+    try:
+        return open(path, "r+b")
+    except OSError:
+        return open(path, "rb")
 
 
 def _is_running(name: str) -> bool:

@@ -334,7 +334,7 @@ def ledger(open_book):
     return open_book()
 
 
-class Counted:
+class Counted(Guards):
     """Guards that only note what was counted."""
 
     def __init__(self):

@@ -9,6 +9,7 @@ from functools import partial
 
 from rebyte_commands.jobs.exit_codes import exit_code_of
 from rebyte_commands.jobs.next_steps import Facts, next_steps
+from rebyte_commands.jobs.record_place import tell_place
 from rebyte_commands.jobs.rehearsals import explain_sandbox
 from rebyte_commands.jobs.shape import reader_for
 from rebyte_commands.shell.interrupts import Interrupted
@@ -87,6 +88,8 @@ def follow(
         fields["events"] = [event_line(event) for event in progress.kept]
     facts = Facts(context, document, row, options, ended_early=ended_by is not None)
     fields["next"] = next_steps(facts)
+    if request is not None:
+        tell_place(context, fields)
     code = explain_sandbox(context, fields) or ended_by or exit_code_of(document)
 
     deliver = partial(_deliver, context, row, document, is_own=request is not None)

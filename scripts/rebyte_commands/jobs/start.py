@@ -10,6 +10,7 @@ from rebyte_commands.jobs.attachments import (
     is_local_skill,
     tell_links,
 )
+from rebyte_commands.jobs.record_place import tell_place
 from rebyte_commands.jobs.shape import add_shape_flags, lines_for
 from rebyte_commands.shell.arguments import count, seconds
 from rebyte_commands.shell.outcome import Outcome
@@ -330,7 +331,10 @@ def submitter_for(
     `on_progress(bytes)` is told of what is uploaded.
     """
     per_command = getattr(options, "max_tasks", None)
-    guards = Guards(owners_limit(context.environ), per_command, context.state.lasting)
+    state = context.state
+    guards = Guards(
+        owners_limit(context.environ), per_command, state.lasting, state.is_found
+    )
     return Submitter(
         context.client,
         context.ledger,
@@ -423,4 +427,5 @@ def started_outcome(
     if row.is_recovered():
         document["recovered"] = True
         document["warnings"] = [RECOVERED]
+    tell_place(context, document)
     return Outcome(document, on_printed=lambda: context.deliver(row))

@@ -11,6 +11,7 @@ from functools import partial
 from rebyte_commands.jobs.batch_lines import read_entries
 from rebyte_commands.jobs.exit_codes import exit_code_of_many
 from rebyte_commands.jobs.next_steps import reply_steps
+from rebyte_commands.jobs.record_place import tell_place
 from rebyte_commands.jobs.shape import read_shape, reader_for
 from rebyte_commands.jobs.start import (
     add_task_flags,
@@ -262,6 +263,7 @@ def _document(context: Context, run: Batch, out: str) -> Json:
         document["error"] = run.stopped.as_dict()
     elif run.stopped:
         document["stopped"] = run.stopped
+    tell_place(context, document)
     return {
         key: value
         for key, value in document.items()

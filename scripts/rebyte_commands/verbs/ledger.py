@@ -10,9 +10,9 @@ from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.verb_table import Command
 from rebyte_flows.starting.guards import owners_limit
 from rebyte_flows.starting.kinds import COMPUTER, FOLLOW_UP
-from rebyte_flows.starting.ledger import DAY_SECONDS
 from rebyte_flows.starting.reconciliation import adopt, prompts_of, reconcile
 from rebyte_flows.starting.rows import ABANDONED, OPEN, SETTLED, UNKNOWN, check_name
+from rebyte_flows.starting.table import DAY_SECONDS
 from rebyte_wire.errors import (
     EXIT_DONE,
     EXIT_UNKNOWN,
@@ -299,7 +299,14 @@ def forget(context: Context, options: Namespace) -> Outcome:
         gone = context.ledger.forget([row.id for row in rows])
     else:
         gone = context.ledger.forget_before(newest)
-    return Outcome({"forgotten": gone})
+    document: Json = {"forgotten": gone}
+    kept = [
+        "%s keeps its copies, and they come back: %s" % pair
+        for pair in context.ledger.unread.items()
+    ]
+    if kept:
+        document["warnings"] = kept
+    return Outcome(document)
 
 
 def _check_closed(context: Context, rows: list[Row]) -> None:

@@ -9,6 +9,7 @@ import stat
 import sys
 import threading
 import time
+import urllib.parse
 from contextlib import contextmanager, suppress
 
 try:
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUSY_SECONDS = 30
 BUSY_PAUSE_SECONDS = 0.05
+READ_TIMEOUT_SECONDS = 1
 # An answer that was paid for is written down even when the slice is over.
 RECORD_SECONDS = 20
 FILE_MODE = 0o600
@@ -44,7 +46,8 @@ CREATE TABLE IF NOT EXISTS starts (
   parts TEXT NOT NULL, prompt_digest TEXT, state TEXT NOT NULL, holder TEXT,
   claimed_at REAL NOT NULL, answered_at REAL, delivered_at REAL, task_id TEXT,
   workspace_id TEXT, prompt_id TEXT, url TEXT, executor TEXT, model TEXT, known TEXT,
-  reason TEXT, status TEXT, again INTEGER, message_id TEXT);
+  reason TEXT, status TEXT, again INTEGER, message_id TEXT,
+  revision INTEGER NOT NULL DEFAULT 1);
 CREATE INDEX IF NOT EXISTS by_digest ON starts (digest, ordinal);
 CREATE INDEX IF NOT EXISTS by_name ON starts (name) WHERE name IS NOT NULL;
 CREATE INDEX IF NOT EXISTS by_task ON starts (task_id);
@@ -52,6 +55,13 @@ CREATE INDEX IF NOT EXISTS by_time ON starts (claimed_at);
 DROP INDEX IF EXISTS open_rows;
 CREATE INDEX IF NOT EXISTS by_open_state ON starts (state)
   WHERE state IN ('claimed', 'sent', 'unknown')
+"""
+# Copies of a row in the ledgers of several folders are told apart by how often each was changed.
+COUNT_REVISIONS = """
+CREATE TRIGGER IF NOT EXISTS count_revisions AFTER UPDATE ON starts
+WHEN NEW.revision = OLD.revision BEGIN
+  UPDATE starts SET revision = OLD.revision + 1 WHERE id = OLD.id;
+END
 """
 # What turns a file of an older version into one of the next: version -> statements.
 MIGRATIONS = {
@@ -72,6 +82,7 @@ MIGRATIONS = {
         "0, delivered_at, task_id, prompt_id, message_id FROM replies",
         "DROP TABLE replies",
     ),
+    3: ("ALTER TABLE starts ADD COLUMN revision INTEGER NOT NULL DEFAULT 1",),
 }
 
 
@@ -200,9 +211,19 @@ class Database:
         for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
             for statement in MIGRATIONS[older]:
                 self._connection.execute(statement)
-        for statement in SCHEMA.split(";"):
+        for statement in (*SCHEMA.split(";"), COUNT_REVISIONS):
             self._connection.execute(statement)
         self._connection.execute("PRAGMA user_version=%d" % SCHEMA_VERSION)
+
+
+def open_to_read(path: str) -> sqlite3.Connection:
+    """Return a connection that only reads, to a file that is there; raises what SQLite raises."""
+    return sqlite3.connect(
+        "file:%s?mode=ro" % urllib.parse.quote(path),
+        timeout=READ_TIMEOUT_SECONDS,
+        uri=True,
+        check_same_thread=False,
+    )
 
 
 @contextmanager

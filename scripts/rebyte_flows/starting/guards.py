@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 TASKS_PER_COMMAND = 20
 LIMIT_DIGITS = 9
 SHOWN_CHARACTERS = 40
+LASTING_HINT = (
+    "let ~/.local/state/rebyte be written in the sandbox, run the line outside of it, "
+    "or set REBYTE_STATE_DIR to a folder that lasts"
+)
 
 
 def owners_limit(environ: Mapping[str, str]) -> int | None:
@@ -33,7 +37,8 @@ class Guards:
     """The smallest limit wins; what was started is counted by the ledger.
 
     `lasting` is False where the ledger does not outlive this machine's restart: then nothing can
-    be counted over a day, and a daily limit refuses every start.
+    be counted over a day, and a daily limit refuses every start. `is_found` is False where besides
+    no run outside of this sandbox finds it: then a name cannot keep its promise either.
     """
 
     def __init__(
@@ -41,13 +46,25 @@ class Guards:
         per_day: int | None = None,
         per_command: int | None = None,
         lasting: bool = True,
+        is_found: bool = True,
     ) -> None:
         self.per_day = per_day
         self.per_command = TASKS_PER_COMMAND if per_command is None else per_command
         self.lasting = lasting
+        self.is_found = is_found
 
     def __repr__(self) -> str:
         return "Guards(%s a day, %s a command)" % (self.per_day, self.per_command)
+
+    def check_name(self, name: str | None) -> None:
+        """Raise GuardRefused for a named start where no later run would find the name."""
+        if name and not self.lasting and not self.is_found:
+            raise GuardRefused(
+                "--once starts at most once for good, but the ledger here does not last, "
+                "and a run outside of this sandbox would not find it",
+                hint=LASTING_HINT,
+                code="guard_no_ledger",
+            )
 
     def check(self, new: int, today: int, by_this_command: int) -> None:
         """Raise GuardRefused when `new` more starts are too many, given what was counted."""
@@ -68,7 +85,7 @@ class Guards:
         if not self.lasting:
             raise GuardRefused(
                 "REBYTE_MAX_TASKS_PER_DAY is set, but there is no lasting ledger to count in",
-                hint="set REBYTE_STATE_DIR to a folder that lasts",
+                hint=LASTING_HINT,
                 code="guard_no_ledger",
             )
         if today + new > per_day:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
+import threading
 import time
 
 from rebyte_flows.starting.database import RECORD_SECONDS, Database
-from rebyte_flows.starting.kinds import COUNTED, REPLY
+from rebyte_flows.starting.kinds import REPLY
+from rebyte_flows.starting.merging import identity_of, rows_to_take
+from rebyte_flows.starting.other_ledgers import open_others
 from rebyte_flows.starting.rows import (
     CLAIMED,
     COLUMNS,
     NEVER_STARTED,
     NOT_SENT,
-    OPEN,
     SENT,
     START,
     UNKNOWN,
@@ -25,23 +28,22 @@ from rebyte_flows.starting.rows import (
     check_same,
     next_move,
 )
-from rebyte_flows.state import Owner, is_alive
-from rebyte_wire.errors import LedgerUnwritable
+from rebyte_flows.starting.table import StartTable, storable
+from rebyte_flows.state import Owner, StateFolder, is_alive
+from rebyte_wire.errors import GuardRefused, LedgerUnwritable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from rebyte_client import RebyteClient
     from rebyte_flows.starting.guards import Guards
     from rebyte_flows.starting.requests import StartRequest
-    from rebyte_flows.state import StateFolder
     from rebyte_wire.requests import Deadline
 
-DAY_SECONDS = 86_400
-# Clocks that agree differ by less; a row further in the future was written under a wrong clock.
-CLOCK_TOLERANCE_SECONDS = 60
+# Two runs that claimed one line in two ledgers at the same moment try again after a part of this.
+RIVAL_PAUSE_SECONDS = 0.3
 # No start is prepared and answered for longer.
 HOLD_SECONDS = 3600
 
@@ -60,11 +62,12 @@ def open_ledger(client: RebyteClient, state: StateFolder) -> Ledger:
     )
 
 
-class Ledger:
-    """The paid starts that one state folder knows, seen from one origin and account.
+class Ledger(StartTable):
+    """The paid starts of one user, seen from one origin and account.
 
-    `in_flight` holds the rows that this process is at: False while a start is being prepared, True
-    once its bytes may have left. It is the one place that says so.
+    Written in one state folder; what runs of this user have written in other folders is taken over
+    from there. `in_flight` holds the rows that this process is at: False while a start is being
+    prepared, True once its bytes may have left. It is the one place that says so.
     """
 
     def __init__(
@@ -76,13 +79,17 @@ class Ledger:
         deadline: Deadline | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__(
+            Database(state.file("ledger.db"), deadline), origin, account, clock
+        )
         self.state = state
-        self.origin = origin
-        self.account = account
-        self.clock = clock
         self.in_flight: dict[int, bool] = {}
+        # Folders whose ledger could not be read, with the reason.
+        self.unread: dict[str, str] = {}
         self._owner: Owner | None = None
-        self._database = Database(state.file("ledger.db"), deadline)
+        self._others = open_others(state)
+        self._looking = threading.Lock()
+        self.take_over()
 
     def __repr__(self) -> str:
         return "Ledger(%s for %s)" % (self.state.path, self.origin)
@@ -91,7 +98,78 @@ class Ledger:
         """Close the file; a process that still holds rows gives up its owner lock."""
         if self._owner:
             self._owner.close()
+        for other in self._others:
+            other.close()
         self._database.close()
+
+    # The ledgers in other folders
+
+    def take_over(self) -> None:
+        """Take what other runs of this user have written in other folders since the last look.
+
+        A ledger that cannot be read is named in `unread`.
+        """
+        for other in self._others:
+            self.unread.pop(other.folder, None)
+            try:
+                # One file is read by one thread of a batch at a time.
+                with self._looking:
+                    rows = other.news()
+            except LedgerUnwritable as problem:
+                self.unread[other.folder] = problem.message
+                continue
+            if other.is_hidden:
+                self.unread[other.folder] = "it may not be read from here"
+            if rows and rows_to_take(self._known(), rows):
+                self._merge(rows)
+
+    def _known(self) -> dict[Any, Row]:
+        return {identity_of(row): row for row in self.rows()}
+
+    def _merge(self, theirs: list[Row]) -> None:
+        with self._database.transaction("take over what other folders hold"):
+            # Looked at once more: another run may have taken the same rows meanwhile.
+            for row, mine in rows_to_take(self._known(), theirs):
+                values = {column: getattr(row, column) for column in COLUMNS[1:]}
+                if mine is None:
+                    self.insert(values)
+                else:
+                    self.update(mine.id, **values)
+
+    def forget(self, numbers: Iterable[int]) -> int:
+        """Remove rows for good, in every folder that can be written, and the replies to their
+        tasks; return how many went.
+
+        Open ones stay.
+        """
+        rows = [self.row(number) for number in numbers]
+        gone = super().forget(row.id for row in rows)
+        for table in self._writable_tables():
+            table.forget_copies(rows)
+        return gone
+
+    def forget_before(self, moment: float) -> int:
+        """Remove the rows older than a moment, in every folder that can be written; return how
+        many went.
+        """
+        gone = super().forget_before(moment)
+        for table in self._writable_tables():
+            table.forget_before(moment)
+        return gone
+
+    def _writable_tables(self) -> Iterator[StartTable]:
+        """Yield the ledgers of other folders to remove rows from; those that cannot be written are
+        named in `unread`.
+        """
+        for other in self._others:
+            try:
+                database = other.open_to_write()
+            except LedgerUnwritable as problem:
+                self.unread[other.folder] = problem.message
+                continue
+            if database is not None:
+                yield StartTable(database, self.origin, self.account, self.clock)
+                database.close()
 
     # Claiming, sending, recording: one paid start
 
@@ -107,11 +185,31 @@ class Ledger:
         transaction.
 
         Returns (the new row, START), or (the earlier row, what to do with it). Raises InputError
-        (the name stands for something else), GuardRefused and LedgerUnwritable; then there is no
-        new row.
+        (the name stands for something else), GuardRefused and LedgerUnwritable; then nothing may
+        be started.
         """
         # First: this reads the attached files, which no other run has to wait for.
         request.digest()
+        while True:
+            self.take_over()
+            row, move = self._claim_here(request, name, again, guards)
+            if move != START or not self._others:
+                return row, move
+            # A claim stands in one ledger; whoever then sees another's gives way.
+            self.take_over()
+            if not self._has_rival(row):
+                self._check_guards_again(row, guards, request)
+                return row, move
+            self._withdraw(row, "another run claimed the same line")
+            time.sleep(random.random() * RIVAL_PAUSE_SECONDS)
+
+    def _claim_here(
+        self,
+        request: StartRequest,
+        name: str | None,
+        again: bool,
+        guards: Guards | None,
+    ) -> tuple[Row, str]:
         with self._database.transaction("record the start in the ledger"):
             earlier = self._drop_stale_claims(request, name)
             if earlier is not None and name and not again:
@@ -119,11 +217,35 @@ class Ledger:
             move = self.move_for(earlier, request, name=name, again=again)
             if move != START and earlier is not None:
                 return earlier, move
+            if guards is not None:
+                guards.check_name(name)
             if guards is not None and request.kind.counts:
                 guards.check(1, self.count_today(), self.count_own())
             number = self._insert(request, name, earlier, again)
             self.in_flight[number] = False
             return self.row(number), START
+
+    def _has_rival(self, row: Row) -> bool:
+        """Tell whether a claim of the same line came from another folder after this one stood."""
+        same = "(digest = ? AND ordinal = ? OR name = ?) AND id > ?"
+        found = self._here(same, row.digest, row.ordinal, row.name, row.id)
+        return any(other.state not in NEVER_STARTED for other in found)
+
+    def _check_guards_again(
+        self, row: Row, guards: Guards | None, request: StartRequest
+    ) -> None:
+        """Raise GuardRefused when runs in several folders together have passed the limit."""
+        if guards is None or not request.kind.counts:
+            return
+        try:
+            guards.check(1, self.count_today() - 1, self.count_own() - 1)
+        except GuardRefused:
+            self._withdraw(row, "a guard refused it")
+            raise
+
+    def _withdraw(self, row: Row, reason: str) -> None:
+        self.update(row.id, state=NOT_SENT, reason=reason)
+        self.release(row.id)
 
     def move_for(
         self,
@@ -189,7 +311,7 @@ class Ledger:
         cursor = self._database.execute(
             "record the start in the ledger",
             sql % (", ".join(values), marks),
-            tuple(map(_storable, values.values())),
+            tuple(map(storable, values.values())),
         )
         return int(cursor.lastrowid or 0)
 
@@ -231,7 +353,7 @@ class Ledger:
         self._database.execute(
             "record the answer in the ledger",
             "UPDATE starts SET %s WHERE id = ?" % assignments,
-            (*map(_storable, values.values()), number),
+            (*map(storable, values.values()), number),
             least_seconds=least_seconds,
         )
 
@@ -246,6 +368,7 @@ class Ledger:
         """Return the name this process holds rows under, taking its lock when first asked."""
         if self._owner is None:
             self._owner = Owner(self.state)
+            self.holder = self._owner.name
         return self._owner.name
 
     def is_held(self, row: Row) -> bool:
@@ -256,7 +379,8 @@ class Ledger:
         is_recent = abs(self.clock() - row.claimed_at) < HOLD_SECONDS
         if self._owner is not None and row.holder == self._owner.name:
             return row.id in self.in_flight
-        return is_recent and is_alive(self.state, row.holder)
+        folders = [self.state, *map(StateFolder, self.state.others)]
+        return is_recent and any(is_alive(folder, row.holder) for folder in folders)
 
     def expire_orphans(self) -> list[Row]:
         """Note what the death of a run left behind; return every row of this account whose outcome
@@ -271,180 +395,3 @@ class Ledger:
                     row.id, state=state, reason="the run ended before the answer came"
                 )
         return self._here("state = ?", UNKNOWN)
-
-    # Looking
-
-    def rows(
-        self, where: str = "1", values: Sequence[Any] = (), *, newest: int | None = None
-    ) -> list[Row]:
-        """Return rows that fit a condition, oldest first; `newest` keeps that many of them."""
-        order = "id" if newest is None else "id DESC LIMIT %d" % newest
-        sql = "SELECT %s FROM starts WHERE %s ORDER BY %s"
-        found = self._database.query(sql % (", ".join(COLUMNS), where, order), values)
-        rows = [Row(columns) for columns in found]
-        return rows if newest is None else rows[::-1]
-
-    def latest(self, **columns: Any) -> Row | None:
-        """Return the latest row with these values, or None."""
-        where = " AND ".join("%s = ?" % column for column in columns)
-        found = self.rows(where, tuple(map(_storable, columns.values())), newest=1)
-        return found[0] if found else None
-
-    def row(self, number: int) -> Row:
-        """Return one row by its number, which exists."""
-        row = self.latest(id=number)
-        assert row is not None
-        return row
-
-    def find_previous(
-        self, request: StartRequest, name: str | None = None
-    ) -> Row | None:
-        """Return the latest row of the same line here (by name when one is given) that may have
-        started something.
-        """
-        if name:
-            return self.named(name)
-        return self._started_here(
-            "digest = ? AND ordinal = ?", request.digest(), request.ordinal
-        )
-
-    def named(self, name: str) -> Row | None:
-        """Return the latest row that `--once NAME` made here and that may have started something,
-        or None.
-        """
-        return self._started_here("name = ?", name)
-
-    def _started_here(self, condition: str, *values: Any) -> Row | None:
-        marks = ", ".join("?" * len(NEVER_STARTED))
-        found = self._here(
-            "%s AND state NOT IN (%s)" % (condition, marks),
-            *values,
-            *NEVER_STARTED,
-            newest=1,
-        )
-        return found[0] if found else None
-
-    def _here(
-        self, condition: str, *values: Any, newest: int | None = None
-    ) -> list[Row]:
-        where = condition + " AND origin = ? AND account = ?"
-        found: list[Row] = self.rows(
-            where, (*values, self.origin, self.account), newest=newest
-        )
-        return found
-
-    def find_task(self, task_id: str) -> Row | None:
-        """Return the row that started this task, or None."""
-        return self.latest(task_id=task_id, kind="task")
-
-    def find_computer(self, computer_id: str) -> Row | None:
-        """Return the row that started this computer, or None."""
-        return self.latest(task_id=computer_id, kind="computer")
-
-    def find_start(self, id: str) -> Row | None:
-        """Return the row that started this task or computer, or None."""
-        return self.find_task(id) or self.find_computer(id)
-
-    def find_prompt(self, task_id: str, prompt_id: str) -> Row | None:
-        """Return the row that started this turn of a task, or None."""
-        found = self.rows(
-            "task_id = ? AND prompt_id = ? AND kind != ?",
-            (task_id, prompt_id, REPLY.name),
-            newest=1,
-        )
-        return found[0] if found else None
-
-    def answered(self, task_id: str) -> set[str]:
-        """Return the message ids of the questions of a task that were surely answered from here."""
-        rows = self.rows(
-            "task_id = ? AND kind = ? AND state NOT IN (?, ?)",
-            (task_id, REPLY.name, SENT, NOT_SENT),
-        )
-        return {row.message_id for row in rows if row.message_id}
-
-    def started_tasks(self) -> list[Row]:
-        """Return the rows of this origin and account whose task is known, oldest first."""
-        return self._here("kind = 'task' AND task_id IS NOT NULL")
-
-    def with_prefix(self, prefix: str) -> list[str]:
-        """Return the ids of tasks in this ledger that begin with a prefix."""
-        sql = "SELECT DISTINCT task_id FROM starts WHERE substr(task_id, 1, ?) = ?"
-        return [
-            id for (id,) in self._database.query(sql, (len(prefix), prefix.lower()))
-        ]
-
-    def known_ids(self) -> set[str]:
-        """Return every task id and prompt id that belongs to a start of known outcome."""
-        sql = "SELECT task_id, prompt_id FROM starts WHERE state != ? AND kind != ?"
-        pairs = self._database.query(sql, (UNKNOWN, REPLY.name))
-        return {id for pair in pairs for id in pair if id}
-
-    # Counting and forgetting
-
-    def count_today(self) -> int:
-        """Return how many new tasks and computers may have been started at this origin in 24 hours.
-
-        Those of unknown outcome count; those that were surely not started do not.
-        """
-        now = self.clock()
-        return self._count(
-            "claimed_at BETWEEN ? AND ? AND origin = ?",
-            now - DAY_SECONDS,
-            now + CLOCK_TOLERANCE_SECONDS,
-            self.origin,
-        )
-
-    def count_own(self) -> int:
-        """Return how many new tasks and computers this process may have started."""
-        return 0 if self._owner is None else self._count("holder = ?", self._owner.name)
-
-    def _count(self, condition: str, *values: Any) -> int:
-        sql = "SELECT count(*) FROM starts WHERE %s AND kind IN (%s) AND state NOT IN (%s)"
-        kinds = ", ".join("?" * len(COUNTED))
-        states = ", ".join("?" * len(NEVER_STARTED))
-        found = self._database.query(
-            sql % (condition, kinds, states), (*values, *COUNTED, *NEVER_STARTED)
-        )
-        return int(found[0][0])
-
-    def count_all(self) -> int:
-        """Return how many starts the ledger has, replies left out."""
-        sql = "SELECT count(*) FROM starts WHERE kind != ?"
-        return int(self._database.query(sql, (REPLY.name,))[0][0])
-
-    def forget(self, numbers: Iterable[int]) -> int:
-        """Remove rows for good, and the replies to their tasks; return how many went.
-
-        Open ones stay.
-        """
-        return sum(self._forget("id = ?", number) for number in numbers)
-
-    def forget_before(self, moment: float) -> int:
-        """Remove the rows older than a moment, and the replies to their tasks; return how many
-        went.
-        """
-        return self._forget("claimed_at < ?", moment)
-
-    def _forget(self, condition: str, value: float) -> int:
-        closed = "%s AND kind != 'reply' AND state NOT IN ('%s')" % (
-            condition,
-            "', '".join(OPEN),
-        )
-        replies = (
-            "DELETE FROM starts WHERE kind = 'reply' AND task_id IN "
-            "(SELECT task_id FROM starts WHERE %s)" % closed
-        )
-        what = "forget rows of the ledger"
-        with self._database.transaction(what):
-            self._database.execute(what, replies, (value,))
-            gone = self._database.execute(
-                what, "DELETE FROM starts WHERE " + closed, (value,)
-            )
-            return gone.rowcount
-
-
-def _storable(value: Any) -> Any:
-    """Return a value that SQLite takes: a text without half surrogates."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
-    return value

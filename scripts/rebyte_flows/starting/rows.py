@@ -44,6 +44,7 @@ COLUMNS = (
     "status",
     "again",
     "message_id",
+    "revision",
 )
 # claimed: a run is preparing it and no byte has left; sent: bytes may have left, the answer is not
 # in.
@@ -71,6 +72,7 @@ class Row:
     kind: str
     origin: str
     digest: str
+    ordinal: int
     attempt: int
     name: str | None
     parts: str
@@ -91,6 +93,7 @@ class Row:
     status: str | None
     again: int | None
     message_id: str | None
+    revision: int
 
     def __init__(self, values: Sequence[Any]) -> None:
         self.__dict__.update(zip(COLUMNS, values))

@@ -144,13 +144,20 @@ class Submitter:
                     hint="type the same line again",
                 )
             self.sleep(POLL_SECONDS)
-            row = self.ledger.row(row.id)
+            row = self._looked_at(row)
+        # What it wrote last may have come after the last look.
+        row = self._looked_at(row)
         if row.state == SENT:
             self.ledger.update(
                 row.id, state=UNKNOWN, reason="the run ended before the answer came"
             )
         elif row.state in OPEN and row.state != UNKNOWN:
             self.ledger.update(row.id, state=NOT_SENT)
+        return self.ledger.row(row.id)
+
+    def _looked_at(self, row: Row) -> Row:
+        """Return a row as it is now, also where another folder has the newer copy."""
+        self.ledger.take_over()
         return self.ledger.row(row.id)
 
     def _send(self, request: StartRequest, row: Row) -> Submission:
