@@ -106,8 +106,10 @@ def test_a_start_under_way_on_one_side_is_waited_for_on_the_other(folders, open_
 def test_claims_made_at_the_same_moment_give_way_until_one_is_left(
     folders, open_at, monkeypatch
 ):
-    """Both insert before either looks at the other: the worst moment, forced."""
+    """Both insert before either looks at the other, in the same microsecond: the worst moment."""
     inside, outside = open_at(folders[1], folders[0]), open_at(*folders)
+    moment = inside.clock()
+    inside.clock = outside.clock = lambda: moment
     both = threading.Barrier(2)
     met = []
 

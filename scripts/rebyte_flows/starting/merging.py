@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     Identity = Tuple[Any, ...]
     Known = Dict[Identity, Row]
 
-# What no change of a row ever touches; the time of the claim is exact to the microsecond.
+# What no change of a row ever touches. The time of the claim alone is not enough: two runs can
+# claim in the same microsecond.
 IDENTITY_COLUMNS = (
     "kind",
     "origin",
@@ -22,6 +23,7 @@ IDENTITY_COLUMNS = (
     "digest",
     "ordinal",
     "claimed_at",
+    "holder",
     "message_id",
 )
 
