@@ -456,24 +456,24 @@ def test_it_works_isolated_through_a_link_and_from_a_read_only_folder(
 
 
 def test_no_home_at_all_falls_back_to_a_private_temp_folder_and_says_so(
-    shell, tmp_path, monkeypatch
+    rebyte, tmp_path, monkeypatch
 ):
     temp = tmp_path / "t"
     temp.mkdir()
     (tmp_path / "nohome").write_text("a file, not a folder")
-    env = {
-        "HOME": str(tmp_path / "nohome"),
-        "TMPDIR": str(temp),
-        "REBYTE_STATE_DIR": "",
-    }
-    ran = shell("create", "hello", env=env)
+    monkeypatch.setenv("HOME", str(tmp_path / "nohome"))
+    monkeypatch.setenv("TMPDIR", str(temp))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.delenv("REBYTE_STATE_DIR")
+    ran = rebyte("create", "hello")
     folders = list(temp.iterdir())
     assert (
         ran.code == 0
         and "REBYTE_STATE_DIR" in ran.err
         and [oct(folder.stat().st_mode)[-3:] for folder in folders] == ["700"]
     )
-    refused = shell("create", "more", env=dict(env, REBYTE_MAX_TASKS_PER_DAY="5"))
+    monkeypatch.setenv("REBYTE_MAX_TASKS_PER_DAY", "5")
+    refused = rebyte("create", "more")
     assert refused.code == 7 and refused.error["code"] == "guard_no_ledger"
 
 

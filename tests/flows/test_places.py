@@ -117,10 +117,12 @@ def test_claims_made_at_the_same_moment_give_way_until_one_is_left(
         claim_here = ledger._claim_here
 
         def claim(*words):
+            if ledger in met:
+                return claim_here(*words)
+            met.append(ledger)
+            both.wait(10)
             found = claim_here(*words)
-            if ledger not in met:
-                met.append(ledger)
-                both.wait(10)
+            both.wait(10)
             return found
 
         ledger._claim_here = claim
@@ -180,7 +182,7 @@ def test_a_ledger_of_an_older_version_is_read_too(folders, open_at):
     with closing(sqlite3.connect(os.path.join(folders[0], "ledger.db"))) as book:
         book.execute("DROP TRIGGER count_revisions")
         book.execute("ALTER TABLE starts RENAME TO old")
-        columns = [row[1] for row in book.execute("PRAGMA table_info(old)")][:-1]
+        columns = [row[1] for row in book.execute("PRAGMA table_info(old)")][:-2]
         book.execute("CREATE TABLE starts AS SELECT %s FROM old" % ", ".join(columns))
         book.execute("DROP TABLE old")
         book.execute("PRAGMA user_version=3")

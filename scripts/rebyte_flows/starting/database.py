@@ -47,7 +47,7 @@ CREATE TABLE IF NOT EXISTS starts (
   claimed_at REAL NOT NULL, answered_at REAL, delivered_at REAL, task_id TEXT,
   workspace_id TEXT, prompt_id TEXT, url TEXT, executor TEXT, model TEXT, known TEXT,
   reason TEXT, status TEXT, again INTEGER, message_id TEXT,
-  revision INTEGER NOT NULL DEFAULT 1);
+  revision INTEGER NOT NULL DEFAULT 1, uid TEXT);
 CREATE INDEX IF NOT EXISTS by_digest ON starts (digest, ordinal);
 CREATE INDEX IF NOT EXISTS by_name ON starts (name) WHERE name IS NOT NULL;
 CREATE INDEX IF NOT EXISTS by_task ON starts (task_id);
@@ -82,7 +82,13 @@ MIGRATIONS = {
         "0, delivered_at, task_id, prompt_id, message_id FROM replies",
         "DROP TABLE replies",
     ),
-    3: ("ALTER TABLE starts ADD COLUMN revision INTEGER NOT NULL DEFAULT 1",),
+    3: (
+        "ALTER TABLE starts ADD COLUMN revision INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE starts ADD COLUMN uid TEXT",
+        # Not by chance: each copy of the file gives its rows the same ones.
+        "UPDATE starts SET uid = kind || ' ' || digest || ' ' || ordinal || ' ' || claimed_at "
+        "|| ' ' || coalesce(holder, '') || ' ' || coalesce(message_id, '')",
+    ),
 }
 
 

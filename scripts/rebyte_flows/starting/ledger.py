@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import threading
 import time
 
 from rebyte_flows.starting.database import RECORD_SECONDS, Database
 from rebyte_flows.starting.kinds import REPLY
-from rebyte_flows.starting.merging import identity_of, rows_to_take
+from rebyte_flows.starting.merging import rows_to_take
 from rebyte_flows.starting.other_ledgers import open_others
 from rebyte_flows.starting.rows import (
     CLAIMED,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 # Two runs that claimed one line in two ledgers at the same moment try again after a part of this.
 RIVAL_PAUSE_SECONDS = 0.3
+# A clock does not tell rows apart: some stand still for 16 ms.
+UID_BYTES = 12
 # No start is prepared and answered for longer.
 HOLD_SECONDS = 3600
 
@@ -123,8 +126,8 @@ class Ledger(StartTable):
             if rows and rows_to_take(self._known(), rows):
                 self._merge(rows)
 
-    def _known(self) -> dict[Any, Row]:
-        return {identity_of(row): row for row in self.rows()}
+    def _known(self) -> dict[str | None, Row]:
+        return {row.uid: row for row in self.rows()}
 
     def _merge(self, theirs: list[Row]) -> None:
         with self._database.transaction("take over what other folders hold"):
@@ -306,6 +309,7 @@ class Ledger(StartTable):
 
     def insert(self, values: dict[str, Any]) -> int:
         """Write a new row durably and return its number."""
+        values = dict(values, uid=values.get("uid") or os.urandom(UID_BYTES).hex())
         sql = "INSERT INTO starts (%s) VALUES (%s)"
         marks = ", ".join("?" * len(values))
         cursor = self._database.execute(

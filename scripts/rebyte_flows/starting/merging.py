@@ -7,30 +7,12 @@ from rebyte_flows.starting.rows import STARTED
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any, Dict, Tuple
+    from typing import Dict, Optional
 
     from rebyte_flows.starting.rows import Row
 
-    Identity = Tuple[Any, ...]
-    Known = Dict[Identity, Row]
-
-# What no change of a row ever touches. The time of the claim alone is not enough: two runs can
-# claim in the same microsecond.
-IDENTITY_COLUMNS = (
-    "kind",
-    "origin",
-    "account",
-    "digest",
-    "ordinal",
-    "claimed_at",
-    "holder",
-    "message_id",
-)
-
-
-def identity_of(row: Row) -> Identity:
-    """Return what makes rows of several ledgers copies of one start."""
-    return tuple(getattr(row, column) for column in IDENTITY_COLUMNS)
+    # By the mark that every copy of a row has.
+    Known = Dict[Optional[str], Row]
 
 
 def is_newer(theirs: Row, mine: Row) -> bool:
@@ -42,5 +24,5 @@ def is_newer(theirs: Row, mine: Row) -> bool:
 
 def rows_to_take(known: Known, theirs: Iterable[Row]) -> list[tuple[Row, Row | None]]:
     """Return the rows of another ledger that know more, each with the copy that it replaces."""
-    pairs = ((row, known.get(identity_of(row))) for row in theirs)
+    pairs = ((row, known.get(row.uid)) for row in theirs)
     return [(row, mine) for row, mine in pairs if mine is None or is_newer(row, mine)]

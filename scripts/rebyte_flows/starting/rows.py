@@ -45,6 +45,7 @@ COLUMNS = (
     "again",
     "message_id",
     "revision",
+    "uid",
 )
 # claimed: a run is preparing it and no byte has left; sent: bytes may have left, the answer is not
 # in.
@@ -94,6 +95,7 @@ class Row:
     again: int | None
     message_id: str | None
     revision: int
+    uid: str | None
 
     def __init__(self, values: Sequence[Any]) -> None:
         self.__dict__.update(zip(COLUMNS, values))

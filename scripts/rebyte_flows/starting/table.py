@@ -200,10 +200,7 @@ class StartTable:
     def forget_copies(self, rows: Iterable[Row]) -> None:
         """Remove the copies of rows of another ledger for good; open ones stay."""
         for row in rows:
-            for copy in self.rows(
-                "digest = ? AND claimed_at = ?", (row.digest, row.claimed_at)
-            ):
-                self._forget("id = ?", copy.id)
+            self._forget("uid = ?", row.uid or "")
 
     def forget_before(self, moment: float) -> int:
         """Remove the rows older than a moment, and the replies to their tasks; return how many
@@ -211,7 +208,7 @@ class StartTable:
         """
         return self._forget("claimed_at < ?", moment)
 
-    def _forget(self, condition: str, value: float) -> int:
+    def _forget(self, condition: str, value: float | str) -> int:
         closed = "%s AND kind != 'reply' AND state NOT IN ('%s')" % (
             condition,
             "', '".join(OPEN),
