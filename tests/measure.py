@@ -102,6 +102,8 @@ LINES = {
     "artifacts": ["list", SPACE],
     "computers": ["list"],
     "webhooks": ["list"],
+    "diff": [TASK],
+    "apply": [TASK],
     "credits": [],
     "ledger": ["list"],
     "doctor": [],

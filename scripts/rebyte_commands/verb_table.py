@@ -55,6 +55,8 @@ VERBS = {
         "be told of a task's end at an https address: create, list, get, delete, public-key",
     ),
     "credits": ("credits", "what the organization has left to spend"),
+    "diff": ("code", "what a task changed in the code sent with --code"),
+    "apply": ("code", "the changes of a task into the working tree, all or nothing"),
     "ledger": ("ledger", "what was started from here: list, show, settle, forget"),
     "doctor": ("doctor", "what stands between this machine and a task, and the remedy"),
     "api": ("api", "any METHOD and PATH of the service"),

@@ -35,10 +35,16 @@ COMMAND = re.compile(
     re.M,
 )
 # Stands in for an agent: no model, it publishes the names that the prompt's publish line asks for,
-# and says so.
+# sends code back with a line more, and says so.
 SAMPLE_AGENT = r"""
-import os, re, sys, zipfile
+import os, re, sys, tarfile, zipfile
 prompt = sys.stdin.read()
+for name in re.findall(r"^The code to work on lies packed in /code/(.*?)\.tar\.gz:", prompt, re.M):
+    home = zipfile.ZipFile(os.path.join(os.environ["ARTIFACTS_DIR"], name + "-home.zip"), "w")
+    with tarfile.open(name + ".tar.gz") as tree, home:
+        for member in tree:
+            if member.isfile():
+                home.writestr(member.name, tree.extractfile(member).read() + b"more = 1\n")
 lines = re.findall(r"^When you are done, publish these as artifacts of this workspace: (.*?)\.(?:\s|$)", prompt, re.M)
 names = [name for line in lines for name in line.split(", ")]
 for name in names:

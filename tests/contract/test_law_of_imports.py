@@ -37,6 +37,7 @@ STOREYS = (
 FAMILIES = {
     "rebyte_flows": (
         "files",
+        "code",
         "values",
         "starting",
         "following",

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
+from rebyte_commands.jobs.code import homecoming_for
 from rebyte_commands.jobs.exit_codes import exit_code_of
 from rebyte_commands.jobs.next_steps import Facts, next_steps
 from rebyte_commands.jobs.record_place import tell_place
@@ -64,6 +65,7 @@ def follow(
     to watch at most, `schema` the shape that the answer was asked to have.
     """
     progress = Progress(context, keep=with_events)
+    home = homecoming_for(context, row.task_id)
     follower = Follower(
         context.client,
         row,
@@ -78,6 +80,7 @@ def follow(
         on_event=progress,
         watch_seconds=watch_seconds,
         read_value=reader_for(schema),
+        code=home,
     )
     document, ended_by = _document_of(context, follower, options, request)
     progress.close()
@@ -87,6 +90,7 @@ def follow(
     if progress.kept:
         fields["events"] = [event_line(event) for event in progress.kept]
     facts = Facts(context, document, row, options, ended_early=ended_by is not None)
+    facts.code_record = home.record if home else None
     fields["next"] = next_steps(facts)
     if request is not None:
         tell_place(context, fields)

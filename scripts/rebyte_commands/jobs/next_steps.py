@@ -4,6 +4,7 @@ foreign text.
 
 from __future__ import annotations
 
+from rebyte_commands.jobs.code import PUBLISH_AGAIN, look_step
 from rebyte_commands.jobs.shape import shape_words
 from rebyte_commands.shell.output import escape_controls
 from rebyte_wire.status import FINAL
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rebyte_commands.shell.context import Context
+    from rebyte_flows.code.records import CodeRecord
     from rebyte_flows.starting.rows import Row
     from rebyte_types import QuestionView, Step, TaskDocument
 
@@ -44,6 +46,8 @@ class Facts:
         self.is_final = self.status in FINAL
         # A rehearsal reads no words: what could mend it stands in the code of its prompt.
         self.is_rehearsal = bool(document.get("rehearsal"))
+        # What is known of the code that the task was sent with.
+        self.code_record: CodeRecord | None = None
 
     def __repr__(self) -> str:
         return "Facts(%s)" % self.status
@@ -133,12 +137,39 @@ def _name_workspace(facts: Facts) -> list[Step]:
 
 
 def _lacks_files(facts: Facts) -> bool:
-    is_missing = bool(facts.document.get("missing")) and not facts.is_rehearsal
+    is_missing = bool(_missing_wishes(facts)) and not facts.is_rehearsal
     return is_missing and not _has_no_workspace(facts)
 
 
+def _missing_wishes(facts: Facts) -> list[str]:
+    """Return what --want named and did not come: the archive of the code has a step of its own."""
+    code = facts.code_record.home_name if facts.code_record else None
+    return [name for name in facts.document.get("missing", []) if name != code]
+
+
+def _lacks_code(facts: Facts) -> bool:
+    record = facts.code_record
+    is_missing = record and record.home_name in facts.document.get("missing", [])
+    return bool(is_missing) and not facts.is_rehearsal
+
+
+def _ask_for_code(facts: Facts) -> list[Step]:
+    assert facts.code_record is not None
+    record = facts.code_record
+    why = "its code did not come; this asks for it once more, in a paid turn"
+    return [facts.follow_up(why, PUBLISH_AGAIN % (record.name, record.home_name))]
+
+
+def _has_changes(facts: Facts) -> bool:
+    return bool(facts.document.get("changes", {}).get("files"))
+
+
+def _look_at_changes(facts: Facts) -> list[Step]:
+    return look_step(facts.context, facts.row.task_id)
+
+
 def _ask_for_missing(facts: Facts) -> list[Step]:
-    names = facts.document["missing"]
+    names = _missing_wishes(facts)
     wanted = getattr(facts.options, "want", [])
     # The names are the caller's own words, as typed with --want.
     own = [name for name in wanted if name in names]
@@ -208,6 +239,8 @@ RULES: tuple[tuple[Callable[[Facts], bool], Callable[[Facts], list[Step]]], ...]
     (_has_no_workspace, _name_workspace),
     (_lacks_files, _ask_for_missing),
     (_lacks_value, _ask_for_value),
+    (_lacks_code, _ask_for_code),
+    (_has_changes, _look_at_changes),
     (_has_refused, _bring_refused),
     (_has_unfetched, _fetch_files),
     (_was_reused, _pay_again),

@@ -10,6 +10,7 @@ from rebyte_commands.jobs.attachments import (
     is_local_skill,
     tell_links,
 )
+from rebyte_commands.jobs.code import add_code_flags, code_tree
 from rebyte_commands.jobs.record_place import tell_place
 from rebyte_commands.jobs.shape import add_shape_flags, lines_for
 from rebyte_commands.shell.arguments import count, seconds
@@ -108,6 +109,7 @@ def add_turn_flags(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--bare", action="store_true", help="add no line to the prompt")
     add_shape_flags(parser)
+    add_code_flags(parser)
     add_rerun_flags(parser)
 
 
@@ -182,6 +184,8 @@ def _prompt_error(options: Namespace, texts: Sequence[str]) -> InputError:
     message = "more than one prompt was given" if texts else "no prompt was given"
     if not texts and options.skills:
         message += "; --skills took every word after it"
+    elif not texts and isinstance(getattr(options, "code", None), str):
+        message += "; --code took %r for its folder" % options.code[:40]
     return InputError(
         message,
         code="usage",
@@ -260,6 +264,8 @@ def turn_parts(
     attachments = attach_all(options.file, context.stdin, options.zip)
     attachments += [attach_skill(word) for word in words if is_local_skill(word)]
     tell_links(context, attachments)
+    tree = code_tree(context, options)
+    attachments += [tree] if tree else []
     return {
         "skills": [word for word in words if not is_local_skill(word)],
         "attachments": attachments,
@@ -309,6 +315,9 @@ def dry_run(request: StartRequest, name: str | None) -> Outcome:
     }
     if request.query:
         document["query"] = query_view(request.query)
+    code = [item.preview() for item in request.attachments if item.preview()]
+    if code:
+        document["code"] = code[0]
     return Outcome(document)
 
 

@@ -72,7 +72,8 @@ def _ends_badly(name: str) -> bool:
     return name[-1] == "." or name[-1].isspace()
 
 
-def _is_invisible(name: str) -> bool:
+def is_invisible(name: str) -> bool:
+    """Say whether a name holds characters that nobody sees, and that it does not need."""
     return any(
         unicodedata.category(letter) in INVISIBLE and not _joins(name, index)
         for index, letter in enumerate(name)
@@ -90,21 +91,22 @@ def _joins(name: str, index: int) -> bool:
     )
 
 
-def _is_device(name: str) -> bool:
+def is_device(name: str) -> bool:
+    """Say whether Windows takes a name for a device, whatever follows its first dot."""
     return name.split(".")[0].strip().casefold() in DEVICES
 
 
 RULES = (
     (lambda name: name in (".", ".."), "it names a folder"),
     (lambda name: not SEPARATORS.isdisjoint(name), "it holds a separator"),
-    (_is_invisible, "it holds control or invisible characters"),
+    (is_invisible, "it holds control or invisible characters"),
     (_begins_badly, "it begins with a dash, a tilde or a blank"),
     (_ends_badly, "it ends with a dot or a blank"),
     (
         lambda name: not NOT_ON_WINDOWS.isdisjoint(name),
         "it holds a character that some systems do not allow",
     ),
-    (_is_device, "it is the name of a device"),
+    (is_device, "it is the name of a device"),
     (
         lambda name: len(name.encode("utf-8")) > NAME_LIMIT_BYTES,
         "it has more than %d bytes" % NAME_LIMIT_BYTES,

@@ -95,7 +95,7 @@ class Packed(Spooled):
 class LocalSkill(Packed):
     """A skill's folder on this machine, packed."""
 
-    is_skill = True
+    is_listed = False
 
     def __init__(self, path: str) -> None:
         path = expand_user(path)
@@ -105,6 +105,13 @@ class LocalSkill(Packed):
                 hint="a skill that the service knows is named without ./",
             )
         super().__init__(path)
+
+    def prompt_lines(self, name: str) -> list[str]:
+        """Return the line that says where the skill lies."""
+        return [
+            "A skill for this task lies packed in /code/%s: unpack it, read its SKILL.md first, "
+            "and use it." % name
+        ]
 
 
 class Stream(Spooled):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
     from rebyte_client import RebyteClient
+    from rebyte_flows.state import StateFolder
     from rebyte_types import FileReference, Json
 
 FILENAME_LIMIT_CHARACTERS = 255
@@ -36,7 +37,8 @@ ADDRESSES_AT_ONCE = 50
 class Attachment:
     """A local file: path, name and bytes, and its SHA-256 once somebody asks."""
 
-    is_skill = False
+    # One line of the prompt names all of these.
+    is_listed = True
 
     def __init__(
         self,
@@ -83,6 +85,20 @@ class Attachment:
                 "the file name %s... has more than %d characters"
                 % (self.name[:40], FILENAME_LIMIT_CHARACTERS)
             )
+
+    def prompt_lines(self, name: str) -> list[str]:
+        """Return the lines that the prompt gets for it, none where one line names all files.
+
+        `name` is what the service called it.
+        """
+        return []
+
+    def note_start(self, state: StateFolder, digest: str) -> None:
+        """Note what is to be known later of the start with this digest, before it is sent."""
+
+    def preview(self) -> Json | None:
+        """Return what --dry-run shows of it beside its name and size, None for a plain file."""
+        return None
 
     def open(self) -> BinaryIO:
         """Open it from its start, to read in binary; the caller closes."""

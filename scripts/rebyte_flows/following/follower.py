@@ -33,21 +33,37 @@ from rebyte_wire.status import is_id, str_field, terminal_status
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
-    from typing import Any
+    from typing import Any, Protocol
 
     from rebyte_client import RebyteClient
     from rebyte_flows.starting.requests import StartRequest
     from rebyte_flows.starting.rows import Row
     from rebyte_flows.state import StateFolder
     from rebyte_types import (
+        Artifact,
         Event,
         EventLine,
         Failure,
         FileHome,
         Json,
+        Refusal,
         Shape,
         TaskDocument,
     )
+
+    class CodeHome(Protocol):
+        """What brings the code of a task home; see rebyte_flows.code.homecoming."""
+
+        def bring(
+            self,
+            client: RebyteClient,
+            workspace_id: str,
+            listing: Sequence[Artifact],
+            files: Sequence[FileHome],
+            turn: str | None,
+        ) -> Json:
+            """Return what the document says of the code."""
+
 
 REHEARSAL = "a rehearsal on this machine: no model read the prompt"
 ANOTHERS_FOLDER = (
@@ -65,9 +81,10 @@ class Follower:
 
     `out` is the folder its results go to, `want` the names that have to come. `request` is what was
     asked for, where this command started it. `answered` are the questions answered from here.
-    `watch_seconds` bounds watching alone: what has ended is still brought home. `on_event(event)`
-    is told of each event. `read_value(answer)` gives the keys that tell the value of a completed
-    turn, where one was asked for.
+    `watch_seconds` bounds watching alone: what has ended is still brought home. `code` brings the
+    code home that the task was sent with. `on_event(event)` is told of each event.
+    `read_value(answer)` gives the keys that tell the value of a completed turn, where one was asked
+    for.
     """
 
     def __init__(
@@ -86,6 +103,7 @@ class Follower:
         on_event: Callable[[Event], object] | None = None,
         watch_seconds: float | None = None,
         read_value: Callable[[str], Json] | None = None,
+        code: CodeHome | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -98,6 +116,7 @@ class Follower:
         self.on_event = on_event
         self.watch_seconds = watch_seconds
         self.read_value = read_value
+        self.code = code
         self.status = "running"
         self._clock = clock
         self._sleep = sleep
@@ -122,6 +141,7 @@ class Follower:
         self._warnings = [RECOVERED] * bool(self._known["recovered"])
         # Keys of the document, as they are found out.
         self._found: Json = {}
+        self._refused: list[Refusal] = []
 
     def follow(self) -> TaskDocument:
         """Follow to the end and return the document; past the deadline its status is running."""
@@ -164,7 +184,7 @@ class Follower:
         rehearsal = self._is_rehearsal()
         row = self.row
         requested = {"executor": row.executor, "model": row.model}
-        refused = self._out.refused if self._out else []
+        refused = [*(self._out.refused if self._out else []), *self._refused]
         return task_document(
             id=row.task_id,
             workspaceId=row.workspace_id,
@@ -282,6 +302,26 @@ class Follower:
                 for name in self.want
                 if names.isdisjoint((normalize(name), normalize(wanted_name(name))))
             ]
+        if self.code is not None and is_latest(self._task, self.row.prompt_id):
+            self._bring_code(self.code, workspace_id, listing)
+
+    def _bring_code(
+        self, code: CodeHome, workspace_id: str, listing: list[Artifact]
+    ) -> None:
+        """Bring the code home; that it did not come is only said of a task that completed."""
+        turn = self.row.prompt_id or self._builder.prompt_id
+        found = code.bring(
+            self.client, workspace_id, listing, self._found["files"], turn
+        )
+        is_missing = bool(found.get("missing"))
+        if is_missing and self.status != "completed":
+            return
+        if is_missing:
+            self._found["missing"] = [*self._found["missing"], *found["missing"]]
+        self._refused += found.get("refused", [])
+        self._warnings += found.get("warnings", [])
+        if found.get("changes"):
+            self._found["changes"] = found["changes"]
 
     def _judge(self) -> None:
         """Say why it failed, or what an honest reader would want to know of how it ended."""

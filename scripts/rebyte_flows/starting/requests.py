@@ -261,17 +261,12 @@ def _digest(value: Any, length: int) -> str:
 def _attachment_lines(
     attachments: Sequence[Attachment], names: Sequence[str]
 ) -> list[str]:
-    """Return the lines that say where attached files and skills lie in the task's machine."""
-    skills = [name for item, name in zip(attachments, names) if item.is_skill]
-    files = [
-        "/code/" + name for item, name in zip(attachments, names) if not item.is_skill
-    ]
+    """Return the lines that say where what is attached lies in the task's machine."""
+    pairs = list(zip(attachments, names))
+    files = ["/code/" + name for item, name in pairs if item.is_listed]
     lines = ["Attached for you: %s" % ", ".join(files)] if files else []
-    for name in skills:
-        lines.append(
-            "A skill for this task lies packed in /code/%s: unpack it, read its SKILL.md first, "
-            "and use it." % name
-        )
+    for item, name in pairs:
+        lines += item.prompt_lines(name)
     return lines
 
 

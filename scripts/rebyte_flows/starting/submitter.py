@@ -107,6 +107,8 @@ class Submitter:
         DeadlineReached (another run holds it), NotRecorded, and what the service or the network
         said.
         """
+        for item in request.attachments:
+            item.note_start(self.ledger.state, request.digest())
         while True:
             row, move = self.ledger.claim(
                 request, name=name, again=again, guards=self.guards

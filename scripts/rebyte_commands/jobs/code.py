@@ -1,0 +1,118 @@
+"""Code there and back on the command line: its flags, what a start takes along, and what a task
+brings home.
+"""
+
+from __future__ import annotations
+
+from rebyte_flows.code.records import find_record
+from rebyte_wire.errors import InputError, LedgerUnwritable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from rebyte_commands.shell.context import Context
+    from rebyte_flows.code.attachment import CodeTree
+    from rebyte_flows.code.homecoming import Homecoming
+    from rebyte_flows.code.records import CodeRecord
+    from rebyte_types import Step
+
+LEFT_OUT_SHOWN = 5
+PUBLISH_AGAIN = (
+    "Pack the whole folder /code/%s, without .git, installed dependencies and build output, into "
+    "a zip named %s and publish it as an artifact of this workspace."
+)
+
+
+def add_code_flags(parser: ArgumentParser) -> None:
+    """Add the flags that send the code of a git repository along."""
+    parser.add_argument(
+        "--code",
+        nargs="?",
+        const=True,
+        metavar="DIR",
+        help="send the working tree of this repository, and bring its changes home as a branch",
+    )
+    for flag, text in (
+        ("--send-secret", "send this path although it looks like a secret"),
+        ("--leave", "keep this path at home"),
+    ):
+        parser.add_argument(
+            flag,
+            action="append",
+            default=[],
+            metavar="PATH",
+            help="with --code: %s; again for more" % text,
+        )
+
+
+def code_tree(context: Context, options: Namespace) -> CodeTree | None:
+    """Return the working tree that --code names as an attachment, None without --code."""
+    if options.code is None:
+        if options.send_secret or options.leave:
+            raise InputError(
+                "--send-secret and --leave are about --code, which is not there",
+                code="usage",
+            )
+        return None
+    # Lazy: only who sends code pays for git, tarfile and gzip.
+    from rebyte_flows.code.attachment import CodeTree
+    from rebyte_flows.code.git import open_repository
+    from rebyte_flows.files.names import expand_user
+
+    own_key = context.environ.get("REBYTE_API_KEY", "").strip()
+    folder = None if options.code is True else expand_user(options.code)
+    tree = CodeTree(
+        open_repository(folder),
+        send_secret=options.send_secret,
+        leave=options.leave,
+        own_keys=[own_key.encode("utf-8", "replace")] if own_key else [],
+    )
+    _tell_left_out(context, tree)
+    return tree
+
+
+def _tell_left_out(context: Context, tree: CodeTree) -> None:
+    left_out = sorted(tree.tree.left_out.items())
+    if left_out:
+        shown = ", ".join("%r: %s" % pair for pair in left_out[:LEFT_OUT_SHOWN])
+        more = " ..." if len(left_out) > LEFT_OUT_SHOWN else ""
+        context.info("not sent: %s%s" % (shown, more))
+
+
+def record_of(context: Context, task_id: str | None) -> CodeRecord | None:
+    """Return what is known of the code of a task, None where it took none along from here."""
+    if not task_id:
+        return None
+    try:
+        rows = context.ledger.rows("task_id = ? AND kind != 'reply'", (task_id,))
+        digests = [row.digest for row in reversed(rows)]
+        return find_record(context.state, task_id, digests)
+    except LedgerUnwritable:
+        return None
+
+
+def homecoming_for(context: Context, task_id: str) -> Homecoming | None:
+    """Return what brings the code of a task home, None where it took none along from here."""
+    record = record_of(context, task_id)
+    if record is None:
+        return None
+    # Lazy: only a task with code pays for zipfile and subprocess.
+    from rebyte_flows.code.homecoming import Homecoming
+
+    task = context.ledger.find_task(task_id)
+    return Homecoming(context.state, record, task_id, task.name if task else None)
+
+
+def look_step(context: Context, task_id: str) -> list[Step]:
+    """Return the steps after changes came home: to look at them, and to take them over."""
+    return [
+        {
+            "why": "this shows what changed in the code",
+            "run": context.command_line("diff", task_id),
+        },
+        {
+            "why": "this brings the changes into the working tree, if they fit",
+            "run": context.command_line("apply", task_id),
+        },
+    ]

@@ -1,0 +1,1 @@
+"""Code there and back: a working tree out as one archive, and what comes home as a commit."""

@@ -1,0 +1,202 @@
+"""`apply`: the changes of a task into the working tree, all or nothing, never staged."""
+
+from __future__ import annotations
+
+import os
+
+from rebyte_flows.code.changes import NO_MODE, Change, changes_between
+from rebyte_flows.code.git import SUBMODULE_MODE, Repository
+from rebyte_flows.code.journal import Journal, Step
+from rebyte_flows.code.merging import Conflict, merged
+from rebyte_flows.code.secrets import matches
+from rebyte_flows.code.working_tree import OTHER_MODE, read_path, write_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rebyte_flows.code.journal import Held
+    from rebyte_flows.code.records import CodeRecord
+    from rebyte_flows.code.working_tree import Content
+
+BESIDE = ".theirs"
+A_SUBMODULE = "a submodule is not changed by apply"
+
+
+class Plan:
+    """What an apply would do: steps, conflicts and what is held back (path -> why)."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.applied: dict[str, Held] = {}
+        self.conflicts: dict[str, str] = {}
+        self.held: dict[str, str] = {}
+        self.unchanged = 0
+
+    def __repr__(self) -> str:
+        return "Plan(%d steps, %d conflicts)" % (len(self.steps), len(self.conflicts))
+
+
+def plan(
+    repository: Repository,
+    record: CodeRecord,
+    journal: Journal,
+    *,
+    allow: Sequence[str] = (),
+    beside: bool = False,
+) -> Plan:
+    """Decide what an apply would do; nothing is written.
+
+    With `beside` a path in conflict stays as it is, and what came home is to lie beside it.
+    """
+    found = Plan()
+    changes = all_changes(repository, record, journal)
+    gone = {
+        change.path
+        for change in changes
+        if change.new[0] == NO_MODE and _why_held(change, allow) is None
+    }
+    for change in changes:
+        why = _why_held(change, allow)
+        if why is not None:
+            if _ours(repository, change.path, gone) != _content(repository, change.new):
+                found.held[change.path] = why
+            continue
+        _plan_change(repository, change, journal, found, gone, beside)
+    return found
+
+
+def all_changes(
+    repository: Repository, record: CodeRecord, journal: Journal
+) -> list[Change]:
+    """Return the whole work of a task by path; what an earlier apply brought and is no change any
+    more goes back to what was sent.
+    """
+    from_base = changes_between(repository, record.base, record.result or record.base)
+    paths = {change.path for change in from_base}
+    applied_before = [path for path in journal.applied if path not in paths]
+    if not applied_before:
+        return from_base
+    base = repository.tree_of(record.base)
+    nothing = (NO_MODE, "")
+    for path in applied_before:
+        entry = base.get(path, nothing)
+        from_base.append(Change(path, journal.applied[path] or nothing, entry))
+    return from_base
+
+
+def _why_held(change: Change, allow: Sequence[str]) -> str | None:
+    if SUBMODULE_MODE in (change.old[0], change.new[0]):
+        return A_SUBMODULE
+    why = change.why_sensitive
+    return None if why is None or matches(change.path, allow) else why
+
+
+def _plan_change(
+    repository: Repository,
+    change: Change,
+    journal: Journal,
+    found: Plan,
+    gone: set[str],
+    beside: bool,
+) -> None:
+    path = change.path
+    ours = _ours(repository, path, gone)
+    theirs = _content(repository, change.new)
+    bases = [_content(repository, change.old)]
+    if path in journal.applied:
+        bases.append(_content(repository, journal.applied[path]))
+    try:
+        content = _first_merge(repository, bases, ours, theirs)
+        if content != ours:
+            _check_room(repository, path, gone)
+    except Conflict as conflict:
+        if beside and theirs is not None:
+            found.steps.append(_beside_step(repository, path, theirs))
+        found.conflicts[path] = str(conflict)
+        return
+    found.applied[path] = None if change.new[0] == NO_MODE else change.new
+    if content == ours:
+        found.unchanged += 1
+    else:
+        found.steps.append(Step(path, ours, content))
+
+
+def _beside_step(repository: Repository, path: str, theirs: Content) -> Step:
+    name = path + BESIDE
+    return Step(name, read_path(repository.root, name), theirs)
+
+
+def _first_merge(
+    repository: Repository, bases: list[Content], ours: Content, theirs: Content
+) -> Content:
+    """Return the merge with the first base that it works with: what was sent, else what an earlier
+    apply brought.
+    """
+    for base in bases[:-1]:
+        try:
+            return merged(repository, base, ours, theirs)
+        except Conflict:
+            continue
+    return merged(repository, bases[-1], ours, theirs)
+
+
+def _content(repository: Repository, held: Held) -> Content:
+    if held is None or held[0] == NO_MODE:
+        return None
+    return held[0], repository.blob(held[1])
+
+
+def _ours(repository: Repository, path: str, gone: set[str]) -> Content:
+    """Return what lies at a path; a folder of which nothing stays counts as nothing."""
+    content = read_path(repository.root, path)
+    if content is None or content[0] != OTHER_MODE:
+        return content
+    place = os.path.join(repository.root, path)
+    if os.path.islink(place) or not os.path.isdir(place):
+        return content
+    for folder, _, names in os.walk(place):
+        inside = os.path.relpath(folder, repository.root).replace(os.sep, "/")
+        if any(inside + "/" + name not in gone for name in names):
+            return content
+    return None
+
+
+def _check_room(repository: Repository, path: str, gone: set[str]) -> None:
+    """Raise Conflict where a link or a file stands where a folder of the path has to be."""
+    parts = path.split("/")
+    for count in range(1, len(parts)):
+        folder = "/".join(parts[:count])
+        place = os.path.join(repository.root, folder)
+        if not os.path.lexists(place) or folder in gone:
+            return
+        if os.path.islink(place) or not os.path.isdir(place):
+            raise Conflict("%s is in the way: it is no folder" % folder)
+
+
+def write_beside(
+    repository: Repository, folder: str, record: CodeRecord, allow: Sequence[str]
+) -> list[str]:
+    """Fill a new working tree with the result of a task; returns the paths held back.
+
+    The files are written by us: no filter and no hook is run.
+    """
+    commit = record.result or record.base
+    repository.run("worktree", "add", "--detach", "--no-checkout", folder, commit)
+    tree = repository.tree_of(commit)
+    held: list[str] = []
+    for change in changes_between(repository, record.base, commit):
+        if _why_held(change, allow) is not None:
+            held.append(change.path)
+            tree[change.path] = change.old
+    entries = [
+        (path, one)
+        for path, one in tree.items()
+        if one[0] not in (SUBMODULE_MODE, NO_MODE)
+    ]
+    contents = repository.blobs([id for _, (_, id) in entries])
+    for (path, (mode, _)), data in zip(entries, contents):
+        if data is not None:
+            write_path(folder, path, (mode, data))
+    Repository(folder).run("read-tree", "HEAD")
+    return sorted(held)

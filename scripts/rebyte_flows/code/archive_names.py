@@ -1,0 +1,188 @@
+"""Which paths of an archive may become paths of a repository: pure, and one bad one spoils all.
+
+A path that was sent is fine as it is, whatever it is called: the rules are for new ones.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from rebyte_flows.files.names import (
+    NAME_LIMIT_BYTES,
+    fold,
+    is_device,
+    is_invisible,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+PATH_LIMIT_BYTES = 4000
+LINKS_FOLLOWED_MOST = 40
+# Code points that HFS+ passes over when it compares names, as git lists them.
+IGNORABLE = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+# The short names that NTFS gives to .git and its kin.
+SHORT_NAME = re.compile(r"git[a-z0-9]{0,5}~[0-9]+|gi[0-9a-f]{4,6}~[0-9]+")
+# Folders of git's own make, wherever they stand and however they are spelled.
+GIT_FOLDER = ".git"
+
+
+def is_git_folder(part: str) -> bool:
+    """Say whether some system takes a part of a path for .git."""
+    plain = IGNORABLE.sub("", part)
+    plain = unicodedata.normalize("NFKC", plain).casefold()
+    # NTFS: a stream's name, and dots and blanks at the end.
+    plain = plain.partition(":")[0].rstrip(". \t")
+    return plain == GIT_FOLDER or SHORT_NAME.fullmatch(plain) is not None
+
+
+def _climbs(part: str) -> bool:
+    return part.strip(". \t") == "" and part.strip() != ""
+
+
+def _ends_badly(part: str) -> bool:
+    return part[-1] == "." or part[-1].isspace() or part[0].isspace()
+
+
+RULES = (
+    (lambda part: part == "", "it is absolute, or has an empty part"),
+    (_climbs, "a part of it climbs out of its folder"),
+    (lambda part: "\\" in part, "it holds a backslash"),
+    (is_git_folder, "a part of it is git's own folder"),
+    (lambda part: ":" in part, "it holds a colon"),
+    (is_invisible, "it holds control or invisible characters"),
+    (_ends_badly, "a part of it begins with a blank, or ends with one or with a dot"),
+    (is_device, "a part of it is the name of a device"),
+    (
+        lambda part: len(part.encode("utf-8", "replace")) > NAME_LIMIT_BYTES,
+        "a part of it has more than %d bytes" % NAME_LIMIT_BYTES,
+    ),
+)
+
+
+def bad_path(path: str) -> str | None:
+    """Return why a path must not come into a repository, None if it may."""
+    for part in path.split("/"):
+        for is_wrong, reason in RULES:
+            if is_wrong(part):
+                return reason
+    if len(path.encode("utf-8", "replace")) > PATH_LIMIT_BYTES:
+        return "it has more than %d bytes" % PATH_LIMIT_BYTES
+    return None
+
+
+def collisions(paths: Iterable[str], known: Collection[str]) -> list[tuple[str, str]]:
+    """Return pairs of paths of which some system makes one: by case, by Unicode form, or because
+    one is a file and a folder.
+
+    Pairs of paths that are both `known` are left alone: they stand side by side already.
+    """
+    spelled: dict[str, str] = {}
+    files: set[str] = set()
+    found: list[tuple[str, str]] = []
+    every = sorted(paths)
+    for path in every:
+        for place in [*_folders(path), path]:
+            other = spelled.setdefault(_folded(place), place)
+            if other != place and not _both_known(other, place, known):
+                found.append((other, path))
+        files.add(_folded(path))
+    for path in every:
+        for place in _folders(path):
+            if _folded(place) in files:
+                found.append((place, path))
+    return found
+
+
+def _folded(path: str) -> str:
+    return "/".join(map(fold, path.split("/")))
+
+
+def _folders(path: str) -> list[str]:
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _both_known(one: str, other: str, known: Collection[str]) -> bool:
+    return one in known and other in known
+
+
+def leaves_tree(path: str, links: Mapping[str, str]) -> bool:
+    """Say whether following the link at `path` leads out of the tree, also through other links.
+
+    `links` are all links of the tree: path -> target. A loop counts as leaving.
+    """
+    if is_outside(links[path]):
+        return True
+    left = _steps_of(links[path])
+    place = path.split("/")[:-1]
+    followed = 0
+    while left:
+        part = left.pop(0)
+        if part == "..":
+            if not place:
+                return True
+            place.pop()
+            continue
+        place.append(part)
+        target = links.get("/".join(place))
+        if target is None:
+            continue
+        followed += 1
+        if followed > LINKS_FOLLOWED_MOST or is_outside(target):
+            return True
+        place.pop()
+        left = _steps_of(target) + left
+    return False
+
+
+def is_outside(target: str) -> bool:
+    """Say whether a link's target is none inside any tree: absolute, or none at all."""
+    is_odd = not target or "\\" in target or "\0" in target
+    return is_odd or target[0] in "/~" or target[1:2] == ":"
+
+
+def _steps_of(target: str) -> list[str]:
+    return [part for part in target.split("/") if part not in ("", ".")]
+
+
+def reaches_git(target: str) -> bool:
+    """Say whether a link's target passes through git's own folder."""
+    return any(is_git_folder(part) for part in target.split("/"))
+
+
+def common_root(paths: Collection[str], sent: Collection[str]) -> str:
+    """Return the folder under which an archive holds the tree, "" for its own root.
+
+    Of all folders that hold everything the one counts under which most of what was sent is found.
+    """
+    best = ""
+    most = sum(path in sent for path in paths)
+    prefix = ""
+    while paths:
+        tops = {path[len(prefix) :].partition("/")[0] for path in paths}
+        if len(tops) != 1:
+            break
+        longer = prefix + tops.pop() + "/"
+        if not all(path.startswith(longer) for path in paths):
+            break
+        prefix = longer
+        fitting = sum(path[len(prefix) :] in sent for path in paths)
+        if fitting > most:
+            most = fitting
+            best = prefix
+    return best
+
+
+def looks_whole(returned: Collection[str], sent: Collection[str]) -> bool:
+    """Say whether what came home looks like the whole tree, so that what lacks was deleted.
+
+    At least half of what was sent has to be there, and half of what lies at the root.
+    """
+    there = set(returned)
+    for group in (sent, [path for path in sent if "/" not in path]):
+        if 2 * sum(path in there for path in group) < len(group):
+            return False
+    return True

@@ -1,0 +1,311 @@
+"""From a judged archive to the tree of a commit: what is new, what was deleted, what stays."""
+
+from __future__ import annotations
+
+import os
+
+from rebyte_flows.code.archive_names import (
+    bad_path,
+    collisions,
+    common_root,
+    leaves_tree,
+    looks_whole,
+    reaches_git,
+)
+from rebyte_flows.code.git import (
+    FILE_MODE,
+    LINK_MODE,
+    PROGRAM_MODE,
+    SUBMODULE_MODE,
+    fields_of,
+)
+from rebyte_flows.code.home_archive import Spoiled
+from rebyte_flows.code.line_ends import LF, are_same, is_text, like, style_of, to_lf
+from rebyte_flows.code.tree_archive import blob_id
+from rebyte_wire.errors import RebyteError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rebyte_flows.code.git import Repository
+    from rebyte_flows.code.home_archive import HomeArchive, Member
+    from rebyte_flows.code.records import CodeRecord
+
+PARTIAL = "the archive does not look whole: %d files that it lacks were kept, and none deleted"
+IGNORED = "%d files that git ignores here were left out"
+IN_SUBMODULE = "%d changes inside submodules are in the archive, and in no commit"
+GROUP_BYTES = 4 * 1024 * 1024
+
+
+class HomeTree:
+    """The tree that an archive makes of what was there before; raises Spoiled when it must not."""
+
+    def __init__(
+        self, repository: Repository, record: CodeRecord, archive: HomeArchive
+    ) -> None:
+        self.repository = repository
+        self.record = record
+        self.archive = archive
+        self.warnings: list[str] = []
+        # How many paths the archive lacks and keeps, and how many it brought that git ignores.
+        self.kept_missing = 0
+        self.ignored = 0
+        self._before = repository.tree_of(record.result or record.base)
+        self._sent = repository.tree_of(record.base)
+        self._digits = len(record.base)
+        self._entries: dict[str, tuple[str, str]] = {}
+        self._links: dict[str, str] = {}
+        self._build()
+
+    def __repr__(self) -> str:
+        return "HomeTree(%d entries)" % len(self._entries)
+
+    def commit(self, parent: str, message: str) -> str | None:
+        """Write the tree as a commit on `parent`; None when it is the parent's own tree."""
+        if self._entries == self._before:
+            return None
+        tree = self.repository.write_tree(
+            (path, mode, id) for path, (mode, id) in self._entries.items()
+        )
+        return self.repository.commit_tree(tree, [parent], message)
+
+    def _build(self) -> None:
+        expected = self._expected()
+        members = self._members(expected)
+        self._refuse_collisions(members, expected)
+        returned = self._without_ignored(self._unfollow_links(members))
+        is_whole = looks_whole(returned, expected)
+        for path, entry in self._before.items():
+            is_missing = path in expected and path not in returned
+            if path not in returned and not (is_missing and is_whole):
+                self._entries[path] = entry
+                self.kept_missing += is_missing
+        self._take(returned)
+        self._check_links()
+        self._check_collisions()
+        if self.kept_missing:
+            self.warnings.append(PARTIAL % self.kept_missing)
+        if self.ignored:
+            self.warnings.append(IGNORED % self.ignored)
+
+    def _expected(self) -> set[str]:
+        """Return the paths that lie on the far side as far as we know."""
+        kept = set(self.record.kept)
+        return {
+            path
+            for path, (mode, _) in self._before.items()
+            if path not in kept and mode != SUBMODULE_MODE
+        }
+
+    def _members(self, expected: set[str]) -> dict[str, Member]:
+        """Return the members by their path in the tree, whatever folder the archive has around
+        them.
+        """
+        known = expected | set(self.record.differs)
+        names = [member.path for member in self.archive.members]
+        root = common_root(names, known)
+        for name in [*names, *self.archive.folders, *filter(None, [root.rstrip("/")])]:
+            is_known = name.startswith(root) and name[len(root) :] in known
+            reason = None if is_known else bad_path(name)
+            if reason is not None:
+                raise Spoiled(name, reason)
+        return {member.path[len(root) :]: member for member in self.archive.members}
+
+    def _refuse_collisions(
+        self, members: dict[str, Member], expected: set[str]
+    ) -> None:
+        """Raise Spoiled for two members of which some system would make one."""
+        found = collisions(members, expected | set(self.record.differs))
+        if found:
+            raise Spoiled(found[0][1], "it collides with %s" % found[0][0])
+
+    def _unfollow_links(self, members: dict[str, Member]) -> dict[str, Member]:
+        """Return the members without what a packer made of a link by following it.
+
+        The link itself stays. What lies under one and is not what its target holds is refused.
+        """
+        links = {
+            path: os.fsdecode(self.repository.blob(id))
+            for path, (mode, id) in self._before.items()
+            if mode == LINK_MODE
+        }
+        returned = dict(members)
+        for link, target in links.items():
+            place = os.path.normpath(os.path.join(os.path.dirname(link), target))
+            for path in [path for path in members if _is_at(path, link)]:
+                twin = members.get(place.replace(os.sep, "/") + path[len(link) :])
+                if members[path].mode == LINK_MODE:
+                    continue
+                if twin is not None and _are_equal(members[path], twin):
+                    del returned[path]
+                    self._entries[link] = self._before[link]
+                elif path != link:
+                    raise Spoiled(path, "it lies behind the link %s" % link)
+        return returned
+
+    def _without_ignored(self, members: dict[str, Member]) -> dict[str, Member]:
+        """Return the members without new ones that git ignores here, and without submodules'."""
+        places = tuple(place + "/" for place in self.record.submodules)
+        inside = [path for path in members if places and path.startswith(places)]
+        changed = [path for path in inside if not self._is_as_sent(path, members[path])]
+        if changed:
+            self.warnings.append(IN_SUBMODULE % len(changed))
+        apart = set(inside)
+        fresh = [path for path in members if path not in self._before]
+        ignored = ignored_paths(
+            self.repository, [path for path in fresh if path not in apart]
+        )
+        self.ignored = len(ignored)
+        apart |= ignored
+        return {path: member for path, member in members.items() if path not in apart}
+
+    def _is_as_sent(self, path: str, member: Member) -> bool:
+        """Say whether a submodule's file has the bytes that were sent."""
+        id = blob_id(self.archive.read(member), self._digits)
+        return id == self.record.differs.get(path)
+
+    def _take(self, returned: dict[str, Member]) -> None:
+        """Enter what came home; only what changed is written."""
+        tells_modes = self._tells_modes(returned)
+        for group in _groups(returned):
+            self._take_some(group, tells_modes)
+
+    def _take_some(self, members: dict[str, Member], tells_modes: bool) -> None:
+        changed: dict[str, bytes] = {}
+        for path, member in members.items():
+            data = self.archive.read(member)
+            mode = self._mode(path, member, tells_modes)
+            id = self._unchanged_id(path, mode, data)
+            if mode == LINK_MODE:
+                self._links[path] = os.fsdecode(data)
+            if id is None:
+                changed[path] = data
+            self._entries[path] = (mode, id or "")
+        olds = self._old_contents(changed)
+        kept: list[tuple[str, bytes]] = []
+        for path, data in changed.items():
+            mode, _ = self._entries[path]
+            old = olds.get(path)
+            if old is not None and are_same(old, data):
+                self._entries[path] = (mode, self._before[path][1])
+                continue
+            kept.append((path, self._styled(path, data, old)))
+        ids = self.repository.write_blobs(data for _, data in kept)
+        for (path, _), id in zip(kept, ids):
+            self._entries[path] = (self._entries[path][0], id)
+
+    def _unchanged_id(self, path: str, mode: str, data: bytes) -> str | None:
+        """Return the id of a path whose bytes are those that lay there before, else None."""
+        before = self._before.get(path)
+        if before is None or (before[0] == LINK_MODE) != (mode == LINK_MODE):
+            return None
+        id = blob_id(data, self._digits)
+        if id == before[1]:
+            return id
+        was_sent = id == self.record.differs.get(path)
+        return self._sent[path][1] if was_sent and path in self._sent else None
+
+    def _old_contents(self, changed: dict[str, bytes]) -> dict[str, bytes]:
+        """Return what the changed files that were files before held, as far as it is here."""
+        paths = [
+            path
+            for path in changed
+            if path in self._before
+            and self._before[path][0] in (FILE_MODE, PROGRAM_MODE)
+            and self._entries[path][0] != LINK_MODE
+        ]
+        olds = self.repository.blobs([self._before[path][1] for path in paths])
+        return {path: old for path, old in zip(paths, olds) if old is not None}
+
+    def _styled(self, path: str, data: bytes, old: bytes | None) -> bytes:
+        """Return a changed text with the line ends that it has in git."""
+        if old is None:
+            return data
+        if path in self.record.differs and style_of(old) == LF and is_text(data):
+            # It was sent with other line ends than git stores.
+            return to_lf(data)
+        return like(data, old)
+
+    def _tells_modes(self, returned: dict[str, Member]) -> bool:
+        """Say whether the archive knows which files can be run: not when none can be any more."""
+        programs = [
+            path for path in returned if self._mode_before(path) == PROGRAM_MODE
+        ]
+        can_run = [path for path in returned if returned[path].mode == PROGRAM_MODE]
+        return bool(can_run) or len(programs) <= 1
+
+    def _mode_before(self, path: str) -> str | None:
+        before = self._before.get(path)
+        return before[0] if before else None
+
+    def _mode(self, path: str, member: Member, tells_modes: bool) -> str:
+        before = self._mode_before(path)
+        is_told = member.mode is not None and (tells_modes or member.mode == LINK_MODE)
+        if is_told or before not in (FILE_MODE, PROGRAM_MODE):
+            return member.mode or FILE_MODE
+        return str(before)
+
+    def _check_links(self) -> None:
+        """Raise Spoiled for a new link that leads out of the tree, also through other links."""
+        links = dict(self._links)
+        for path, (mode, id) in self._entries.items():
+            if mode == LINK_MODE and path not in links:
+                links[path] = os.fsdecode(self.repository.blob(id))
+        for path in self._links:
+            if self._entries[path] == self._before.get(path):
+                continue
+            if leaves_tree(path, links) or reaches_git(links[path]):
+                raise Spoiled(path, "it is a link that leaves the tree")
+
+    def _check_collisions(self) -> None:
+        """Raise Spoiled for a new path that collides with one that stays."""
+        found = collisions(self._entries, self._before)
+        if found:
+            raise Spoiled(found[0][1], "it collides with %s" % found[0][0])
+
+
+def _are_equal(one: Member, other: Member) -> bool:
+    """Say whether two members hold the same, by their sizes and checksums."""
+    if one.info.CRC != other.info.CRC:
+        return False
+    return one.info.file_size == other.info.file_size
+
+
+def _is_at(path: str, link: str) -> bool:
+    return path == link or path.startswith(link + "/")
+
+
+def _groups(members: dict[str, Member]) -> Iterator[dict[str, Member]]:
+    """Yield the members in groups that fit into memory together."""
+    some: dict[str, Member] = {}
+    size = 0
+    for path, member in members.items():
+        if some and size + member.info.file_size > GROUP_BYTES:
+            yield some
+            some = {}
+            size = 0
+        some[path] = member
+        size += member.info.file_size
+    if some:
+        yield some
+
+
+def ignored_paths(repository: Repository, paths: list[str]) -> set[str]:
+    """Return those of some paths that git ignores in this working tree.
+
+    One path behind a link makes git refuse them all: then they are asked for by halves.
+    """
+    if not paths:
+        return set()
+    data = b"".join(os.fsencode(path) + b"\0" for path in paths)
+    words = ("check-ignore", "--no-index", "--stdin", "-z")
+    try:
+        return set(fields_of(repository.run(*words, data=data, codes=(0, 1))))
+    except RebyteError:
+        if len(paths) == 1:
+            return set()
+        middle = len(paths) // 2
+        return ignored_paths(repository, paths[:middle]) | ignored_paths(
+            repository, paths[middle:]
+        )

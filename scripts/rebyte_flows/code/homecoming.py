@@ -1,0 +1,196 @@
+"""The changes of a task home: its zip is judged and becomes a commit on a branch; index, working
+tree and status stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+
+from rebyte_flows.code.branches import move_branch
+from rebyte_flows.code.changes import changes_between, summary
+from rebyte_flows.code.git import Repository, open_repository
+from rebyte_flows.code.home_archive import HomeArchive, Spoiled
+from rebyte_flows.code.home_tree import HomeTree
+from rebyte_flows.code.records import HOME_FOLDER, write_record
+from rebyte_flows.files.downloads import download_artifacts
+from rebyte_wire.errors import RebyteError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from rebyte_client import RebyteClient
+    from rebyte_flows.code.records import CodeRecord
+    from rebyte_flows.state import StateFolder
+    from rebyte_types import Artifact, FileHome, Json
+
+ID_CHARACTERS = 8
+SHORT_ID_CHARACTERS = 10
+TASK_REFS = "refs/rebyte/tasks/"
+NOTHING_CHANGED = "nothing in the code was changed, whatever the answer says"
+NO_ARCHIVE = (
+    "no code came home: %s was not published, so nothing is known of its changes"
+)
+
+
+class Homecoming:
+    """Brings the code of one task home; `bring` is called at the end of a turn."""
+
+    def __init__(
+        self, state: StateFolder, record: CodeRecord, task_id: str, once: str | None
+    ) -> None:
+        self.record = record
+        self.task_id = task_id
+        self._state = state
+        self._once = once
+
+    def __repr__(self) -> str:
+        return "Homecoming(%s, %r)" % (self.task_id, self.record)
+
+    def bring(
+        self,
+        client: RebyteClient,
+        workspace_id: str,
+        listing: Sequence[Artifact],
+        files: Sequence[FileHome],
+        turn: str | None,
+    ) -> Json:
+        """Return what the document says of the code: changes, missing, refused, warnings.
+
+        The archive is taken from `files` where it came home already, else it is fetched.
+        """
+        names = [str(item.get("name")) for item in listing]
+        name = home_name(names, self.record.home_name)
+        if name is None:
+            return {
+                "missing": [self.record.home_name],
+                "warnings": [NO_ARCHIVE % self.record.home_name],
+            }
+        size: Any = listing[names.index(name)].get("size")
+        if turn and (self.record.turn, self.record.size) == (turn, size):
+            return self._as_told()
+        paths = {file["name"]: file.get("path") for file in files}
+        path = paths.get(name)
+        try:
+            path = path or self._fetch(client, workspace_id, listing, name)
+            found = self._take(path, name)
+        except Spoiled as spoiled:
+            return _refusal(spoiled.path, spoiled.reason, path)
+        except RebyteError as problem:
+            return _refusal(name, problem.message, path)
+        self.record.turn = turn
+        self.record.size = size
+        write_record(self._state, self.task_id, self.record)
+        return found
+
+    def _as_told(self) -> Json:
+        """Return what an earlier call found of this very archive."""
+        return dict(self.record.changes or {})
+
+    def _fetch(
+        self,
+        client: RebyteClient,
+        workspace_id: str,
+        listing: Sequence[Artifact],
+        name: str,
+    ) -> str:
+        folder = self._state.folder(HOME_FOLDER, self.task_id)
+        files, refused = download_artifacts(
+            client,
+            workspace_id,
+            folder,
+            names=[name],
+            force=True,
+            listing=listing,
+            digests=False,
+        )
+        if refused:
+            raise Spoiled(name, refused[0]["reason"])
+        return files[0]["path"]
+
+    def _take(self, path: str, name: str) -> Json:
+        """Judge an archive and let it become a commit; raises Spoiled."""
+        record = self.record
+        repository = open_repository(record.repository)
+        previous = record.result or record.base
+        archive = HomeArchive(path, name)
+        try:
+            tree = HomeTree(repository, record, archive)
+            commit = tree.commit(previous, commit_message(self.task_id))
+        finally:
+            archive.close()
+        if commit is not None:
+            repository.update_ref(TASK_REFS + self.task_id, commit)
+        warnings = list(tree.warnings)
+        changes: Json = {"files": 0, "added": 0, "removed": 0}
+        if commit is None:
+            warnings.append(NOTHING_CHANGED)
+        else:
+            record.result = commit
+            record.results.append(commit)
+            changes = summary(changes_between(repository, previous, commit))
+        branch, said = self._move_branch(repository)
+        changes["branch"] = branch
+        changes["base"] = previous[:SHORT_ID_CHARACTERS]
+        if tree.kept_missing:
+            changes["kept"] = tree.kept_missing
+        if tree.ignored:
+            changes["ignored"] = tree.ignored
+        found = {"changes": _without_empty(changes), "warnings": warnings + said}
+        record.changes = found
+        return found
+
+    def _move_branch(self, repository: Repository) -> tuple[str | None, list[str]]:
+        record = self.record
+        if record.result is None:
+            return None, []
+        earlier = record.results[:-1] or [record.base]
+        wanted = record.branch or branch_name(self._once, self.task_id)
+        branch, warnings = move_branch(repository, wanted, record.result, earlier)
+        record.branch = branch
+        return branch, warnings
+
+
+def _without_empty(changes: Json) -> Json:
+    return {key: value for key, value in changes.items() if value not in (None, [])}
+
+
+def _refusal(path: str, reason: str, archive: str | None) -> Json:
+    place = "" if archive is None else "; the archive lies at %s" % archive
+    return {
+        "refused": [{"name": path, "reason": reason + place}],
+        "warnings": ["the code that came home was not taken: nothing of it is in git"],
+    }
+
+
+def home_name(names: Sequence[str], wanted: str) -> str | None:
+    """Return the artifact that is the code: the name that was asked for, or as a service may have
+    changed it, None where there is none.
+    """
+    if wanted in names:
+        return wanted
+    stem = wanted[: -len(".zip")].casefold()
+    zips = [name for name in names if name.casefold().endswith(".zip")]
+    plain = {name: re.sub(r"[^a-z0-9]+", "-", name.casefold()) for name in zips}
+    similar = [
+        name
+        for name in zips
+        if re.sub(r"[^a-z0-9]+", "-", stem) in plain[name] or "-home" in plain[name]
+    ]
+    return similar[0] if len(similar) == 1 else None
+
+
+def branch_name(once: str | None, task_id: str) -> str:
+    """Return the branch of a task below rebyte/: its name as far as git takes it, else its id."""
+    plain = re.sub(r"[^A-Za-z0-9._/-]+", "-", once or "")
+    parts = [part.strip("-.") for part in plain.split("/")]
+    parts = [re.sub(r"\.{2,}", ".", part) for part in parts if part]
+    parts = [re.sub(r"(\.lock)+$", "", part) for part in parts]
+    name = "/".join(part for part in parts if part)
+    return "rebyte/" + (name or task_id[:ID_CHARACTERS])
+
+
+def commit_message(task_id: str) -> str:
+    """Return the message of the commit with the changes: our own words and an id."""
+    return "Changes that the task %s brought home\n" % task_id

@@ -1,0 +1,217 @@
+"""What `apply` did to a working tree: written down before the first file is touched, so that a kill
+leaves all or nothing, and so that it can be taken back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager, suppress
+
+from rebyte_flows.code.working_tree import OTHER_MODE, read_path, write_path
+from rebyte_flows.files.atomic import read_plain
+from rebyte_flows.state import open_private, try_lock
+from rebyte_wire.errors import RebyteError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any, Optional, Tuple
+
+    from rebyte_flows.code.git import Repository
+    from rebyte_flows.code.working_tree import Content
+    from rebyte_types import Json
+
+    # What a path holds: (mode, id of the blob), None for nothing.
+    Held = Optional[Tuple[str, str]]
+
+FOLDER = "rebyte"
+LOCK_FILE = "lock"
+UNDO_REFS = "refs/rebyte/undo/"
+BEGUN = "begun"
+DONE = "done"
+UNDONE = "undone"
+UNDO_MESSAGE = "What apply replaced and wrote\n"
+
+
+class Step:
+    """One path of an operation: what it held before, and what it is to hold."""
+
+    def __init__(self, path: str, old: Content, new: Content) -> None:
+        self.path = path
+        self.old = old
+        self.new = new
+
+    def __repr__(self) -> str:
+        return "Step(%r)" % self.path
+
+
+class Journal:
+    """The operations of one task on one working tree.
+
+    `applied` is path -> (mode, id) of what of the task's result was brought last.
+    """
+
+    def __init__(self, repository: Repository, task_id: str) -> None:
+        self.repository = repository
+        self.task_id = task_id
+        self._path = os.path.join(folder_of(repository), task_id + ".json")
+        self.operations: list[Json] = []
+        self.applied: dict[str, Held] = {}
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            found = json.loads(read_plain(self._path))
+            self.operations = list(found["operations"])
+            self.applied = {
+                path: tuple(held) if held else None
+                for path, held in found["applied"].items()
+            }
+
+    def __repr__(self) -> str:
+        return "Journal(%s, %d operations)" % (self.task_id, len(self.operations))
+
+    def run(self, steps: list[Step], applied: dict[str, Held]) -> None:
+        """Carry out steps as one operation that is finished, or taken up again by recover()."""
+        self.begin(steps, applied)
+        self.finish()
+
+    def begin(self, steps: list[Step], applied: dict[str, Held]) -> None:
+        """Write down what will be done; after this a kill is harmless."""
+        contents = [step.old for step in steps] + [step.new for step in steps]
+        held = self._keep(contents)
+        rows = [
+            {"path": step.path, "old": old, "new": new}
+            for step, old, new in zip(steps, held, held[len(steps) :])
+        ]
+        self.operations.append({"state": BEGUN, "steps": rows})
+        self.applied.update(applied)
+        self._write()
+
+    def begin_undo(self, operation: Json) -> None:
+        """Write down that an operation will be taken back."""
+        operation["state"] = UNDONE
+        rows = [
+            {"path": row["path"], "old": row["new"], "new": row["old"]}
+            for row in operation["steps"]
+        ]
+        for row in rows:
+            self.applied.pop(row["path"], None)
+        self.operations.append({"state": BEGUN, "steps": rows, "undoes": True})
+        self._write()
+
+    def finish(self) -> list[str]:
+        """Carry out what was begun; returns paths that hold something else by now, left alone."""
+        left: list[str] = []
+        for operation in self.operations:
+            if operation["state"] == BEGUN:
+                left += self._carry_out(operation["steps"])
+                operation["state"] = UNDONE if operation.get("undoes") else DONE
+        self._write()
+        return left
+
+    @property
+    def is_begun(self) -> bool:
+        """True while an operation was begun and not finished."""
+        return any(operation["state"] == BEGUN for operation in self.operations)
+
+    def last_done(self) -> Json | None:
+        """Return the operation that an undo would take back, None where there is none."""
+        done = [one for one in self.operations if one["state"] == DONE]
+        return done[-1] if done else None
+
+    def differing(self, operation: Json) -> list[str]:
+        """Return the paths that do not hold any more what an operation wrote."""
+        return [
+            row["path"]
+            for row in operation["steps"]
+            if not self._holds(row["path"], row["new"])
+        ]
+
+    def _carry_out(self, rows: list[Json]) -> list[str]:
+        left: list[str] = []
+        # What goes makes room first: a folder may take the place of a file.
+        for row in sorted(rows, key=lambda row: row["new"] is not None):
+            path = row["path"]
+            if self._holds(path, row["new"]):
+                continue
+            if not self._holds(path, row["old"]):
+                left.append(path)
+                continue
+            write_path(self.repository.root, path, self._content(row["new"]))
+        return left
+
+    def _content(self, held: Any) -> Content:
+        return (held[0], self.repository.blob(held[1])) if held else None
+
+    def _holds(self, path: str, held: Any) -> bool:
+        content = read_path(self.repository.root, path)
+        if content is not None and content[0] == OTHER_MODE:
+            # A folder stands there: the path itself holds nothing.
+            content = None
+        return content == self._content(held)
+
+    def _keep(self, contents: list[Content]) -> list[Any]:
+        """Write contents as blobs that a reference keeps, and return what stands for them."""
+        ids = iter(
+            self.repository.write_blobs(content[1] for content in contents if content)
+        )
+        held = [[content[0], next(ids)] if content else None for content in contents]
+        entries = [
+            ("%d" % number, one[0], one[1]) for number, one in enumerate(held) if one
+        ]
+        tree = self.repository.write_tree(entries)
+        name = UNDO_REFS + self.task_id
+        before = self.repository.commit_of(name)
+        parents = [before] if before else []
+        kept = self.repository.commit_tree(tree, parents, UNDO_MESSAGE)
+        self.repository.update_ref(name, kept)
+        return held
+
+    def _write(self) -> None:
+        temporary = "%s.%s.part" % (self._path, os.urandom(4).hex())
+        with open_private(temporary) as file:
+            json.dump({"operations": self.operations, "applied": self.applied}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._path)
+
+
+def folder_of(repository: Repository) -> str:
+    """Return the folder of the journals of a working tree, made when missing."""
+    folder = repository.git_path(FOLDER)
+    os.makedirs(folder, 0o700, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def locked(repository: Repository) -> Iterator[None]:
+    """Hold the working tree's lock; RebyteError while another command has it."""
+    with open(os.path.join(folder_of(repository), LOCK_FILE), "a+b") as file:
+        if try_lock(file) is False:
+            raise RebyteError(
+                "another apply is at work in %s" % repository.root,
+                code="apply_at_work",
+                hint="type the same line again",
+                retryable=True,
+            )
+        yield
+
+
+def recover(repository: Repository) -> list[str]:
+    """Finish what a killed apply had begun in this working tree; returns what is to be told."""
+    if not os.path.isdir(repository.git_path(FOLDER)):
+        return []
+    said: list[str] = []
+    for journal in _journals(repository):
+        if journal.is_begun:
+            left = journal.finish()
+            said.append("an apply that was cut off has been finished")
+            said += [
+                "%r holds something else by now and was left" % path for path in left
+            ]
+    return said
+
+
+def _journals(repository: Repository) -> Iterable[Journal]:
+    for name in sorted(os.listdir(folder_of(repository))):
+        if name.endswith(".json"):
+            yield Journal(repository, name[: -len(".json")])

@@ -1,0 +1,175 @@
+"""What lies in a working tree: tracked files and new ones that are not ignored, each with what
+became of it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from rebyte_flows.code.archive_names import leaves_tree
+from rebyte_flows.code.git import (
+    FILE_MODE,
+    LINK_MODE,
+    PROGRAM_MODE,
+    SUBMODULE_MODE,
+    Repository,
+    fields_of,
+    open_repository,
+)
+from rebyte_wire.errors import RebyteError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SKIPPED = "S"
+LFS_HEAD = b"version https://git-lfs.github.com/spec/"
+POINTER_BYTES = 1024
+LEAVES_THE_TREE = "a link that leaves the tree"
+NO_FILE = "neither a file nor a link"
+OWN_REPOSITORY = "a repository of its own"
+LFS_POINTER = "a pointer of Git LFS, whose file is not here"
+NOT_TEXT = "its name is not UTF-8"
+NO_SUBMODULE = "a submodule that is not checked out"
+
+
+class Item:
+    """One path of a working tree.
+
+    `tracked` is its (mode, id) in the index, None for a new one; `why_not` says why it is not sent;
+    `submodule` is the path of the submodule that it lies in; `is_here` is False for what the index
+    names and a sparse checkout leaves out.
+    """
+
+    def __init__(self, path: str, tracked: tuple[str, str] | None = None) -> None:
+        self.path = path
+        self.tracked = tracked
+        self.mode = ""
+        self.link: str | None = None
+        self.why_not: str | None = None
+        self.submodule: str | None = None
+        self.is_here = True
+
+    def __repr__(self) -> str:
+        return "Item(%r, %s)" % (self.path, self.why_not or self.mode)
+
+
+def list_tree(repository: Repository) -> list[Item]:
+    """Return every path of a working tree that is tracked or new, by name; deleted ones are left
+    out.
+    """
+    folders: dict[str, bool] = {"": True}
+    found: list[Item] = []
+    for item in _named(repository):
+        if item.tracked is not None and item.tracked[0] == SUBMODULE_MODE:
+            found += _submodule_items(repository, item)
+        elif _look(repository.root, item, folders):
+            found.append(item)
+    return sorted(found, key=lambda item: os.fsencode(item.path))
+
+
+def _named(repository: Repository) -> Iterator[Item]:
+    """Yield what the index names and what is new and not ignored; nothing was looked at yet."""
+    seen: set[str] = set()
+    # Not --modified: to compare, git would run clean filters.
+    for line in fields_of(repository.run("ls-files", "--stage", "-t", "-z")):
+        about, _, path = line.partition("\t")
+        tag, mode, id, _ = about.split(" ")
+        if path in seen:
+            # The stages of an unmerged path: what lies there counts.
+            continue
+        seen.add(path)
+        item = Item(path, (mode, id))
+        item.is_here = tag != SKIPPED
+        yield item
+    for path in fields_of(
+        repository.run("ls-files", "--others", "--exclude-standard", "-z")
+    ):
+        if path not in seen:
+            yield Item(path)
+
+
+def _look(root: str, item: Item, folders: dict[str, bool]) -> bool:
+    """Find out what lies at a path; False when nothing does."""
+    if item.path.endswith("/"):
+        item.path = item.path.rstrip("/")
+        item.why_not = OWN_REPOSITORY
+        return True
+    if not _is_real_folder(root, os.path.dirname(item.path), folders):
+        return not item.is_here
+    try:
+        status = os.lstat(os.path.join(root, item.path))
+    except OSError:
+        return not item.is_here
+    item.is_here = True
+    item.mode = _mode_of(status, item)
+    item.why_not = _why_not(root, item, status)
+    return not stat.S_ISDIR(status.st_mode)
+
+
+def _is_real_folder(root: str, folder: str, folders: dict[str, bool]) -> bool:
+    """Say whether a folder of the tree is one, and is reached through no link."""
+    known = folders.get(folder)
+    if known is None:
+        known = _is_real_folder(root, os.path.dirname(folder), folders)
+        try:
+            mode = os.lstat(os.path.join(root, folder)).st_mode
+        except OSError:
+            mode = 0
+        known = folders[folder] = known and stat.S_ISDIR(mode)
+    return known
+
+
+def _mode_of(status: os.stat_result, item: Item) -> str:
+    if stat.S_ISLNK(status.st_mode):
+        return LINK_MODE
+    if not stat.S_ISREG(status.st_mode):
+        return ""
+    if os.name == "nt":
+        return item.tracked[0] if item.tracked else FILE_MODE
+    return PROGRAM_MODE if status.st_mode & stat.S_IXUSR else FILE_MODE
+
+
+def _why_not(root: str, item: Item, status: os.stat_result) -> str | None:
+    """Return why a path cannot be sent, None if it can."""
+    path = os.path.join(root, item.path)
+    try:
+        item.path.encode("utf-8")
+    except UnicodeEncodeError:
+        return NOT_TEXT
+    if item.mode == LINK_MODE:
+        item.link = os.readlink(path)
+        leaves = leaves_tree(item.path, {item.path: item.link})
+        return LEAVES_THE_TREE if leaves else None
+    if not item.mode:
+        return NO_FILE
+    if status.st_size < POINTER_BYTES and _is_pointer(path):
+        return LFS_POINTER
+    return None
+
+
+def _is_pointer(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(LFS_HEAD)) == LFS_HEAD
+    except OSError:
+        return False
+
+
+def _submodule_items(repository: Repository, module: Item) -> list[Item]:
+    """Return the submodule itself, which keeps its place in the tree, and the files in it."""
+    module.mode = SUBMODULE_MODE
+    module.why_not = NO_SUBMODULE
+    folder = os.path.join(repository.root, module.path)
+    if not os.path.lexists(os.path.join(folder, ".git")) or os.path.islink(folder):
+        return [module]
+    try:
+        inside = list_tree(open_repository(folder))
+    except RebyteError:
+        return [module]
+    module.why_not = None
+    for item in inside:
+        item.path = module.path + "/" + item.path
+        item.submodule = module.path
+    return [module, *inside]

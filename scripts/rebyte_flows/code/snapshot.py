@@ -1,0 +1,313 @@
+"""A working tree as it lies, as a commit of its own: index, working tree and status know nothing of
+it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rebyte_flows.code.git import LINK_MODE, SUBMODULE_MODE, Repository, fields_of
+from rebyte_flows.code.line_ends import BINARY, CRLF, is_converted, is_forced, to_lf
+from rebyte_flows.code.listing import list_tree
+from rebyte_flows.code.secrets import SecretScanner, matches, secret_name
+from rebyte_flows.code.tree_archive import PIECE_BYTES, blob_digest, blob_id, changed
+from rebyte_wire.errors import GuardRefused, InputError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rebyte_flows.code.listing import Item
+
+SHA1_DIGITS = 40
+SHA256_DIGITS = 64
+SECRETS_SHOWN = 20
+BY_REQUEST = "--leave"
+UNSPECIFIED = "unspecified"
+MESSAGE = "The working tree as it was sent\n"
+
+
+class TreeFile:
+    """A file or link that is sent: where it lies, its mode, the id of its bytes, its size."""
+
+    def __init__(self, item: Item, sha: str, size: int) -> None:
+        self.item = item
+        self.path = item.path
+        self.mode = item.mode
+        self.link = item.link
+        self.sha = sha
+        self.bytes = size
+        # Lines end with CRLF somewhere, and git may store them otherwise.
+        self.has_crlf = False
+
+    def __repr__(self) -> str:
+        return "TreeFile(%r, %d bytes)" % (self.path, self.bytes)
+
+
+class Tree:
+    """What of a working tree is sent, and what is left out: path -> why."""
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+        self.files: list[TreeFile] = []
+        self.left_out: dict[str, str] = {}
+        # Paths that belong to the tree and are not sent: path -> (mode, id).
+        self.kept: dict[str, tuple[str, str]] = {}
+        self.submodules: list[str] = []
+
+    def __repr__(self) -> str:
+        return "Tree(%d files of %s)" % (len(self.files), self.repository.root)
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes are sent, before they are packed."""
+        return sum(file.bytes for file in self.files)
+
+    def largest(self, most: int) -> list[TreeFile]:
+        """Return the largest files."""
+        return sorted(self.files, key=lambda file: -file.bytes)[:most]
+
+
+def look_at(
+    repository: Repository,
+    *,
+    send_secret: Sequence[str] = (),
+    leave: Sequence[str] = (),
+    own_keys: Sequence[bytes] = (),
+) -> Tree:
+    """Read a working tree and decide what of it is sent; nothing is written.
+
+    Raises GuardRefused for tracked files that look like secrets and that nobody decided about, and
+    InputError for a decision that names nothing.
+    """
+    tree = Tree(repository)
+    digits = _digits(repository)
+    secrets: list[tuple[str, str]] = []
+    items = list_tree(repository)
+    _check_words(items, [*send_secret, *leave])
+    for item in items:
+        if item.mode == SUBMODULE_MODE and item.why_not is None:
+            tree.submodules.append(item.path)
+            _keep(tree, item)
+            continue
+        is_allowed = matches(item.path, send_secret)
+        if not is_allowed and matches(item.path, leave):
+            item.why_not = BY_REQUEST
+        if item.why_not or not item.is_here:
+            _leave_out(tree, item, item.why_not)
+            continue
+        scanner = SecretScanner(own_keys)
+        file = read(item, repository, digits, scanner)
+        secret = secret_name(item.path) or scanner.found
+        if is_allowed or secret is None:
+            tree.files.append(file)
+        elif item.tracked is not None:
+            secrets.append((item.path, secret))
+        else:
+            _leave_out(tree, item, secret)
+    if secrets:
+        raise _secrets_found(secrets)
+    return tree
+
+
+def _check_words(items: Iterable[Item], words: Sequence[str]) -> None:
+    for word in words:
+        if not any(matches(item.path, [word]) for item in items):
+            raise InputError(
+                "%s names nothing that would be sent" % word,
+                hint="--send-secret and --leave take paths as seen from the root of the repository",
+            )
+
+
+def _leave_out(tree: Tree, item: Item, why: str | None) -> None:
+    """Note what is not sent; what is tracked keeps its place in the tree."""
+    if why is not None:
+        tree.left_out[item.path] = why
+    _keep(tree, item)
+
+
+def _keep(tree: Tree, item: Item) -> None:
+    if item.tracked is not None and item.submodule is None:
+        tree.kept[item.path] = item.tracked
+
+
+def _secrets_found(secrets: list[tuple[str, str]]) -> GuardRefused:
+    shown = ", ".join("%s (%s)" % pair for pair in secrets[:3])
+    return GuardRefused(
+        "%d tracked files look like secrets: %s" % (len(secrets), shown),
+        code="secrets_found",
+        hint="nothing was sent; --leave PATH keeps one at home, --send-secret PATH sends it "
+        "knowingly",
+        details={
+            "secrets": [
+                {"path": path, "why": why} for path, why in secrets[:SECRETS_SHOWN]
+            ]
+        },
+    )
+
+
+def _digits(repository: Repository) -> int:
+    """Return how many digits the ids of this repository have."""
+    name = repository.line(
+        "config", "--get", "extensions.objectFormat", codes=(0, 1)
+    ).lower()
+    return SHA256_DIGITS if name == "sha256" else SHA1_DIGITS
+
+
+def read(
+    item: Item, repository: Repository, digits: int, scanner: SecretScanner
+) -> TreeFile:
+    """Read a file piece by piece: its id, its secrets, its line ends."""
+    if item.link is not None:
+        target = os.fsencode(item.link)
+        return TreeFile(item, blob_id(target, digits), len(target))
+    has_crlf = False
+    has_nul = False
+    last = b""
+    try:
+        with open(os.path.join(repository.root, item.path), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            digest = blob_digest(size, digits)
+            seen = 0
+            for piece in iter(lambda: file.read(PIECE_BYTES), b""):
+                seen += len(piece)
+                digest.update(piece)
+                scanner.feed(piece)
+                has_nul = has_nul or BINARY in piece
+                has_crlf = has_crlf or CRLF in last + piece
+                last = piece[-1:]
+    except OSError as problem:
+        raise InputError(
+            "cannot read %r: %s" % (item.path, problem.strerror),
+            hint="--leave PATH keeps it at home",
+        ) from problem
+    if seen != size:
+        raise changed(item.path)
+    found = TreeFile(item, digest.hexdigest(), size)
+    found.has_crlf = has_crlf and not has_nul
+    return found
+
+
+class Stored:
+    """The entries of the commit, and the ids of what was sent where git stores other bytes."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, tuple[str, str]] = {}
+        self.differs: dict[str, str] = {}
+        self.writes: list[tuple[TreeFile, bytes | str]] = []
+
+    def __repr__(self) -> str:
+        return "Stored(%d entries)" % len(self.entries)
+
+
+def commit(tree: Tree) -> tuple[str, dict[str, str]]:
+    """Write a looked-at tree as a commit on HEAD and return its id, and path -> id of what was sent
+    in other bytes than the commit has.
+
+    Objects are written and nothing else: a reference has to follow.
+    """
+    repository = tree.repository
+    stored = Stored()
+    stored.entries.update(tree.kept)
+    attributes = _attributes(tree)
+    autocrlf = repository.line("config", "--get", "core.autocrlf", codes=(0, 1)).lower()
+    for file in tree.files:
+        if file.item.submodule is not None:
+            stored.differs[file.path] = file.sha
+        else:
+            _store(stored, file, tree, attributes.get(file.path, {}), autocrlf)
+    ids = repository.write_blobs(content for _, content in stored.writes)
+    for (file, content), id in zip(stored.writes, ids):
+        if isinstance(content, str) and id != file.sha:
+            raise changed(file.path)
+        _enter(stored, file, id)
+    head = repository.commit_of("HEAD")
+    written = repository.write_tree(
+        (path, mode, id) for path, (mode, id) in stored.entries.items()
+    )
+    base = repository.commit_tree(written, [head] if head else [], MESSAGE)
+    return base, stored.differs
+
+
+def _enter(stored: Stored, file: TreeFile, id: str) -> None:
+    stored.entries[file.path] = (file.mode, id)
+    if id != file.sha:
+        stored.differs[file.path] = file.sha
+
+
+def _is_as_stored(file: TreeFile) -> bool:
+    return file.item.tracked is not None and file.item.tracked[1] == file.sha
+
+
+def _attributes(tree: Tree) -> dict[str, dict[str, str]]:
+    """Return the attributes that change what git stores, for files that are not stored as they lie.
+
+    Asked only for those: to know them costs nothing where nothing was changed.
+    """
+    paths = [
+        os.fsencode(file.path)
+        for file in tree.files
+        if not _is_as_stored(file) and file.link is None and not file.item.submodule
+    ]
+    if not paths:
+        return {}
+    words = ("check-attr", "-z", "--stdin", "text", "eol", "filter")
+    out = tree.repository.run(*words, data=b"".join(path + b"\0" for path in paths))
+    fields = list(fields_of(out))
+    found: dict[str, dict[str, str]] = {}
+    for path, name, value in zip(fields[::3], fields[1::3], fields[2::3]):
+        found.setdefault(path, {})[name] = value
+    return found
+
+
+def _store(
+    stored: Stored,
+    file: TreeFile,
+    tree: Tree,
+    attributes: dict[str, str],
+    autocrlf: str,
+) -> None:
+    """Decide which bytes of a file the commit has: those that git would store, run no filter."""
+    tracked = file.item.tracked
+    if _is_as_stored(file):
+        _enter(stored, file, file.sha)
+        return
+    if file.mode == LINK_MODE:
+        stored.writes.append((file, os.fsencode(file.link or "")))
+        return
+    if _has_filter(attributes) and tracked is not None:
+        # What its filter would store nobody can tell without running it.
+        _enter(stored, file, tracked[1])
+        return
+    path = os.path.join(tree.repository.root, file.path)
+    text = attributes.get("text", UNSPECIFIED)
+    eol = attributes.get("eol", UNSPECIFIED)
+    if not file.has_crlf or not is_converted(text, eol, autocrlf):
+        stored.writes.append((file, path))
+        return
+    with open(path, "rb") as source:
+        data = to_lf(source.read())
+    is_stored = tracked is not None and blob_id(data, len(file.sha)) == tracked[1]
+    if tracked is not None and is_stored:
+        _enter(stored, file, tracked[1])
+    elif _keeps_crlf(tree.repository, tracked, is_forced(text, eol)):
+        stored.writes.append((file, path))
+    else:
+        stored.writes.append((file, data))
+
+
+def _has_filter(attributes: dict[str, str]) -> bool:
+    return attributes.get("filter", UNSPECIFIED) not in (UNSPECIFIED, "unset")
+
+
+def _keeps_crlf(
+    repository: Repository, tracked: tuple[str, str] | None, forced: bool
+) -> bool:
+    """Say whether git would store a file with its CRLF: where it is stored so already."""
+    if tracked is None or forced:
+        return False
+    return any(
+        CRLF in stored
+        for stored in repository.blobs([tracked[1]])
+        if stored is not None
+    )
