@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+    from rebyte_flows.following.expectation import Expectation
     from rebyte_flows.starting.requests import StartRequest
     from rebyte_flows.starting.rows import Row
     from rebyte_flows.starting.submitter import Submission, Submitter
@@ -74,9 +75,15 @@ class Entry:
 
     @property
     def standing(self) -> str:
-        """The status, or invalid where it completed and its value is not as asked for."""
-        has_faults = bool(self.document and self.document.get("valueErrors"))
-        return "invalid" if has_faults else self.status
+        """The status, or invalid where it completed and its value is not as asked for.
+
+        It is unknown where nobody can tell whether a repair was started.
+        """
+        document = self.document or {}
+        if document.get("error", {}).get("code") == OutcomeUnknown.default_code:
+            return "unknown"
+        is_invalid = self.status == "completed" and document.get("valueErrors")
+        return "invalid" if is_invalid else self.status
 
     @property
     def folder_name(self) -> str:
@@ -111,7 +118,7 @@ class Batch:
         again: bool = False,
         cancel_after: float | None = None,
         service: str = "cloud",
-        read_value: Callable[[str], Json] | None = None,
+        expect: Callable[[], Expectation | None] | None = None,
         on_change: Callable[[Entry], object] | None = None,
         on_tick: Callable[[], object] | None = None,
         sleep: Callable[[float], object] = time.sleep,
@@ -126,7 +133,7 @@ class Batch:
         self.again = again
         self.cancel_after = cancel_after
         self.service = service
-        self.read_value = read_value
+        self._expect = expect or _nothing
         # Why nothing more is started: an error, or words; None while it goes on.
         self.stopped: RebyteError | str | None = None
         self._on_change = on_change or _discard
@@ -248,6 +255,7 @@ class Batch:
         entry.reused = submission.reused
         self._on_change(entry)
         ledger = self.submitter.ledger
+        expectation = self._expect()
         follower = Follower(
             self.submitter.client,
             row,
@@ -258,17 +266,24 @@ class Batch:
             reused=submission.reused,
             service=self.service,
             answered=ledger.answered(row.task_id),
-            read_value=self.read_value,
+            expectation=expectation,
             sleep=self._sleep,
         )
         timer = self._cancel_timer(follower)
         try:
             document: Any = follower.follow()
+        except RebyteError as problem:
+            if follower.status not in FINAL or isinstance(problem, DeadlineReached):
+                raise
+            # Its answer is here; what broke is the turn that was to mend its value.
+            document = follower.document_now()
+            document["error"] = problem.as_dict()
         finally:
             timer.cancel()
         if document["status"] in FINAL:
-            prompt_id = row.prompt_id or document.get("promptId")
-            ledger.update(row.id, status=document["status"], prompt_id=prompt_id)
+            first = (expectation and expectation.first) or document
+            prompt_id = row.prompt_id or first.get("promptId")
+            ledger.update(row.id, status=first["status"], prompt_id=prompt_id)
         found: Json = document
         return found
 

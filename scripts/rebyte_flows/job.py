@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
 from rebyte_flows.files.atomic import open_folder
 from rebyte_flows.files.uploads import Attachment
+from rebyte_flows.following.expectation import REPAIRS_MOST, Expectation
 from rebyte_flows.following.follower import Follower
 from rebyte_flows.following.result import service_of
 from rebyte_flows.starting.guards import Guards, owners_limit
@@ -14,6 +16,8 @@ from rebyte_flows.starting.ledger import open_ledger
 from rebyte_flows.starting.requests import task_request
 from rebyte_flows.starting.submitter import Submitter
 from rebyte_flows.state import find_state
+from rebyte_flows.values.prompts import shape_lines
+from rebyte_flows.values.schema import read_schema
 from rebyte_wire.status import FINAL
 
 TYPE_CHECKING = False
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 
     from rebyte_client import RebyteClient
     from rebyte_flows.state import StateFolder
-    from rebyte_types import Event, TaskDocument
+    from rebyte_types import Event, Json, TaskDocument
 
 
 def run(
@@ -39,6 +43,8 @@ def run(
     on_event: Callable[[Event], object] | None = None,
     no_questions: bool = False,
     bare: bool = False,
+    schema: Json | bool | None = None,
+    repair: int = 0,
     **fields: Any,
 ) -> TaskDocument:
     """Start one task, follow it, and return its document (see result.KEYS), as `run` does.
@@ -46,8 +52,11 @@ def run(
     `files` are paths; `fields` are those of create_task (executor, model, workspace_id, skills,
     github_url, branch_name). Journaled: the same call again goes on with the same task, and the
     owner's REBYTE_MAX_TASKS_PER_DAY holds. Set `client.deadline` to bound it; past that the
-    document's status is running. Raises what Submitter.submit raises.
+    document's status is running. Raises what Submitter.submit raises. With `schema`, a JSON Schema
+    as Python has it (True for any value), the document has `value`, or `valueErrors`; `repair` is
+    how many paid turns may send the errors back, 2 at the most.
     """
+    expected = None if schema is None else read_schema(json.dumps(schema))
     state = state or find_state(os.environ)
     if out:
         open_folder(out)
@@ -58,14 +67,18 @@ def run(
             attachments=[Attachment(path) for path in files],
             want=want,
             no_questions=no_questions,
+            lines=shape_lines(expected) if expected else (),
             bare=bare,
             **fields,
         )
         guards = Guards(owners_limit(os.environ), None, state.lasting, state.is_found)
-        started = Submitter(client, ledger, guards=guards).submit(
-            order, name=once, again=again
-        )
+        submitter = Submitter(client, ledger, guards=guards)
+        started = submitter.submit(order, name=once, again=again)
         row = started.row
+        expectation = None
+        if expected:
+            repairs = min(repair, REPAIRS_MOST)
+            expectation = Expectation(expected, submitter, repairs)
         document = Follower(
             client,
             row,
@@ -77,13 +90,15 @@ def run(
             service=service_of(client),
             answered=ledger.answered(row.task_id),
             on_event=on_event,
+            expectation=expectation,
         ).follow()
         if document["status"] in FINAL:
+            first = (expectation and expectation.first) or document
             ledger.update(
                 row.id,
                 delivered_at=row.delivered_at or time.time(),
-                status=document["status"],
-                prompt_id=document.get("promptId"),
+                status=first["status"],
+                prompt_id=first.get("promptId"),
             )
         return document
     finally:

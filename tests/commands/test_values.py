@@ -8,7 +8,7 @@ import pytest
 
 from rebyte_flows.following.result import task_document
 
-from .conftest import posts
+from .conftest import posts, with_agent
 
 SCHEMA = {
     "type": "object",
@@ -60,16 +60,17 @@ def test_a_value_that_does_not_fit_is_exit_9_with_the_errors_and_the_way_on(
     assert "--schema shape.json" in line and "--out out" in line and "three" not in line
 
 
-@pytest.mark.parametrize("value", [0, False, "", [], {}, None])
+@pytest.mark.parametrize("value", [0, [], None])
 def test_an_empty_value_is_told_as_well(rebyte, value):
     ran = rebyte("run", saying(value), "--json-answer")
     assert ran.code == 0 and ran.document["value"] == value
     assert type(ran.document["value"]) is type(value)
 
 
-def test_the_document_of_a_task_keeps_values_and_drops_what_is_empty():
-    found = task_document(id="x", value=None, candidate=0, answer="", warnings=[])
-    assert found == {"id": "x", "value": None, "candidate": 0}
+@pytest.mark.parametrize("value", [0, False, "", [], {}, None, 0.0])
+def test_the_document_of_a_task_keeps_values_and_drops_what_is_empty(value):
+    found = task_document(id="x", value=value, candidate=value, answer="", warnings=[])
+    assert found == {"id": "x", "value": value, "candidate": value}
 
 
 def test_a_schema_that_cannot_be_checked_costs_nothing(rebyte, server):
@@ -141,3 +142,144 @@ def test_a_batch_counts_apart_what_completed_without_its_value(rebyte, schema):
         "many",
     )
     assert ran.code == 9 and ran["counts"] == {"completed": 1, "invalid": 1}, ran
+
+
+# Answers wrongly first, and rightly once the errors came back.
+MENDS = """if grep -q 'a number was wanted'
+then echo '```json'; echo '{"name": "Lyon", "price": 3}'; echo '```'
+else echo '{"name": "Lyon", "price": "three"}'
+fi"""
+SLOWLY = MENDS.replace("then echo", "then sleep 2; echo", 1)
+# Forgets even what it had.
+FORGETS = MENDS.replace('echo \'{"name": "Lyon", "price": 3}\'', "echo nothing")
+
+
+def turns(server):
+    """Return how many follow-ups were paid for."""
+    return sum(
+        seen["method"] == "POST" and seen["path"].endswith("/prompts")
+        for seen in server.requests
+    )
+
+
+@with_agent(MENDS)
+def test_a_repair_sends_only_the_errors_once_however_often_the_line_is_typed(
+    rebyte, server, schema
+):
+    line = ["run", "Look it up.", "--schema", schema, "--repair", "2", "--out", "out"]
+    ran = rebyte(*line)
+    assert ran.code == 0 and ran["value"] == GOOD and ran["repaired"] == 1, ran
+    assert "valueErrors" not in ran.document and "candidate" not in ran.document
+    assert "once" not in ran.document
+    sent = prompt_of(server, ran)
+    assert "/price: a number was wanted" in sent and "JSON Schema" not in sent
+    again = rebyte(*line)
+    assert again.code == 0 and again["value"] == GOOD and again["repaired"] == 1
+    assert again["reused"] and again["promptId"] == ran["promptId"]
+    assert (len(posts(server)), turns(server)) == (1, 1)
+
+
+@with_agent(SLOWLY)
+def test_a_repair_that_outlasts_the_slice_is_gone_on_with_and_paid_once(
+    rebyte, server, schema
+):
+    line = ["run", "Look it up.", "--schema", schema, "--repair", "1"]
+    ran = rebyte(*line, "--max-wait", "1.5")
+    assert ran.code == 75 and ran["status"] == "running", ran
+    assert ran["candidate"] == BAD and "--repair 1" in ran["next"][0]["run"]
+    done = rebyte(*line)
+    assert done.code == 0 and done["value"] == GOOD, done
+    assert (len(posts(server)), turns(server)) == (1, 1)
+
+
+@with_agent(MENDS)
+def test_a_result_that_is_looked_at_again_is_not_repaired_twice(rebyte, server, schema):
+    ran = rebyte("run", "Look it up.", "--once", "it", "--schema", schema)
+    assert ran.code == 9 and turns(server) == 0
+    look = ["result", "@it", "--wait", "--schema", schema, "--repair", "1"]
+    assert [rebyte(*look).code for _ in range(3)] == [0, 0, 0]
+    assert turns(server) == 1
+
+
+@with_agent("cat >/dev/null; echo '{\"name\": 1}'")
+def test_repairs_end_after_as_many_as_were_allowed(rebyte, server, schema):
+    ran = rebyte(
+        "run", "Look it up.", "--once", "it", "--schema", schema, "--repair", "2"
+    )
+    assert ran.code == 9 and ran["repaired"] == 2 and ran["candidate"] == {"name": 1}
+    assert turns(server) == 2
+    look = ["result", "@it", "--wait", "--schema", schema, "--repair", "2"]
+    assert rebyte(*look).code == 9 and turns(server) == 2
+
+
+@with_agent(FORGETS)
+def test_a_good_candidate_survives_a_repair_that_brings_nothing(rebyte, schema):
+    ran = rebyte("run", "Look it up.", "--schema", schema, "--repair", "1")
+    assert ran.code == 9 and ran["candidate"] == BAD, ran
+    assert ran["valueErrors"][0]["at"] == "/price"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--repair", "3", "--json-answer"], ["--repair", "1"], ["--repair", "-1"]],
+)
+def test_a_repair_of_nothing_or_without_end_is_refused(rebyte, server, words):
+    assert rebyte("run", "hi", *words).code == 2 and not posts(server)
+
+
+@with_agent(MENDS)
+def test_each_value_of_a_batch_is_repaired_and_paid_for_once(rebyte, server, schema):
+    prompts = [word for n in "abc" for word in ("--prompt", "Look up %s." % n)]
+    line = ["batch", *prompts, "--schema", schema, "--repair", "1", "--out", "many"]
+    for _ in range(2):
+        ran = rebyte(*line)
+        assert ran.code == 0 and ran["counts"] == {"completed": 3}, ran
+        assert (len(posts(server)), turns(server)) == (3, 3)
+
+
+@with_agent(MENDS)
+def test_python_gets_the_value_too(
+    server, impatient, monkeypatch, tmp_path, client_for
+):
+    from rebyte_flows.job import run
+
+    monkeypatch.setenv("REBYTE_STATE_DIR", str(tmp_path / "state"))
+    client = client_for(server, key=server.key)
+    asked = {"schema": SCHEMA, "repair": 1, "once": "it"}
+    documents = [run(client, "Look it up.", **asked) for _ in range(2)]
+    assert [document["value"] for document in documents] == [GOOD, GOOD]
+    assert (len(posts(server)), turns(server)) == (1, 1)
+
+
+ZIPPED = """Write it.
+```python run
+import json, os, zipfile
+os.makedirs("/code/artifacts", exist_ok=True)
+with zipfile.ZipFile("/code/artifacts/%s", "w") as archive:
+    archive.writestr("result.json", json.dumps({"name": "x" * 50000, "price": 3}))
+print("The value is in %s.")
+```"""
+
+
+@pytest.mark.parametrize("out", [[], ["--out", "out"]], ids=["fetched", "at home"])
+def test_a_value_too_long_for_an_answer_comes_in_a_zip(rebyte, schema, out):
+    prompt = ZIPPED % ("answer.zip", "answer.zip")
+    ran = rebyte("run", prompt, "--schema", schema, *out)
+    assert ran.code == 0 and len(ran.out) < 8000, ran
+    assert "value" not in ran.document and ran["valueBytes"] > 50_000
+    with open(ran["valuePath"]) as file:
+        assert json.load(file) == {"name": "x" * 50_000, "price": 3}
+    whole = rebyte("run", prompt, "--schema", schema, *out, "--field", "value")
+    assert len(json.loads(whole.out)["name"]) == 50_000
+
+
+def test_a_zip_that_the_answer_does_not_name_is_not_believed(rebyte, schema):
+    ran = rebyte("run", ZIPPED % ("older.zip", "another file"), "--schema", schema)
+    assert ran.code == 9 and ran["files"][0]["name"] == "older.zip", ran
+
+
+def test_a_small_value_is_whole_beside_an_answer_that_is_cut(rebyte):
+    value = {"text": "y" * 2500}
+    words = "word " * 5000 + "\n" + json.dumps(value)
+    ran = rebyte("run", "x\n```python run\nprint(%r)\n```" % words, "--json-answer")
+    assert ran["value"] == value and len(ran.out) < 8000 and ran["answerPath"]

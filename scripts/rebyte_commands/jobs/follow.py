@@ -12,7 +12,7 @@ from rebyte_commands.jobs.exit_codes import exit_code_of
 from rebyte_commands.jobs.next_steps import Facts, next_steps
 from rebyte_commands.jobs.record_place import tell_place
 from rebyte_commands.jobs.rehearsals import explain_sandbox
-from rebyte_commands.jobs.shape import reader_for
+from rebyte_commands.jobs.shape import expectation_of
 from rebyte_commands.shell.interrupts import Interrupted
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import task_text
@@ -33,6 +33,7 @@ from rebyte_wire.status import FINAL
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from rebyte_commands.shell.context import Context
@@ -79,8 +80,8 @@ def follow(
         answered=context.answered(row.task_id),
         on_event=progress,
         watch_seconds=watch_seconds,
-        read_value=reader_for(schema),
         code=home,
+        expectation=expectation_of(context, options, schema),
     )
     document, ended_by = _document_of(context, follower, options, request)
     progress.close()
@@ -96,13 +97,43 @@ def follow(
         tell_place(context, fields)
     code = explain_sandbox(context, fields) or ended_by or exit_code_of(document)
 
-    deliver = partial(_deliver, context, row, document, is_own=request is not None)
+    first = first_turn(follower, document)
+    deliver = partial(_deliver, context, row, first, is_own=request is not None)
+    repairs = follower.expectation.rows if follower.expectation else []
     return Outcome(
         task_document(**fields),
         text=task_text,
         code=code,
-        on_printed=deliver if ended_by is None else None,
+        on_printed=partial(_deliver_all, deliver, context, repairs, document)
+        if ended_by is None
+        else None,
     )
+
+
+def _deliver_all(
+    deliver: Callable[[], None],
+    context: Context,
+    repairs: Sequence[Row],
+    document: TaskDocument,
+) -> None:
+    """Note that the turn of the line was shown, and those that mended its value."""
+    deliver()
+    if document["status"] in FINAL:
+        for row in repairs:
+            context.deliver(row, status=document["status"])
+
+
+def first_turn(follower: Follower, document: TaskDocument) -> TaskDocument:
+    """Return the document of the turn that the line itself asked for, repairs left aside.
+
+    Until the last repair has ended, that turn is not told as ended either.
+    """
+    expectation = follower.expectation
+    if expectation is None or expectation.first is None:
+        return document
+    if document["status"] not in FINAL:
+        return document
+    return expectation.first
 
 
 def _document_of(

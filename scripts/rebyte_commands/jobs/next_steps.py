@@ -5,7 +5,7 @@ foreign text.
 from __future__ import annotations
 
 from rebyte_commands.jobs.code import PUBLISH_AGAIN, look_step
-from rebyte_commands.jobs.shape import shape_words
+from rebyte_commands.jobs.shape import repair_words, shape_words
 from rebyte_commands.shell.output import escape_controls
 from rebyte_wire.status import FINAL
 
@@ -66,7 +66,9 @@ class Facts:
         return {"why": why, "run": self.context.command_line(*words)}
 
     def go_on(self, why: str) -> Step:
-        """Return the step that goes on with the same task."""
+        """Return the step that goes on with the same task; repairs go on with the line itself."""
+        if getattr(self.options, "repair", 0):
+            return self.context.rerun_step(why, without="--again")
         return {"why": why, "run": go_on_line(self.context, self.row, self.options)}
 
 
@@ -254,6 +256,7 @@ def go_on_line(context: Context, row: Row, options: Namespace) -> str:
     words = ["result", row.task_id, "--wait"]
     if row.prompt_id:
         words += ["--prompt", row.prompt_id]
+    words += repair_words(options)
     if options.verb == "result" and options.workspace:
         words += ["--workspace", options.workspace]
     return context.command_line(*words, *kept_words(options))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from rebyte_commands.shell.arguments import count
 from rebyte_commands.shell.stdin import read_text
 from rebyte_wire.errors import InputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable
 
     from rebyte_commands.shell.context import Context
+    from rebyte_flows.following.expectation import Expectation
     from rebyte_flows.values.schema import Schema
-    from rebyte_types import Json
 
+REPAIRS_MOST = 2
 # A schema that stands in the line itself begins so.
 INLINE = ("{", "true", "false")
 
@@ -30,6 +31,13 @@ def add_shape_flags(parser: ArgumentParser) -> None:
         action="store_true",
         help="the answer ends with one JSON value of any shape",
     )
+    parser.add_argument(
+        "--repair",
+        type=count,
+        default=0,
+        metavar="N",
+        help="pay for up to N (at most 2) turns that send back what is wrong with the value",
+    )
 
 
 def read_shape(context: Context, options: Namespace) -> Schema | None:
@@ -37,6 +45,7 @@ def read_shape(context: Context, options: Namespace) -> Schema | None:
 
     Raises InputError for one that cannot be checked whole; nothing has been sent then.
     """
+    _check_repair(options)
     if options.schema is None and not options.json_answer:
         return None
     # Lazy: only who asks for a value pays for it.
@@ -57,6 +66,22 @@ def read_shape(context: Context, options: Namespace) -> Schema | None:
     return read_schema(text)
 
 
+def _check_repair(options: Namespace) -> None:
+    has_shape = options.schema is not None or options.json_answer
+    if options.repair and not has_shape:
+        raise InputError(
+            "--repair mends a value, and none is asked for",
+            code="usage",
+            hint="add --schema FILE or --json-answer",
+        )
+    if options.repair > REPAIRS_MOST:
+        raise InputError(
+            "--repair is %d; 0, 1 or 2 was expected" % options.repair,
+            code="usage",
+            hint="each is a paid turn; after two it is the prompt that is wrong",
+        )
+
+
 def is_inline(schema: str) -> bool:
     """Tell whether --schema holds the schema itself, and not the path of a file."""
     return schema.lstrip().startswith(INLINE[0]) or schema.strip() in INLINE
@@ -71,15 +96,19 @@ def lines_for(schema: Schema | None) -> list[str]:
     return shape_lines(schema)
 
 
-def reader_for(schema: Schema | None) -> Callable[[str], Json] | None:
-    """Return what tells the value of an answer, None where none was asked for."""
+def expectation_of(
+    context: Context, options: Namespace, schema: Schema | None
+) -> Expectation | None:
+    """Return what the answers of one task are held against, None where no value was asked for."""
     if schema is None:
         return None
-    from functools import partial
+    from rebyte_flows.following.expectation import Expectation
 
-    from rebyte_flows.values.reader import read_value
+    if not options.repair:
+        return Expectation(schema)
+    from rebyte_commands.jobs.start import submitter_for
 
-    return partial(read_value, schema)
+    return Expectation(schema, submitter_for(context, options), options.repair)
 
 
 def shape_words(options: Namespace) -> list[str]:
@@ -88,3 +117,9 @@ def shape_words(options: Namespace) -> list[str]:
         return ["--json-answer"]
     schema = getattr(options, "schema", None)
     return ["--schema", schema] if schema else []
+
+
+def repair_words(options: Namespace) -> list[str]:
+    """Return --repair of this line, where it has one."""
+    number = getattr(options, "repair", 0)
+    return ["--repair", str(number)] if number else []

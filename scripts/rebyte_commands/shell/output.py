@@ -23,6 +23,9 @@ SIGNED_FIELDS = ("downloadUrl", "uploadUrl")
 # Pairs to try one after the other until a document fits: characters of a text, items of a list.
 LIMITS = ((2000, 100), (600, 40), (200, 15), (80, 5))
 DEPTH_LIMIT = 40
+VALUE_KEYS = ("value", "candidate")
+# So much of a value is shown beside an answer that is cut.
+VALUE_BYTES = 3_000
 # What `cut_text` adds, and what the path of the whole answer takes.
 NOTE_BYTES, PATH_BYTES, LEAST_ANSWER_BYTES = 48, 60, 400
 # Control characters, format characters (escape sequences, bidi marks), surrogates, private use,
@@ -144,7 +147,7 @@ def truncate(document: Any, save: Save) -> Any:
 
     `save(text)` keeps the whole and returns its path, or None; the document tells it.
     """
-    document = _truncate_answer(document, save)
+    document = _truncate_answer(_move_value(document, save), save)
     whole = to_json(document)
     if len(whole) <= BUDGET_BYTES:
         return document
@@ -152,7 +155,10 @@ def truncate(document: Any, save: Save) -> Any:
     if isinstance(document, dict):
         # A line to paste is whole or not there.
         steps = document.get("next")
-        document = {key: item for key, item in document.items() if key != "next"}
+        # So is a value that is shown at all.
+        kept.update((key, document[key]) for key in VALUE_KEYS if key in document)
+        apart = ("next", *VALUE_KEYS)
+        document = {key: item for key, item in document.items() if key not in apart}
         if steps and len(to_json(steps)) <= BUDGET_BYTES // 2:
             kept["next"] = steps
     kept["cut"] = {"bytes": len(whole), "path": save(whole)}
@@ -164,6 +170,22 @@ def truncate(document: Any, save: Save) -> Any:
         if len(to_json(smaller)) <= BUDGET_BYTES:
             return smaller
     return kept
+
+
+def _move_value(document: Any, save: Save) -> Any:
+    """Put a value that leaves no room into a file: a cut one would be another value."""
+    if not isinstance(document, dict) or len(to_json(document)) <= BUDGET_BYTES:
+        return document
+    document = dict(document)
+    for key in VALUE_KEYS:
+        whole = to_json(document.get(key))
+        if len(whole) > VALUE_BYTES:
+            del document[key]
+            document[key + "Bytes"] = len(whole)
+            path = save(whole)
+            if path:
+                document[key + "Path"] = path
+    return document
 
 
 def _truncate_answer(document: Any, save: Save) -> Any:

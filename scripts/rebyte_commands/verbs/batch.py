@@ -12,7 +12,7 @@ from rebyte_commands.jobs.batch_lines import read_entries
 from rebyte_commands.jobs.exit_codes import exit_code_of_many
 from rebyte_commands.jobs.next_steps import reply_steps
 from rebyte_commands.jobs.record_place import tell_place
-from rebyte_commands.jobs.shape import read_shape, reader_for
+from rebyte_commands.jobs.shape import expectation_of, read_shape
 from rebyte_commands.jobs.start import (
     add_task_flags,
     add_turn_flags,
@@ -150,7 +150,7 @@ def batch(context: Context, options: Namespace) -> Outcome:
         again=options.again,
         cancel_after=options.cancel_after,
         service=context.service,
-        read_value=reader_for(schema),
+        expect=partial(expectation_of, context, options, schema),
         on_change=Changes(context, len(entries)),
         on_tick=context.interrupts.raise_pending,
     )

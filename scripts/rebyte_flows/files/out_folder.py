@@ -9,12 +9,13 @@ from contextlib import suppress
 from rebyte_flows.files.atomic import FILE_MODE, disk_words, open_folder, read_plain
 from rebyte_flows.files.downloads import download_artifacts
 from rebyte_flows.files.names import expand_user
+from rebyte_flows.state import FILE_MODE as PRIVATE_MODE
 from rebyte_flows.state import open_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TextIO
 
     from rebyte_client import RebyteClient
     from rebyte_types import Artifact, Event, FileHome, Refusal
@@ -101,14 +102,14 @@ def _manifest_entry(file: FileHome) -> FileHome:
 class Transcript:
     """A task's events, a line each, written anew each time; a disk that refuses stops nothing."""
 
-    def __init__(self, find_path: Callable[[], str]) -> None:
-        """Open the file whose path `find_path()` gives."""
+    def __init__(self, find_path: Callable[[], str], goes_on: bool = False) -> None:
+        """Open the file whose path `find_path()` gives; with `goes_on` add to what is there."""
         self.path: str | None = None
         self.warnings: list[str] = []
         self._file: Any = None
         try:
             path = find_path()
-            self._file = open_private(path)
+            self._file = _open_to_add(path) if goes_on else open_private(path)
             self.path = path
         except OSError as problem:
             self._give_up(problem)
@@ -141,3 +142,15 @@ class Transcript:
             with suppress(OSError):
                 file.close()
         self.warnings.append("the transcript is not whole: %s" % disk_words(problem))
+
+
+def _open_to_add(path: str) -> TextIO:
+    """Open a file of ours to write behind what is there; never through a link."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(
+        os.open(path, flags, PRIVATE_MODE),
+        "a",
+        encoding="utf-8",
+        errors="backslashreplace",
+        newline="\n",
+    )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from rebyte_client import RebyteClient
+    from rebyte_flows.following.expectation import Expectation
     from rebyte_flows.starting.requests import StartRequest
     from rebyte_flows.starting.rows import Row
     from rebyte_flows.state import StateFolder
@@ -83,8 +84,7 @@ class Follower:
     asked for, where this command started it. `answered` are the questions answered from here.
     `watch_seconds` bounds watching alone: what has ended is still brought home. `code` brings the
     code home that the task was sent with. `on_event(event)` is told of each event.
-    `read_value(answer)` gives the keys that tell the value of a completed turn, where one was asked
-    for.
+    `expectation` is the value that the answer was asked to end with.
     """
 
     def __init__(
@@ -102,8 +102,8 @@ class Follower:
         answered: Collection[str] = (),
         on_event: Callable[[Event], object] | None = None,
         watch_seconds: float | None = None,
-        read_value: Callable[[str], Json] | None = None,
         code: CodeHome | None = None,
+        expectation: Expectation | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -115,12 +115,13 @@ class Follower:
         self.answered = answered
         self.on_event = on_event
         self.watch_seconds = watch_seconds
-        self.read_value = read_value
         self.code = code
+        self.expectation = expectation
         self.status = "running"
         self._clock = clock
         self._sleep = sleep
         self._rehearsal = rehearsal
+        self._once = row.name
         self._out_path = out
         self._known = {
             "reused": reused,
@@ -140,11 +141,25 @@ class Follower:
         self._answer = ""
         self._warnings = [RECOVERED] * bool(self._known["recovered"])
         # Keys of the document, as they are found out.
-        self._found: Json = {}
         self._refused: list[Refusal] = []
+        self._found: Json = self.expectation.kept() if self.expectation else {}
 
     def follow(self) -> TaskDocument:
-        """Follow to the end and return the document; past the deadline its status is running."""
+        """Follow to the end and return the document; past the deadline its status is running.
+
+        A turn whose value does not fit may have another one after it; see Expectation.
+        """
+        document = self._follow_turn()
+        while self.expectation and self.status == "completed":
+            turn = self.expectation.next_turn(self.row, document)
+            if turn is None:
+                break
+            self.row = turn
+            self.status = "running"
+            document = self._follow_turn()
+        return document
+
+    def _follow_turn(self) -> TaskDocument:
         self._begin()
         try:
             self._find_first_turn()
@@ -164,9 +179,18 @@ class Follower:
         turn = turn_told(self._task, self.row.prompt_id or self._builder.prompt_id)
         self._found.update(dict(self._builder.costs, **costs_in(turn)))
         self._warnings += warnings_in(turn)
-        if self.read_value and self.status == "completed":
-            self._found.update(self.read_value(self._answer))
+        if self.expectation and self.status == "completed":
+            self._read_value(self.expectation)
         return self.document_now()
+
+    def _read_value(self, expectation: Expectation) -> None:
+        """Find the value in the answer; one that fits takes the place of earlier failures."""
+        files = self._found.get("files", [])
+        workspace_id = self.row.workspace_id
+        keys = expectation.keys(self._answer, files, self.client, workspace_id)
+        for key in ("valueErrors", "candidate"):
+            self._found.pop(key, None)
+        self._found.update(keys)
 
     def cancel(self) -> bool:
         """Cancel the task if the row's turn is its latest and still runs; say whether it did."""
@@ -189,7 +213,7 @@ class Follower:
             id=row.task_id,
             workspaceId=row.workspace_id,
             url=row.url or self._task.get("url"),
-            once=row.name,
+            once=self._once,
             status=status or self.status,
             promptId=row.prompt_id or self._builder.prompt_id,
             answer=self._answer,
@@ -208,7 +232,8 @@ class Follower:
     def _find_first_turn(self) -> None:
         """Find the turn that an earlier start made, if the task has had more since."""
         is_task = self.request is not None and not self.request.kind.is_turn
-        if not (self._known["reused"] and is_task) or self.row.prompt_id:
+        is_later = self.row.kind_value.is_turn
+        if not (self._known["reused"] and is_task) or is_later or self.row.prompt_id:
             return
         turns = turns_of(self.client.get_task(self.row.task_id))
         if len(turns) > 1 and is_id(turns[0].get("id")):
@@ -219,7 +244,8 @@ class Follower:
         client = self.client
         if self.watch_seconds is not None:
             client = client.within(self.watch_seconds)
-        transcript = Transcript(self._transcript_path)
+        is_repair = bool(self.expectation and self.expectation.rows)
+        transcript = Transcript(self._transcript_path, goes_on=is_repair)
         self._found["transcriptPath"] = transcript.path
         watch = Watch(
             client,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from rebyte_flows.values.examples import example_of
-from rebyte_flows.values.schema import ANY_VALUE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ TOO_LONG = (
 
 def shape_lines(schema: Schema) -> list[str]:
     """Return the plain lines that ask for a value of a schema."""
-    if schema is ANY_VALUE:
+    if schema.root is True:
         return ["The answer has to be one JSON value.", ENDING, TOO_LONG]
     compact = json.dumps(schema.root, ensure_ascii=False, separators=(",", ":"))
     lines = ["The answer has to be one JSON value of this JSON Schema: " + compact]
