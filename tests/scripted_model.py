@@ -12,14 +12,20 @@ import collections
 import gzip
 import http.server
 import json
+import re
 import threading
 
+# A prompt may hold what is to be done, as JSON between marks: see PlannedModel.
+PLAN = re.compile(r"@@(\{.*?\})@@", re.S)
 SHELL_TOOLS = ("Bash", "bash", "exec_command", "run_shell_command", "shell_command")
 COMMAND_KEYS = ("command", "cmd")
 END = "That was all."
 
-# `tools` is {name: schema}; `results` has the text of each tool result, in order.
-Request = collections.namedtuple("Request", "api tools results text")
+# `tools` is {name: schema}; `results` has the text of each tool result, in order; `items` all that
+# was said to the model, in order, as (who, text), results among them.
+Request = collections.namedtuple("Request", "api tools results text items")
+# What the model says: a call or words, or an HTTP status.
+Reply = collections.namedtuple("Reply", "status call words")
 Call = collections.namedtuple("Call", "name arguments")
 
 
@@ -219,6 +225,24 @@ class Gemini:
         yield None, {"candidates": [candidate], "usageMetadata": usage}
 
 
+def items_of(body: dict):
+    """Yield (who, text) of what was said to the model, in order: user, result or another word."""
+    listed = body.get("messages") or body.get("contents") or body.get("input") or []
+    for item in listed if isinstance(listed, list) else []:
+        who = item.get("role") or item.get("type") or ""
+        if who in ("tool", "function_call_output"):
+            yield "result", text_of(item.get("content") or item.get("output"))
+            continue
+        blocks = item.get("content") or item.get("parts") or []
+        for block in [blocks] if isinstance(blocks, str) else blocks:
+            if isinstance(block, str):
+                yield who, block
+            elif block.get("type") == "tool_result" or "functionResponse" in block:
+                yield "result", text_of(block.get("content") or "")
+            elif isinstance(block.get("text"), str):
+                yield who, block["text"]
+
+
 APIS = (Messages, Responses, Chat, Gemini)
 
 
@@ -245,9 +269,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self._send({"input_tokens": 1, "totalTokens": 1})
         tools = {tool.get("name"): schema_of(tool) for tool in api.tools(body)}
         results = [text_of(result) for result in api.results(body)]
-        request = Request(api, tools, results, json.dumps(body, ensure_ascii=False))
-        called = self.server.model.next_call(request)
-        events = list(api.events(END, called, len(results) + 1))
+        text = json.dumps(body, ensure_ascii=False)
+        request = Request(api, tools, results, text, list(items_of(body)))
+        reply = self.server.model.reply(request)
+        if reply.status != 200:
+            error = {"type": "error", "message": "told to fail", "code": reply.status}
+            return self._send({"type": "error", "error": error}, reply.status)
+        events = list(api.events(reply.words, reply.call, len(results) + 1))
         if body.get("stream") or "streamGenerate" in path:
             return self._stream(events)
         # Only side requests (a title, a summary) are asked for in one piece.
@@ -272,9 +300,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = {}
         return body if isinstance(body, dict) else {}
 
-    def _send(self, value):
+    def _send(self, value, status=200):
         data = json.dumps(value).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -327,6 +355,10 @@ class ScriptedModel:
         self._server.shutdown()
         self._server.server_close()
 
+    def reply(self, request: Request) -> Reply:
+        """Return what to say to a request."""
+        return Reply(200, self.next_call(request), END)
+
     def next_call(self, request: Request):
         """Return the call that the conversation is at, None at its end and for side requests."""
         if not any(name in request.tools for name in SHELL_TOOLS):
@@ -340,3 +372,39 @@ class ScriptedModel:
         """Return what the program gave back for each turn, as the model was told it."""
         longest = max((one.results for one in self.requests), key=len, default=[])
         return longest[: len(self.turns)]
+
+
+class PlannedModel(ScriptedModel):
+    """Does what the last prompt says that holds a plan: @@{"run": [lines], "say": words}@@.
+
+    `status` in a plan is an HTTP error instead. It keeps no state either: where it stands in a plan
+    follows from how many results came after it. `plans` has each plan that was begun, in order, and
+    what was said before it in the same conversation.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(())
+
+    def reply(self, request: Request) -> Reply:
+        """Return the step of the plan that the conversation is at."""
+        found = None
+        results = 0
+        for who, text in request.items:
+            if who == "result":
+                results += 1
+                continue
+            plans = PLAN.findall(text)
+            if plans:
+                found = json.loads(plans[-1])
+                results = 0
+        if found is None:
+            return Reply(200, None, END)
+        with self._lock:
+            self.requests.append(request)
+        lines = found.get("run", [])
+        if "status" in found:
+            return Reply(found["status"], None, "")
+        is_shell = any(name in request.tools for name in SHELL_TOOLS)
+        if results < len(lines) and is_shell:
+            return Reply(200, shell(lines[results])(request), "")
+        return Reply(200, None, found.get("say", END))

@@ -17,6 +17,7 @@ import threading
 import time
 
 from rebyte_local.api import routes
+from rebyte_local.execution.guard import Guard
 from rebyte_local.execution.runner import Runner
 from rebyte_local.formats import JsonObject, iso_milliseconds, now_us
 from rebyte_local.http.request_log import RequestLog
@@ -96,6 +97,8 @@ class LocalServer:
             opened.enter_context(_lock(self.folder))
             self._service = Service(self.folder, **self._settings)
             opened.callback(self._service.database.close)
+            if self._service.agents:
+                opened.callback(Guard(self._service.instance).close)
             self._service.runner = Runner(self._service, self._width)
             self._log = RequestLog(self.folder)
             opened.callback(self._log.close)

@@ -31,6 +31,7 @@ SUBFOLDERS = ("blobs", "scratch", "workspaces")
 class Service:
     """The state, the faults and the settings of one folder; no HTTP.
 
+    `instance` is of this one process; by it its programs are found when it was killed.
     `agents` are the words of --agents; `agent_silence` and `agent_limit` are seconds.
     `runner` is set by who makes the service, because a runner needs a service.
     """
@@ -55,6 +56,7 @@ class Service:
         self.faults = Faults(faults)
         self.agent = list(agent or ())
         self.agents = parse_agents(agents)
+        self.instance = secrets.token_hex(16)
         self.limits = Limits(agent_silence, agent_limit)
         self.repos = os.path.abspath(repos) if repos else None
         self.skills = os.path.abspath(skills) if skills else None

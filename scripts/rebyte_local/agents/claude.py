@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Mapping
 
 from rebyte_local.agents.findings import (
     CACHED_TOKENS,
@@ -62,7 +61,7 @@ def command(turn: Turn) -> list[str]:
 
 def read(record: JsonObject) -> list[Finding]:
     """Return what a record says."""
-    kind = record.get("type")
+    kind = string_at(record, "type")
     if kind in ("assistant", "user"):
         return _message(record, is_assistant=kind == "assistant")
     if kind == "system":
@@ -73,7 +72,7 @@ def read(record: JsonObject) -> list[Finding]:
 
 
 def _system(record: JsonObject) -> list[Finding]:
-    subtype = record.get("subtype")
+    subtype = string_at(record, "subtype")
     if subtype == "init":
         return [session(string_at(record, "session_id"), string_at(record, "model"))]
     if subtype == "api_retry":
@@ -109,7 +108,7 @@ def _message(record: JsonObject, is_assistant: bool) -> list[Finding]:
 
 
 def _block(block: JsonObject, is_assistant: bool) -> list[Finding]:
-    kind = block.get("type")
+    kind = string_at(block, "type")
     if kind == "text":
         words = string_at(block, "text")
         return [text(words) if is_assistant else note(words)]
@@ -146,11 +145,6 @@ def _result(record: JsonObject) -> list[Finding]:
     return [*found, end(is_error, words, usage, cost)]
 
 
-def login_problem(environ: Mapping[str, str], model: str | None) -> str | None:
-    """Return None: its own check knows best."""
-    return None
-
-
 PROGRAM = Program(
     name="claude",
     command=command,
@@ -169,8 +163,11 @@ PROGRAM = Program(
         ),
         BOXED: ("the network", "reading files outside its folder"),
     },
-    state_paths=("CLAUDE_CONFIG_DIR::.claude", ".claude.json", ".cache/claude"),
-    login_problem=login_problem,
+    state_paths=(
+        "CLAUDE_CONFIG_DIR::.claude",
+        "::.claude.json",
+        "XDG_CACHE_HOME:claude:.cache/claude",
+    ),
     login_check=("claude", "auth", "status"),
     needs=("bwrap", "socat"),
     variables={"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"},

@@ -16,6 +16,14 @@ BOXED = "boxed"
 NEVER = re.compile(r"(?!)")
 
 
+def _no_problem(environ: Mapping[str, str], model: str | None) -> str | None:
+    return None
+
+
+def _always(environ: Mapping[str, str]) -> bool:
+    return True
+
+
 class Turn(NamedTuple):
     """What a command line depends on; `session` is that of an earlier turn, if any."""
 
@@ -31,11 +39,12 @@ class Program(NamedTuple):
     read: what a record of its stream says.
     package: where npm has it. sign_in: the line that logs its owner in.
     login_problem: why it cannot be used with an environment and a model, None if nothing is known.
-    login_check: words that end with another code than 0 where nobody is logged in.
+    login_check: words that end with another code than 0 where nobody is logged in; they are asked
+        where `needs_login` of an environment.
     needs: commands that its default level calls for.
     levels: which of the levels it has, and what each does not keep the program from.
     variables: what is set for it. options: JSON settings to be merged into a variable, by level.
-    state_paths: what it writes in the owner's home, each "VARIABLE:subpath:default" or a path.
+    state_paths: what it writes in the owner's home, each "VARIABLE:below it:below HOME".
     is_cumulative: its usage counts over the session; and is its cost.
     retry_line: what it says on stderr when it tries its service again.
     no_session: what it says when a conversation is gone.
@@ -49,8 +58,9 @@ class Program(NamedTuple):
     sign_in: str
     levels: Mapping[str, tuple[str, ...]]
     state_paths: tuple[str, ...]
-    login_problem: Callable[[Mapping[str, str], str | None], str | None]
+    login_problem: Callable[[Mapping[str, str], str | None], str | None] = _no_problem
     login_check: tuple[str, ...] = ()
+    needs_login: Callable[[Mapping[str, str]], bool] = _always
     needs: tuple[str, ...] = ()
     variables: Mapping[str, str] = {}
     options: Mapping[str, tuple[str, JsonObject]] = {}

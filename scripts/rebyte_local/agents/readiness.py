@@ -30,10 +30,16 @@ def why_not_ready(
     missing = missing_needs(agent)
     if missing:
         return _cannot_fence(agent, " and ".join(missing))
-    problem = program.login_problem(env, model)
-    if not problem and program.login_check and _fails(program.login_check, env):
-        problem = "%s is not logged in" % program.name
+    problem = program.login_problem(env, model) or _login_problem(agent, env)
     return "%s: %s" % (problem, program.sign_in) if problem else None
+
+
+def _login_problem(agent: Agent, env: Environment) -> str | None:
+    program = agent.program
+    if not program.login_check or not program.needs_login(env):
+        return None
+    is_refused = _fails(program.login_check, env)
+    return "%s is not logged in" % program.name if is_refused else None
 
 
 def _cannot_fence(agent: Agent, missing: str) -> str:

@@ -13,7 +13,7 @@ from rebyte_local.formats import JsonObject
 # Limits of a turn. Some programs never end by themselves when their service is away.
 SILENCE_SECONDS = 600.0  # without a line that says that it gets on
 RETRY_SECONDS = 120.0  # while it only tries its service again
-REFUSED_SECONDS = 20.0  # while its service refuses it, which no try will change
+REFUSED_SECONDS = 10.0  # while its service refuses it, which no try will change
 TURN_SECONDS = 7200.0  # in all
 REFUSALS = frozenset((400, 401, 403, 404))
 WARNING_CHARACTERS = 300
@@ -33,6 +33,15 @@ class Limits:
         self.turn = turn
         self.retries = min(retries, silence)
         self.refusals = min(REFUSED_SECONDS, retries)
+
+
+def _of_retries(
+    is_refused: bool, limit: float, status: float | None, reason: str
+) -> str:
+    verb = "refused it" if is_refused else "did not answer"
+    words = "its model service %s for %d seconds: %s"
+    words = words % (verb, limit, reason or "no reason was given")
+    return "%s (status %d)" % (words, status) if status else words
 
 
 class TurnReader:
@@ -59,6 +68,7 @@ class TurnReader:
         self._end: JsonObject | None = None
         self._pieces: list[str] = []
         self._is_open = False
+        self._tool_ids: set[str] = set()
         self.session = ""
         self.model = ""
         self.tools = 0
@@ -78,11 +88,19 @@ class TurnReader:
         if record is None:
             return [("stdout", {"content": line})]
         shown = []
-        for finding in self._program.read(record):
-            self._take(*finding)
-            if finding[0] in SHOWN and finding[1].get("content", True):
-                shown.append(finding)
+        for kind, payload in self._program.read(record):
+            if kind == "tool_use" and self._is_known(payload["id"]):
+                continue
+            self._take(kind, payload)
+            if kind in SHOWN and payload.get("content", True):
+                shown.append((kind, payload))
         return shown
+
+    def _is_known(self, tool_id: str) -> bool:
+        """Return True for the use of a tool that was told before: some tell it twice."""
+        is_known = bool(tool_id) and tool_id in self._tool_ids
+        self._tool_ids.add(tool_id)
+        return is_known
 
     def read_stderr(self, line: str) -> list[Finding]:
         """Take a line of stderr; return it as an event."""
@@ -118,9 +136,11 @@ class TurnReader:
             self._on_session(self.session)
 
     def _take_text(self, payload: JsonObject) -> None:
+        if not payload["content"]:
+            return
         if payload.get("is_delta") and self._is_open:
             self._pieces[-1] += payload["content"]
-        elif payload["content"]:
+        else:
             self._pieces.append(payload["content"])
         self._is_open = bool(payload.get("is_delta"))
 
@@ -165,11 +185,11 @@ class TurnReader:
         if now - self._began > limits.turn:
             return "it ran for more than %d seconds" % limits.turn
         if self._retry is not None:
-            is_refused = self._retry.get("status") in REFUSALS
+            status = self._retry.get("status")
+            is_refused = status in REFUSALS
             limit = limits.refusals if is_refused else limits.retries
             if quiet > limit:
-                words = "its model service did not answer for %d seconds: %s"
-                return words % (limit, self._retry["reason"] or "no reason was given")
+                return _of_retries(is_refused, limit, status, self._retry["reason"])
         if quiet > limits.silence:
             return "it gave no sign of life for %d seconds" % limits.silence
         return None
@@ -197,9 +217,9 @@ class TurnReader:
         return self.words or (self._end["words"] if self._end else "")
 
     def warnings(self, code: int) -> list[str]:
-        """Return what an honest reader wants to know of a turn that did not fail."""
+        """Return what an honest reader wants to know of a turn besides its answer."""
         found = []
-        if code != 0:
+        if self._end is not None and not self._end["is_error"] and code != 0:
             found.append("it said that it was done, and ended with exit code %d" % code)
         if self._denied:
             names = list(self._denied.values())

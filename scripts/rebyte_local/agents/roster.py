@@ -6,10 +6,14 @@ import os
 import shutil
 from typing import NamedTuple
 
-from rebyte_local.agents import claude
+from rebyte_local.agents import claude, codex, gemini, opencode, pi
+from rebyte_local.agents.box import boxed
 from rebyte_local.agents.program import BOXED, DEFAULT, Environment, Program, Turn
 
-PROGRAMS: dict[str, Program] = {program.name: program for program in (claude.PROGRAM,)}
+PROGRAMS: dict[str, Program] = {
+    module.PROGRAM.name: module.PROGRAM
+    for module in (claude, codex, gemini, opencode, pi)
+}
 ALL = "all"
 
 
@@ -77,4 +81,7 @@ def missing_needs(agent: Agent) -> list[str]:
 def command_of(agent: Agent, turn: Turn, env: Environment, workspace: str) -> list[str]:
     """Return the whole command line of a turn."""
     words = agent.program.command(turn)
-    return [find_command(words[0]) or words[0], *words[1:]]
+    words[0] = find_command(words[0]) or words[0]
+    if agent.level == BOXED:
+        return boxed(words, agent.program, env, workspace)
+    return words

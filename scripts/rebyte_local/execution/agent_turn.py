@@ -11,6 +11,7 @@ from rebyte_local.agents.readiness import first_words, why_not_ready
 from rebyte_local.agents.reading import TurnReader
 from rebyte_local.agents.roster import Agent, command_of
 from rebyte_local.execution.file_changes import Snapshot
+from rebyte_local.execution.guard import INSTANCE
 from rebyte_local.execution.processes import (
     AGENT_GRACE_SECONDS,
     AGENT_LINE_LIMIT_BYTES,
@@ -63,6 +64,7 @@ class AgentTurn:
         self._env = agent_environment(
             os.environ, agent.program, agent.level, run.path, run.scratch
         )
+        self._env[INSTANCE] = run.service.instance
 
     def __repr__(self) -> str:
         return "AgentTurn(%r, %s)" % (self._run, self._agent.spelled)
@@ -151,6 +153,8 @@ class AgentTurn:
         self, result: ProcessResult, reader: TurnReader, changes: list[JsonObject]
     ) -> Answer:
         account = self._account(reader)
+        warnings = reader.warnings(result.code)
+        account["warnings"] = warnings
         reason = result.overdue
         if reason:
             reason = "%s was ended: %s" % (self._program.name, reason)
@@ -163,11 +167,10 @@ class AgentTurn:
                     self._program.name,
                     self._program.sign_in,
                 )
-            return Answer(reason, is_failure=True, account=account)
-        warnings = reader.warnings(result.code)
+            is_said = reason == reader.words
+            return Answer(reason, True, is_streamed=is_said, account=account)
         if not changes:
             warnings.append(NO_CHANGE + ("" if reader.tools else NO_TOOL))
-        account["warnings"] = warnings
         return Answer(reader.answer(), is_streamed=bool(reader.words), account=account)
 
     def _account(self, reader: TurnReader) -> JsonObject:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from rebyte_local.execution.process_tree import Family, kill_marked
+
 LINE_LIMIT_BYTES = 64 * 1024
 AGENT_LINE_LIMIT_BYTES = 32 * 1024 * 1024  # some write the whole prompt in one line
 READ_BYTES = 64 * 1024
@@ -18,8 +20,6 @@ TICK_SECONDS = 0.1
 LAST_LINES = 5
 GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL
 AGENT_GRACE_SECONDS = 6.0  # some take a while to end their tools
-KILL_ROUNDS = 20
-KILL_PAUSE_SECONDS = 0.005
 STDOUT_LIMIT_CHARS = 1024 * 1024
 STDERR_LIMIT_CHARS = 64 * 1024
 
@@ -134,8 +134,8 @@ def within(seconds: float) -> Allowance:
 class Process:
     """A program in a process group of its own; `run` blocks until all that it began is gone.
 
-    `mark` is a (name, value) of its environment that nothing else on this machine has: by it also
-    what left the group is found.
+    `mark` is a (name, value) of its environment that nothing else on this machine has: by it, and
+    by its descent, also what left the group is found.
     """
 
     def __init__(
@@ -163,6 +163,7 @@ class Process:
                 start_new_session=True,
             )
         self.pid = self._child.pid
+        self._family = Family(self.pid)
 
     def __repr__(self) -> str:
         return "Process(pid=%d, returncode=%r)" % (self.pid, self._child.returncode)
@@ -171,6 +172,7 @@ class Process:
         """Ask the group to end; `run` makes sure of it a little later. Callable from any thread."""
         if self._killed_at is None:
             self._killed_at = time.monotonic()
+            self._family.look()
             self._signal_group(signal.SIGTERM)
 
     def run(self, on_lines: Callable[[str, list[str]], None]) -> int:
@@ -209,6 +211,7 @@ class Process:
                 self.kill()
         if self._gone_at is not None:
             return
+        self._family.look_now_and_then()
         if self._child.poll() is not None:
             self._gone_at = now
             # What the leader left behind would hold the pipes open.
@@ -237,45 +240,8 @@ class Process:
     def _kill_all(self) -> None:
         self._signal_group(signal.SIGKILL)
         kill_marked(self._mark)
+        self._family.kill()
 
     def _signal_group(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
-
-
-def kill_marked(mark: tuple[str, str]) -> None:
-    """Kill every process whose environment has the mark, also those that left their group."""
-    for _ in range(KILL_ROUNDS):  # what is being killed may have begun one more
-        pids = _marked_pids("%s=%s" % mark)
-        if not pids:
-            return
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(KILL_PAUSE_SECONDS)
-
-
-def _marked_pids(text: str) -> list[int]:
-    if not os.path.isdir("/proc/self"):
-        return _marked_pids_by_ps(text)
-    pids = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(
-            "/proc/%s/environ" % name, "rb"
-        ) as file:
-            if text.encode("ascii") in file.read().split(b"\0"):
-                pids.append(int(name))
-    return pids
-
-
-def _marked_pids_by_ps(text: str) -> list[int]:
-    """Best effort where there is no /proc, as on macOS: ps tells the environment of many."""
-    listing = subprocess.run(
-        ["ps", "-axwwE", "-o", "pid=,command="],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
-    lines = listing.stdout.decode("utf-8", "replace").splitlines()
-    return [int(line.split()[0]) for line in lines if text in line.split()]

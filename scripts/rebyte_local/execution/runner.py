@@ -7,15 +7,32 @@ import sqlite3
 import threading
 import time
 import traceback
+from typing import NamedTuple
 
 from rebyte_local.execution.lifecycle import INTERRUPTED, fail_prompt, run_prompt
-from rebyte_local.execution.processes import kill_marked
+from rebyte_local.execution.process_tree import kill_marked
 from rebyte_local.execution.prompt_run import PromptRun, Question, run_mark
-from rebyte_local.formats import log_exception
+from rebyte_local.formats import JsonObject, log_exception
 from rebyte_local.service import Service
 
 JOIN_SECONDS = 10.0
 RETRY_SECONDS = 0.5
+
+
+class Waiting(NamedTuple):
+    """A prompt in the queue. Of one key, as of one task, only one runs at a time."""
+
+    task_id: str
+    prompt_id: str
+    key: tuple[str, str]
+
+
+def queue_key(task: JsonObject) -> tuple[str, str]:
+    """Return what a task's prompts must not share with others that run: a program of one kind
+    works alone in a workspace.
+    """
+    program = task.get("program")
+    return (program, task["workspace"]) if program else ("", task["id"])
 
 
 class Runner:
@@ -25,7 +42,7 @@ class Runner:
         self._service = service
         self._width = max(1, width)
         self._changed = threading.Condition()
-        self._waiting: list[tuple[str, str]] = []  # (task id, prompt id), oldest first
+        self._waiting: list[Waiting] = []  # oldest first
         self._active: dict[str, PromptRun] = {}  # prompt id -> its run
         self._threads: set[threading.Thread] = set()
         self._used_slots = 0
@@ -48,20 +65,22 @@ class Runner:
 
     def submit(self, task_id: str, prompt_id: str) -> None:
         """Queue a prompt whose timeline is open."""
+        key = queue_key(self._service.tasks.get_with_deleted(task_id))
         with self._changed:
-            self._waiting.append((task_id, prompt_id))
+            self._waiting.append(Waiting(task_id, prompt_id, key))
             self._start_next()
 
     def _start_next(self) -> None:
         """Start what may start: the oldest prompts of tasks that are not busy, while slots last."""
-        busy = {run.task["id"] for run in self._active.values()}
-        for task_id, prompt_id in list(self._waiting):
+        tasks = [run.task for run in self._active.values()]
+        busy = {queue_key(task) for task in tasks}
+        for entry in list(self._waiting):
             if self._used_slots >= self._width or self._service.stopping.is_set():
                 return
-            if task_id not in busy:
-                busy.add(task_id)
-                self._waiting.remove((task_id, prompt_id))
-                self._start(PromptRun(self._service, prompt_id))
+            if entry.key not in busy:
+                busy.add(entry.key)
+                self._waiting.remove(entry)
+                self._start(PromptRun(self._service, entry.prompt_id))
 
     def _start(self, run: PromptRun) -> None:
         prompt_id = run.prompt["id"]
@@ -139,14 +158,14 @@ class Runner:
         """Cancel every open prompt of the task; return how many there were."""
         ids = self._service.tasks.cancel_prompts(task_id)
         with self._changed:
-            waiting = [entry for entry in self._waiting if entry[1] in ids]
+            waiting = [entry for entry in self._waiting if entry.prompt_id in ids]
             active = [run for run in self._active.values() if run.prompt["id"] in ids]
             for entry in waiting:
                 self._waiting.remove(entry)
         for run in active:
             run.stop(is_canceled=True)
-        for _, prompt_id in waiting:
-            self._service.events.close(prompt_id)
+        for entry in waiting:
+            self._service.events.close(entry.prompt_id)
         if waiting and not active:  # a run tells the end itself
             self._service.deliveries.send_end(task_id)
         return len(ids)
