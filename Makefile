@@ -3,7 +3,7 @@ PYTHON = python3
 VENV = .venv-test
 QUIET = PYTHONDONTWRITEBYTECODE=1
 
-.PHONY: help demo test test-all pull-the-plug live harnesses evals bench check install uninstall dist
+.PHONY: help demo test test-all pull-the-plug live harnesses agents evals bench check install uninstall dist
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
 
@@ -30,6 +30,9 @@ live: ## ask a real deployment what the documents say of it; costs money, so it 
 
 harnesses: ## the skill in the real agent programs, from npm, against a scripted model (HARNESSES="Codex opencode")
 	@$(QUIET) $(PYTHON) tests/harnesses.py $(HARNESSES)
+
+agents: ## the real agent programs behind --local, from npm, against a scripted model (AGENTS="claude --cases work")
+	@$(QUIET) $(PYTHON) tests/agents.py $(AGENTS)
 
 evals: ## the jobs of tests/evals with and without the skill, in a program that you are logged in to (EVALS="--program claude"); costs what your model costs
 	@$(QUIET) $(PYTHON) tests/evals/run.py $(EVALS)

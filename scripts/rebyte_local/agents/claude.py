@@ -22,8 +22,9 @@ from rebyte_local.agents.findings import (
     tool_result,
     tool_use,
     unknown,
+    unless_silent,
 )
-from rebyte_local.agents.program import BOXED, DEFAULT, FULL, Program, Turn
+from rebyte_local.agents.program import BOXED, DEFAULT, FULL, Program, Turn, option
 from rebyte_local.agents.records import (
     at,
     number_at,
@@ -54,8 +55,8 @@ def command(turn: Turn) -> list[str]:
         words += ["--permission-mode", "acceptEdits", "--settings", SETTINGS]
     else:
         words += ["--permission-mode", "dontAsk", "--allowedTools=" + FREE_TOOLS]
-    words += ["--model", turn.model] if turn.model else []
-    words += ["--resume", turn.session] if turn.session else []
+    words += option("--model", turn.model)
+    words += option("--resume", turn.session)
     return words
 
 
@@ -68,7 +69,7 @@ def read(record: JsonObject) -> list[Finding]:
         return _system(record)
     if kind == "result":
         return _result(record)
-    return [] if kind in SILENT else [unknown(record)]
+    return unless_silent(kind, SILENT, record)
 
 
 def _system(record: JsonObject) -> list[Finding]:
@@ -93,7 +94,7 @@ def _message(record: JsonObject, is_assistant: bool) -> list[Finding]:
     """Return what the blocks say; those of a sub-agent carry the tool use that began it."""
     content = at(record, "message", "content")
     if isinstance(content, str):
-        return [text(content) if is_assistant else note(content)]
+        return [_words(content, is_assistant)]
     found = [
         finding
         for block in objects_at(record, "message", "content")
@@ -107,11 +108,14 @@ def _message(record: JsonObject, is_assistant: bool) -> list[Finding]:
     return found
 
 
+def _words(words: str, is_assistant: bool) -> Finding:
+    return text(words) if is_assistant else note(words)
+
+
 def _block(block: JsonObject, is_assistant: bool) -> list[Finding]:
     kind = string_at(block, "type")
     if kind == "text":
-        words = string_at(block, "text")
-        return [text(words) if is_assistant else note(words)]
+        return [_words(string_at(block, "text"), is_assistant)]
     if kind == "thinking":
         return [thinking(string_at(block, "thinking"))]
     if kind == "tool_use":

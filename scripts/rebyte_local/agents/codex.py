@@ -24,8 +24,9 @@ from rebyte_local.agents.findings import (
     tool_result,
     tool_use,
     unknown,
+    unless_silent,
 )
-from rebyte_local.agents.program import BOXED, DEFAULT, FULL, Program, Turn
+from rebyte_local.agents.program import BOXED, DEFAULT, FULL, Program, Turn, option
 from rebyte_local.agents.records import (
     at,
     object_at,
@@ -58,8 +59,8 @@ def command(turn: Turn) -> list[str]:
     words = ["codex", "exec", "--json", "--skip-git-repo-check"]
     words += ["-s", SANDBOXES.get(turn.level, FREE)]
     words += ["-c", NO_SLASH_TMP] if turn.level == DEFAULT else []
-    words += ["-m", turn.model] if turn.model else []
-    words += ["resume", turn.session] if turn.session else []
+    words += option("-m", turn.model)
+    words += option("resume", turn.session)
     return [*words, "-"]
 
 
@@ -77,7 +78,7 @@ def read(record: JsonObject) -> list[Finding]:
         return [end(True, words or "turn.failed")]
     if kind == "error":
         return [_error(_plain(words_of(record.get("message"))))]
-    return [] if kind in SILENT else [unknown(record)]
+    return unless_silent(kind, SILENT, record)
 
 
 def _plain(words: str) -> str:

@@ -8,6 +8,7 @@ turn.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Tuple
 
 from rebyte_local.agents.records import words_of
@@ -55,6 +56,13 @@ def unknown(record: JsonObject) -> Finding:
     name = record.get("type")
     content = json.dumps(record, separators=(",", ":"))
     return "agent_event", {"name": words_of(name) or "unknown", "content": content}
+
+
+def unless_silent(
+    kind: str, silent: Collection[str], record: JsonObject
+) -> list[Finding]:
+    """Return a record as an unknown one, or nothing for a kind that has nothing to say."""
+    return [] if kind in silent else [unknown(record)]
 
 
 def note(words: str) -> Finding:

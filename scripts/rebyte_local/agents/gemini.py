@@ -21,7 +21,7 @@ from rebyte_local.agents.findings import (
     tool_use,
     unknown,
 )
-from rebyte_local.agents.program import BOXED, DEFAULT, FULL, Program, Turn
+from rebyte_local.agents.program import BOXED, DEFAULT, FULL, Program, Turn, option
 from rebyte_local.agents.records import (
     at,
     object_at,
@@ -50,8 +50,8 @@ def command(turn: Turn) -> list[str]:
     """Return the words for a turn."""
     words = ["gemini", "--output-format", "stream-json", "--skip-trust"]
     words += MODES.get(turn.level, FREE_MODE)
-    words += ["-m", turn.model] if turn.model else []
-    words += ["--resume", turn.session] if turn.session else []
+    words += option("-m", turn.model)
+    words += option("--resume", turn.session)
     return words
 
 
@@ -142,7 +142,7 @@ PROGRAM = Program(
     login_problem=login_problem,
     # It starts itself a second time, and signals to the first process do nothing.
     variables={"GEMINI_CLI_NO_RELAUNCH": "true"},
-    retry_line=re.compile(r"Attempt \d+ failed|Retrying with backoff"),
+    retry_line=re.compile(r"(Attempt \d+ failed.*)"),
     no_session=re.compile("No previous sessions found|Error resuming session", re.I),
     not_logged_in=re.compile("set an Auth method|must specify the GEMINI_API_KEY"),
 )

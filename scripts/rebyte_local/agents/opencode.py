@@ -22,9 +22,9 @@ from rebyte_local.agents.findings import (
     thinking,
     tool_result,
     tool_use,
-    unknown,
+    unless_silent,
 )
-from rebyte_local.agents.program import BOXED, DEFAULT, FULL, Program, Turn
+from rebyte_local.agents.program import BOXED, DEFAULT, FULL, Program, Turn, option
 from rebyte_local.agents.records import (
     at,
     number_at,
@@ -39,6 +39,9 @@ OPTIONS = "OPENCODE_CONFIG_CONTENT"
 # Without it, it asks; nobody answers, and then it stops without a word.
 DENY_OUTSIDE = {"permission": {"external_directory": "deny"}}
 ALLOW_OUTSIDE = {"permission": {"external_directory": "allow"}}
+# Without its log it says nothing at all while its service is away.
+LOGS = ("--print-logs", "--log-level", "ERROR")
+SILENT = frozenset(("step_start",))
 GOES_ON = ("tool-calls", "unknown", "")
 DENIALS = re.compile(
     "rejected permission|permission.{0,40}den|rule.{0,40}prevent", re.I
@@ -49,9 +52,9 @@ FILE_BYTES = 1024 * 1024
 
 def command(turn: Turn) -> list[str]:
     """Return the words for a turn."""
-    words = ["opencode", "run", "--format", "json"]
-    words += ["-m", turn.model] if turn.model else []
-    words += ["--session", turn.session] if turn.session else []
+    words = ["opencode", "run", "--format", "json", *LOGS]
+    words += option("-m", turn.model)
+    words += option("--session", turn.session)
     return words
 
 
@@ -74,7 +77,7 @@ def _part(record: JsonObject, part: JsonObject) -> list[Finding]:
         return _step(part)
     if kind == "error":
         return [failure(_reason(record))]
-    return [] if kind == "step_start" else [unknown(record)]
+    return unless_silent(kind, SILENT, record)
 
 
 def _reason(record: JsonObject) -> str:
@@ -189,5 +192,6 @@ PROGRAM = Program(
         FULL: (OPTIONS, ALLOW_OUTSIDE),
         BOXED: (OPTIONS, ALLOW_OUTSIDE),
     },
+    retry_line=re.compile(r'"stream error".* small=false .*error\.error="([^"]*)"'),
     no_session=re.compile("Session not found", re.I),
 )

@@ -20,8 +20,9 @@ from rebyte_local.agents.findings import (
     tool_result,
     tool_use,
     unknown,
+    unless_silent,
 )
-from rebyte_local.agents.program import BOXED, FULL, Program, Turn
+from rebyte_local.agents.program import BOXED, FULL, Program, Turn, option
 from rebyte_local.agents.records import (
     number_at,
     object_at,
@@ -41,8 +42,8 @@ SILENT = frozenset(
 def command(turn: Turn) -> list[str]:
     """Return the words for a turn."""
     words = ["pi", "-p", "--mode", "json"]
-    words += ["--model", turn.model] if turn.model else []
-    return words + (["--session", turn.session] if turn.session else [])
+    words += option("--model", turn.model)
+    return words + option("--session", turn.session)
 
 
 def read(record: JsonObject) -> list[Finding]:
@@ -62,7 +63,7 @@ def read(record: JsonObject) -> list[Finding]:
         return [retry(words_of(record.get("errorMessage")))]
     if kind == "agent_end":
         return [_end(objects_at(record, "messages"))]
-    return [] if kind in SILENT else [unknown(record)]
+    return unless_silent(kind, SILENT, record)
 
 
 def _message(message: JsonObject) -> list[Finding]:

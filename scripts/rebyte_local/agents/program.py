@@ -13,7 +13,7 @@ from rebyte_local.formats import JsonObject
 DEFAULT = "default"
 FULL = "full"
 BOXED = "boxed"
-NEVER = re.compile(r"(?!)")
+NEVER = re.compile(r"(?!)()")
 
 
 def _no_problem(environ: Mapping[str, str], model: str | None) -> str | None:
@@ -32,6 +32,11 @@ class Turn(NamedTuple):
     session: str | None
 
 
+def option(flag: str, value: str | None) -> list[str]:
+    """Return a flag and its value, nothing without a value."""
+    return [flag, value] if value else []
+
+
 class Program(NamedTuple):
     """One program. Its name is its command's, and what --executor says.
 
@@ -46,7 +51,7 @@ class Program(NamedTuple):
     variables: what is set for it. options: JSON settings to be merged into a variable, by level.
     state_paths: what it writes in the owner's home, each "VARIABLE:below it:below HOME".
     is_cumulative: its usage counts over the session; and is its cost.
-    retry_line: what it says on stderr when it tries its service again.
+    retry_line: what it says on stderr when it tries its service again, the reason as a group.
     no_session: what it says when a conversation is gone.
     not_logged_in: what it says when nobody is logged in.
     """

@@ -16,6 +16,7 @@ RETRY_SECONDS = 120.0  # while it only tries its service again
 REFUSED_SECONDS = 10.0  # while its service refuses it, which no try will change
 TURN_SECONDS = 7200.0  # in all
 REFUSALS = frozenset((400, 401, 403, 404))
+STACK = "    at "  # how a line begins that tells where in a program something happened
 WARNING_CHARACTERS = 300
 DENIALS_SHOWN = 5
 
@@ -103,10 +104,11 @@ class TurnReader:
         return is_known
 
     def read_stderr(self, line: str) -> list[Finding]:
-        """Take a line of stderr; return it as an event."""
-        if self._program.retry_line.search(line):
-            self._retry = {"reason": line.strip(), "status": None}
-        return [("stderr", {"content": line})]
+        """Take a line of stderr; return it as an event, unless it is one of a stack of calls."""
+        found = self._program.retry_line.search(line)
+        if found:
+            self._retry = {"reason": found.group(1), "status": None}
+        return [] if line.startswith(STACK) else [("stderr", {"content": line})]
 
     def _take(self, kind: str, payload: JsonObject) -> None:
         if kind == "retry":

@@ -1,0 +1,461 @@
+"""make agents: the real agent programs behind --local, against a scripted model.
+
+python3 tests/agents.py [NAME ...] [--bin FOLDER] [--cases A,B] [--keep] [--json]
+
+The programs come from npm, into a folder of their own that is removed at the end, or from --bin.
+Each has a home of its own that points it at tests/scripted_model.py on loopback; nothing needs an
+account, and nothing but npm is contacted. A prompt holds what is to be done, so one model serves
+all programs at once.
+
+For each program: a file in, a command run, a file out and the answer; a follow-up in the same
+conversation, at its own cost; a prompt of 100,000 characters; a cancel in the middle of a tool; a
+killed server; a model service that refuses, fails or is not there; nobody logged in; code there and
+back. Then a batch of six over three of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import concurrent.futures
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+DOOR = os.path.join(ROOT, "scripts", "rebyte_cli.py")
+sys.path[:0] = [os.path.join(ROOT, "scripts"), HERE]
+
+import harnesses
+from scripted_model import PlannedModel
+
+MODELS = {"gemini": "gemini-2.5-pro", "pi": "scripted/scripted"}
+LEVELS = {"pi": "pi:full"}
+PACKAGES = {
+    "claude": "@anthropic-ai/claude-code",
+    "codex": "@openai/codex",
+    "gemini": "@google/gemini-cli",
+    "opencode": "opencode-ai",
+    "pi": "@mariozechner/pi-coding-agent",
+}
+NAMES = ("claude", "codex", "gemini", "opencode")
+PROMPT_CHARACTERS = 100000
+SILENCE_SECONDS = 15
+# Holds a tool up, and leaves something in a session of its own.
+HOLD = """import subprocess, sys
+words = ["sleep", sys.argv[1]]
+subprocess.Popen(words, start_new_session=True)
+subprocess.run(words)
+"""
+NOWHERE = "http://127.0.0.1:9"
+World = collections.namedtuple("World", "name base environ model")
+
+
+class Failed(Exception):
+    """A case did not show what it should."""
+
+
+def expect(is_so, *seen) -> None:
+    """Raise Failed with what was seen unless something is so."""
+    if not is_so:
+        raise Failed(" ".join(map(str, seen))[:1500])
+
+
+def plan(**what) -> str:
+    """Return a prompt that says what is to be done."""
+    return "Do it, please. @@%s@@" % json.dumps(what)
+
+
+# The world of a program.
+
+
+def pi(world, url, mode):
+    """pi: models.json."""
+    provider = {"baseUrl": url + "/v1", "api": "openai-completions", "apiKey": "none"}
+    provider["models"] = [{"id": "scripted"}]
+    path = os.path.join(world.home, ".pi", "agent", "models.json")
+    harnesses.write(path, {"providers": {"scripted": provider}})
+    return [], {"PI_OFFLINE": "1"}
+
+
+def settings_of(name: str, home: str, url: str) -> dict:
+    """Point a program at the model, in a home of its own; return what to set for that."""
+    world = argparse.Namespace(home=home, skill="")
+    point = pi if name == "pi" else getattr(harnesses, name)
+    return point(world, url, "free")[1]
+
+
+def make_world(name: str, base: str, binaries: str, model, names=None) -> World:
+    """Lay out the home of a program, or of several, and the folder that commands are typed in."""
+    home = os.path.join(base, "home")
+    for folder in ("home", "work", "tmp"):
+        os.makedirs(os.path.join(base, folder))
+    environ = dict(
+        HOME=home,
+        TMPDIR=os.path.join(base, "tmp"),
+        REBYTE_STATE_DIR=os.path.join(base, "state"),
+        PATH=os.pathsep.join([binaries, "/usr/local/bin", "/usr/bin", "/bin"]),
+        LANG="C.UTF-8",
+        USER=os.environ.get("USER", "user"),
+        PYTHONDONTWRITEBYTECODE="1",
+        CLAUDECODE="1",  # as if an agent had started it
+    )
+    for one in names or [name]:
+        environ.update(settings_of(one, home, model.url))
+    harnesses.write(os.path.join(base, "work", "in.csv"), "a\n1\n2\n")
+    return World(name, base, environ, model)
+
+
+def rebyte(world: World, *words, **environ):
+    """Type a command; return its document."""
+    done = subprocess.run(
+        [sys.executable, DOOR, *words],
+        cwd=os.path.join(world.base, "work"),
+        env=dict(world.environ, **environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+    )
+    try:
+        return json.loads(done.stdout.decode())
+    except ValueError:
+        raise Failed("%s: %s" % (words, done.stderr.decode()[-800:])) from None
+
+
+def start(world: World, **environ) -> None:
+    """Start a server with the program switched on."""
+    rebyte(world, "local", "stop")
+    level = LEVELS.get(world.name, world.name)
+    started = rebyte(
+        world,
+        "local",
+        "start",
+        "--agents",
+        level,
+        "--agent-silence",
+        str(SILENCE_SECONDS),
+        **environ,
+    )
+    expect(started.get("running"), started)
+
+
+def run(world: World, prompt: str, *words, verb: str = "run"):
+    """Run a prompt by the program; return the document of its end."""
+    model = MODELS.get(world.name)
+    more = ["--model", model] if model else []
+    line = [verb, "--local", "--executor", world.name, *more, prompt, *words]
+    if verb == "run":
+        line += ["--max-wait", "120"]
+    return rebyte(world, *line)
+
+
+def workspace(world: World, document) -> str:
+    """Return the folder that a task works in."""
+    folder = os.path.join(world.environ["REBYTE_STATE_DIR"], "local", "workspaces")
+    return os.path.join(folder, document["workspaceId"])
+
+
+def processes(mark: str) -> list:
+    """Return the processes whose command line holds a mark."""
+    listing = subprocess.run(["ps", "axww", "-o", "pid=,args="], stdout=subprocess.PIPE)
+    lines = listing.stdout.decode(errors="replace").splitlines()
+    return [line for line in lines if mark in line]
+
+
+def until(look, seconds: float):
+    """Look until there is something, for so long; return it."""
+    end = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if seen or time.monotonic() > end:
+            return seen
+        time.sleep(0.1)
+
+
+# The cases: each takes a world, raises Failed, and returns what it saw in a few words.
+
+
+def work(world: World) -> str:
+    """A file in, a command run, a file published, the answer."""
+    start(world)
+    order = plan(run=["cp in.csv artifacts/out.csv", "cat in.csv"], say="3 lines.")
+    document = run(world, order, "--file", "in.csv", "--out", "out")
+    expect(document.get("status") == "completed", document)
+    expect(document["answer"] == "3 lines.", document)
+    expect("rehearsal" not in document, document)
+    expect(document["service"] == "local", document)
+    expect(document["executor"] == world.name, document)
+    expect(document["usage"]["outputTokens"], document)
+    path = os.path.join(world.base, "work", document["files"][0]["path"])
+    with open(path, encoding="utf-8") as file:
+        expect(file.read() == "a\n1\n2\n", path)
+    with open(document["transcriptPath"], encoding="utf-8") as file:
+        events = [json.loads(line) for line in file]
+    outputs = [
+        event["payload"]["output"]
+        for event in events
+        if event["eventType"] == "tool_result"
+    ]
+    expect("a\n1\n2" in outputs[-1], outputs)
+    return "%.1f s" % document["seconds"]
+
+
+def follow_up(world: World) -> str:
+    """A follow-up in the same conversation, after a restart, which tells its own costs."""
+    start(world)
+    first = run(world, plan(run=["echo apple"], say="One."))
+    expect(first.get("answer") == "One.", first)
+    rebyte(world, "local", "stop")
+    start(world)
+    order = plan(run=["echo pear"], say="Two.")
+    line = ("follow-up", "--local", first["id"], order, "--wait", "--max-wait", "90")
+    second = rebyte(world, *line)
+    expect(second.get("answer") == "Two.", second)
+    expect("echo apple" in world.model.requests[-1].text, "another conversation")
+    usage = [one["usage"]["outputTokens"] for one in (first, second)]
+    expect(usage[0] == usage[1], "not its own share: %s" % usage)
+    return "remembered; %d and %d tokens out" % tuple(usage)
+
+
+def long_prompt(world: World) -> str:
+    """A prompt of 100,000 characters arrives whole."""
+    start(world)
+    order = plan(say="Read.") + " "
+    order += "y" * (PROMPT_CHARACTERS - len(order))
+    path = os.path.join(world.base, "work", "long.txt")
+    harnesses.write(path, order)
+    document = run(world, "--prompt-file", "long.txt")
+    expect(document.get("answer") == "Read.", document)
+    longest = max(one.text.count("y") for one in world.model.requests)
+    expect(longest >= PROMPT_CHARACTERS - 200, "only %d came" % longest)
+    return "%d characters" % len(order)
+
+
+def begin_long_tool(world: World, seconds: int):
+    """Start a task that is in the middle of a tool; return its document."""
+    mark = "sleep %d" % seconds
+    harnesses.write(os.path.join(world.base, "work", "hold.py"), HOLD)
+    order = plan(run=["python3 hold.py %d" % seconds])
+    task = run(world, order, "--file", "hold.py", verb="create")
+    expect(until(lambda: len(processes(mark)) >= 2, 40), "no tool ran", task)
+    return task
+
+
+def cancel(world: World) -> str:
+    """A cancel in the middle of a tool leaves no process, also none in a session of its own."""
+    start(world)
+    task = begin_long_tool(world, 3571)
+    began = time.monotonic()
+    rebyte(world, "cancel", "--local", task["id"])
+    left = until(lambda: not processes("sleep 3571"), 15)
+    expect(left, "left: %s" % processes("sleep 3571"))
+    took = time.monotonic() - began
+    document = rebyte(world, "result", "--local", task["id"], "--wait")
+    expect(document.get("status") == "canceled", document)
+    return "gone after %.1f s" % took
+
+
+def killed_server(world: World) -> str:
+    """kill -9 of the server leaves no process; a new server tells it, and a follow-up works."""
+    start(world)
+    task = begin_long_tool(world, 3572)
+    server = rebyte(world, "local", "status")
+    os.kill(server["pid"], signal.SIGKILL)
+    expect(until(lambda: not processes("sleep 3572"), 15), "left", processes("3572"))
+    marks = os.path.join(world.base, "state")
+    expect(until(lambda: not processes(marks), 15), "left", processes(marks))
+    start(world)
+    document = rebyte(world, "result", "--local", task["id"])
+    expect(document.get("status") == "failed", document)
+    line = ("follow-up", "--local", task["id"], plan(say="On."), "--wait")
+    again = rebyte(world, *line, "--max-wait", "90")
+    expect(again.get("answer") == "On.", again)
+    return "nothing left; %s" % document["failure"]["reason"][:40]
+
+
+def refused(world: World, order: str, **environ) -> str:
+    """Run with a service that does not work; return how soon the task failed, and why."""
+    start(world, **environ)
+    document = run(world, order)
+    expect(document.get("status") == "failed", document)
+    reason = document["failure"]["reason"]
+    expect("gave no reason" not in reason, document)
+    expect(document["seconds"] < SILENCE_SECONDS + 10, document)
+    return "%.0f s: %s" % (document["seconds"], reason.replace("\n", " ")[:70])
+
+
+def failing(world: World) -> str:
+    """A model service that answers 400, 401 or 500 is a failed task with the reason, in time."""
+    found = [refused(world, plan(status=status)) for status in (400, 401, 500)]
+    return "; ".join(found)
+
+
+def unreachable(world: World) -> str:
+    """A model service that is not there is a failed task with the reason, in time."""
+    other = settings_of(world.name, world.environ["HOME"], NOWHERE)
+    try:
+        return refused(world, plan(say="x"), **other)
+    finally:
+        settings_of(world.name, world.environ["HOME"], world.model.url)
+
+
+def no_login(world: World) -> str:
+    """Nobody logged in is told at once, with what to do."""
+    home = os.path.join(world.base, "empty")
+    os.makedirs(home, exist_ok=True)
+    names = ("HOME", "PATH", "TMPDIR", "LANG", "REBYTE_STATE_DIR")
+    bare = {name: world.environ[name] for name in names}
+    bare["HOME"] = home
+    alone = world._replace(environ=bare)
+    start(alone)
+    document = rebyte(alone, "run", "--local", "--executor", world.name, plan(say="x"))
+    expect(document.get("status") == "failed", document)
+    expect("log" in document["failure"]["reason"].lower(), document)
+    expect(document["seconds"] < SILENCE_SECONDS, document)
+    reason = document["failure"]["reason"].replace("\n", " ")
+    return "%.1f s: %s" % (document["seconds"], reason[:80])
+
+
+def boxed(world: World) -> str:
+    """In the box it works, and its commands cannot write into the owner's home."""
+    level = world.name + ":boxed"
+    rebyte(world, "local", "stop")
+    started = rebyte(world, "local", "start", "--agents", level)
+    expect(started.get("running"), started)
+    lines = ["cp in.csv artifacts/out.csv", "touch $HOME/escaped", "ls"]
+    document = run(world, plan(run=lines, say="Tried."), "--file", "in.csv")
+    expect(document.get("answer") == "Tried.", document)
+    expect([one["name"] for one in document["files"]] == ["out.csv"], document)
+    escaped = os.path.join(world.environ["HOME"], "escaped")
+    expect(not os.path.exists(escaped), "it wrote into the home")
+    return "home not written"
+
+
+def code(world: World) -> str:
+    """Code goes there and comes back as a change."""
+    start(world)
+    desk = os.path.join(world.base, "work", "code-%d" % time.time_ns())
+    harnesses.write(os.path.join(desk, "app.py"), "print(1)\n")
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.invalid"]
+    for words in (["init", "-q", "."], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run(["git", *identity, *words], cwd=desk, check=True)
+    line = "f=$(find . -name app.py | head -1); echo 'print(2)' >> $f"
+    order = plan(run=[line], say="Changed.")
+    document = run(world, order, "--code", desk)
+    if "unrecognized" in json.dumps(document.get("error", {})):
+        return "skipped: no --code here"
+    expect(document.get("status") == "completed", document)
+    expect("changes" in document, document)
+    return "%s" % document["changes"]
+
+
+CASES = collections.OrderedDict(
+    (case.__name__, case)
+    for case in (
+        work,
+        follow_up,
+        long_prompt,
+        cancel,
+        killed_server,
+        failing,
+        unreachable,
+        no_login,
+        boxed,
+        code,
+    )
+)
+
+
+def batch(base: str, binaries: str, names: list, model) -> str:
+    """A batch of six over three programs."""
+    chosen = names[:3]
+    world = make_world("batch", os.path.join(base, "batch"), binaries, model, chosen)
+    lines = []
+    for number in range(6):
+        name = chosen[number % len(chosen)]
+        line = {"once": "b%d" % number, "executor": name}
+        if name in MODELS:
+            line["model"] = MODELS[name]
+        say = "%s did %d." % (name, number)
+        line["prompt"] = plan(run=["echo %d" % number], say=say)
+        lines.append(json.dumps(line) + "\n")
+    harnesses.write(os.path.join(world.base, "work", "six.jsonl"), "".join(lines))
+    levels = ",".join(LEVELS.get(name, name) for name in chosen)
+    try:
+        rebyte(world, "local", "start", "--agents", levels)
+        done = rebyte(world, "batch", "--local", "six.jsonl", "--max-wait", "200")
+        answers = [task.get("answer") for task in done["tasks"]]
+        expected = [
+            "%s did %d." % (chosen[n % len(chosen)], n) for n in range(len(answers))
+        ]
+        expect(sorted(answers) == sorted(expected) and len(answers) == 6, done)
+    finally:
+        rebyte(world, "local", "stop")
+    return "%d of 6: %s" % (len(answers), ", ".join(chosen))
+
+
+def show(name: str, cases: list, base: str, binaries: str) -> list:
+    """Run the cases of one program; return (program, case, what was seen, whether it failed)."""
+    rows = []
+    with PlannedModel() as model:
+        world = make_world(name, os.path.join(base, name), binaries, model)
+        for case in cases:
+            try:
+                rows.append((name, case, CASES[case](world), False))
+            except (Failed, OSError, KeyError, TypeError, IndexError) as problem:
+                rows.append((name, case, "FAILED: %r" % problem, True))
+            print("%s %s: %s" % rows[-1][:3], file=sys.stderr, flush=True)
+        rebyte(world, "local", "stop")
+    return rows
+
+
+def main() -> int:
+    """Show what can be had, print the rows, and return 1 when something was not right."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", default=list(NAMES))
+    parser.add_argument("--bin", metavar="FOLDER", help="commands that npm installed")
+    parser.add_argument("--cases", default=",".join(CASES), help="some of: %(default)s")
+    parser.add_argument("--keep", action="store_true", help="leave the folders")
+    options = parser.parse_args()
+    # Not below the temporary directory: Codex refuses to keep its helpers there.
+    cache = os.path.expanduser("~/.cache")
+    os.makedirs(cache, exist_ok=True)
+    base = tempfile.mkdtemp(prefix="agents-", dir=cache)
+    cases = options.cases.split(",")
+    try:
+        packages = [PACKAGES[name] for name in options.names]
+        place = os.path.join(base, "npm")
+        binaries = options.bin or harnesses.install(place, packages)
+        found = [
+            name
+            for name in options.names
+            if os.path.exists(os.path.join(binaries, name))
+        ]
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            shown = pool.map(lambda name: show(name, cases, base, binaries), found)
+            rows = [row for some in shown for row in some]
+        if len(found) > 2 and cases == list(CASES):
+            with PlannedModel() as model:
+                try:
+                    seen = batch(base, binaries, found, model)
+                    rows.append(("all", "batch", seen, False))
+                except (Failed, KeyError) as problem:
+                    rows.append(("all", "batch", "FAILED: %r" % problem, True))
+    finally:
+        if options.keep:
+            print("kept: " + base, file=sys.stderr)
+        else:
+            shutil.rmtree(base, ignore_errors=True)
+    print("| Program | Case | Seen |\n|---|---|---|")
+    for name, case, seen, _ in rows:
+        print("| %s | %s | %s |" % (name, case, seen))
+    return 1 if not rows or any(row[3] for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
