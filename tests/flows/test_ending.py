@@ -40,6 +40,16 @@ ENDS = {
         False,
     ),
     "a cut does not end the drain": (WHOLE._replace(cut=True), {"waited": 9.9}, False),
+    "cut again and again, and each time there is something new": (
+        WHOLE._replace(cut=True),
+        {"waited": 60, "news": True},
+        False,
+    ),
+    "cut again and again, and nothing new comes": (
+        WHOLE._replace(cut=True),
+        {"waited": 10, "news": False},
+        True,
+    ),
     "`done` with a later lastSeq is not whole": (
         WHOLE._replace(behind=True),
         {},

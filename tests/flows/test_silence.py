@@ -73,6 +73,30 @@ def test_the_status_is_asked_in_a_short_watch_as_well():
     assert len(service.asked) <= 2
 
 
+class Slow(Stream):
+    """A stream that brings each frame a while after the one before."""
+
+    def __init__(self, *data, seconds=0.0):
+        super().__init__(b"")
+        self.parts, self.seconds = data, seconds
+
+    def chunks(self):
+        for part in self.parts:
+            time.sleep(self.seconds)
+            yield part
+
+
+def test_a_long_stream_that_is_told_again_is_heard_to_its_end(impatient):
+    """Telling it again takes longer than a silence that would end it; the answer stands last."""
+    first = [event("text", seq, content="word %d" % seq) for seq in range(6)]
+    last = event("text", 6, content="the answer")
+    cut = Slow(frames(first, done=None))
+    again = [frames([one], done=None) for one in first]
+    slow = Slow(*again, frames([last]), seconds=0.25)
+    events, outcome = seen_by(Service([cut, slow], ["completed"]))
+    assert outcome.status == "completed" and events == [*first, last]
+
+
 @pytest.mark.parametrize("again", [PING, b"event: ping\ndata: {}\n\n"])
 def test_a_question_stands_although_keep_alives_go_on(impatient, again):
     service = Service([Lively(frames(WORK + [ASKS], done=None), again)], ["running"])

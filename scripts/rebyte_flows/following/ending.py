@@ -63,16 +63,19 @@ def may_end(
     was_over: bool,
     waited: float | None,
     spoken: bool,
+    news: bool = False,
 ) -> bool:
     """Say whether the end can be trusted once a connection is over.
 
     `waited` are the seconds since the task ended, None while it runs; `was_over` says that the
-    status was final before this connection ended; `spoken` that words followed the last tool use.
+    status was final before this connection ended; `spoken` that words followed the last tool use;
+    `news` that the connection brought what was not told before.
     """
     if waited is None:
         return False
     if waited >= DRAIN_AT_MOST_SECONDS:
-        return True
+        # A stream that is cut again and again and brings something each time is not at its end.
+        return not (connect.cut and news)
     if connect.cut or connect.silent:
         # What follows the cut, or has not arrived yet, may be the answer.
         return False

@@ -23,7 +23,12 @@ from rebyte_flows.following.polling import StatusPoller
 from rebyte_flows.following.questions import ASKING, Question, question_of, standing
 from rebyte_flows.following.reader import DONE, BackgroundReader, frames
 from rebyte_flows.following.turns import latest_id
-from rebyte_wire.errors import AuthError, DeadlineReached, RebyteError
+from rebyte_wire.errors import (
+    AnswerUnreadable,
+    AuthError,
+    DeadlineReached,
+    RebyteError,
+)
 from rebyte_wire.status import terminal_status
 
 TYPE_CHECKING = False
@@ -71,6 +76,8 @@ class Watch:
         self.delegation = Delegation(client, task_id, clock)
         self.state = StatusPoller(client, task_id, prompt_id, age, clock)
         self.news_at = clock()
+        # When the stream got on at last: by news, or by telling again what was told before.
+        self.progress_at = clock()
         # False while the service answers with no stream; then /content has to tell a question.
         self.streaming = True
         self.spoken = False
@@ -90,14 +97,15 @@ class Watch:
             connect = yield from self._read_connect()
             was_over = self.state.status is not None
             self._poll()
-            status = self._status_to_end_with(connect, was_over)
+            news = self.news_at > before
+            status = self._status_to_end_with(connect, was_over, news)
             if status:
                 if status != QUESTION:
                     yield from self.delegation.rest()
                 yield self._outcome(status)
                 return
             self._check_deadline()
-            idle = 0 if self.news_at > before else idle + 1
+            idle = 0 if news else idle + 1
             pause = pause_before_next(connect, idle, self.state.waited is not None)
             self.sleep(self._bounded(pause))
             self._check_deadline()
@@ -106,6 +114,7 @@ class Watch:
         self,
         connect: Connect,
         was_over: bool,
+        news: bool,
     ) -> str | None:
         """Return the status of the Outcome once it can be trusted, None to go on."""
         state = self.state
@@ -113,7 +122,13 @@ class Watch:
             return QUESTION
         # Of what was canceled no last words are owed.
         spoken = self.spoken or state.status == "canceled"
-        if may_end(connect, was_over=was_over, waited=state.waited, spoken=spoken):
+        if may_end(
+            connect,
+            was_over=was_over,
+            waited=state.waited,
+            spoken=spoken,
+            news=news,
+        ):
             return state.status
         changed_at = max(state.changed_at, self.news_at)
         if state.word and is_stuck(connect, unchanged=self.clock() - changed_at):
@@ -142,22 +157,36 @@ class Watch:
                 self._check_deadline()
                 if frame is None:
                     self.streaming = reader.opened
+                    # Before the question: what comes while it is asked still has to be read.
+                    silent = self.clock() - self.progress_at
                     yield from self.delegation.news()
                     self._poll()
-                    if self.question or self.state.status:
+                    if self.question or self._may_leave(silent):
                         was_left = True
                         break
                 elif frame.event == DONE:
                     done = parse_object(frame.data) or {}
                     break
                 else:
+                    highest = self.seen.highest_seq
                     yield from self._take(parse_object(frame.data))
+                    if self.seen.highest_seq > highest:
+                        self.progress_at = self.clock()
         finally:
             reader.close()
         self.streaming = reader.opened
         if isinstance(reader.problem, (AuthError, DeadlineReached)):
             raise reader.problem
         return self._connect(reader, done, was_left)
+
+    def _may_leave(self, silent: float) -> bool:
+        """Tell whether an open connection may be left: the task is over, and the stream has not
+        got on for `silent` seconds.
+
+        A long stream is told again from its start, and the last words stand at its end.
+        """
+        long_enough = self._of_a_short_watch(DRAIN_POLL_SECONDS)
+        return self.state.status is not None and silent >= long_enough
 
     def _connect(
         self,
@@ -166,7 +195,10 @@ class Watch:
         was_left: bool,
     ) -> Connect:
         problem = reader.problem
-        may_pass = isinstance(problem, RebyteError) and problem.retryable
+        # A web page in place of a stream is a proxy's word, not the service's.
+        may_pass = isinstance(problem, AnswerUnreadable) or (
+            isinstance(problem, RebyteError) and problem.retryable
+        )
         last = done.get("lastSeq") if done else None
         if done and done.get("finalResult"):
             self.final = done["finalResult"]
@@ -184,6 +216,7 @@ class Watch:
         if event is None or not self._is_ours(event) or not self.seen.is_new(event):
             return
         self.news_at = self.clock()
+        self.progress_at = self.news_at
         self._note(event)
         yield event
         yield from self.delegation.news()
@@ -216,12 +249,13 @@ class Watch:
             wait = DRAIN_POLL_SECONDS
         if self.question:
             wait = QUESTION_GRACE_SECONDS
-        left = self.client.deadline.left()
-        if left is not None:
-            # Of a short watch the end should be seen as well.
-            wait = min(wait, max(left / 2, LEAST_POLL_SECONDS))
         since = max(self.news_at, self.state.polled_at)
-        return self._bounded(wait - (self.clock() - since))
+        return self._bounded(self._of_a_short_watch(wait) - (self.clock() - since))
+
+    def _of_a_short_watch(self, wait: float) -> float:
+        """Return a wait, shorter where little time is left: its end should be seen as well."""
+        left = self.client.deadline.left()
+        return wait if left is None else min(wait, max(left / 2, LEAST_POLL_SECONDS))
 
     def _bounded(self, seconds: float) -> float:
         return self.client.deadline.within(seconds).left() or 0.0
