@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rebyte_flows.following.expectation import Expectation
+    from rebyte_flows.following.follower import CodeHome
     from rebyte_flows.starting.requests import StartRequest
     from rebyte_flows.starting.rows import Row
     from rebyte_flows.starting.submitter import Submission, Submitter
@@ -101,8 +102,8 @@ class Entry:
 class Batch:
     """Runs entries through one Submitter, so many at once.
 
-    `on_change(entry)` is told of each change; `on_tick()` is called now and then while it runs,
-    and may raise to end it.
+    `code_of(task_id)` gives what brings a task's code home. `on_change(entry)` is told of each
+    change; `on_tick()` is called now and then while it runs, and may raise to end it.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Batch:
         cancel_after: float | None = None,
         service: str = "cloud",
         expect: Callable[[], Expectation | None] | None = None,
+        code_of: Callable[[str], CodeHome | None] | None = None,
         on_change: Callable[[Entry], object] | None = None,
         on_tick: Callable[[], object] | None = None,
         sleep: Callable[[float], object] = time.sleep,
@@ -134,6 +136,7 @@ class Batch:
         self.cancel_after = cancel_after
         self.service = service
         self._expect = expect or _nothing
+        self.code_of = code_of
         # Why nothing more is started: an error, or words; None while it goes on.
         self.stopped: RebyteError | str | None = None
         self._on_change = on_change or _discard
@@ -267,6 +270,7 @@ class Batch:
             service=self.service,
             answered=ledger.answered(row.task_id),
             expectation=expectation,
+            code=self._code_of(row.task_id),
             sleep=self._sleep,
         )
         timer = self._cancel_timer(follower)
@@ -286,6 +290,9 @@ class Batch:
             ledger.update(row.id, status=first["status"], prompt_id=prompt_id)
         found: Json = document
         return found
+
+    def _code_of(self, task_id: str) -> CodeHome | None:
+        return self.code_of(task_id) if self.code_of else None
 
     def _cancel_timer(self, follower: Follower) -> threading.Timer:
         """Return the timer that cancels a task whose end nobody has seen when its time comes."""

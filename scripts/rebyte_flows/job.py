@@ -6,6 +6,9 @@ import json
 import os
 import time
 
+from rebyte_flows.code.attachment import CodeTree
+from rebyte_flows.code.git import open_repository
+from rebyte_flows.code.homecoming import homecoming_of
 from rebyte_flows.files.atomic import open_folder
 from rebyte_flows.files.uploads import Attachment
 from rebyte_flows.following.expectation import REPAIRS_MOST, Expectation
@@ -45,26 +48,35 @@ def run(
     bare: bool = False,
     schema: Json | bool | None = None,
     repair: int = 0,
+    code: str | None = None,
+    leave: Sequence[str] = (),
+    send_secret: Sequence[str] = (),
     **fields: Any,
 ) -> TaskDocument:
     """Start one task, follow it, and return its document (see result.KEYS), as `run` does.
 
-    `files` are paths; `fields` are those of create_task (executor, model, workspace_id, skills,
-    github_url, branch_name). Journaled: the same call again goes on with the same task, and the
-    owner's REBYTE_MAX_TASKS_PER_DAY holds. Set `client.deadline` to bound it; past that the
-    document's status is running. Raises what Submitter.submit raises. With `schema`, a JSON Schema
-    as Python has it (True for any value), the document has `value`, or `valueErrors`; `repair` is
-    how many paid turns may send the errors back, 2 at the most.
+    `files` are paths; `code` is the root of a git repository whose working tree goes along, less
+    the paths of `leave`, and whose changes come home as a branch (see CodeTree). `fields` are those
+    of create_task (executor, model, workspace_id, skills, github_url, branch_name).
+    Journaled: the same call again goes on with the same task, and the owner's
+    REBYTE_MAX_TASKS_PER_DAY holds. Set `client.deadline` to bound it; past that the document's
+    status is running. Raises what Submitter.submit raises. With `schema`, a JSON Schema as Python
+    has it (True for any value), the document has `value`, or `valueErrors`; `repair` is how many
+    paid turns may send the errors back, 2 at the most.
     """
     expected = None if schema is None else read_schema(json.dumps(schema))
     state = state or find_state(os.environ)
     if out:
         open_folder(out)
+    attachments = [Attachment(path) for path in files]
+    if code is not None:
+        tree = open_repository(code)
+        attachments.append(CodeTree(tree, send_secret=send_secret, leave=leave))
     ledger = open_ledger(client, state)
     try:
         order = task_request(
             prompt,
-            attachments=[Attachment(path) for path in files],
+            attachments=attachments,
             want=want,
             no_questions=no_questions,
             lines=shape_lines(expected) if expected else (),
@@ -91,6 +103,7 @@ def run(
             answered=ledger.answered(row.task_id),
             on_event=on_event,
             expectation=expectation,
+            code=homecoming_of(ledger, state, row.task_id),
         ).follow()
         if document["status"] in FINAL:
             first = (expectation and expectation.first) or document

@@ -9,6 +9,7 @@ import json
 import re
 
 from rebyte_commands.jobs.attachments import attach, attach_skill, is_local_skill
+from rebyte_commands.jobs.code import code_tree
 from rebyte_commands.jobs.shape import lines_for
 from rebyte_commands.jobs.start import (
     file_id,
@@ -48,6 +49,8 @@ KEYS: dict[str, type] = {
 }
 PLACE_KEYS = ("executor", "model", "repo", "branch", "workspace")
 FIELD = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
+# The place of the tree among the attachments; no path looks like it.
+CODE = "--code"
 BAD_LINES_SHOWN = 50
 VALUE_CHARACTERS = 60
 # A cell that no template uses may be long.
@@ -76,6 +79,9 @@ def read_entries(
     lines = _read_lines(context, options)
     _check_stdin_once(options, lines)
     attachments: dict[str, Attachment] = {}
+    tree = code_tree(context, options)
+    if tree is not None:
+        attachments[CODE] = tree
     entries: list[Entry] = []
     bad: list[Json] = []
     for index, line in enumerate(lines, 1):
@@ -271,6 +277,7 @@ def _entry(
         attachments[word] = attach(word, context.stdin, options.zip)
     for word in set(local) - set(attachments):
         attachments[word] = attach_skill(word)
+    tree = [CODE] if CODE in attachments else []
     prompt = value.get("prompt")
     if prompt is None:
         prompt = read_prompt_file(value["prompt_file"], context.stdin)
@@ -278,7 +285,7 @@ def _entry(
     request = task_request(
         prompt,
         **place_fields(context, _place_of(options, value)),
-        attachments=list(map(attachments.__getitem__, files + local)),
+        attachments=list(map(attachments.__getitem__, files + local + tree)),
         skills=[word for word in skills if word not in local],
         file_ids=list(map(file_id, options.file_id)),
         want=want,

@@ -4,8 +4,8 @@ brings home.
 
 from __future__ import annotations
 
-from rebyte_flows.code.records import find_record
-from rebyte_wire.errors import InputError, LedgerUnwritable
+from rebyte_flows.code.records import record_of_task
+from rebyte_wire.errors import InputError, LedgerUnwritable, RebyteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rebyte_flows.code.attachment import CodeTree
     from rebyte_flows.code.homecoming import Homecoming
     from rebyte_flows.code.records import CodeRecord
-    from rebyte_types import Step
+    from rebyte_types import Json, Step
 
 LEFT_OUT_SHOWN = 5
 PUBLISH_AGAIN = (
@@ -80,14 +80,10 @@ def _tell_left_out(context: Context, tree: CodeTree) -> None:
         context.info("not sent: %s%s" % (shown, more))
 
 
-def record_of(context: Context, task_id: str | None) -> CodeRecord | None:
+def record_of(context: Context, task_id: str) -> CodeRecord | None:
     """Return what is known of the code of a task, None where it took none along from here."""
-    if not task_id:
-        return None
     try:
-        rows = context.ledger.rows("task_id = ? AND kind != 'reply'", (task_id,))
-        digests = [row.digest for row in reversed(rows)]
-        return find_record(context.state, task_id, digests)
+        return record_of_task(context.ledger, context.state, task_id)
     except LedgerUnwritable:
         return None
 
@@ -100,8 +96,27 @@ def homecoming_for(context: Context, task_id: str) -> Homecoming | None:
     # Lazy: only a task with code pays for zipfile and subprocess.
     from rebyte_flows.code.homecoming import Homecoming
 
-    task = context.ledger.find_task(task_id)
-    return Homecoming(context.state, record, task_id, task.name if task else None)
+    return Homecoming(context.state, record, task_id)
+
+
+def bring_home(
+    context: Context, task_id: str, workspace_id: str | None, turn: str | None
+) -> Json:
+    """Return what a document says of the code of a task that has ended: empty without --code.
+
+    What the service or the network said is a warning: the line again tries once more.
+    """
+    home = homecoming_for(context, task_id)
+    if home is None or not workspace_id:
+        return {}
+    # Lazy: the same.
+    from rebyte_flows.files.downloads import list_files
+
+    try:
+        listing = list_files(context.client, workspace_id)
+        return home.bring(context.client, workspace_id, listing, (), turn)
+    except RebyteError as problem:
+        return {"warnings": ["its code was not brought home: %s" % problem.message]}
 
 
 def look_step(context: Context, task_id: str) -> list[Step]:

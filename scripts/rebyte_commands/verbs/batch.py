@@ -9,6 +9,7 @@ import time
 from functools import partial
 
 from rebyte_commands.jobs.batch_lines import read_entries
+from rebyte_commands.jobs.code import homecoming_for
 from rebyte_commands.jobs.exit_codes import exit_code_of_many
 from rebyte_commands.jobs.next_steps import reply_steps
 from rebyte_commands.jobs.record_place import tell_place
@@ -61,6 +62,8 @@ BRIEF_KEYS = (
     "once",
     "status",
     "missing",
+    "refused",
+    "changes",
     "reused",
     "recovered",
     "error",
@@ -151,6 +154,7 @@ def batch(context: Context, options: Namespace) -> Outcome:
         cancel_after=options.cancel_after,
         service=context.service,
         expect=partial(expectation_of, context, options, schema),
+        code_of=partial(homecoming_for, context),
         on_change=Changes(context, len(entries)),
         on_tick=context.interrupts.raise_pending,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
+from rebyte_commands.jobs.code import bring_home
 from rebyte_commands.jobs.exit_codes import STATUS_CODES, exit_code_of_many
 from rebyte_commands.jobs.follow import deliver_replies, deliver_turn, follow
 from rebyte_commands.jobs.next_steps import reply_steps
@@ -35,6 +36,7 @@ from rebyte_flows.following.waiting import wait as wait_for
 from rebyte_wire.errors import (
     EXIT_DONE,
     EXIT_RUNNING,
+    EXIT_SOME_FAILED,
     DeadlineReached,
     InputError,
     RebyteError,
@@ -155,7 +157,7 @@ def wait(context: Context, options: Namespace) -> Outcome:
     return Outcome(
         report,
         text=_wait_text,
-        code=_exit_code(ids, ended, waits_on, ended_by),
+        code=_with_tasks(_exit_code(ids, ended, waits_on, ended_by), tasks),
         on_printed=lambda: _deliver(context, ended),
     )
 
@@ -196,6 +198,12 @@ def _exit_code(
     return exit_code_of_many(statuses, ended_by)
 
 
+def _with_tasks(code: int, tasks: Sequence[Any]) -> int:
+    """Return the exit code, or that some of what was awaited did not come."""
+    lacks = any(task.get("missing") or task.get("refused") for task in tasks)
+    return EXIT_SOME_FAILED if code == EXIT_DONE and lacks else code
+
+
 def _deliver(context: Context, ended: Sequence[Ending]) -> None:
     for end in ended:
         if end.status in FINAL:
@@ -223,7 +231,13 @@ def _document(context: Context, end: Ending, share: int) -> TaskDocument:
     steps = (
         [{"why": why, "run": context.command_line("result", end.id)}] if why else None
     )
+    found: Json = {}
+    if end.status in FINAL and error is None:
+        found = bring_home(context, end.id, row.workspace_id, end.prompt_id)
+    if found.get("missing") and end.status != "completed":
+        found = {}
     return task_document(
+        **found,
         id=end.id,
         workspaceId=row.workspace_id,
         url=row.url or end.task.get("url"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import unicodedata
 
 from rebyte_flows.code.records import CodeRecord, write_record
@@ -56,6 +57,7 @@ class CodeTree(Spooled):
             )
         self.code_name = code_name(repository.root)
         self._limit = limit
+        self._lock = threading.Lock()
         self._base: str | None = None
         self._differs: dict[str, str] = {}
         super().__init__(repository.root, self.code_name + ENDING, self._pack, limit)
@@ -102,8 +104,10 @@ class CodeTree(Spooled):
 
     def note_start(self, state: StateFolder, digest: str) -> None:
         """Write the base commit and what this line takes along, before it is sent."""
-        if self._base is None:
-            self._base, self._differs = commit(self.tree)
+        with self._lock:
+            # Lines of a batch share the tree, and its commit.
+            if self._base is None:
+                self._base, self._differs = commit(self.tree)
         self.repository.update_ref(REFS + "starts/" + digest[:16], self._base)
         record = CodeRecord(
             {

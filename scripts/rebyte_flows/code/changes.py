@@ -29,7 +29,7 @@ SENSITIVE = tuple(
             r"bitbucket-pipelines|buildspec|cloudbuild|\.woodpecker|codemagic)[^/]*\.ya?ml",
             "the CI runs it",
         ),
-        (r"(.*/)?jenkinsfile[^/]*", "the CI runs it"),
+        (r"(.*/)?jenkinsfile([._-][^/]*)?", "the CI runs it"),
         (r"(.*/)?\.github/(dependabot|renovate)[^/]*", "a robot obeys it"),
         (r"(.*/)?\.?(git-?hooks|husky|hooks|lefthook)/.*", "git may run it as a hook"),
         (
@@ -47,14 +47,14 @@ SENSITIVE = tuple(
             "an editor obeys it",
         ),
         (r"(.*/)?\.devcontainer(/.*|\.json)", "it makes the machine that you work on"),
-        (r"(.*/)?(dockerfile|containerfile)[^/]*", "a build runs it"),
+        (r"(.*/)?(dockerfile|containerfile)([._-][^/]*)?", "a build runs it"),
         (r"(.*/)?[^/]*\.dockerfile", "a build runs it"),
         (r"(.*/)?(docker-)?compose[^/]*\.ya?ml", "a build runs it"),
-        (r"(.*/)?(gnu)?makefile[^/]*", "make runs it"),
+        (r"(.*/)?(gnu)?makefile([._-][^/]*)?", "make runs it"),
         (r"(.*/)?[^/]*\.mk", "make runs it"),
         (
             r"(.*/)?\.?(justfile|taskfile|rakefile|gemfile|vagrantfile|procfile|tiltfile|brewfile|"
-            r"guardfile|fastfile|snakefile|earthfile)[^/]*",
+            r"guardfile|fastfile|snakefile|earthfile)([._-][^/]*)?",
             "a tool runs it",
         ),
         (r"(.*/)?cmakelists\.txt|(.*/)?[^/]*\.cmake", "a build runs it"),

@@ -6,6 +6,7 @@ import stat
 import struct
 import zipfile
 import zlib
+from contextlib import suppress
 
 from rebyte_flows.code.git import FILE_MODE, LINK_MODE, PROGRAM_MODE
 
@@ -107,7 +108,7 @@ class HomeArchive:
             check_entry(path, info)
             mode = mode_of_entry(path, info)
             if mode == "":
-                self.folders.append(path.rstrip("/"))
+                self.folders += filter(None, [path.rstrip("/")])
                 continue
             if path in found:
                 raise Spoiled(path, "it is there twice")
@@ -150,14 +151,15 @@ def is_bomb(size: int, packed: int) -> bool:
 
 
 def name_of_entry(info: zipfile.ZipInfo) -> str:
-    """Return the name as it was written: UTF-8 also where the flag for it is missing."""
+    """Return the name as it was written: UTF-8 also where the flag for it is missing.
+
+    Some packers put ./ in front of every name.
+    """
     name: str = info.orig_filename
     if not info.flag_bits & UTF8_FLAG:
-        try:
-            return name.encode("cp437").decode("utf-8")
-        except UnicodeError:
-            return name
-    return name
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name[2:] if name.startswith("./") else name
 
 
 def check_entry(path: str, info: zipfile.ZipInfo) -> None:

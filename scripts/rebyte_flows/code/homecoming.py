@@ -11,7 +11,7 @@ from rebyte_flows.code.changes import changes_between, summary
 from rebyte_flows.code.git import Repository, open_repository
 from rebyte_flows.code.home_archive import HomeArchive, Spoiled
 from rebyte_flows.code.home_tree import HomeTree
-from rebyte_flows.code.records import HOME_FOLDER, write_record
+from rebyte_flows.code.records import HOME_FOLDER, record_of_task, write_record
 from rebyte_flows.files.downloads import download_artifacts
 from rebyte_wire.errors import RebyteError
 
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 
     from rebyte_client import RebyteClient
     from rebyte_flows.code.records import CodeRecord
+    from rebyte_flows.starting.ledger import Ledger
     from rebyte_flows.state import StateFolder
     from rebyte_types import Artifact, FileHome, Json
 
 ID_CHARACTERS = 8
 SHORT_ID_CHARACTERS = 10
 TASK_REFS = "refs/rebyte/tasks/"
+LEFT_OUT_SHOWN = 3
+NOT_SENT = "%d paths of the code were not sent: %s"
 NOTHING_CHANGED = "nothing in the code was changed, whatever the answer says"
 NO_ARCHIVE = (
     "no code came home: %s was not published, so nothing is known of its changes"
@@ -37,13 +40,10 @@ NO_ARCHIVE = (
 class Homecoming:
     """Brings the code of one task home; `bring` is called at the end of a turn."""
 
-    def __init__(
-        self, state: StateFolder, record: CodeRecord, task_id: str, once: str | None
-    ) -> None:
+    def __init__(self, state: StateFolder, record: CodeRecord, task_id: str) -> None:
         self.record = record
         self.task_id = task_id
         self._state = state
-        self._once = once
 
     def __repr__(self) -> str:
         return "Homecoming(%s, %r)" % (self.task_id, self.record)
@@ -60,6 +60,23 @@ class Homecoming:
 
         The archive is taken from `files` where it came home already, else it is fetched.
         """
+        found = self._bring(client, workspace_id, listing, files, turn)
+        left_out = sorted(self.record.left_out.items())
+        if left_out:
+            shown = ", ".join("%r: %s" % pair for pair in left_out[:LEFT_OUT_SHOWN])
+            more = " ..." if len(left_out) > LEFT_OUT_SHOWN else ""
+            said = NOT_SENT % (len(left_out), shown + more)
+            found["warnings"] = [said, *found.get("warnings", [])]
+        return found
+
+    def _bring(
+        self,
+        client: RebyteClient,
+        workspace_id: str,
+        listing: Sequence[Artifact],
+        files: Sequence[FileHome],
+        turn: str | None,
+    ) -> Json:
         names = [str(item.get("name")) for item in listing]
         name = home_name(names, self.record.home_name)
         if name is None:
@@ -146,10 +163,18 @@ class Homecoming:
         if record.result is None:
             return None, []
         earlier = record.results[:-1] or [record.base]
-        wanted = record.branch or branch_name(self._once, self.task_id)
+        wanted = record.branch or branch_name(record.once, self.task_id)
         branch, warnings = move_branch(repository, wanted, record.result, earlier)
         record.branch = branch
         return branch, warnings
+
+
+def homecoming_of(
+    ledger: Ledger, state: StateFolder, task_id: str
+) -> Homecoming | None:
+    """Return what brings a task's code home, None where it took none along from here."""
+    record = record_of_task(ledger, state, task_id)
+    return None if record is None else Homecoming(state, record, task_id)
 
 
 def _without_empty(changes: Json) -> Json:

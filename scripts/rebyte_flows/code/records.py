@@ -12,13 +12,14 @@ import re
 from contextlib import suppress
 
 from rebyte_flows.files.atomic import read_plain
+from rebyte_flows.places import is_trusted
 from rebyte_flows.state import open_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
+    from rebyte_flows.starting.ledger import Ledger
     from rebyte_flows.state import StateFolder
 
 FOLDER = "code"
@@ -33,8 +34,8 @@ class CodeRecord:
     `repository` is the root, `name` the folder's name on the far side, `base` the commit of what
     was sent, `kept` the paths that belong to the tree and were not sent, `differs` path -> id of
     what was sent in other bytes than the commit has. Of a task also: `digest` of the start that
-    sent it, `result` the last commit that came home, `results` all of them, `branch`, `turn` and
-    `size` of the archive that was judged, and `changes` as told.
+    sent it, `once` the name of the task, `result` the last commit that came home, `results` all of
+    them, `branch`, `turn` and `size` of the archive that was judged, and `changes` as told.
     """
 
     def __init__(self, values: dict[str, Any]) -> None:
@@ -46,6 +47,7 @@ class CodeRecord:
         self.submodules: list[str] = list(values.get("submodules") or ())
         self.left_out: dict[str, str] = dict(values.get("left_out") or {})
         self.digest: str | None = values.get("digest")
+        self.once: str | None = values.get("once")
         self.result: str | None = values.get("result")
         self.results: list[str] = list(values.get("results") or ())
         self.branch: str | None = values.get("branch")
@@ -72,10 +74,20 @@ def write_record(state: StateFolder, key: str, record: CodeRecord) -> None:
 
 
 def read_record(state: StateFolder, key: str | None) -> CodeRecord | None:
-    """Return the record under a key, None where there is none that can be read."""
+    """Return the record under a key, None where there is none that can be read.
+
+    Runs of the same user in a sandbox may have kept theirs in another folder: what knows most
+    counts.
+    """
     if not key or not KEY.fullmatch(key):
         return None
-    path = os.path.join(state.path, FOLDER, key + ".json")
+    places = [state.path, *filter(is_trusted, state.others)]
+    found = [_read(os.path.join(place, FOLDER, key + ".json")) for place in places]
+    records = [record for record in found if record is not None]
+    return max(records, key=lambda record: len(record.results), default=None)
+
+
+def _read(path: str) -> CodeRecord | None:
     with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         record = CodeRecord(json.loads(read_plain(path)))
         if COMMIT.fullmatch(record.base):
@@ -83,26 +95,29 @@ def read_record(state: StateFolder, key: str | None) -> CodeRecord | None:
     return None
 
 
-def find_record(
-    state: StateFolder, task_id: str, digests: Iterable[str]
+def record_of_task(
+    ledger: Ledger, state: StateFolder, task_id: str
 ) -> CodeRecord | None:
-    """Return what is known of a task's code, None where it took none along.
+    """Return what is known of a task's code, None where it took none along from here.
 
-    `digests` are those of the starts of its turns, newest first: the newest that sent code counts,
-    and where it is the one that is known already, what came home since.
+    The newest turn that sent code counts; where it is the one that is known already, what came
+    home since. Raises LedgerUnwritable.
     """
+    rows = ledger.rows("task_id = ? AND kind != 'reply'", (task_id,))
+    if not rows:
+        return None
     known = read_record(state, task_id)
-    for digest in digests:
-        sent = read_record(state, digest)
+    for row in reversed(rows):
+        sent = read_record(state, row.digest)
         if sent is None:
             continue
-        if known is not None and known.digest == digest:
+        if known is not None and known.digest == row.digest:
             return known
-        sent.digest = digest
+        sent.digest = row.digest
+        sent.once = next((row.name for row in rows if row.kind == "task"), None)
         if known is not None:
             # The same task with a new tree: its branch moves on.
             sent.branch = known.branch
             sent.results = known.results
-            sent.turn = known.turn
         return sent
     return known
