@@ -27,7 +27,7 @@ VERBS = {
         "the document of a task as it stands; --wait goes on to its end; --out brings the files",
     ),
     "wait": (
-        "follow",
+        "wait",
         "wait for tasks: --all or --any; the documents of those that ended",
     ),
     "watch": ("follow", "a task's events, one line each"),

@@ -8,12 +8,15 @@ import json
 import os
 import threading
 import time
+from contextlib import suppress
 
-from rebyte_flows.files.atomic import open_folder
+from rebyte_flows.entries import Entry
+from rebyte_flows.files.atomic import open_folder, remove_stale
 from rebyte_flows.following.follower import Follower
 from rebyte_flows.following.result import task_document
+from rebyte_flows.results import RESULTS, Results
 from rebyte_flows.starting.rows import START
-from rebyte_flows.state import open_private
+from rebyte_flows.values.validation import find_faults
 from rebyte_wire.errors import (
     AuthError,
     DeadlineReached,
@@ -28,75 +31,21 @@ from rebyte_wire.status import FINAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from rebyte_flows.following.expectation import Expectation
     from rebyte_flows.following.follower import CodeHome
-    from rebyte_flows.starting.requests import StartRequest
-    from rebyte_flows.starting.rows import Row
     from rebyte_flows.starting.submitter import Submission, Submitter
     from rebyte_flows.state import StateFolder
     from rebyte_types import Json
 
-RESULTS = "results.jsonl"
 SLOW_DOWN_SECONDS = 2.0
 POLL_SECONDS = 0.05
 # A wait with a limit lets signals through on every platform.
 JOIN_SECONDS = 0.2
-FOLDER_NAME_CHARACTERS = 40
-TWICE_SHOWN = 5
-
-
-class Entry:
-    """One line of a batch: its request and name, and what became of it as `document`."""
-
-    def __init__(
-        self, index: int, request: StartRequest, name: str | None = None
-    ) -> None:
-        self.index = index
-        self.request = request
-        self.name = name
-        self.document: Json | None = None
-        self.row: Row | None = None
-        self.reused = False
-
-    def __repr__(self) -> str:
-        return "Entry(%d %s)" % (self.index, self.status)
-
-    @property
-    def status(self) -> str:
-        """completed, failed, canceled, question, running, unknown, error or waiting."""
-        if self.document is None:
-            return "waiting"
-        if "status" in self.document:
-            return str(self.document["status"])
-        is_unknown = self.document["error"].get("code") == OutcomeUnknown.default_code
-        return "unknown" if is_unknown else "error"
-
-    @property
-    def standing(self) -> str:
-        """The status, or invalid where it completed and its value is not as asked for.
-
-        It is unknown where nobody can tell whether a repair was started.
-        """
-        document = self.document or {}
-        if document.get("error", {}).get("code") == OutcomeUnknown.default_code:
-            return "unknown"
-        is_invalid = self.status == "completed" and document.get("valueErrors")
-        return "invalid" if is_invalid else self.status
-
-    @property
-    def folder_name(self) -> str:
-        """A folder name of this entry's own: its place, and its name where that is harmless."""
-        letters = [
-            letter
-            if letter.isascii() and (letter.isalnum() or letter in "-_.")
-            else "-"
-            for letter in self.name or ""
-        ]
-        plain = "".join(letters)[:FOLDER_NAME_CHARACTERS].strip("-.")
-        return "%04d-%s" % (self.index, plain) if plain else "%04d" % self.index
+# What tells of all tasks is written anew after an end, for a twentieth of the time at the most.
+PAUSE_PER_WRITING = 20
 
 
 class Batch:
@@ -119,6 +68,7 @@ class Batch:
         again: bool = False,
         cancel_after: float | None = None,
         service: str = "cloud",
+        results: Results | None = None,
         expect: Callable[[], Expectation | None] | None = None,
         code_of: Callable[[str], CodeHome | None] | None = None,
         on_change: Callable[[Entry], object] | None = None,
@@ -135,6 +85,9 @@ class Batch:
         self.again = again
         self.cancel_after = cancel_after
         self.service = service
+        self.results = results or Results(out)
+        self._written = 0
+        self._write_after = 0.0
         self._expect = expect or _nothing
         self.code_of = code_of
         # Why nothing more is started: an error, or words; None while it goes on.
@@ -162,6 +115,7 @@ class Batch:
         Raises GuardRefused before anything is sent.
         """
         open_folder(self.out)
+        remove_stale(self.out)
         self._recall()
         self._queue = [entry for entry in self.entries if entry.document is None][::-1]
         new = sum(1 for entry in self._queue if self._starts_anew(entry))
@@ -176,25 +130,28 @@ class Batch:
             while thread.is_alive():
                 thread.join(JOIN_SECONDS)
                 self._on_tick()
+                self._write_progress()
 
     def stop(self, reason: RebyteError | str) -> None:
         """Start nothing more."""
         self.stopped = self.stopped or reason
 
-    def write_results(self) -> str:
-        """Write results.jsonl in the order of the input, as a whole, and return its path."""
-        path = os.path.join(self.out, RESULTS)
-        # Another batch may write to the same folder.
-        temporary = "%s.%s.part" % (path, os.urandom(4).hex())
-        with open_private(temporary) as file:
-            for entry in self.entries:
-                line = {
-                    "index": entry.index,
-                    **(entry.document or {"status": "waiting"}),
-                }
-                file.write(json.dumps(line) + "\n")
-        os.replace(temporary, path)
-        return os.path.abspath(path)
+    def write_results(self) -> dict[str, str]:
+        """Write what tells of all tasks, in the order of the input; see Results.write."""
+        return self.results.write([entry.record for entry in self.entries])
+
+    def _write_progress(self) -> None:
+        """Write it anew after an end, seldom enough to leave the time to the tasks."""
+        ended = sum(entry.document is not None for entry in self.entries)
+        if ended == self._written or time.monotonic() < self._write_after:
+            return
+        began = time.monotonic()
+        # The last writing tells what the disk says.
+        with suppress(OSError):
+            self.write_results()
+        self._written = ended
+        now = time.monotonic()
+        self._write_after = now + (now - began) * PAUSE_PER_WRITING
 
     def _recall(self) -> None:
         """Take over what an earlier call brought to its end, so that nothing is asked or fetched
@@ -206,8 +163,15 @@ class Batch:
             if entry.row is None or not entry.row.is_started():
                 continue
             found = kept.get(entry.row.task_id)
-            if found and found.get("status") in FINAL and not self._starts_anew(entry):
+            if found and self._is_whole(found) and not self._starts_anew(entry):
                 entry.document = found
+
+    def _is_whole(self, document: Json) -> bool:
+        """Tell whether nothing more can come of a document; a value has to fit this very schema."""
+        schema = self.results.schema
+        if document.get("status") != "completed" or schema is None:
+            return document.get("status") in FINAL
+        return "value" in document and not find_faults(schema, document["value"])
 
     def _starts_anew(self, entry: Entry) -> bool:
         """Tell whether this line starts anew by the table of reruns."""
@@ -409,31 +373,6 @@ def kept_documents(path: str) -> dict[str, Json]:
             found.pop("index", None)
             kept[found["id"]] = found
     return kept
-
-
-def number_equals(entries: Iterable[Entry]) -> None:
-    """Tell equal lines apart by an ordinal, so that they are as many tasks as there are lines.
-
-    Raises InputError for two lines of one name.
-    """
-    seen: dict[str, int] = {}
-    named: set[str] = set()
-    twice: set[str] = set()
-    for entry in entries:
-        if entry.name is None:
-            digest = entry.request.digest()
-            entry.request.ordinal = seen.get(digest, 0)
-            seen[digest] = entry.request.ordinal + 1
-        elif entry.name in named:
-            twice.add(entry.name)
-        else:
-            named.add(entry.name)
-    if twice:
-        names = ", ".join(sorted(twice)[:TWICE_SHOWN])
-        raise InputError(
-            "two lines have the name %s" % names,
-            hint="a name stands for one task; rename one of them",
-        )
 
 
 def _discard(entry: Entry) -> None:

@@ -17,7 +17,7 @@ from rebyte_commands.jobs.start import (
     read_prompt_file,
 )
 from rebyte_commands.shell.stdin import read_text
-from rebyte_flows.batch import Entry
+from rebyte_flows.entries import Entry
 from rebyte_flows.files.uploads import STREAM
 from rebyte_flows.starting.requests import task_request
 from rebyte_flows.starting.rows import check_name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rebyte_commands.shell.arguments import count
+from rebyte_commands.shell.output import to_json
 from rebyte_commands.shell.stdin import read_text
 from rebyte_wire.errors import InputError
 
@@ -13,13 +14,27 @@ if TYPE_CHECKING:
     from rebyte_commands.shell.context import Context
     from rebyte_flows.following.expectation import Expectation
     from rebyte_flows.values.schema import Schema
+    from rebyte_types import Json
 
 REPAIRS_MOST = 2
+KEEP_RULES = ("best", "least")
 # A schema that stands in the line itself begins so.
 INLINE = ("{", "true", "false")
 
 
 def add_shape_flags(parser: ArgumentParser) -> None:
+    """Add the flags that say which shape the answer has to have, and what may be paid for it."""
+    add_value_flags(parser)
+    parser.add_argument(
+        "--repair",
+        type=count,
+        default=0,
+        metavar="N",
+        help="pay for up to N (at most 2) turns that send back what is wrong with the value",
+    )
+
+
+def add_value_flags(parser: ArgumentParser) -> None:
     """Add the flags that say which shape the answer has to have."""
     parser.add_argument(
         "--schema",
@@ -30,13 +45,6 @@ def add_shape_flags(parser: ArgumentParser) -> None:
         "--json-answer",
         action="store_true",
         help="the answer ends with one JSON value of any shape",
-    )
-    parser.add_argument(
-        "--repair",
-        type=count,
-        default=0,
-        metavar="N",
-        help="pay for up to N (at most 2) turns that send back what is wrong with the value",
     )
 
 
@@ -67,16 +75,16 @@ def read_shape(context: Context, options: Namespace) -> Schema | None:
 
 
 def _check_repair(options: Namespace) -> None:
-    has_shape = options.schema is not None or options.json_answer
-    if options.repair and not has_shape:
+    number = getattr(options, "repair", 0)
+    if number and options.schema is None and not options.json_answer:
         raise InputError(
             "--repair mends a value, and none is asked for",
             code="usage",
             hint="add --schema FILE or --json-answer",
         )
-    if options.repair > REPAIRS_MOST:
+    if number > REPAIRS_MOST:
         raise InputError(
-            "--repair is %d; 0, 1 or 2 was expected" % options.repair,
+            "--repair is %d; 0, 1 or 2 was expected" % number,
             code="usage",
             hint="each is a paid turn; after two it is the prompt that is wrong",
         )
@@ -104,7 +112,7 @@ def expectation_of(
         return None
     from rebyte_flows.following.expectation import Expectation
 
-    if not options.repair:
+    if not getattr(options, "repair", 0):
         return Expectation(schema)
     from rebyte_commands.jobs.start import submitter_for
 
@@ -123,3 +131,39 @@ def repair_words(options: Namespace) -> list[str]:
     """Return --repair of this line, where it has one."""
     number = getattr(options, "repair", 0)
     return ["--repair", str(number)] if number else []
+
+
+def read_keep(options: Namespace, schema: Schema | None) -> tuple[str, str] | None:
+    """Return (best or least, a property) of --keep; InputError for one that chooses nothing."""
+    if options.keep is None:
+        return None
+    rule, _, name = options.keep.partition("=")
+    if rule not in KEEP_RULES or not name:
+        raise InputError(
+            "--keep is %r; best=PROPERTY or least=PROPERTY was expected" % options.keep,
+            code="usage",
+        )
+    if schema is None or options.attempts is None:
+        raise InputError(
+            "--keep chooses among the values of several attempts",
+            code="usage",
+            hint="add --schema FILE and --attempts N",
+        )
+    names = schema.properties()
+    if name not in names:
+        raise InputError(
+            "--keep: the schema has no property %s at its top" % name,
+            hint="it has: %s" % (", ".join(names) or "none"),
+        )
+    return rule, name
+
+
+def value_keys(document: Json, room: int) -> Json:
+    """Return what one of many shows of its value; one that is too long stands in values.jsonl."""
+    found: Json = {}
+    if "value" in document and len(to_json(document["value"])) <= room:
+        found["value"] = document["value"]
+    errors = document.get("valueErrors")
+    if errors:
+        found["valueErrors"] = errors[:1]
+    return found

@@ -293,3 +293,11 @@ def count(text: str) -> int:
     if not 0 <= number < MAX_COUNT:
         raise ValueError(text)
     return number
+
+
+def positive(text: str) -> int:
+    """Read a whole number, 1 or more."""
+    number = count(text)
+    if not number:
+        raise ValueError(text)
+    return number

@@ -13,19 +13,21 @@ from rebyte_commands.jobs.code import homecoming_for
 from rebyte_commands.jobs.exit_codes import exit_code_of_many
 from rebyte_commands.jobs.next_steps import reply_steps
 from rebyte_commands.jobs.record_place import tell_place
-from rebyte_commands.jobs.shape import expectation_of, read_shape
+from rebyte_commands.jobs.shape import expectation_of, read_keep, read_shape, value_keys
 from rebyte_commands.jobs.start import (
     add_task_flags,
     add_turn_flags,
     submitter_for,
 )
-from rebyte_commands.shell.arguments import count
+from rebyte_commands.shell.arguments import count, positive
 from rebyte_commands.shell.interrupts import Interrupted
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import BUDGET_BYTES, cut_text, next_lines
 from rebyte_commands.verb_table import Command
-from rebyte_flows.batch import RESULTS, Batch, number_equals
+from rebyte_flows.batch import Batch
+from rebyte_flows.entries import attempts_at, number_equals
 from rebyte_flows.files.names import expand_user
+from rebyte_flows.results import RESULTS, Results
 from rebyte_wire.errors import EXIT_UNEXPECTED, NotRecorded, RebyteError
 from rebyte_wire.status import FINAL
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rebyte_commands.shell.context import Context
-    from rebyte_flows.batch import Entry
+    from rebyte_flows.entries import Entry
     from rebyte_types import Json, Step
 
 EXAMPLES = """examples:
@@ -113,6 +115,17 @@ def add_flags(parser: ArgumentParser) -> None:
         help="tasks at once (default 8)",
     )
     parser.add_argument(
+        "--attempts",
+        type=positive,
+        metavar="N",
+        help="N tasks for each line, named NAME.1 and so on; each one is paid for",
+    )
+    parser.add_argument(
+        "--keep",
+        metavar="best=PROPERTY",
+        help="with --attempts: the table has the attempt with the highest number there; least=",
+    )
+    parser.add_argument(
         "--max-failures",
         type=count,
         metavar="N",
@@ -137,7 +150,10 @@ def _line_of(field: str, value: str) -> Json:
 def batch(context: Context, options: Namespace) -> Outcome:
     """Run every line as one task and return counts, failures, paths and one next line."""
     schema = read_shape(context, options)
+    keep = read_keep(options, schema)
     entries = read_entries(context, options, schema)
+    if options.attempts is not None:
+        entries = attempts_at(entries, options.attempts)
     number_equals(entries)
     if options.dry_run:
         return _dry_run(entries)
@@ -153,6 +169,7 @@ def batch(context: Context, options: Namespace) -> Outcome:
         again=options.again,
         cancel_after=options.cancel_after,
         service=context.service,
+        results=Results(out, schema, keep),
         expect=partial(expectation_of, context, options, schema),
         code_of=partial(homecoming_for, context),
         on_change=Changes(context, len(entries)),
@@ -247,16 +264,17 @@ class Changes:
 
 def _document(context: Context, run: Batch, out: str) -> Json:
     warnings = _warnings(run.entries)
-    results = None
+    paths: dict[str, str] = {}
     try:
-        results = run.write_results()
+        paths = run.write_results()
     except OSError as problem:
         reason = problem.strerror or problem
         warnings.insert(0, "%s cannot be written: %s" % (RESULTS, reason))
     document: Json = {
         "counts": run.counts(),
         "tasks": _brief(_shown(run.entries)),
-        "results": results,
+        **paths,
+        "kept": _kept(run),
         "out": os.path.abspath(out),
         "service": context.service,
         "rehearsal": any(_of(entry).get("rehearsal") for entry in run.entries),
@@ -279,7 +297,7 @@ def _shown(entries: Sequence[Entry]) -> Sequence[Entry]:
     """Return the entries that the document shows: all of a few, of many those that need a look."""
     if len(entries) > SHOWN_TASKS:
         entries = [
-            entry for entry in entries if entry.status not in ("completed", "waiting")
+            entry for entry in entries if entry.standing not in ("completed", "waiting")
         ]
     return entries[:SHOWN_TASKS]
 
@@ -298,12 +316,21 @@ def _brief(entries: Sequence[Entry]) -> list[Json]:
         document = entry.document or {"status": "waiting"}
         brief: Json = {"index": entry.index}
         brief.update((key, document[key]) for key in BRIEF_KEYS if key in document)
+        brief.update(value_keys(document, room))
         if document.get("answer"):
             brief["answer"] = cut_text(document["answer"], room)
         if document.get("failure"):
             brief["reason"] = cut_text(document["failure"]["reason"], room)
         found.append(brief)
     return found
+
+
+def _kept(run: Batch) -> list[str]:
+    """Return the names of the attempts that stand in the table, the first of many."""
+    if run.results.keep is None:
+        return []
+    records = [entry.record for entry in run.entries]
+    return [record.name for record in run.results.chosen(records)][:SHOWN_TASKS]
 
 
 def _warnings(entries: Sequence[Entry]) -> list[str]:
@@ -328,6 +355,9 @@ def _next(context: Context, run: Batch) -> list[Step]:
         return [{"why": why, "run": context.command_line("ledger", "settle")}]
     if counts.get("running") or counts.get("waiting") or _may_succeed(run.entries):
         return [context.rerun_step("this goes on; no line is started twice")]
+    if counts.get("invalid") and not context.options.repair:
+        why = "one more paid turn for each value that is not as asked for"
+        return [context.rerun_step(why, "--repair", "1")]
     if counts.get("failed"):
         more = [] if context.options.retry else ["--retry", "failed"]
         return [

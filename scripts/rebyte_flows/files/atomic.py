@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 FILE_MODE = 0o644
+PRIVATE_MODE = 0o600
 STALE_SECONDS = 86_400
 TEMPORARY = re.compile(r"\.rebyte-[0-9a-f]{16}\.part")
 NO_LINKS_HERE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
@@ -30,12 +31,12 @@ NEW_FILE |= getattr(os, "O_BINARY", 0)
 class AtomicFile:
     """A temporary file in a folder, locked while its run lives; commit() names it, else it goes."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, mode: int = FILE_MODE) -> None:
         """Open a new one; OSError when the disk says no."""
         while True:
             self.path = os.path.join(folder, ".rebyte-%s.part" % os.urandom(8).hex())
             # Unbuffered: the pieces are large.
-            self.file = os.fdopen(os.open(self.path, NEW_FILE, FILE_MODE), "wb", 0)
+            self.file = os.fdopen(os.open(self.path, NEW_FILE, mode), "wb", 0)
             lock_file(self.file)
             # Before it was locked another run may have removed it as a dead run's.
             if os.path.exists(self.path):
@@ -67,6 +68,16 @@ class AtomicFile:
         """Bring the bytes to the disk and give the file its name; see rename()."""
         os.fsync(self.file.fileno())
         rename(self.path, path, force)
+
+
+def write_whole(path: str, text: str) -> None:
+    """Write a text file of ours, in place of whatever has the name; OSError for a folder.
+
+    Nobody sees a part of it, and a kill leaves the earlier one as it was.
+    """
+    with AtomicFile(os.path.dirname(path) or os.curdir, PRIVATE_MODE) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+        os.replace(file.path, path)
 
 
 def rename(

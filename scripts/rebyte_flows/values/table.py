@@ -1,0 +1,192 @@
+"""Many values as one table: a line of JSON each, and a CSV that spreadsheets open harmlessly."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from rebyte_flows.values.schema import Schema
+    from rebyte_types import Json
+
+# What each row tells beside its value.
+COLUMNS = ("name", "id", "status", "problem", "url")
+# A property that is called as one of those, and a value without properties, gets this before it.
+VALUE = "value"
+# A cell that begins so is run as a formula by a spreadsheet; the last ones are their wide forms.
+FORMULA_BEGINS = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)
+PROBLEM_CHARACTERS = 300
+
+
+class Record:
+    """One row: the task's name or number, and its document as far as there is one.
+
+    `line` is the line of the input that it belongs to, where several attempts share one.
+    """
+
+    def __init__(self, name: str, document: Json | None, line: int = 0) -> None:
+        self.name = name
+        self.document = document or {}
+        self.line = line
+
+    def __repr__(self) -> str:
+        return "Record(%s, %s)" % (self.name, self.standing)
+
+    @property
+    def standing(self) -> str:
+        """How it stands, in one word; see standing_of."""
+        return standing_of(self.document)
+
+    def cells(self) -> list[str]:
+        """Return what the row tells beside its value, in the order of COLUMNS."""
+        found = (
+            self.name,
+            self.document.get("id"),
+            self.standing,
+            problem_of(self.document),
+            self.document.get("url"),
+        )
+        return [str(cell or "") for cell in found]
+
+
+def standing_of(document: Json) -> str:
+    """Return the status of a document, in one word more than the service has.
+
+    `invalid` is completed without the value that was asked for, `unknown` a paid start that
+    nobody can tell of, `error` what could not be started or read, `waiting` what is not started.
+    """
+    if document.get("error", {}).get("code") == "outcome_unknown":
+        return "unknown"
+    if document.get("status") == "completed" and document.get("valueErrors"):
+        return "invalid"
+    unstarted = "error" if "error" in document else "waiting"
+    return str(document.get("status", unstarted))
+
+
+def problem_of(document: Json) -> str:
+    """Return in one line why there is no value, or what is wrong with it; "" where nothing is."""
+    parts = []
+    if "error" in document:
+        parts.append(document["error"].get("message"))
+    if "failure" in document:
+        parts.append(document["failure"].get("reason"))
+    if "question" in document:
+        parts.append("it asks: %s" % document["question"].get("text"))
+    parts += [fault_text(fault) for fault in document.get("valueErrors", ())]
+    line = " ".join("; ".join(filter(None, parts)).split())
+    if len(line) > PROBLEM_CHARACTERS:
+        line = line[: PROBLEM_CHARACTERS - 3] + "..."
+    return line
+
+
+def fault_text(fault: dict[str, str]) -> str:
+    """Return one fault of a value in words."""
+    place = fault["at"] or "the top"
+    return "at %s: %s was wanted, %s came" % (place, fault["wanted"], fault["came"])
+
+
+def values_text(records: Sequence[Record]) -> str:
+    """Return values.jsonl: a line for each record, with `value`, or with its `problem`."""
+    return "".join(json.dumps(_line(record)) + "\n" for record in records)
+
+
+def _line(record: Record) -> Json:
+    line: Json = {"name": record.name}
+    line["id"] = record.document.get("id")
+    line["status"] = record.standing
+    if "value" in record.document:
+        line["value"] = record.document["value"]
+    else:
+        line["problem"] = problem_of(record.document)
+    return line
+
+
+def table_text(records: Sequence[Record], schema: Schema) -> str:
+    """Return table.csv as RFC 4180 has it, CRLF and all: a row for each record."""
+    names = schema.properties()
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\r\n")
+    writer.writerow(map(harmless, header_of(names)))
+    for record in records:
+        cells = [harmless(cell) for cell in record.cells()]
+        writer.writerow(cells + value_cells(record.document, names))
+    return buffer.getvalue()
+
+
+def header_of(names: Sequence[str]) -> list[str]:
+    """Return the names of all columns, each once."""
+    own = [
+        "%s.%s" % (VALUE, name) if name in (*COLUMNS, VALUE) else name for name in names
+    ]
+    return [*COLUMNS, *(own or [VALUE])]
+
+
+def value_cells(document: Json, names: Sequence[str]) -> list[str]:
+    """Return the cells of a value: a property each, or all of it in one."""
+    if "value" not in document:
+        return [""] * max(len(names), 1)
+    value = document["value"]
+    if not names:
+        return [cell_of(value)]
+    parts = value if isinstance(value, dict) else {}
+    return [cell_of(parts.get(name)) for name in names]
+
+
+def cell_of(value: Any) -> str:
+    """Return a value as a cell: numbers as they are, text made harmless, the rest as JSON."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return harmless(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def harmless(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula."""
+    return "'" + text if text.startswith(FORMULA_BEGINS) else text
+
+
+def choose(records: Sequence[Record], rule: str, prop: str) -> list[Record]:
+    """Return one record for each line: the one whose value has the best (or least) number there.
+
+    Of equals the first; of a line without any such value the first record, with its problem.
+    """
+    kept: dict[int, Record] = {}
+    for record in records:
+        best = kept.setdefault(record.line, record)
+        if _is_better(record, best, rule, prop):
+            kept[record.line] = record
+    return list(kept.values())
+
+
+def _is_better(record: Record, best: Record, rule: str, prop: str) -> bool:
+    number = number_of(record, prop)
+    other = number_of(best, prop)
+    if number is None or other is None:
+        return number is not None
+    return number < other if rule == "least" else number > other
+
+
+def number_of(record: Record, prop: str) -> float | None:
+    """Return the number that a record's value has in a property, None where it has none."""
+    value = record.document.get("value")
+    number = value.get(prop) if isinstance(value, dict) else None
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    return number if is_number else None

@@ -1,0 +1,194 @@
+"""Many tasks with a schema: counts, table and the line again tell the same, and cost nothing twice."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import DOOR, posts, wait_until
+
+SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "price": {"type": "number"}},
+        "required": ["city", "price"],
+    }
+)
+
+
+def saying(value, more=""):
+    words = "```json\n%s\n```" % json.dumps(value)
+    return "Look it up.\n```python run\n%sprint(%r)\n```" % (more, words)
+
+
+def price(city, number, more=""):
+    return saying({"city": city, "price": number}, more)
+
+
+def failing(word):
+    return "```bash run\necho %s >&2; exit 3\n```" % word
+
+
+def write_lines(rows):
+    Path("jobs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return "jobs.jsonl"
+
+
+def table(folder):
+    with open(os.path.join(folder, "table.csv"), newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def values(folder):
+    lines = Path(folder, "values.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+ROWS = [
+    {"once": "a", "prompt": price("Lyon", 3)},
+    {"once": "b", "prompt": price("=Porto", "four")},
+    {"once": "c", "prompt": failing("broken")},
+    {"once": "d", "prompt": price("=Rome", -5)},
+]
+
+
+def test_a_batch_with_a_schema_ends_as_one_table(rebyte, server):
+    line = ["batch", write_lines(ROWS), "--schema", SCHEMA, "--out", "out"]
+    ran = rebyte(*line)
+    assert ran.code == 9, ran
+    assert ran["counts"] == {"completed": 2, "invalid": 1, "failed": 1}
+    assert ran["table"] == os.path.abspath("out/table.csv")
+    told = [
+        (row["name"], row["status"], row["city"], row["price"]) for row in table("out")
+    ]
+    assert told == [
+        ("a", "completed", "Lyon", "3"),
+        ("b", "invalid", "", ""),
+        ("c", "failed", "", ""),
+        ("d", "completed", "'=Rome", "-5"),
+    ]
+    assert "a number was wanted" in table("out")[1]["problem"]
+    assert "broken" in table("out")[2]["problem"]
+    assert values("out")[3]["value"] == {"city": "=Rome", "price": -5}
+    assert ran["tasks"][1]["valueErrors"][0]["at"] == "/price"
+    assert "--repair 1" in ran["next"][0]["run"]
+    before = Path("out/table.csv").read_bytes()
+    again = rebyte(*line)
+    assert again["counts"] == ran["counts"] and len(posts(server)) == 4
+    assert Path("out/table.csv").read_bytes() == before
+
+
+def test_without_a_schema_there_is_no_table(rebyte):
+    ran = rebyte("batch", "--prompt", price("x", 1), "--out", "out")
+    assert sorted(set(os.listdir("out")) - {"report.html"}) == ["0001", "results.jsonl"]
+    assert "table" not in ran.document
+
+
+def test_each_attempt_is_a_task_of_its_own_name_and_the_best_is_kept(rebyte, server):
+    dice = "Roll.\n```python run\nimport os\nprint({'city': 'x', 'price': int.from_bytes(os.urandom(4), 'big')}.__repr__().replace(chr(39), chr(34)))\n```"
+    rows = [{"once": "r", "prompt": dice}, {"prompt": dice + " "}]
+    line = ["batch", write_lines(rows), "--schema", SCHEMA, "--attempts", "3"]
+    line += ["--keep", "best=price", "--out", "out"]
+    ran = rebyte(*line)
+    assert ran.code == 0 and ran["counts"] == {"completed": 6}, ran
+    found = [
+        json.loads(text) for text in Path("out/results.jsonl").read_text().splitlines()
+    ]
+    assert [one.get("once") for one in found] == ["r.1", "r.2", "r.3", None, None, None]
+    best = [max(one["value"]["price"] for one in found[n : n + 3]) for n in (0, 3)]
+    assert [int(row["price"]) for row in table("out")] == best
+    assert [name.split(".")[0] for name in ran["kept"]] == ["r", "2"]
+    assert rebyte(*line).code == 0 and len(posts(server)) == 6
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--attempts", "0"],
+        ["--keep", "best=price", "--schema", SCHEMA],
+        ["--keep", "best=price", "--attempts", "2"],
+        ["--keep", "price", "--attempts", "2", "--schema", SCHEMA],
+        ["--keep", "best=colour", "--attempts", "2", "--schema", SCHEMA],
+    ],
+)
+def test_attempts_and_keep_say_what_they_need(rebyte, server, words):
+    ran = rebyte("batch", "--prompt", "x", *words)
+    assert ran.code == 2 and not posts(server), ran
+
+
+def test_attempts_count_in_the_guards(rebyte, server):
+    ran = rebyte("batch", "--prompt", "x", "--attempts", "3", "--max-tasks", "2")
+    assert ran.code == 7 and not posts(server), ran
+
+
+def test_wait_brings_what_was_started_one_by_one_into_one_table(rebyte, server):
+    for name, prompt in (
+        ("a", price("Lyon", 3)),
+        ("b", price("Rome", "x")),
+        ("c", failing("no")),
+    ):
+        assert rebyte("create", prompt, "--once", name).code == 0
+    line = ["wait", "@a", "@b", "@c", "--schema", SCHEMA, "--out", "out"]
+    ran = rebyte(*line)
+    assert ran.code == 9 and ran["counts"] == {
+        "completed": 1,
+        "invalid": 1,
+        "failed": 1,
+    }, ran
+    assert [row["status"] for row in table("out")] == ["completed", "invalid", "failed"]
+    assert {task.get("once"): task.get("value") for task in ran["tasks"]}["a"] == {
+        "city": "Lyon",
+        "price": 3,
+    }
+    assert Path("out/0001-a/answer.md").is_file()
+    assert len(Path("out/results.jsonl").read_text().splitlines()) == 3
+    one = rebyte("wait", "@b", "--schema", SCHEMA)
+    assert one.code == 9 and Path(one["table"]).is_file(), one
+
+
+def test_a_batch_that_is_killed_leaves_a_whole_table_and_pays_once(
+    rebyte, server, world
+):
+    rows = [
+        {
+            "once": "n%d" % n,
+            "prompt": price("c%d" % n, n, "import time; time.sleep(%s)\n" % (n * 0.15)),
+        }
+        for n in range(6)
+    ]
+    line = ["batch", write_lines(rows), "--schema", SCHEMA, "--out", "out"]
+    line += ["--concurrency", "2"]
+    for least in (1, 3):
+        process = subprocess.Popen(
+            [sys.executable, DOOR, *line],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(
+            lambda: process.poll() is not None or len(posts(server)) >= least * 2
+        )
+        wait_until(lambda: process.poll() is not None or _has_rows(least))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert len(table("out")) == len(values("out")) == 6
+    ran = rebyte(*line)
+    assert ran.code == 0 and ran["counts"] == {"completed": 6}, ran
+    assert [row["price"] for row in table("out")] == [str(n) for n in range(6)]
+    assert len(posts(server)) == 6
+    assert not [name for name in os.listdir("out") if name.endswith(".part")]
+
+
+def _has_rows(least):
+    """Say whether the table tells of so many values."""
+    try:
+        return sum(row["status"] == "completed" for row in table("out")) >= least
+    except OSError:
+        return False
