@@ -25,6 +25,28 @@ LEAVE_SECONDS = 5
 SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 
 
+# A small repository with uncommitted work: beans rest some days between roasting and sale.
+CODE = {
+    "dates.py": """import datetime
+
+
+def sold_from(roasted, days):
+    return roasted + datetime.timedelta(days + 1)
+""",
+    "test_dates.py": """import datetime
+import unittest
+
+from dates import sold_from
+
+
+class Dates(unittest.TestCase):
+    def test_three_days_of_rest(self):
+        monday = datetime.date(2026, 11, 23)
+        self.assertEqual(sold_from(monday, 3), datetime.date(2026, 11, 26))
+""",
+}
+
+
 class Failure(Exception):
     """Something in the story did not come true."""
 
@@ -220,6 +242,63 @@ def second_turn(desk, task):
         raise Failure("that is no share")
 
 
+def git(folder, *words):
+    """Run git in the small repository; return what it says."""
+    return subprocess.run(
+        ["git", "-c", "user.name=demo", "-c", "user.email=demo@localhost", *words],
+        cwd=folder,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=COMMAND_SECONDS,
+    ).stdout.decode()
+
+
+def failing_test(folder):
+    """Say whether the test of the small repository fails."""
+    done = subprocess.run(
+        [sys.executable, "-B", "-m", "unittest", "-q", "test_dates"],
+        cwd=folder,
+        capture_output=True,
+        timeout=COMMAND_SECONDS,
+    )
+    return done.returncode != 0
+
+
+def code(desk):
+    """A repository with a failing test and uncommitted work goes out; its changes come home."""
+    folder = os.path.join(desk.folder, "roastery")
+    os.mkdir(folder)
+    for name, text in CODE.items():
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(text)
+    git(folder, "init", "-q", ".")
+    git(folder, "add", "dates.py")
+    git(folder, "commit", "-q", "-m", "Roast dates")
+    if not failing_test(folder):
+        raise Failure("the test of the small repository does not fail")
+    before = git(folder, "status", "--porcelain=v2")
+    tell(
+        "code",
+        "a repository with a new test that fails, not committed, goes out: --code",
+    )
+    prompt = os.path.join(HERE, "mend-test.md")
+    words = ("run", "--once", "dates", "--code", folder, "--prompt-file", prompt)
+    changes = desk.type(*words)["changes"]
+    if git(folder, "status", "--porcelain=v2") != before or not failing_test(folder):
+        raise Failure("something was written before apply")
+    if "+    return" not in desk.type("diff", "@dates")["diff"]:
+        raise Failure("the diff does not show the mended line")
+    applied = desk.type("apply", "@dates")["applied"]
+    if applied != ["dates.py"] or failing_test(folder):
+        raise Failure("the test fails after apply")
+    tell(
+        "mended",
+        "%s, on the branch %s; after apply the test passes, and nothing is staged"
+        % (applied[0], changes["branch"]),
+    )
+
+
 def storm(desk, task):
     """The answer to a paid start is lost and its stream is cut again and again: still one task,
     and the same answer.
@@ -242,6 +321,7 @@ def storm(desk, task):
         "--file",
         ORDERS,
     )
+    before = desk.type("list")["total"]
     again = desk.type(*words)
     if again["answer"] != task["answer"]:
         raise Failure("another answer came through the storm: %r" % again["answer"])
@@ -249,13 +329,13 @@ def storm(desk, task):
     started = desk.type("list")["total"]
     row = desk.type("ledger", "show", again["id"])
     if (
-        started != 2
+        started != before + 1
         or row["state"] != "settled"
         or desk.type(*words)["id"] != again["id"]
     ):
         raise Failure(
-            "%d tasks were started where 2 were asked for; the ledger says %s"
-            % (started, row["state"])
+            "%d tasks were started where 1 was asked for; the ledger says %s"
+            % (started - before, row["state"])
         )
     tell(
         "counted",
@@ -274,6 +354,8 @@ def main():
     try:
         task = first_turn(desk)
         second_turn(desk, task)
+        if shutil.which("git"):
+            code(desk)
         storm(desk, task)
     except (
         Failure,
@@ -281,7 +363,7 @@ def main():
         IndexError,
         OSError,
         ValueError,
-        subprocess.TimeoutExpired,
+        subprocess.SubprocessError,
     ) as error:
         problem = error
     try:

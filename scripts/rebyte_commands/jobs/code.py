@@ -4,6 +4,7 @@ brings home.
 
 from __future__ import annotations
 
+from rebyte_flows.code.prompts import go_on_line
 from rebyte_flows.code.records import record_of_task
 from rebyte_wire.errors import InputError, LedgerUnwritable, RebyteError
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from rebyte_types import Json, Step
 
 LEFT_OUT_SHOWN = 5
-PUBLISH_AGAIN = (
-    "Pack the whole folder /code/%s, without .git, installed dependencies and build output, into "
-    "a zip named %s and publish it as an artifact of this workspace."
+MOVING_TREE = (
+    "while it runs, a change in the code makes the same line another task: go on with the line of"
+    " next, or give it a name with --once"
 )
 
 
@@ -117,6 +118,12 @@ def bring_home(
         return home.bring(context.client, workspace_id, listing, (), turn)
     except RebyteError as problem:
         return {"warnings": ["its code was not brought home: %s" % problem.message]}
+
+
+def go_on_lines(context: Context, task_id: str) -> list[str]:
+    """Return the lines that a follow-up's prompt gets where the task was sent with code."""
+    record = record_of(context, task_id)
+    return [go_on_line(record.name)] if record else []
 
 
 def look_step(context: Context, task_id: str) -> list[Step]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from rebyte_commands.jobs.code import homecoming_for
+from rebyte_commands.jobs.code import MOVING_TREE, homecoming_for
 from rebyte_commands.jobs.exit_codes import exit_code_of
 from rebyte_commands.jobs.next_steps import Facts, next_steps
 from rebyte_commands.jobs.record_place import tell_place
@@ -92,6 +92,8 @@ def follow(
         fields["events"] = [event_line(event) for event in progress.kept]
     facts = Facts(context, document, row, options, ended_early=ended_by is not None)
     facts.code_record = home.record if home else None
+    if home and document["status"] == "running" and not row.name:
+        fields["warnings"] = [*fields.get("warnings", []), MOVING_TREE]
     fields["next"] = next_steps(facts)
     if request is not None:
         tell_place(context, fields)

@@ -4,9 +4,10 @@ foreign text.
 
 from __future__ import annotations
 
-from rebyte_commands.jobs.code import PUBLISH_AGAIN, look_step
+from rebyte_commands.jobs.code import look_step
 from rebyte_commands.jobs.shape import repair_words, shape_words
 from rebyte_commands.shell.output import escape_controls
+from rebyte_flows.code.prompts import again_prompt
 from rebyte_wire.status import FINAL
 
 TYPE_CHECKING = False
@@ -159,7 +160,7 @@ def _ask_for_code(facts: Facts) -> list[Step]:
     assert facts.code_record is not None
     record = facts.code_record
     why = "its code did not come; this asks for it once more, in a paid turn"
-    return [facts.follow_up(why, PUBLISH_AGAIN % (record.name, record.home_name))]
+    return [facts.follow_up(why, again_prompt(record.name))]
 
 
 def _has_changes(facts: Facts) -> bool:

@@ -383,6 +383,10 @@ def _add_steps(
         id = (problem.details or {}).get("id") or request.task_id
         line = context.command_line(*words, id)
         problem.next = [{"why": "it was started; this reads it", "run": line}]
+    elif problem.code == "name_in_use" and problem.details:
+        words = ["result", problem.details["taskId"], "--wait"]
+        line = context.command_line(*words)
+        problem.next = [{"why": "this goes on with the task of that name", "run": line}]
     elif isinstance(problem, RouteMissing):
         return
     elif isinstance(problem, NotFound) and getattr(options, "workspace", None):

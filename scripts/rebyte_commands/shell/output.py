@@ -268,6 +268,17 @@ def task_text(document: TaskDocument) -> str:
             "file: %s (%s bytes)"
             % (item.get("path") or item["name"], item.get("bytes"))
         )
+    changes = document.get("changes")
+    if changes:
+        lines.append(
+            "code: %d files, +%d -%d%s"
+            % (
+                changes["files"],
+                changes["added"],
+                changes["removed"],
+                " on " + changes["branch"] if changes.get("branch") else "",
+            )
+        )
     lines += _notes(document)
     labels = (("the whole answer: ", "answerPath"), ("id:   ", "id"), ("live: ", "url"))
     fields: Json = dict(document)

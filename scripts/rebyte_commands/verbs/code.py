@@ -205,7 +205,7 @@ def _steps(
         steps.append({"why": "this lays the whole result elsewhere", "run": tree})
         if record.branch:
             steps.append(
-                {"why": "or commit what you have, and: git merge %s" % record.branch}
+                {"why": "or commit what you have, then: git merge %s" % record.branch}
             )
     if found.held:
         line = context.command_line("diff", task_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from rebyte_commands.jobs.code import go_on_lines
 from rebyte_commands.jobs.follow import deliver_replies, follow
 from rebyte_commands.jobs.next_steps import go_on_line, label_text, reply_steps
 from rebyte_commands.jobs.shape import add_shape_flags, read_shape
@@ -84,6 +85,8 @@ def follow_up(context: Context, options: Namespace) -> Outcome:
     prompt = read_prompt(context, options)
     schema = read_shape(context, options)
     parts = turn_parts(context, options, schema)
+    if options.code is None:
+        parts["lines"] = [*parts["lines"], *go_on_lines(context, task_id)]
     request = follow_up_request(task_id, prompt, **parts)
     name = once_name(options)
     if options.dry_run:

@@ -9,6 +9,7 @@ import re
 import threading
 import unicodedata
 
+from rebyte_flows.code.prompts import location_line, publish_line
 from rebyte_flows.code.records import CodeRecord, write_record
 from rebyte_flows.code.snapshot import commit, look_at
 from rebyte_flows.code.tree_archive import TooLarge, write_archive
@@ -92,15 +93,7 @@ class CodeTree(Spooled):
 
     def prompt_lines(self, name: str) -> list[str]:
         """Return the lines that say where the code lies, and how its changes come home."""
-        folder = "/code/" + self.code_name
-        return [
-            "The code to work on lies packed in /code/%s: unpack it in /code, which makes the "
-            "folder %s, and work in that folder." % (name, folder),
-            "When you are done, pack the whole folder %s with your changes into a zip named "
-            "%s-home.zip, without .git, installed dependencies and build output, and publish that "
-            "zip as an artifact of this workspace. Nothing else of the code comes home."
-            % (folder, self.code_name),
-        ]
+        return [location_line(name, self.code_name), publish_line(self.code_name)]
 
     def note_start(self, state: StateFolder, digest: str) -> None:
         """Write the base commit and what this line takes along, before it is sent."""

@@ -11,8 +11,15 @@ from rebyte_flows.code.changes import changes_between, summary
 from rebyte_flows.code.git import Repository, open_repository
 from rebyte_flows.code.home_archive import HomeArchive, Spoiled
 from rebyte_flows.code.home_tree import HomeTree
-from rebyte_flows.code.records import HOME_FOLDER, record_of_task, write_record
+from rebyte_flows.code.records import (
+    HOME_FOLDER,
+    note_archive,
+    record_of_task,
+    seen_archive,
+    write_record,
+)
 from rebyte_flows.files.downloads import download_artifacts
+from rebyte_flows.files.uploads import digest_of
 from rebyte_wire.errors import RebyteError
 
 TYPE_CHECKING = False
@@ -32,6 +39,9 @@ TASK_REFS = "refs/rebyte/tasks/"
 LEFT_OUT_SHOWN = 3
 NOT_SENT = "%d paths of the code were not sent: %s"
 NOTHING_CHANGED = "nothing in the code was changed, whatever the answer says"
+NOTHING_NEW = (
+    "no new code was published in this turn: the archive is that of an earlier one"
+)
 NO_ARCHIVE = (
     "no code came home: %s was not published, so nothing is known of its changes"
 )
@@ -44,6 +54,7 @@ class Homecoming:
         self.record = record
         self.task_id = task_id
         self._state = state
+        self._told: Json | None = None
 
     def __repr__(self) -> str:
         return "Homecoming(%s, %r)" % (self.task_id, self.record)
@@ -80,10 +91,7 @@ class Homecoming:
         names = [str(item.get("name")) for item in listing]
         name = home_name(names, self.record.home_name)
         if name is None:
-            return {
-                "missing": [self.record.home_name],
-                "warnings": [NO_ARCHIVE % self.record.home_name],
-            }
+            return self._not_published()
         size: Any = listing[names.index(name)].get("size")
         if turn and (self.record.turn, self.record.size) == (turn, size):
             return self._as_told()
@@ -91,6 +99,10 @@ class Homecoming:
         path = paths.get(name)
         try:
             path = path or self._fetch(client, workspace_id, listing, name)
+            digest = _digest_of(path)
+            earlier = seen_archive(self._state, workspace_id)
+            if digest in earlier and turn != self.record.turn:
+                return self._stale(earlier[0] == self.task_id)
             found = self._take(path, name)
         except Spoiled as spoiled:
             return _refusal(spoiled.path, spoiled.reason, path)
@@ -99,7 +111,25 @@ class Homecoming:
         self.record.turn = turn
         self.record.size = size
         write_record(self._state, self.task_id, self.record)
+        note_archive(self._state, workspace_id, self.task_id, digest)
+        self._told = found
         return found
+
+    def _stale(self, is_own: bool) -> Json:
+        """Return what is told where the archive is one of an earlier turn, or of another task."""
+        if not is_own:
+            return self._not_published()
+        if self._told:
+            # An earlier turn of this very command brought it.
+            return dict(self._told)
+        changes = {"files": 0, "added": 0, "removed": 0, "branch": self.record.branch}
+        return {"changes": _without_empty(changes), "warnings": [NOTHING_NEW]}
+
+    def _not_published(self) -> Json:
+        return {
+            "missing": [self.record.home_name],
+            "warnings": [NO_ARCHIVE % self.record.home_name],
+        }
 
     def _as_told(self) -> Json:
         """Return what an earlier call found of this very archive."""
@@ -179,6 +209,14 @@ def homecoming_of(
 
 def _without_empty(changes: Json) -> Json:
     return {key: value for key, value in changes.items() if value not in (None, [])}
+
+
+def _digest_of(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return digest_of(file)
+    except OSError as problem:
+        raise Spoiled(path, "it cannot be read: %s" % problem) from problem
 
 
 def _refusal(path: str, reason: str, archive: str | None) -> Json:

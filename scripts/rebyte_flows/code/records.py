@@ -11,6 +11,7 @@ import os
 import re
 from contextlib import suppress
 
+from rebyte_flows.code.prompts import HOME_ENDING
 from rebyte_flows.files.atomic import read_plain
 from rebyte_flows.places import is_trusted
 from rebyte_flows.state import open_private
@@ -61,7 +62,7 @@ class CodeRecord:
     @property
     def home_name(self) -> str:
         """The name of the archive that is to come home."""
-        return self.name + "-home.zip"
+        return self.name + HOME_ENDING
 
 
 def write_record(state: StateFolder, key: str, record: CodeRecord) -> None:
@@ -71,6 +72,25 @@ def write_record(state: StateFolder, key: str, record: CodeRecord) -> None:
     with open_private(temporary) as file:
         json.dump(record.__dict__, file)
     os.replace(temporary, path)
+
+
+def seen_archive(state: StateFolder, workspace_id: str) -> list[str]:
+    """Return [task, SHA-256] of the archive that was taken last from a workspace, [] for none."""
+    path = os.path.join(state.path, FOLDER, "archive-%s.json" % workspace_id)
+    with suppress(OSError, ValueError, RecursionError):
+        found = json.loads(read_plain(path))
+        if isinstance(found, list):
+            return found
+    return []
+
+
+def note_archive(
+    state: StateFolder, workspace_id: str, task_id: str, digest: str
+) -> None:
+    """Remember the archive that was taken from a workspace, which other turns will find there."""
+    if KEY.fullmatch(workspace_id):
+        with open_private(state.file(FOLDER, "archive-%s.json" % workspace_id)) as file:
+            json.dump([task_id, digest], file)
 
 
 def read_record(state: StateFolder, key: str | None) -> CodeRecord | None:

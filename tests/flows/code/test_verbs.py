@@ -140,3 +140,33 @@ def test_words_that_cannot_be_right_are_told(repo, rebyte, tmp_path, monkeypatch
     monkeypatch.setenv("PATH", str(plain))
     refused = rebyte("run", "--code", ".", "Mend it.")
     assert refused.code == 2 and refused.error["code"] == "no_git"
+
+
+def test_a_follow_up_is_told_to_publish_again_and_one_that_does_not_is_told_as_that(
+    repo, rebyte
+):
+    rebyte("run", "--code", ".", MEND, "--once", "fix")
+    shown = rebyte("follow-up", "@fix", "More.", "--dry-run")
+    assert "demo-home.zip" in shown["body"]["prompt"]
+    bare = rebyte("follow-up", "@fix", "More.", "--dry-run", "--bare")
+    assert bare["body"]["prompt"] == "More."
+    done = rebyte("follow-up", "@fix", "Only a question.", "--wait")
+    assert done.code == 0 and done["changes"]["files"] == 0
+    assert any("no new code" in text for text in done["warnings"])
+    # In another task on the same machine the archive of the first is none of its own.
+    other = rebyte("run", "--workspace", "@fix", "--code", ".", "Nothing.")
+    assert other.code == 9 and other["missing"] == ["demo-home.zip"]
+
+
+def test_a_tree_that_moves_under_a_running_task_is_warned_of(repo, rebyte):
+    slow = far("sleep 1")
+    first = rebyte("run", "--code", ".", slow, "--max-wait", "0.5")
+    assert first.code == 75
+    assert any("another task" in text for text in first["warnings"])
+
+
+def test_a_name_in_use_says_how_to_go_on_with_its_task(repo, rebyte):
+    first = rebyte("run", "--code", ".", MEND, "--once", "fix")
+    write(repo, {"README": "other\n"})
+    refused = rebyte("run", "--code", ".", MEND, "--once", "fix")
+    assert refused.code == 2 and first["id"] in refused["next"][0]["run"]
