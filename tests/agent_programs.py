@@ -47,6 +47,9 @@ with open(path, "w") as file:
 out(type="system", subtype="init", session_id=session, model="fake-opus", tools=["Bash"])
 for raw in plan.get("raw", []):
     print(raw, flush=True)
+if "long" in plan:
+    block = {"type": "text", "text": "y" * plan["long"]}
+    out(type="assistant", message={"content": [block]})
 for number, line in enumerate(plan.get("run", [])):
     block = {"type": "tool_use", "id": "t%d" % number, "name": "Bash", "input": {"command": line}}
     out(type="assistant", message={"content": [block]}, session_id=session)
@@ -64,7 +67,19 @@ elif plan.get("end", True):
         usage={"input_tokens": 100, "output_tokens": 7}, total_cost_usd=0.25 * turns)
 sys.exit(plan.get("code", 0))
 """
-MAINS = {"claude": CLAUDE}
+CODEX = """
+if sys.argv[1:3] == ["login", "status"]:
+    sys.exit(int(os.environ.get("FAKE_LOGGED_OUT", "0")))
+out(type="thread.started", thread_id="thread-of-mine")
+for line in plan.get("run", []):
+    output, failed = shell(line)
+    item = {"id": "i1", "type": "command_execution", "command": line}
+    item.update(aggregated_output=output, exit_code=int(failed), status="completed")
+    out(type="item.completed", item=item)
+out(type="item.completed", item={"type": "agent_message", "text": plan.get("say", "ok")})
+out(type="turn.completed", usage={"input_tokens": 10 * len(prompt), "output_tokens": 1})
+"""
+MAINS = {"claude": CLAUDE, "codex": CODEX}
 
 
 def plan(**what) -> str:

@@ -114,6 +114,7 @@ class LocalServer:
             self.key = self._service.key
             self.faults = self._service.faults
             self.agents = [one.spelled for one in self._service.agents.values()]
+            self.programs = self._service.programs
             self.requests = self._log.entries
             self._opened = opened.pop_all()
         self._http = http
@@ -233,6 +234,7 @@ def _describe(server: LocalServer) -> JsonObject:
         "startedAt": iso_milliseconds(now_us()),
         "faults": server.faults.describe(),
         "agents": server.agents,
+        "programs": server.programs,
     }
 
 

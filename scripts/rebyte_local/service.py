@@ -9,6 +9,7 @@ import secrets
 import shutil
 import threading
 
+from rebyte_local.agents.readiness import take_inventory
 from rebyte_local.agents.reading import SILENCE_SECONDS, TURN_SECONDS, Limits
 from rebyte_local.agents.roster import parse_agents
 from rebyte_local.deliveries import Deliveries
@@ -56,6 +57,7 @@ class Service:
         self.faults = Faults(faults)
         self.agent = list(agent or ())
         self.agents = parse_agents(agents)
+        self.programs = take_inventory(self.agents)
         self.instance = secrets.token_hex(16)
         self.limits = Limits(agent_silence, agent_limit)
         self.repos = os.path.abspath(repos) if repos else None

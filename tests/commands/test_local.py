@@ -62,7 +62,7 @@ def test_a_program_that_the_owner_switched_on_answers_the_named_executor(
     for name, value in make_programs(tmp_path / "programs").items():
         monkeypatch.setenv(name, value)
     started = json.loads(run_quietly(LINE + ["local", "start", "--agents"]).stdout)
-    assert started["agents"] == ["claude"] and "rehearsal" not in started
+    assert started["agents"] == ["claude", "codex"] and "rehearsal" not in started
     order = "Count. " + plan(run=["echo 3 > artifacts/n.csv"], say="There are 3.")
     ran = run_quietly(LINE + ["run", "--local", "--executor", "claude", order])
     document = json.loads(ran.stdout)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import signal
 
 import pytest
 
 from agent_programs import calls, make_programs, plan
+from measure import run_quietly
 
 
 @pytest.fixture
@@ -91,3 +95,237 @@ def test_without_agents_a_named_executor_is_rehearsed_and_the_turn_says_so(
     assert "local start --agents claude" in latest(api, task)["warnings"][0]
     assert task["rehearsal"] is True
     assert not os.path.exists(programs["FAKE_LOG"])
+
+
+def test_a_conversation_that_is_gone_begins_anew_with_what_was_said_in_front(
+    start, programs
+):
+    api = start(agents="claude")
+    task, _, _ = api.run("Count apples. " + plan(say="There are 3."), executor="claude")
+    for name in os.listdir(os.path.join(programs["HOME"], "sessions")):
+        os.unlink(os.path.join(programs["HOME"], "sessions", name))
+    api.follow_up(task["id"], "And pears? " + plan(say="None."))
+    events, done, _ = api.stream(task["id"])
+    assert done["finalResult"] == "None."
+    assert "a new one begins" in api.words(events, "agent_event")[0]
+    last = calls(programs)[-1]
+    assert "--resume" not in last["argv"]
+    for words in ("Count apples.", "There are 3.", "And pears?"):
+        assert words in last["prompt"]
+
+
+def test_what_stands_in_the_way_of_a_program_is_told_at_once_with_the_remedy(
+    start, programs, monkeypatch
+):
+    def reason(api, **fields):
+        task, _, done = api.run("x", **fields)
+        assert done["status"] == "failed" and "rehearsal" not in task
+        return done["finalResult"]
+
+    monkeypatch.setenv("FAKE_LOGGED_OUT", "1")
+    api = start(agents="claude,opencode")
+    assert "not logged in: claude auth login" in reason(api, executor="claude")
+    assert "npm install -g opencode-ai" in reason(api, executor="opencode")
+    assert "--agents claude,opencode,codex" in reason(api, executor="codex")
+    assert "no name of a model" in reason(api, executor="claude", model="--resume")
+    os.unlink(os.path.join(os.path.dirname(programs["HOME"]), "commands", "socat"))
+    monkeypatch.setenv("PATH", programs["PATH"].split(os.pathsep)[0])
+    assert "--agents claude:full" in reason(api, executor="claude")
+    assert calls(programs) == []
+
+
+def test_without_a_name_the_owners_first_answers_and_marked_code_is_rehearsed(
+    start, programs
+):
+    api = start(agents="codex,claude")
+    task, _, done = api.run(plan(say="by codex"))
+    assert done["finalResult"] == "by codex"
+    assert api.get("/tasks/" + task["id"])["executor"] == "codex"
+    task, _, done = api.run(api.sh("echo rehearsed"))
+    assert task["rehearsal"] is True and done["finalResult"] == "rehearsed"
+    assert api.post("/tasks", {"prompt": "x", "executor": "pi"}).status == 400
+
+
+def test_usage_that_counts_over_the_conversation_is_told_as_the_turns_share(
+    start, programs
+):
+    api = start(agents="codex")
+    task, _, _ = api.run("a", executor="codex")
+    first = latest(api, task)["usage"]["inputTokens"]
+    api.follow_up(task["id"], "b" * 1000)
+    api.stream(task["id"])
+    sent = [len(call["prompt"]) * 10 for call in calls(programs)]
+    assert [first, latest(api, task)["usage"]["inputTokens"]] == [
+        sent[0],
+        sent[1] - sent[0],
+    ]
+
+
+def test_one_program_of_a_kind_works_in_a_workspace_at_a_time(
+    start, programs, tmp_path
+):
+    api = start(agents="claude,codex", width=3)
+    place, log = str(tmp_path / "go"), str(tmp_path / "log")
+    hold = "echo in >> %s; while [ ! -e %s ]; do sleep 0.02; done" % (log, place)
+    first = api.create(plan(run=[hold]), executor="claude")
+    api.wait_until(lambda: os.path.exists(log))
+    where = {"workspaceId": first["workspaceId"]}
+    second = api.create(plan(run=["echo second >> " + log]), executor="claude", **where)
+    other = api.create(plan(run=["echo other >> " + log]), executor="codex", **where)
+    api.stream(other["id"])
+    open(place, "w").close()
+    api.stream(second["id"])
+    with open(log, encoding="utf-8") as file:
+        assert file.read().split() == ["in", "other", "second"]
+
+
+# What a tool may leave behind: in its group, in a session of its own, without its environment.
+LEFT = "sleep 3581 & setsid sleep 3581 & env -i %s sleep 3581 & "
+FOREGROUND = "echo $$ > %s; env -i sleep 3581"
+
+
+def sleeping():
+    listing = run_quietly(["ps", "axww", "-o", "args="]).stdout.decode()
+    return [line for line in listing.splitlines() if line.strip() == "sleep 3581"]
+
+
+def begin(api, tmp_path):
+    """Start a task that holds a tool with something behind it; gives the task."""
+    mark = str(tmp_path / "pid")
+    setsid = shutil.which("setsid")
+    line = LEFT % setsid + FOREGROUND % mark
+    task = api.create(plan(run=[line]), executor="claude")
+    api.wait_until(lambda: os.path.exists(mark) and len(sleeping()) == 4)
+    return task
+
+
+@pytest.mark.skipif(not shutil.which("setsid"), reason="there is no setsid here")
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no /proc here")
+def test_a_cancel_and_a_stop_in_the_middle_of_a_tool_leave_no_process(
+    start, programs, tmp_path
+):
+    api = start(agents="claude")
+    task = begin(api, tmp_path)
+    api.cancel(task["id"])
+    api.stream(task["id"])
+    api.wait_until(lambda: not sleeping())
+    os.unlink(str(tmp_path / "pid"))
+    begin(api, tmp_path)
+    api.server.close()
+    assert not sleeping()
+
+
+def test_a_server_that_is_killed_takes_its_programs_along_and_the_next_one_goes_on(
+    spawn, programs, tmp_path
+):
+    process, api = spawn(agents="claude")
+    mark = str(tmp_path / "pid")
+    line = "setsid sleep 3581 & echo $$ > %s; sleep 3581" % mark
+    task = api.create(plan(run=[line]), executor="claude")
+    api.wait_until(lambda: os.path.exists(mark) and len(sleeping()) == 2)
+    os.kill(process.pid, signal.SIGKILL)
+    api.wait_until(lambda: not sleeping())
+    _, again = spawn(agents="claude")
+    assert again.get("/tasks/" + task["id"])["status"] == "failed"
+    again.follow_up(task["id"], plan(say="turn TURN"))
+    assert again.stream(task["id"])[1]["finalResult"] == "turn 2"
+
+
+def test_a_program_that_gets_nowhere_is_ended_in_its_time_and_says_why(start, programs):
+    api = start(agents="claude", agent_silence=0.3)
+    retry = {"type": "system", "subtype": "api_retry", "error": "overloaded"}
+    order = plan(raw=[json.dumps(retry)], sleep=60)
+    _, _, done = api.run(order, executor="claude")
+    assert "did not answer" in done["finalResult"]
+    assert "overloaded" in done["finalResult"]
+    api = start(agents="claude", agent_limit=0.3, folder=api.server.folder + "2")
+    _, _, done = api.run(plan(sleep=60), executor="claude")
+    assert "it ran for more than 0 seconds" in done["finalResult"]
+
+
+def test_what_a_program_says_last_outranks_its_exit_code(start, programs):
+    api = start(agents="claude")
+    task, _, done = api.run(plan(say="fine", code=3), executor="claude")
+    assert (done["status"], done["finalResult"]) == ("succeeded", "fine")
+    assert "exit code 3" in latest(api, task)["warnings"][0]
+    _, _, done = api.run(plan(error="no key"), executor="claude")
+    assert (done["status"], done["finalResult"]) == ("failed", "no key")
+    _, events, done = api.run(plan(say="", end=False), executor="claude")
+    assert done["status"] == "failed" and "no last word" in done["finalResult"]
+
+
+def test_a_line_of_a_megabyte_and_a_line_that_is_no_json_go_through(start, programs):
+    api = start(agents="claude")
+    order = plan(raw=["oops {"], long=1 << 20, say="end")
+    _, events, done = api.run(order, executor="claude")
+    assert done["status"] == "succeeded"
+    assert max(map(len, api.words(events))) == 1 << 20
+    assert api.words(events, "stdout") == ["oops {"]
+
+
+def test_skills_of_a_task_lie_where_the_programs_look_for_them(
+    start, programs, tmp_path
+):
+    (tmp_path / "skills" / "pdf").mkdir(parents=True)
+    (tmp_path / "skills" / "pdf" / "SKILL.md").write_text("read it")
+    api = start(agents="claude", skills=str(tmp_path / "skills"))
+    order = plan(run=["cat .claude/skills/pdf/SKILL.md .agents/skills/pdf/SKILL.md"])
+    _, events, _ = api.run(order, executor="claude", skills=["pdf"])
+    assert api.words(events, "tool_result") == ["read it" * 2]
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    task, _, _ = api.run(plan(run=["ln -s %s .claude" % outside]), executor="claude")
+    more = {"workspaceId": task["workspaceId"], "skills": ["pdf"]}
+    _, events, _ = api.run(plan(say="x"), executor="claude", **more)
+    assert "is a link" in api.words(events, "stderr")[0]
+    assert os.listdir(str(outside)) == []
+
+
+@pytest.mark.skipif(not shutil.which("bwrap"), reason="there is no bwrap here")
+def test_in_the_box_a_program_writes_into_its_workspace_and_not_into_the_home(
+    start, programs, tmp_path, monkeypatch
+):
+    works = run_quietly(["bwrap", "--ro-bind", "/", "/", "true"]).returncode == 0
+    if not works:
+        pytest.skip("bwrap does not work here")
+    commands = programs["PATH"].split(os.pathsep)[0]
+    os.unlink(os.path.join(commands, "bwrap"))
+    # Its state: what the program itself has to write.
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", programs["HOME"] + "/sessions")
+    monkeypatch.setenv("XDG_CACHE_HOME", programs["HOME"])
+    monkeypatch.setenv("FAKE_LOG", programs["HOME"] + "/claude/log")
+    os.makedirs(programs["HOME"] + "/claude")
+    api = start(agents="claude:boxed")
+    lines = ["echo 1 > artifacts/n.csv", "touch %s/out" % programs["HOME"]]
+    _, events, done = api.run(plan(run=lines, say="did"), executor="claude")
+    assert done["finalResult"] == "did", done
+    errors = [
+        event["payload"]["is_error"]
+        for event in events
+        if event["eventType"] == "tool_result"
+    ]
+    assert errors == [False, True]
+    assert not os.path.exists(programs["HOME"] + "/out")
+
+
+def test_the_page_of_a_task_folds_its_tools_and_tells_what_it_changed_and_used(
+    start, programs
+):
+    api = start(agents="claude")
+    hostile = "<script>alert(1)</script>"
+    order = plan(run=["echo '%s' > n.csv; cat n.csv" % hostile], say="did <b>it</b>")
+    task, _, _ = api.run(order, executor="claude")
+    text = api.send("GET", task["url"]).text
+    for part in (
+        "claude, fake-opus",
+        '<details class="note"><summary>\u2500\u2500 Bash  echo',
+        "\u2500\u2500 done  &lt;script&gt;",
+        "added    n.csv",
+        "100 inputTokens, 7 outputTokens, 0.2500 USD",
+        "did &lt;b&gt;it",
+        "local server &middot; claude",
+    ):
+        assert part in text, part
+    assert hostile not in text
+    listed = api.send("GET", api.server.page_url).text
+    assert "claude: default; not kept from: reading files outside" in listed

@@ -56,7 +56,9 @@ def test_a_running_task_reloads_without_javascript_and_streams_with_it(api):
         if line.startswith("data: ")
         for piece in json.loads(line[6:]).get("pieces", ())
     ]
-    shown = re.findall(r'<span class="(\w+)">', text.partition('class="output"')[2])
+    shown = re.findall(
+        r'<(?:span|details) class="(\w+)">', text.partition('class="output"')[2]
+    )
     assert len(shown) + len(pieces) == len(
         api.stream(task["id"])[0]
     )  # nothing twice, nothing lost
@@ -103,7 +105,7 @@ def test_hostile_text_is_shown_and_never_runs(start):
         for line in page(api, task["url"].replace("?", "/stream?")).split("\n")
         if line.startswith('data: {"prompt')
     ]
-    pieces = "".join(text for one in told for _, text in one["pieces"])
+    pieces = "".join(piece[1] for one in told for piece in one["pieces"])
     assert "<script>alert(1)" in pieces and not set(
         "\u202e\u200b\x1b\x00\x7f\ud800"
     ) & set(pieces)  # set as text, never as HTML

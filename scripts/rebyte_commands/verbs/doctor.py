@@ -5,7 +5,7 @@ The exit code is that of the first cause.
 
 from __future__ import annotations
 
-from rebyte_commands.shell.local_server import ensure_running
+from rebyte_commands.shell.local_server import ensure_running, running_server
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import next_lines
 from rebyte_commands.shell.sandbox import can_listen, sandbox_ask, sandbox_name
@@ -128,7 +128,25 @@ def _checks(context: Context) -> list[Check]:
             parts = LocalParts(context, ensure_running(context))
         except RebyteError as problem:
             return [bad("local", problem, problem.hint)]
-    return check_up(parts, context.environ, context.deadline)
+    checks = check_up(parts, context.environ, context.deadline)
+    return checks + _program_checks(running_server(context))
+
+
+def _program_checks(server: Json | None) -> list[Check]:
+    """Return a check of each agent program that the local server found, if one runs."""
+    from rebyte_flows.diagnosis.checkup import good, skipped
+
+    checks = []
+    for program in (server or {}).get("programs") or []:
+        name = "agent " + program["name"]
+        version = program.get("version") or "of an unknown version"
+        if not program.get("level"):
+            checks.append(skipped(name, "%s, not switched on" % version))
+            continue
+        fences = ", ".join(program["notKeptFrom"])
+        detail = "%s, %s; not kept from: %s" % (version, program["level"], fences)
+        checks.append(good(name, detail, program.get("problem")))
+    return checks
 
 
 def _base(context: Context) -> str:

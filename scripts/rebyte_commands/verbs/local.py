@@ -136,8 +136,22 @@ def status(context: Context, options: Namespace) -> Outcome:
     server = running_server(context)
     if server:
         return Outcome(_told(context, server))
+    from rebyte_local.agents.readiness import take_inventory
+
     step = {"why": "this starts it", "run": context.command_line("local", "start")}
-    return Outcome({"running": False, "next": [step]}, code=EXIT_NOT_FOUND)
+    steps = [step]
+    programs = take_inventory({})
+    if programs:
+        steps.append(_switch_on_step(context))
+    told = {"running": False, "programs": programs or None, "next": steps}
+    document = {key: value for key, value in told.items() if value is not None}
+    return Outcome(document, code=EXIT_NOT_FOUND)
+
+
+def _switch_on_step(context: Context) -> Json:
+    """Return the line that lets the programs that are here answer."""
+    why = "this lets the agent programs answer, each with your login and at your cost"
+    return {"why": why, "run": context.command_line("local", "start", "--agents")}
 
 
 def stop(context: Context, options: Namespace) -> Outcome:
@@ -268,6 +282,7 @@ def _told(context: Context, server: Json) -> Json:
         "faults": server.get("faults") or None,
         "stateFolder": server_folder(context),
         "agents": server.get("agents") or None,
+        "programs": server.get("programs") or None,
         "rehearsal": not server.get("agents"),
         "next": [{"why": "this ends it", "run": context.command_line("local", "stop")}],
     }

@@ -1,14 +1,31 @@
-"""What a program finds in its environment: its owner's, but nothing of ours or of another agent."""
+"""What surrounds a program: its owner's variables, but nothing of ours or of another agent; and the
+box of bwrap, in which it reads what its owner may read, and writes into its workspace, its
+temporary folder and its own state.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from typing import Mapping
 
 from rebyte_local.agents.program import Environment, Program
 from rebyte_local.agents.records import parse_line
 from rebyte_local.formats import JsonObject
 
+# Everything is there to be read; what may be written is laid over it.
+FRAME = (
+    "bwrap",
+    "--die-with-parent",
+    "--ro-bind",
+    "/",
+    "/",
+    "--dev-bind",
+    "/dev",
+    "/dev",
+)
+PRIVATE_MODE = 0o700
 HIDDEN_PREFIXES = ("REBYTE_", "LOCAL_SERVER_", "CLAUDE_CODE_SESSION", "OPENCODE_RUN")
 # What a harness sets for its own commands: a program that finds it may refuse, or act otherwise.
 HIDDEN = frozenset(
@@ -86,3 +103,27 @@ def merge(owned: JsonObject, options: JsonObject) -> JsonObject:
         else:
             merged[name] = value
     return merged
+
+
+def state_folders(program: Program, env: Mapping[str, str]) -> list[str]:
+    """Return where a program keeps its own state, each "VARIABLE:below it:below HOME" resolved."""
+    folders = []
+    for place in program.state_paths:
+        variable, below, usual = place.split(":")
+        named = env.get(variable)
+        folder = os.path.join(named, below) if named else ""
+        folders.append(folder or os.path.join(env.get("HOME", ""), usual))
+    return [os.path.abspath(folder) for folder in folders]
+
+
+def boxed(
+    words: list[str], program: Program, env: Mapping[str, str], workspace: str
+) -> list[str]:
+    """Return the words that run a program in the box."""
+    frame = list(FRAME)
+    for folder in [*state_folders(program, env), env["TMPDIR"], workspace]:
+        if os.path.splitext(folder)[1] != ".json":
+            with contextlib.suppress(OSError):  # a home that is read-only stays so
+                os.makedirs(folder, PRIVATE_MODE, exist_ok=True)
+        frame += ["--bind-try", folder, folder]
+    return [*frame, "--chdir", workspace, "--", *words]

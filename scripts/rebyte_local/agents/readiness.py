@@ -1,14 +1,18 @@
-"""Is a program here, which version, and is its owner logged in: asked cheaply, before it is run."""
+"""Which programs are here, which versions, and is their owner logged in: asked cheaply."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Mapping
 
-from rebyte_local.agents.program import BOXED, Environment
+from rebyte_local.agents.environment import agent_environment
+from rebyte_local.agents.program import BOXED, Environment, Program
 from rebyte_local.agents.records import parse_line
-from rebyte_local.agents.roster import Agent, find_command, missing_needs
+from rebyte_local.agents.roster import PROGRAMS, Agent, find_command, missing_needs
 from rebyte_local.formats import JsonObject
 
 CHECK_SECONDS = 15
@@ -101,3 +105,33 @@ def _package_in(folder: str) -> JsonObject | None:
             return parse_line(file.read(PACKAGE_BYTES))
     except (OSError, ValueError):
         return None
+
+
+def take_inventory(agents: Mapping[str, Agent]) -> list[JsonObject]:
+    """Return the programs that are here or switched on; asks each of the latter for its login."""
+    wanted = [
+        program
+        for program in PROGRAMS.values()
+        if program.name in agents or find_command(program.name)
+    ]
+    with ThreadPoolExecutor(len(PROGRAMS)) as pool:
+        return list(pool.map(partial(_describe, agents), wanted))
+
+
+def _describe(agents: Mapping[str, Agent], program: Program) -> JsonObject:
+    """Return name and version and, of one that is switched on, its level and what that means."""
+    described: JsonObject = {"name": program.name}
+    version = version_of(program.name)
+    if version:
+        described["version"] = version
+    agent = agents.get(program.name)
+    if agent is None:
+        return described
+    described["level"] = agent.level
+    described["notKeptFrom"] = list(program.levels[agent.level])
+    folder = tempfile.gettempdir()
+    env = agent_environment(os.environ, program, agent.level, folder, folder)
+    problem = why_not_ready(agent, env)
+    if problem:
+        described["problem"] = problem
+    return described

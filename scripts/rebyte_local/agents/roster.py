@@ -7,7 +7,7 @@ import shutil
 from typing import NamedTuple
 
 from rebyte_local.agents import claude, codex, gemini, opencode, pi
-from rebyte_local.agents.box import boxed
+from rebyte_local.agents.environment import boxed
 from rebyte_local.agents.program import BOXED, DEFAULT, Environment, Program, Turn
 
 PROGRAMS: dict[str, Program] = {

@@ -39,17 +39,20 @@ section {
   background: var(--card); overflow: hidden;
 }
 section h2 { margin: 0; padding: .6rem 1rem; font-size: .8rem; color: var(--soft); }
-pre {
+pre, .output {
   margin: 0; padding: .8rem 1rem; border-top: 1px solid var(--line);
   font: 13px/1.55 ui-monospace, Menlo, Consolas, monospace;
   white-space: pre-wrap; overflow-wrap: anywhere;
 }
 pre.prompt { max-height: 16rem; overflow: auto; color: var(--soft); }
-pre.output { min-height: 3rem; }
-pre.output .text { font-weight: 600; }
-pre.output .stderr { color: var(--bad); }
-pre.output .note { color: var(--soft); }
-pre.output .ask { color: var(--off); font-weight: 600; }
+.output { min-height: 3rem; }
+.output .text { font-weight: 600; }
+.output .stderr { color: var(--bad); }
+.output .note { color: var(--soft); }
+.output .failed { color: var(--bad); }
+.output .ask { color: var(--off); font-weight: 600; }
+.output summary { cursor: pointer; }
+.output details > span { display: block; padding-left: 1.1rem; }
 ul { margin: 0; padding: .8rem 1rem .8rem 2.2rem; border-top: 1px solid var(--line); }
 table { width: 100%; border-collapse: collapse; margin-top: 1.5rem; }
 td, th {
@@ -68,9 +71,11 @@ PAGE = """<!doctype html>
 """
 
 LIST_BODY = """<body>
-<header><h1>{heading}</h1>{beside}</header>
+<header><h1>{heading}</h1>{beside}</header>{programs}
 <table><thead><tr><th>Task</th><th>Status</th><th>Created (UTC)</th></tr></thead><tbody>
 {rows}</tbody></table></body>"""
+
+PROGRAM_ROW = '<p class="soft">{0}</p>'
 
 LIST_ROW = """<tr><td class="title"><a href="{address}">{title}</a></td>
 <td>{badge}</td><td class="soft">{created}</td></tr>
@@ -89,10 +94,12 @@ TASK_BODY = """<body data-stream="{stream}">
 
 PROMPT_PART = """<section><h2>Prompt</h2><pre class="prompt">{text}</pre>
 <h2>Output &middot; <span class="{status}">{status}</span></h2>
-<pre class="output" id="out-{id}">{output}</pre></section>
+<div class="output" id="out-{id}">{output}</div></section>
 """
 
 OUTPUT_PIECE = '<span class="{0}">{1}</span>'
+
+FOLDED_PIECE = '<details class="{0}"><summary>{1}</summary><span>{2}</span></details>'
 
 FILES_PART = """<section><h2>Files</h2><ul>{rows}</ul></section>
 """
@@ -120,10 +127,15 @@ SCRIPT = """
     var follow = isAtEnd();
     if (!place) { reloadIn(0); return; }
     data.pieces.forEach(function (piece) {
-      var span = document.createElement("span");
-      span.className = piece[0];
-      span.textContent = piece[1];
-      place.appendChild(span);
+      var part = document.createElement(piece[2] ? "details" : "span");
+      var text = part;
+      part.className = piece[0];
+      if (piece[2]) {
+        part.appendChild(document.createElement("summary")).textContent = piece[2];
+        text = part.appendChild(document.createElement("span"));
+      }
+      text.textContent = piece[1];
+      place.appendChild(part);
     });
     if (follow) { window.scrollTo(0, document.body.scrollHeight); }
   };

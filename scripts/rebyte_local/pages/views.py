@@ -16,6 +16,7 @@ from rebyte_local.api.tasks import show_title
 from rebyte_local.formats import JsonObject, iso_milliseconds
 from rebyte_local.http.messages import Request, Response, StreamResponse
 from rebyte_local.pages import templates
+from rebyte_local.pages.event_text import Piece, readable_event
 from rebyte_local.service import Service
 from rebyte_local.storage.task_table import OPEN_STATUSES
 
@@ -31,7 +32,7 @@ POLICY = (
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 LIST_ROWS = 100
 OUTPUT_CHARS = 512 * 1024  # of a prompt's events; the end is what matters
-TRUNCATED = ("note", "[earlier output left out]\n")
+TRUNCATED = Piece("note", "[earlier output left out]\n")
 
 
 def _page(page_title: str, body: str, head: str = "", **parts: str) -> Response:
@@ -73,8 +74,24 @@ def _created(task: JsonObject) -> str:
     return iso_milliseconds(task["created"])[:19].replace("T", " ")
 
 
+def _show_program(program: JsonObject) -> str:
+    """Return a line about a program that is here: is it on, and what it is not kept from."""
+    words = "%s %s" % (program["name"], program.get("version") or "")
+    fences = ", ".join(program.get("notKeptFrom") or ())
+    state = "not switched on"
+    if fences:
+        state = "%s; not kept from: %s" % (program["level"], fences)
+    if program.get("problem"):
+        state += "; " + program["problem"]
+    return templates.PROGRAM_ROW.format(_escaped("%s: %s" % (words.strip(), state)))
+
+
 def _list_page(
-    service: Service, heading: str, beside: str, tasks: list[JsonObject]
+    service: Service,
+    heading: str,
+    beside: str,
+    tasks: list[JsonObject],
+    programs: str = "",
 ) -> Response:
     statuses = service.tasks.statuses([task["id"] for task in tasks])
     rows = [
@@ -87,7 +104,12 @@ def _list_page(
         for task in tasks
     ]
     return _page(
-        heading, templates.LIST_BODY, heading=heading, beside=beside, rows="".join(rows)
+        heading,
+        templates.LIST_BODY,
+        heading=heading,
+        beside=beside,
+        rows="".join(rows),
+        programs=programs,
     )
 
 
@@ -100,6 +122,7 @@ def show_list(service: Service, request: Request) -> Response:
         "Tasks on this machine",
         ('<span class="soft">%d in all, newest first</span>' % total),
         tasks,
+        "".join(map(_show_program, service.programs)),
     )
 
 
@@ -154,7 +177,7 @@ def show_task(service: Service, request: Request) -> Response:
         title=title,
         status=status,
         stream=escape(stream),
-        kind="rehearsal, no model" if task["rehearsal"] else "agent program",
+        kind=_escaped(_kind(task)),
         created=_created(task),
         id=task["id"],
         prompts=prompts,
@@ -163,18 +186,32 @@ def show_task(service: Service, request: Request) -> Response:
     )
 
 
+def _kind(task: JsonObject) -> str:
+    """Return who works on a task."""
+    if task["rehearsal"]:
+        return "rehearsal, no model"
+    return str(task.get("program") or "agent program")
+
+
 def _show_prompt(prompt: JsonObject, lines: list[str]) -> str:
-    pieces = list(map(_readable, lines))
+    pieces = list(map(readable_event, lines))
     if lines and json.loads(lines[0])["seq"] > 0:
         pieces.insert(0, TRUNCATED)
-    output = [
-        templates.OUTPUT_PIECE.format(kind, _escaped(text)) for kind, text in pieces
-    ]
+    output = map(_show_piece, pieces)
     return templates.PROMPT_PART.format(
         id=prompt["id"],
         text=_escaped(prompt["text"].rstrip()),
         output="".join(output),
         status=prompt["status"],
+    )
+
+
+def _show_piece(piece: Piece) -> str:
+    """Return a piece as HTML: folded where it has a line that stands for it."""
+    if not piece.summary:
+        return templates.OUTPUT_PIECE.format(piece.kind, _escaped(piece.text))
+    return templates.FOLDED_PIECE.format(
+        piece.kind, _escaped(piece.summary), _escaped(piece.text)
     )
 
 
@@ -188,31 +225,6 @@ def _show_files(service: Service, workspace: str) -> str:
         for artifact in service.artifacts.in_workspace(workspace)
     ]
     return templates.FILES_PART.format(rows="".join(rows)) if rows else ""
-
-
-def _readable(line: str) -> tuple[str, str]:
-    """Return (kind, text) of one stored event, as a person wants to read it."""
-    event = json.loads(line)
-    event_type = event["eventType"]
-    payload = event["payload"]
-    if event_type in ("stdout", "stderr"):
-        return event_type, payload["content"] + "\n"
-    if event_type in ("text", "result"):
-        words = payload.get("content", payload.get("result", ""))
-        return "text", words if payload.get("is_delta") else words + "\n"
-    if event_type == "tool_use":
-        return "note", "\u2500\u2500 %s\n" % payload["name"]
-    if event_type == "tool_result":
-        return "note", "\u2500\u2500 failed\n" if payload[
-            "is_error"
-        ] else "\u2500\u2500 done\n"
-    if event_type == "ask_user_question":
-        lines = ["? " + payload["question"]]
-        lines += [
-            "  %d. %s" % (n, o["label"]) for n, o in enumerate(payload["options"], 1)
-        ]
-        return "ask", "\n".join(lines) + "\n"
-    return "note", ""
 
 
 def stream_task(service: Service, request: Request) -> Response:
@@ -244,7 +256,9 @@ def _frames(
     for index, current in enumerate(ids):
         start = seen if index == 0 else 0
         for lines in service.events.follow(current, heartbeat_seconds(service), start):
-            pieces = [(kind, _visible(text)) for kind, text in map(_readable, lines)]
+            pieces = [
+                list(map(_visible, piece)) for piece in map(readable_event, lines)
+            ]
             yield (
                 b"data: %s\n\n"
                 % json.dumps({"prompt": current, "pieces": pieces}).encode("ascii")
