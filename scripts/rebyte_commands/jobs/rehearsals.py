@@ -1,4 +1,4 @@
-"""What a harness's sandbox does to a rehearsal, told as that and not as the task's own failure."""
+"""What a sandbox does to a task on this machine, told as that and not as the task's own failure."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ ENDS_WITH_CALL = (
 
 
 def explain_sandbox(context: Context, document: Json) -> int | None:
-    """Add to a rehearsal's document what the sandbox does to it.
+    """Add to the document of a task on this machine what the sandbox does to it.
 
     Return the exit code where its server went away while it ran, else None.
     """
-    if not document.get("rehearsal"):
-        return None
-    if context.options.local and ends_with_call():
+    is_local = document.get("rehearsal") or document.get("service") == "local"
+    if is_local and context.options.local and ends_with_call():
         document["warnings"] = [*document.get("warnings", []), ENDS_WITH_CALL]
     if document.get("error", {}).get("code") != "local_server_gone":
         return None

@@ -12,7 +12,7 @@ import time
 from rebyte_commands.shell.environment import CLI_PATH
 from rebyte_commands.shell.sandbox import can_listen, sandbox_name
 from rebyte_flows.state import FILE_MODE, lock_file
-from rebyte_wire.errors import NetworkError
+from rebyte_wire.errors import InputError, NetworkError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # What a server says that finds another one in its folder.
 FOLDER_IN_USE = "another local server has the folder"
+# What --agents would say, for the server that --local starts.
+AGENTS_VARIABLE = "REBYTE_LOCAL_AGENTS"
 LOG_CHARACTERS = 400
 START_SECONDS = 20
 POLL_SECONDS = 0.05
@@ -73,8 +75,18 @@ def ensure_running(context: Context) -> Json:
     server = running_server(context)
     if server:
         return server
-    agents = (context.environ.get("REBYTE_LOCAL_AGENTS") or "").strip()
-    return start_server(context, ["--agents", agents] if agents else [])
+    agents = (context.environ.get(AGENTS_VARIABLE) or "").strip()
+    if not agents:
+        return start_server(context, [])
+    try:
+        return start_server(context, ["--agents", agents])
+    except NetworkError as problem:
+        if "--agents" not in problem.message:
+            raise
+        raise InputError(
+            "%s is %r: %s" % (AGENTS_VARIABLE, agents, problem.message),
+            hint="unset it or correct it; see references/local.md",
+        ) from problem
 
 
 def start_server(context: Context, words: Sequence[str]) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from typing import NamedTuple
 
 from rebyte_local.agents import claude, codex, gemini, opencode, pi
@@ -72,9 +73,13 @@ def find_command(name: str) -> str | None:
 
 def missing_needs(agent: Agent) -> list[str]:
     """Return the commands that a level calls for and that are not here."""
-    needs = agent.program.needs if agent.level == DEFAULT else ()
+    needs: tuple[str, ...] = ()
     if agent.level == BOXED:
         needs = ("bwrap",)
+    elif agent.level == DEFAULT and sys.platform.startswith("linux"):
+        needs = (
+            agent.program.needs
+        )  # elsewhere the system itself has what is called for
     return [name for name in needs if not find_command(name)]
 
 
