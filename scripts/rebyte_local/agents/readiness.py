@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,12 @@ from rebyte_local.formats import JsonObject
 CHECK_SECONDS = 15
 PACKAGE_FOLDERS = 4  # from the command's file upwards
 PACKAGE_BYTES = 1024 * 1024
+TELLING = re.compile(
+    "error|denied|read-only|cannot|could not|no space|not found|unable|must|please",
+    re.I,
+)
+TELLING_LINES = 2
+LAST_LINES = 5
 NOISE = ("Warning", "[STARTUP]", "YOLO mode", "    at ", "Error when talking to")
 
 
@@ -81,10 +88,14 @@ def _fails(words: tuple[str, ...], env: Mapping[str, str]) -> bool:
     return done.returncode != 0
 
 
-def first_words(lines: list[str]) -> str:
-    """Return lines of stderr without what programs always say there."""
+def telling_words(stderr: str) -> str:
+    """Return the last lines of stderr that tell of an error, else the last that tell anything."""
+    lines = stderr.splitlines()
     kept = [line for line in lines if line.strip() and not line.startswith(NOISE)]
-    return "\n".join(kept)
+    telling = [line for line in kept if TELLING.search(line)]
+    if telling:
+        return "\n".join(telling[-TELLING_LINES:])
+    return "\n".join(kept[-LAST_LINES:])
 
 
 def version_of(name: str) -> str | None:

@@ -7,7 +7,7 @@ import re
 
 from rebyte_local.agents.environment import agent_environment
 from rebyte_local.agents.program import Turn
-from rebyte_local.agents.readiness import first_words, why_not_ready
+from rebyte_local.agents.readiness import telling_words, why_not_ready
 from rebyte_local.agents.reading import TurnReader
 from rebyte_local.agents.roster import Agent, command_of
 from rebyte_local.execution.file_changes import Snapshot
@@ -159,7 +159,7 @@ class AgentTurn:
         if reason:
             reason = "%s was ended: %s" % (self._program.name, reason)
         else:
-            reason = reader.failed(result.code, first_words(result.stderr.last))
+            reason = reader.failed(result.code, telling_words(result.stderr.text()))
         if reason:
             said = reason + "\n" + result.stderr.text()
             if self._program.not_logged_in.search(said):
