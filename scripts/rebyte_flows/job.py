@@ -6,9 +6,9 @@ import json
 import os
 import time
 
-from rebyte_flows.code.attachment import CodeTree
 from rebyte_flows.code.git import open_repository
-from rebyte_flows.code.homecoming import homecoming_of
+from rebyte_flows.code.home.homecoming import homecoming_of
+from rebyte_flows.code.sending.attachment import CodeTree
 from rebyte_flows.files.atomic import open_folder
 from rebyte_flows.files.uploads import Attachment
 from rebyte_flows.following.expectation import REPAIRS_MOST, Expectation

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from rebyte_commands.shell.context import Context
-    from rebyte_flows.code.attachment import CodeTree
-    from rebyte_flows.code.homecoming import Homecoming
+    from rebyte_flows.code.home.homecoming import Homecoming
     from rebyte_flows.code.records import CodeRecord
+    from rebyte_flows.code.sending.attachment import CodeTree
     from rebyte_types import Json, Step
 
 LEFT_OUT_SHOWN = 5
@@ -57,8 +57,8 @@ def code_tree(context: Context, options: Namespace) -> CodeTree | None:
             )
         return None
     # Lazy: only who sends code pays for git, tarfile and gzip.
-    from rebyte_flows.code.attachment import CodeTree
     from rebyte_flows.code.git import open_repository
+    from rebyte_flows.code.sending.attachment import CodeTree
     from rebyte_flows.files.names import expand_user
 
     own_key = context.environ.get("REBYTE_API_KEY", "").strip()
@@ -95,7 +95,7 @@ def homecoming_for(context: Context, task_id: str) -> Homecoming | None:
     if record is None:
         return None
     # Lazy: only a task with code pays for zipfile and subprocess.
-    from rebyte_flows.code.homecoming import Homecoming
+    from rebyte_flows.code.home.homecoming import Homecoming
 
     return Homecoming(context.state, record, task_id)
 

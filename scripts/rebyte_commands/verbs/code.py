@@ -10,10 +10,10 @@ from rebyte_commands.shell.identifiers import resolve
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import escape_controls, next_lines
 from rebyte_commands.verb_table import Command
-from rebyte_flows.code.application import plan, write_beside
+from rebyte_flows.code.applying.application import plan, write_beside
+from rebyte_flows.code.applying.journal import Journal, locked, recover
 from rebyte_flows.code.changes import changes_between, summary
 from rebyte_flows.code.git import open_repository
-from rebyte_flows.code.journal import Journal, locked, recover
 from rebyte_flows.code.records import CodeRecord
 from rebyte_flows.files.names import expand_user
 from rebyte_wire.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError, NotFound
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from rebyte_commands.shell.context import Context
-    from rebyte_flows.code.application import Plan
+    from rebyte_flows.code.applying.application import Plan
     from rebyte_flows.code.git import Repository
     from rebyte_types import Json, Step
 
@@ -54,7 +54,7 @@ def diff(context: Context, options: Namespace) -> Outcome:
     result = record.result or record.base
     changes = changes_between(repository, record.base, result)
     if options.path:
-        from rebyte_flows.code.secrets import matches
+        from rebyte_flows.code.paths import matches
 
         changes = [one for one in changes if matches(one.path, options.path)]
     paths = [change.path for change in changes]

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     )
 
     class CodeHome(Protocol):
-        """What brings the code of a task home; see rebyte_flows.code.homecoming."""
+        """What brings the code of a task home; see rebyte_flows.code.home.homecoming."""
 
         def bring(
             self,

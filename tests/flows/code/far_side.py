@@ -7,12 +7,12 @@ import stat
 import tarfile
 import zipfile
 
-from rebyte_flows.code.application import plan
-from rebyte_flows.code.attachment import CodeTree
+from rebyte_flows.code.applying.application import plan
+from rebyte_flows.code.applying.journal import Journal
 from rebyte_flows.code.git import Repository
-from rebyte_flows.code.homecoming import Homecoming
-from rebyte_flows.code.journal import Journal
+from rebyte_flows.code.home.homecoming import Homecoming
 from rebyte_flows.code.records import read_record
+from rebyte_flows.code.sending.attachment import CodeTree
 from rebyte_flows.state import StateFolder
 
 TASK = "11111111-2222-4333-8444-555555555555"

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from rebyte_flows.code import journal as journals
+from rebyte_flows.code.applying import journal as journals
+from rebyte_flows.code.applying.journal import Journal, recover
+from rebyte_flows.code.applying.working_tree import read_path, write_path
 from rebyte_flows.code.changes import sensitive_name
-from rebyte_flows.code.journal import Journal, recover
-from rebyte_flows.code.working_tree import read_path, write_path
 
 from .conftest import git, make_repository, write
 from .far_side import TASK, Trip
@@ -329,9 +329,9 @@ def test_what_somebody_changed_after_a_kill_is_left_and_told(folder, trip, monke
 def test_a_killed_process_is_finished_by_the_next_line(folder, trip, rebyte):
     script = (
         "import os, sys\nsys.path[:0] = [%r]\n"
-        "from rebyte_flows.code import journal\n"
-        "from rebyte_flows.code.journal import Journal\n"
-        "from rebyte_flows.code.application import plan\n"
+        "from rebyte_flows.code.applying import journal\n"
+        "from rebyte_flows.code.applying.journal import Journal\n"
+        "from rebyte_flows.code.applying.application import plan\n"
         "from rebyte_flows.code.git import Repository\n"
         "from rebyte_flows.code.records import read_record\n"
         "from rebyte_flows.state import StateFolder\n"

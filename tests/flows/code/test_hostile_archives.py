@@ -12,15 +12,15 @@ import zipfile
 
 import pytest
 
-from rebyte_flows.code.archive_names import (
+from rebyte_flows.code.git import Repository
+from rebyte_flows.code.home.archive_names import (
     bad_path,
     collisions,
     common_root,
-    leaves_tree,
     looks_whole,
 )
-from rebyte_flows.code.git import Repository
-from rebyte_flows.code.homecoming import Homecoming, home_name
+from rebyte_flows.code.home.homecoming import Homecoming, home_name
+from rebyte_flows.code.paths import leaves_tree
 from rebyte_flows.code.records import CodeRecord
 from rebyte_flows.state import StateFolder
 

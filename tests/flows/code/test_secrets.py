@@ -6,12 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from rebyte_flows.code.secrets import (
-    SecretScanner,
-    matches,
-    secret_content,
-    secret_name,
-)
+from rebyte_flows.code.paths import matches
+from rebyte_flows.code.sending.secrets import SecretScanner, secret_content, secret_name
 from rebyte_wire.errors import GuardRefused
 
 from .conftest import git, make_repository, write

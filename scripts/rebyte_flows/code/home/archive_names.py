@@ -17,10 +17,9 @@ from rebyte_flows.files.names import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
 PATH_LIMIT_BYTES = 4000
-LINKS_FOLLOWED_MOST = 40
 # Code points that HFS+ passes over when it compares names, as git lists them.
 IGNORABLE = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 # The short names that NTFS gives to .git and its kin.
@@ -107,45 +106,6 @@ def _folders(path: str) -> list[str]:
 
 def _both_known(one: str, other: str, known: Collection[str]) -> bool:
     return one in known and other in known
-
-
-def leaves_tree(path: str, links: Mapping[str, str]) -> bool:
-    """Say whether following the link at `path` leads out of the tree, also through other links.
-
-    `links` are all links of the tree: path -> target. A loop counts as leaving.
-    """
-    if is_outside(links[path]):
-        return True
-    left = _steps_of(links[path])
-    place = path.split("/")[:-1]
-    followed = 0
-    while left:
-        part = left.pop(0)
-        if part == "..":
-            if not place:
-                return True
-            place.pop()
-            continue
-        place.append(part)
-        target = links.get("/".join(place))
-        if target is None:
-            continue
-        followed += 1
-        if followed > LINKS_FOLLOWED_MOST or is_outside(target):
-            return True
-        place.pop()
-        left = _steps_of(target) + left
-    return False
-
-
-def is_outside(target: str) -> bool:
-    """Say whether a link's target is none inside any tree: absolute, or none at all."""
-    is_odd = not target or "\\" in target or "\0" in target
-    return is_odd or target[0] in "/~" or target[1:2] == ":"
-
-
-def _steps_of(target: str) -> list[str]:
-    return [part for part in target.split("/") if part not in ("", ".")]
 
 
 def reaches_git(target: str) -> bool:

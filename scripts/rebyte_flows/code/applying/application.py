@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 
+from rebyte_flows.code.applying.journal import Journal, Step
+from rebyte_flows.code.applying.merging import Conflict, merged
+from rebyte_flows.code.applying.working_tree import OTHER_MODE, read_path, write_path
 from rebyte_flows.code.changes import NO_MODE, Change, changes_between
 from rebyte_flows.code.git import SUBMODULE_MODE, Repository
-from rebyte_flows.code.journal import Journal, Step
-from rebyte_flows.code.merging import Conflict, merged
-from rebyte_flows.code.secrets import matches
-from rebyte_flows.code.working_tree import OTHER_MODE, read_path, write_path
+from rebyte_flows.code.paths import matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rebyte_flows.code.journal import Held
+    from rebyte_flows.code.applying.journal import Held
+    from rebyte_flows.code.applying.working_tree import Content
     from rebyte_flows.code.records import CodeRecord
-    from rebyte_flows.code.working_tree import Content
 
 BESIDE = ".theirs"
 A_SUBMODULE = "a submodule is not changed by apply"

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import stat
 
-from rebyte_flows.code.archive_names import leaves_tree
 from rebyte_flows.code.git import (
     FILE_MODE,
     LINK_MODE,
@@ -17,6 +16,7 @@ from rebyte_flows.code.git import (
     fields_of,
     open_repository,
 )
+from rebyte_flows.code.paths import leaves_tree
 from rebyte_wire.errors import RebyteError
 
 TYPE_CHECKING = False

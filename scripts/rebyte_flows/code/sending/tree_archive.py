@@ -10,6 +10,7 @@ import io
 import os
 import tarfile
 
+from rebyte_flows.code.blobs import blob_digest
 from rebyte_wire.errors import InputError
 
 TYPE_CHECKING = False
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, BinaryIO
 
-    from rebyte_flows.code.snapshot import TreeFile
+    from rebyte_flows.code.sending.snapshot import TreeFile
 
 PIECE_BYTES = 1 << 18
 # 2000-01-01: not before 1980, which is the first year that a zip can tell.
@@ -116,20 +117,6 @@ class _Reader(io.RawIOBase):
         """Raise InputError if other bytes came than were looked at."""
         if self._digest.hexdigest() != self._file.sha:
             raise changed(self._file.path)
-
-
-def blob_digest(size: int, digits: int) -> Any:
-    """Return a digest as git makes it for a blob of `size` bytes, its id having so many digits."""
-    digest = hashlib.sha256() if digits == 64 else hashlib.sha1()
-    digest.update(b"blob %d\0" % size)
-    return digest
-
-
-def blob_id(data: bytes, digits: int) -> str:
-    """Return the id that git gives to a content, its ids having so many digits."""
-    digest = blob_digest(len(data), digits)
-    digest.update(data)
-    return str(digest.hexdigest())
 
 
 def changed(path: str) -> InputError:

@@ -18,7 +18,7 @@ from rebyte_flows.code.line_ends import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rebyte_flows.code.working_tree import Content
+    from rebyte_flows.code.applying.working_tree import Content
 
 CONFLICTS_MOST = 127
 

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rebyte_flows.code.archive_names import (
-    bad_path,
-    collisions,
-    common_root,
-    leaves_tree,
-    looks_whole,
-    reaches_git,
-)
+from rebyte_flows.code.blobs import blob_id
 from rebyte_flows.code.git import (
     FILE_MODE,
     LINK_MODE,
@@ -19,9 +12,16 @@ from rebyte_flows.code.git import (
     SUBMODULE_MODE,
     fields_of,
 )
-from rebyte_flows.code.home_archive import Spoiled
+from rebyte_flows.code.home.archive import Spoiled
+from rebyte_flows.code.home.archive_names import (
+    bad_path,
+    collisions,
+    common_root,
+    looks_whole,
+    reaches_git,
+)
 from rebyte_flows.code.line_ends import LF, are_same, is_text, like, style_of, to_lf
-from rebyte_flows.code.tree_archive import blob_id
+from rebyte_flows.code.paths import leaves_tree
 from rebyte_wire.errors import RebyteError
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rebyte_flows.code.git import Repository
-    from rebyte_flows.code.home_archive import HomeArchive, Member
+    from rebyte_flows.code.home.archive import HomeArchive, Member
     from rebyte_flows.code.records import CodeRecord
 
 PARTIAL = "the archive does not look whole: %d files that it lacks were kept, and none deleted"

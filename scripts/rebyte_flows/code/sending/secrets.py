@@ -167,15 +167,3 @@ class SecretScanner:
         if self.found is None:
             self.found = secret_content(self._rest + piece, self._own_keys)
             self._rest = piece[-OVERLAP_BYTES:]
-
-
-def matches(path: str, wanted: Sequence[str]) -> bool:
-    """Say whether a path is among those wanted: itself, a folder above it, or a pattern."""
-    for word in wanted:
-        plain = word[2:] if word.startswith("./") else word
-        plain = plain.rstrip("/")
-        if path == plain or path.startswith(plain + "/"):
-            return True
-        if fnmatch.fnmatchcase(path, plain):
-            return True
-    return False

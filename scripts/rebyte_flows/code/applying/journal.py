@@ -8,7 +8,7 @@ import json
 import os
 from contextlib import contextmanager, suppress
 
-from rebyte_flows.code.working_tree import OTHER_MODE, read_path, write_path
+from rebyte_flows.code.applying.working_tree import OTHER_MODE, read_path, write_path
 from rebyte_flows.files.atomic import read_plain
 from rebyte_flows.state import open_private, try_lock
 from rebyte_wire.errors import RebyteError
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any, Optional, Tuple
 
+    from rebyte_flows.code.applying.working_tree import Content
     from rebyte_flows.code.git import Repository
-    from rebyte_flows.code.working_tree import Content
     from rebyte_types import Json
 
     # What a path holds: (mode, id of the blob), None for nothing.

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import re
 
-from rebyte_flows.code.branches import move_branch
 from rebyte_flows.code.changes import changes_between, summary
 from rebyte_flows.code.git import Repository, open_repository
-from rebyte_flows.code.home_archive import HomeArchive, Spoiled
-from rebyte_flows.code.home_tree import HomeTree
+from rebyte_flows.code.home.archive import HomeArchive, Spoiled
+from rebyte_flows.code.home.branches import move_branch
+from rebyte_flows.code.home.tree import HomeTree
 from rebyte_flows.code.records import (
     HOME_FOLDER,
     note_archive,

@@ -6,18 +6,20 @@ from __future__ import annotations
 
 import os
 
+from rebyte_flows.code.blobs import blob_digest, blob_id
 from rebyte_flows.code.git import LINK_MODE, SUBMODULE_MODE, Repository, fields_of
 from rebyte_flows.code.line_ends import BINARY, CRLF, is_converted, is_forced, to_lf
-from rebyte_flows.code.listing import list_tree
-from rebyte_flows.code.secrets import SecretScanner, matches, secret_name
-from rebyte_flows.code.tree_archive import PIECE_BYTES, blob_digest, blob_id, changed
+from rebyte_flows.code.paths import matches
+from rebyte_flows.code.sending.listing import list_tree
+from rebyte_flows.code.sending.secrets import SecretScanner, secret_name
+from rebyte_flows.code.sending.tree_archive import PIECE_BYTES, changed
 from rebyte_wire.errors import GuardRefused, InputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rebyte_flows.code.listing import Item
+    from rebyte_flows.code.sending.listing import Item
 
 SHA1_DIGITS = 40
 SHA256_DIGITS = 64

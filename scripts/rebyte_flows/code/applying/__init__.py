@@ -1,0 +1,1 @@
+"""Changes into the working tree, all or nothing."""

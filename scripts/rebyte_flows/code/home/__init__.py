@@ -1,0 +1,1 @@
+"""What came home: judged, and made a commit on a branch."""

@@ -1,0 +1,1 @@
+"""The tree out: what is sent, what stays home, and the archive of it."""
