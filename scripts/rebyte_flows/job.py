@@ -9,6 +9,7 @@ import time
 from rebyte_flows.code.git import open_repository
 from rebyte_flows.code.home.homecoming import homecoming_of
 from rebyte_flows.code.sending.attachment import CodeTree
+from rebyte_flows.code.sending.script import CodeScript
 from rebyte_flows.files.atomic import open_folder
 from rebyte_flows.files.uploads import Attachment
 from rebyte_flows.following.expectation import REPAIRS_MOST, Expectation
@@ -71,7 +72,8 @@ def run(
     attachments = [Attachment(path) for path in files]
     if code is not None:
         tree = open_repository(code)
-        attachments.append(CodeTree(tree, send_secret=send_secret, leave=leave))
+        attached = CodeTree(tree, send_secret=send_secret, leave=leave)
+        attachments += [attached, CodeScript(attached.code_name)]
     ledger = open_ledger(client, state)
     try:
         order = task_request(

@@ -9,7 +9,7 @@ import json
 import re
 
 from rebyte_commands.jobs.attachments import attach, attach_skill, is_local_skill
-from rebyte_commands.jobs.code import code_tree
+from rebyte_commands.jobs.code import code_attachments
 from rebyte_commands.jobs.shape import lines_for
 from rebyte_commands.jobs.start import (
     file_id,
@@ -49,8 +49,7 @@ KEYS: dict[str, type] = {
 }
 PLACE_KEYS = ("executor", "model", "repo", "branch", "workspace")
 FIELD = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
-# The place of the tree among the attachments; no path looks like it.
-CODE = "--code"
+CODE = "--code="
 BAD_LINES_SHOWN = 50
 VALUE_CHARACTERS = 60
 # A cell that no template uses may be long.
@@ -79,9 +78,9 @@ def read_entries(
     lines = _read_lines(context, options)
     _check_stdin_once(options, lines)
     attachments: dict[str, Attachment] = {}
-    tree = code_tree(context, options)
-    if tree is not None:
-        attachments[CODE] = tree
+    # No path looks like the places of these among the attachments.
+    for item in code_attachments(context, options):
+        attachments[CODE + item.name] = item
     entries: list[Entry] = []
     bad: list[Json] = []
     for index, line in enumerate(lines, 1):
@@ -277,7 +276,7 @@ def _entry(
         attachments[word] = attach(word, context.stdin, options.zip)
     for word in set(local) - set(attachments):
         attachments[word] = attach_skill(word)
-    tree = [CODE] if CODE in attachments else []
+    tree = [word for word in attachments if word.startswith(CODE)]
     prompt = value.get("prompt")
     if prompt is None:
         prompt = read_prompt_file(value["prompt_file"], context.stdin)

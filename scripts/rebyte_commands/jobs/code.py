@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rebyte_flows.code.home.homecoming import Homecoming
     from rebyte_flows.code.records import CodeRecord
     from rebyte_flows.code.sending.attachment import CodeTree
+    from rebyte_flows.files.uploads import Attachment
     from rebyte_types import Json, Step
 
 LEFT_OUT_SHOWN = 5
@@ -47,18 +48,19 @@ def add_code_flags(parser: ArgumentParser) -> None:
         )
 
 
-def code_tree(context: Context, options: Namespace) -> CodeTree | None:
-    """Return the working tree that --code names as an attachment, None without --code."""
+def code_attachments(context: Context, options: Namespace) -> list[Attachment]:
+    """Return the working tree that --code names and its script, nothing without --code."""
     if options.code is None:
         if options.send_secret or options.leave:
             raise InputError(
                 "--send-secret and --leave are about --code, which is not there",
                 code="usage",
             )
-        return None
+        return []
     # Lazy: only who sends code pays for git, tarfile and gzip.
     from rebyte_flows.code.git import open_repository
     from rebyte_flows.code.sending.attachment import CodeTree
+    from rebyte_flows.code.sending.script import CodeScript
     from rebyte_flows.files.names import expand_user
 
     own_key = context.environ.get("REBYTE_API_KEY", "").strip()
@@ -70,7 +72,7 @@ def code_tree(context: Context, options: Namespace) -> CodeTree | None:
         own_keys=[own_key.encode("utf-8", "replace")] if own_key else [],
     )
     _tell_left_out(context, tree)
-    return tree
+    return [tree, CodeScript(tree.code_name)]
 
 
 def _tell_left_out(context: Context, tree: CodeTree) -> None:

@@ -10,7 +10,7 @@ from rebyte_commands.jobs.attachments import (
     is_local_skill,
     tell_links,
 )
-from rebyte_commands.jobs.code import add_code_flags, code_tree
+from rebyte_commands.jobs.code import add_code_flags, code_attachments
 from rebyte_commands.jobs.record_place import tell_place
 from rebyte_commands.jobs.shape import add_shape_flags, lines_for
 from rebyte_commands.shell.arguments import count, seconds
@@ -264,8 +264,7 @@ def turn_parts(
     attachments = attach_all(options.file, context.stdin, options.zip)
     attachments += [attach_skill(word) for word in words if is_local_skill(word)]
     tell_links(context, attachments)
-    tree = code_tree(context, options)
-    attachments += [tree] if tree else []
+    attachments += code_attachments(context, options)
     return {
         "skills": [word for word in words if not is_local_skill(word)],
         "attachments": attachments,

@@ -11,8 +11,9 @@ HOME_ENDING = "-home.zip"
 def location_line(archive: str, name: str) -> str:
     """Return the line that says where the code lies."""
     return (
-        "The code to work on lies packed in %s%s: unpack it in /code, which makes the folder "
-        "%s%s, and work in that folder." % (FOLDER, archive, FOLDER, name)
+        "The code to work on lies packed in %s%s: unpack it in /code, in place of any older "
+        "folder %s%s, which that makes, and work in it."
+        % (FOLDER, archive, FOLDER, name)
     )
 
 
@@ -39,6 +40,6 @@ def again_prompt(name: str) -> str:
 def _wish(name: str) -> str:
     return (
         "pack the whole folder %s%s with your changes into a zip named %s%s, links as links, "
-        "without .git, installed dependencies and build output, and publish that zip as an "
-        "artifact of this workspace." % (FOLDER, name, name, HOME_ENDING)
+        "without .git and without dependencies and build output that you added, and publish that "
+        "zip as an artifact of this workspace." % (FOLDER, name, name, HOME_ENDING)
     )

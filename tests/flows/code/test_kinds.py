@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from rebyte_flows.code.git import Repository, open_repository
+from rebyte_flows.code.sending.script import CodeScript
 from rebyte_wire.errors import InputError
 
 from .conftest import git, make_repository, write
@@ -522,3 +523,90 @@ def test_git_says_which_version_this_was_run_with(folder):
     out = subprocess.check_output(["git", "--version"]).decode()
     assert out.startswith("git version ")
     assert Repository(str(folder)).commit_of("HEAD")
+
+
+def test_a_link_that_leaves_through_another_stays_home(folder, tmp_path):
+    os.symlink("..", str(folder / "dir" / "up"))
+    os.symlink("dir/up/../x", str(folder / "out"))
+    trip = Trip(folder, tmp_path)
+    assert trip.links == {"dir/up": ".."} and "out" in trip.record.left_out
+
+
+def test_modes_are_those_of_the_index_where_the_disk_tells_none(folder, tmp_path):
+    git(folder, "update-index", "--chmod=+x", "a.txt")
+    git(folder, "config", "core.fileMode", "false")
+    trip = Trip(folder, tmp_path)
+    assert trip.modes["a.txt"] == 0o755 and trip.modes["dir/b.txt"] == 0o644
+
+
+def test_an_unmerged_and_an_intended_file_go_out_as_they_lie(folder, tmp_path):
+    git(folder, "checkout", "-q", "-b", "side")
+    write(folder, {"a.txt": "side\n"})
+    commit(folder)
+    git(folder, "checkout", "-q", "main")
+    write(folder, {"a.txt": "main\n"})
+    commit(folder)
+    git(folder, "merge", "-q", "side", check=False)
+    write(folder, {"later.txt": "later\n"})
+    git(folder, "add", "-N", "later.txt")
+    trip = Trip(folder, tmp_path)
+    assert trip.files["a.txt"].startswith(b"<<<<<<<")
+    assert trip.content("later.txt") == b"later\n"
+
+
+def test_a_folder_of_dependencies_that_a_packer_left_out_is_not_deleted(
+    folder, tmp_path
+):
+    write(folder, {"vendor/lib/v.go": "v\n", "src/dist/x.js": "x\n", "src/y.js": "y\n"})
+    trip = Trip(folder, tmp_path)
+    for path in ("vendor/lib/v.go", "src/dist/x.js", "a.txt"):
+        del trip.files[path]
+    found = trip.home()
+    assert found["changes"]["kept"] == 2 and found["changes"]["deleted"] == 1
+    assert {"vendor/lib/v.go", "src/dist/x.js"} < set(trip.entries())
+
+
+@pytest.mark.parametrize("with_python", [True, False])
+def test_the_script_beside_the_tree_unpacks_and_packs_it(folder, tmp_path, with_python):
+    if not with_python and not shutil.which("zip"):
+        pytest.skip("zip is not here, and nothing but Python packs")
+    os.symlink("a.txt", str(folder / "link"))
+    os.chmod(str(folder / "dir" / "b.txt"), 0o755)
+    write(folder, {"vendor/venv/x": "tracked\n"})
+    commit(folder)
+    trip = Trip(folder, tmp_path)
+    far = tmp_path / "far"
+    far.mkdir()
+    with trip.tree.open() as file:
+        (far / "1234-demo.tar.gz").write_bytes(file.read())
+    (far / "demo.tar.gz").write_bytes((far / "1234-demo.tar.gz").read_bytes())
+    script = CodeScript("demo")
+    with script.open() as file:
+        (far / "demo-code.sh").write_bytes(file.read())
+    path = os.environ["PATH"]
+    if not with_python:
+        path = str(tmp_path / "bin")
+        os.mkdir(path)
+        for name in ("sh", "ls", "head", "dirname", "tar", "gzip", "rm", "zip", "cp"):
+            os.symlink(shutil.which(name), os.path.join(path, name))
+
+    def run(word):
+        return subprocess.run(
+            ["/bin/sh", "demo-code.sh", word],
+            cwd=str(far),
+            env={"PATH": path},
+            stdout=subprocess.PIPE,
+            timeout=60,
+            check=True,
+        ).stdout.decode()
+
+    run("unpack")
+    demo = far / "demo"
+    write(demo, {"a.txt": "changed\n", "node_modules/m.js": "m\n", ".git/config": "x"})
+    run("unpack")
+    assert not (demo / "node_modules").exists()
+    write(demo, {"a.txt": "changed\n", "node_modules/m.js": "m\n", ".git/config": "x"})
+    assert "publish" in run("home")
+    found = trip.home((far / "demo-home.zip").read_bytes())
+    assert found["changes"]["files"] == 1, found
+    assert "vendor/venv/x" in trip.entries() and trip.entries()["link"][0] == "120000"

@@ -24,6 +24,11 @@ PATH_LIMIT_BYTES = 4000
 IGNORABLE = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 # The short names that NTFS gives to .git and its kin.
 SHORT_NAME = re.compile(r"git[a-z0-9]{0,5}~[0-9]+|gi[0-9a-f]{4,6}~[0-9]+")
+# What a packer takes for dependencies and build output, also where it belongs to the code.
+LEFT_BEHIND = frozenset(
+    ("node_modules", "bower_components", "vendor", "Pods", "venv", ".venv", ".tox")
+    + ("__pycache__", "build", "dist", "target", ".next", ".nuxt", ".gradle")
+)
 # Folders of git's own make, wherever they stand and however they are spelled.
 GIT_FOLDER = ".git"
 
@@ -139,10 +144,29 @@ def common_root(paths: Collection[str], sent: Collection[str]) -> str:
 def looks_whole(returned: Collection[str], sent: Collection[str]) -> bool:
     """Say whether what came home looks like the whole tree, so that what lacks was deleted.
 
-    At least half of what was sent has to be there, and half of what lies at the root.
+    At least half of what was sent has to be there, and half of what lies at the root, where that
+    is more than one file.
     """
     there = set(returned)
-    for group in (sent, [path for path in sent if "/" not in path]):
+    root = [path for path in sent if "/" not in path]
+    for group in (sent, root if len(root) > 1 else []):
         if 2 * sum(path in there for path in group) < len(group):
             return False
     return True
+
+
+def left_behind(missing: Collection[str], returned: Iterable[str]) -> set[str]:
+    """Return those missing paths that lie in a folder of dependencies or build output of which
+    nothing came home: who packs leaves such folders out, and deletes nothing by that.
+    """
+    there: set[str] = set()
+    for path in returned:
+        there.update(_folders(path))
+    return {path for path in missing if _is_left_behind(path, there)}
+
+
+def _is_left_behind(path: str, there: set[str]) -> bool:
+    return any(
+        folder.rpartition("/")[2] in LEFT_BEHIND and folder not in there
+        for folder in _folders(path)
+    )

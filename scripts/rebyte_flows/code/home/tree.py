@@ -17,6 +17,7 @@ from rebyte_flows.code.home.archive_names import (
     bad_path,
     collisions,
     common_root,
+    left_behind,
     looks_whole,
     reaches_git,
 )
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
     from rebyte_flows.code.home.archive import HomeArchive, Member
     from rebyte_flows.code.records import CodeRecord
 
-PARTIAL = "the archive does not look whole: %d files that it lacks were kept, and none deleted"
+PARTIAL = (
+    "%d files that the archive lacks were kept: it does not look whole, or packers leave such"
+    " folders out"
+)
 IGNORED = "%d files that git ignores here were left out"
 IN_SUBMODULE = "%d changes inside submodules are in the archive, and in no commit"
 GROUP_BYTES = 4 * 1024 * 1024
@@ -75,12 +79,13 @@ class HomeTree:
         members = self._members(expected)
         self._refuse_collisions(members, expected)
         returned = self._without_ignored(self._unfollow_links(members))
-        is_whole = looks_whole(returned, expected)
+        missing = [path for path in expected if path not in returned]
+        deleted = set(missing) if looks_whole(returned, expected) else set()
+        deleted -= left_behind(deleted, returned)
+        self.kept_missing = len(missing) - len(deleted)
         for path, entry in self._before.items():
-            is_missing = path in expected and path not in returned
-            if path not in returned and not (is_missing and is_whole):
+            if path not in returned and path not in deleted:
                 self._entries[path] = entry
-                self.kept_missing += is_missing
         self._take(returned)
         self._check_links()
         self._check_collisions()

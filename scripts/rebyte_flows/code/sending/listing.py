@@ -59,6 +59,8 @@ def list_tree(repository: Repository) -> list[Item]:
     """Return every path of a working tree that is tracked or new, by name; deleted ones are left
     out.
     """
+    modes = repository.line("config", "--get", "core.fileMode", codes=(0, 1))
+    trusts_modes = os.name != "nt" and modes.lower() not in ("false", "no", "off", "0")
     folders: dict[str, bool] = {"": True}
     found: list[Item] = []
     for item in _named(repository):
@@ -66,6 +68,12 @@ def list_tree(repository: Repository) -> list[Item]:
             found += _submodule_items(repository, item)
         elif _look(repository.root, item, folders):
             found.append(item)
+            if not trusts_modes and item.mode in (FILE_MODE, PROGRAM_MODE):
+                item.mode = item.tracked[0] if item.tracked else FILE_MODE
+    links = {item.path: item.link for item in found if item.link is not None}
+    for path_item in found:
+        if path_item.path in links and leaves_tree(path_item.path, links):
+            path_item.why_not = LEAVES_THE_TREE
     return sorted(found, key=lambda item: os.fsencode(item.path))
 
 
@@ -103,7 +111,7 @@ def _look(root: str, item: Item, folders: dict[str, bool]) -> bool:
     except OSError:
         return not item.is_here
     item.is_here = True
-    item.mode = _mode_of(status, item)
+    item.mode = _mode_of(status)
     item.why_not = _why_not(root, item, status)
     return not stat.S_ISDIR(status.st_mode)
 
@@ -121,13 +129,11 @@ def _is_real_folder(root: str, folder: str, folders: dict[str, bool]) -> bool:
     return known
 
 
-def _mode_of(status: os.stat_result, item: Item) -> str:
+def _mode_of(status: os.stat_result) -> str:
     if stat.S_ISLNK(status.st_mode):
         return LINK_MODE
     if not stat.S_ISREG(status.st_mode):
         return ""
-    if os.name == "nt":
-        return item.tracked[0] if item.tracked else FILE_MODE
     return PROGRAM_MODE if status.st_mode & stat.S_IXUSR else FILE_MODE
 
 
@@ -140,8 +146,7 @@ def _why_not(root: str, item: Item, status: os.stat_result) -> str | None:
         return NOT_TEXT
     if item.mode == LINK_MODE:
         item.link = os.readlink(path)
-        leaves = leaves_tree(item.path, {item.path: item.link})
-        return LEAVES_THE_TREE if leaves else None
+        return None
     if not item.mode:
         return NO_FILE
     if status.st_size < POINTER_BYTES and _is_pointer(path):
