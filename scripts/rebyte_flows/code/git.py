@@ -4,6 +4,7 @@ pager, no monitor, no network.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import tempfile
@@ -13,6 +14,7 @@ from rebyte_wire.errors import InputError, RebyteError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
 
 GIT_SECONDS = 120
 WORDS_CHARACTERS = 300
@@ -283,3 +285,17 @@ def _quoted(path: bytes) -> bytes:
     if b"\n" not in path and path[:1] != b'"':
         return path
     return b'"%s"' % b"".join(b"\\%03o" % byte for byte in path)
+
+
+def blob_digest(size: int, digits: int) -> Any:
+    """Return a digest as git makes it for a blob of `size` bytes, its id having so many digits."""
+    digest = hashlib.sha256() if digits == 64 else hashlib.sha1()
+    digest.update(b"blob %d\0" % size)
+    return digest
+
+
+def blob_id(data: bytes, digits: int) -> str:
+    """Return the id that git gives to a content, its ids having so many digits."""
+    digest = blob_digest(len(data), digits)
+    digest.update(data)
+    return str(digest.hexdigest())

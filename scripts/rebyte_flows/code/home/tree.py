@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from rebyte_flows.code.blobs import blob_id
 from rebyte_flows.code.git import (
     FILE_MODE,
     LINK_MODE,
     PROGRAM_MODE,
     SUBMODULE_MODE,
+    blob_id,
     fields_of,
 )
 from rebyte_flows.code.home.archive import Spoiled

@@ -6,8 +6,14 @@ from __future__ import annotations
 
 import os
 
-from rebyte_flows.code.blobs import blob_digest, blob_id
-from rebyte_flows.code.git import LINK_MODE, SUBMODULE_MODE, Repository, fields_of
+from rebyte_flows.code.git import (
+    LINK_MODE,
+    SUBMODULE_MODE,
+    Repository,
+    blob_digest,
+    blob_id,
+    fields_of,
+)
 from rebyte_flows.code.line_ends import BINARY, CRLF, is_converted, is_forced, to_lf
 from rebyte_flows.code.paths import matches
 from rebyte_flows.code.sending.listing import list_tree

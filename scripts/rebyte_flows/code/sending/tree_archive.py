@@ -10,7 +10,7 @@ import io
 import os
 import tarfile
 
-from rebyte_flows.code.blobs import blob_digest
+from rebyte_flows.code.git import blob_digest
 from rebyte_wire.errors import InputError
 
 TYPE_CHECKING = False
