@@ -18,6 +18,9 @@ sys.argv[0] = NAME
 def out(**record):
     sys.stdout.write(json.dumps(record) + "\\n")
     sys.stdout.flush()
+if sys.argv[1:] == ["--version"]:
+    print(NAME, "9.9.9 (a program of the tests)")
+    sys.exit(0)
 prompt = "" if sys.stdin.isatty() else sys.stdin.read()
 with open(os.environ["FAKE_LOG"], "a") as log:
     log.write(json.dumps({"argv": sys.argv, "env": dict(os.environ), "cwd": os.getcwd(), "prompt": prompt}) + "\\n")

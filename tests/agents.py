@@ -1,6 +1,6 @@
 """make agents: the real agent programs behind --local, against a scripted model.
 
-python3 tests/agents.py [NAME ...] [--bin FOLDER] [--cases A,B] [--keep] [--json]
+python3 tests/agents.py [NAME[:LEVEL] ...] [--bin FOLDER] [--cases A,B] [--keep] [--json]
 
 The programs come from npm, into a folder of their own that is removed at the end, or from --bin.
 Each has a home of its own that points it at tests/scripted_model.py on loopback; nothing needs an
@@ -36,7 +36,7 @@ import harnesses
 from scripted_model import PlannedModel
 
 MODELS = {"gemini": "gemini-2.5-pro", "pi": "scripted/scripted"}
-LEVELS = {"pi": "pi:full"}
+LEVELS = {}
 PACKAGES = {
     "claude": "@anthropic-ai/claude-code",
     "codex": "@openai/codex",
@@ -434,14 +434,13 @@ def main() -> int:
     base = tempfile.mkdtemp(prefix="agents-", dir=cache)
     cases = options.cases.split(",")
     try:
-        packages = [PACKAGES[name] for name in options.names]
+        names = [spec.partition(":")[0] for spec in options.names]
+        packages = [PACKAGES[name] for name in names]
         place = os.path.join(base, "npm")
         binaries = options.bin or harnesses.install(place, packages)
-        found = [
-            name
-            for name in options.names
-            if os.path.exists(os.path.join(binaries, name))
-        ]
+        LEVELS.update((spec.partition(":")[0], spec) for spec in options.names)
+        LEVELS.setdefault("pi", "pi:full")
+        found = [name for name in names if os.path.exists(os.path.join(binaries, name))]
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             shown = pool.map(lambda name: show(name, cases, base, binaries), found)
             rows = [row for some in shown for row in some]

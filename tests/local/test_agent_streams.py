@@ -352,10 +352,27 @@ def test_a_program_that_is_silent_or_never_ends_is_ended():
     clock.now = 121
     assert "Attempt 1 failed" in reader.overdue()
     reader, _ = read("opencode", [], Clock())
-    reader._clock.now = 601
-    assert "no sign of life for 600 seconds" in reader.overdue()
+    reader._clock.now = 1201
+    assert "no sign of life for 1200 seconds" in reader.overdue()
     reader._progress_at = reader._clock.now = 7201
     assert "7200 seconds" in reader.overdue()
+
+
+@each_program
+def test_a_program_that_said_its_last_word_and_does_not_end_is_ended_and_has_not_failed(
+    name,
+):
+    clock = Clock()
+    reader, _ = read(name, STREAMS[name], clock)
+    assert reader.overdue() is None
+    clock.now = 21
+    assert "did not end" in reader.overdue()
+    assert reader.failed(-15, "") is None and "signal 15" in reader.warnings(-15)[0]
+
+
+def test_a_last_word_that_more_work_follows_was_none():
+    reader, _ = read("claude", STREAMS["claude"] + STREAMS["claude"][2:4])
+    assert reader.failed(0, "cut off") == "cut off"
 
 
 def test_a_refusal_of_the_service_is_not_waited_for():

@@ -11,6 +11,7 @@ import pytest
 
 from agent_programs import calls, make_programs, plan
 from measure import run_quietly
+from rebyte_commands.shell.environment import HARNESS_MARKERS
 
 
 @pytest.fixture
@@ -77,12 +78,13 @@ def test_nothing_of_ours_and_of_an_outer_harness_reaches_a_program(
     start, programs, monkeypatch
 ):
     monkeypatch.setenv("REBYTE_API_KEY", "rbk_secret")
-    monkeypatch.setenv("CLAUDECODE", "1")
+    for name in HARNESS_MARKERS:
+        monkeypatch.setenv(name, "1")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "the owner's")
     start(agents="claude").run(plan(say="x"), executor="claude")
     env = calls(programs)[0]["env"]
     assert not [name for name in env if name.startswith("REBYTE_")]
-    assert "CLAUDECODE" not in env
+    assert not set(HARNESS_MARKERS) & set(env)
     assert env["ANTHROPIC_API_KEY"] == "the owner's"
     assert env["HOME"] == programs["HOME"]
 
@@ -328,4 +330,4 @@ def test_the_page_of_a_task_folds_its_tools_and_tells_what_it_changed_and_used(
         assert part in text, part
     assert hostile not in text
     listed = api.send("GET", api.server.page_url).text
-    assert "claude: default; not kept from: reading files outside" in listed
+    assert "claude 9.9.9: default; not kept from: reading files outside" in listed

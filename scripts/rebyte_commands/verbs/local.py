@@ -69,7 +69,7 @@ def add_serve_flags(parser: ArgumentParser) -> None:
         "--agent-silence",
         type=count,
         metavar="S",
-        help="end a program that shows no progress for so long (default 600)",
+        help="end a program that shows no progress for so long (default 1200)",
     )
     parser.add_argument(
         "--agent-limit",

@@ -147,10 +147,10 @@ def needs_login(environ: Mapping[str, str]) -> bool:
     home = environ.get("CODEX_HOME") or os.path.join(environ.get("HOME", ""), ".codex")
     try:
         with open(os.path.join(home, "config.toml"), encoding="utf-8") as file:
-            found = PROVIDER.search(file.read())
+            providers = PROVIDER.findall(file.read())
     except (OSError, ValueError):
         return True
-    return found is None or found.group(1) == OWN_PROVIDER
+    return all(provider == OWN_PROVIDER for provider in providers)
 
 
 PROGRAM = Program(

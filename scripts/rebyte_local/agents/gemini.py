@@ -104,9 +104,10 @@ def _result(record: JsonObject) -> Finding:
 
 def login_problem(environ: Mapping[str, str], model: str | None) -> str | None:
     """Return why nobody is logged in: neither a key in the environment nor a chosen method."""
-    if any(environ.get(name) for name in KEYS):
-        return None
     home = environ.get("GEMINI_CLI_HOME") or environ.get("HOME", "")
+    files = [os.path.join(home, *parts) for parts in ((".gemini", ".env"), (".env",))]
+    if any(environ.get(name) for name in KEYS) or any(map(os.path.exists, files)):
+        return None
     try:
         path = os.path.join(home, ".gemini", "settings.json")
         with open(path, encoding="utf-8") as file:

@@ -11,12 +11,14 @@ from functools import partial
 from typing import Mapping
 
 from rebyte_local.agents.environment import agent_environment
-from rebyte_local.agents.program import BOXED, Environment, Program
-from rebyte_local.agents.records import parse_line
+from rebyte_local.agents.program import BOXED, DEFAULT, Environment, Program
+from rebyte_local.agents.records import parse_line, string_at
 from rebyte_local.agents.roster import PROGRAMS, Agent, find_command, missing_needs
 from rebyte_local.formats import JsonObject
 
 CHECK_SECONDS = 15
+VERSION_SECONDS = 5
+VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 PACKAGE_FOLDERS = 4  # from the command's file upwards
 PACKAGE_BYTES = 1024 * 1024
 TELLING = re.compile(
@@ -71,21 +73,27 @@ def _cannot_fence(agent: Agent, missing: str) -> str:
 
 def _fails(words: tuple[str, ...], env: Mapping[str, str]) -> bool:
     """Tell whether a check says no; one that cannot be made or hangs says nothing."""
-    command = find_command(words[0])
+    done = _answer_of(words, env, CHECK_SECONDS)
+    return done is not None and done.returncode != 0
+
+
+def _answer_of(
+    words: tuple[str, ...], env: Mapping[str, str], seconds: float
+) -> subprocess.CompletedProcess[bytes] | None:
+    """Return what a short command said, None where it cannot be run or does not end."""
     try:
-        done = subprocess.run(
-            [command or words[0], *words[1:]],
+        return subprocess.run(
+            [find_command(words[0]) or words[0], *words[1:]],
             env=env,
             cwd=env["TMPDIR"],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=CHECK_SECONDS,
+            timeout=seconds,
             check=False,
         )
     except (OSError, subprocess.SubprocessError):
-        return False
-    return done.returncode != 0
+        return None
 
 
 def telling_words(stderr: str) -> str:
@@ -98,16 +106,25 @@ def telling_words(stderr: str) -> str:
     return "\n".join(kept[-LAST_LINES:])
 
 
-def version_of(name: str) -> str | None:
-    """Return the version of a command, as its package tells it, None where it tells none."""
-    path = find_command(name)
-    folder = os.path.dirname(os.path.realpath(path)) if path else ""
-    for _ in range(PACKAGE_FOLDERS if folder else 0):
-        package = _package_in(folder)
-        if package:
-            return str(package.get("version") or "") or None
+def version_of(program: Program) -> str | None:
+    """Return the version of a program as its package tells it, None where none lies beside it."""
+    path = find_command(program.name)
+    if path is None:
+        return None
+    folder = os.path.dirname(os.path.realpath(path))
+    for _ in range(PACKAGE_FOLDERS):
+        package = _package_in(folder) or {}
+        if package.get("name") == program.package:
+            return string_at(package, "version") or None
         folder = os.path.dirname(folder)
     return None
+
+
+def version_told(program: Program, env: Mapping[str, str]) -> str | None:
+    """Return what a program says of its version, which takes some up to two seconds."""
+    done = _answer_of((program.name, "--version"), env, VERSION_SECONDS)
+    found = VERSION.search(done.stdout.decode("utf-8", "replace")) if done else None
+    return found.group() if found else None
 
 
 def _package_in(folder: str) -> JsonObject | None:
@@ -130,18 +147,23 @@ def take_inventory(agents: Mapping[str, Agent]) -> list[JsonObject]:
 
 
 def _describe(agents: Mapping[str, Agent], program: Program) -> JsonObject:
-    """Return name and version and, of one that is switched on, its level and what that means."""
+    """Return name and version and, of one that is switched on, its level and what that means.
+
+    One that is not is not run, not even for its version.
+    """
     described: JsonObject = {"name": program.name}
-    version = version_of(program.name)
+    agent = agents.get(program.name)
+    version = version_of(program)
+    folder = tempfile.gettempdir()
+    env = agent_environment(os.environ, program, DEFAULT, folder, folder)
+    if agent is not None:
+        version = version or version_told(program, env)
     if version:
         described["version"] = version
-    agent = agents.get(program.name)
     if agent is None:
         return described
     described["level"] = agent.level
     described["notKeptFrom"] = list(program.levels[agent.level])
-    folder = tempfile.gettempdir()
-    env = agent_environment(os.environ, program, agent.level, folder, folder)
     problem = why_not_ready(agent, env)
     if problem:
         described["problem"] = problem

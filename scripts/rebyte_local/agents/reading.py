@@ -11,10 +11,14 @@ from rebyte_local.agents.records import parse_line
 from rebyte_local.formats import JsonObject
 
 # Limits of a turn. Some programs never end by themselves when their service is away.
-SILENCE_SECONDS = 600.0  # without a line that says that it gets on
+SILENCE_SECONDS = (
+    1200.0  # without a line that says that it gets on; a tool may take long
+)
 RETRY_SECONDS = 120.0  # while it only tries its service again
 REFUSED_SECONDS = 10.0  # while its service refuses it, which no try will change
 TURN_SECONDS = 7200.0  # in all
+END_SECONDS = 20.0  # between its last word and its end
+GOING_ON = frozenset(("text", "thinking", "tool_use"))
 REFUSALS = frozenset((400, 401, 403, 404))
 STACK = "    at "  # how a line begins that tells where in a program something happened
 WARNING_CHARACTERS = 300
@@ -117,6 +121,8 @@ class TurnReader:
         if kind in SHOWN:
             self._retry = None
             self._progress_at = self._clock()
+        if kind in GOING_ON:
+            self._end = None  # it was the last word on an earlier part only
         takers = {
             "session": self._take_session,
             "text": self._take_text,
@@ -172,6 +178,7 @@ class TurnReader:
 
     def _take_end(self, payload: JsonObject) -> None:
         self._end = payload
+        self._progress_at = self._clock()
         self._take_costs(payload)
 
     @property
@@ -192,6 +199,8 @@ class TurnReader:
             limit = limits.refusals if is_refused else limits.retries
             if quiet > limit:
                 return _of_retries(is_refused, limit, status, self._retry["reason"])
+        if self._end is not None and quiet > END_SECONDS:
+            return "it said that it was done, and did not end"
         if quiet > limits.silence:
             return "it gave no sign of life for %d seconds" % limits.silence
         return None
@@ -221,8 +230,10 @@ class TurnReader:
     def warnings(self, code: int) -> list[str]:
         """Return what an honest reader wants to know of a turn besides its answer."""
         found = []
-        if self._end is not None and not self._end["is_error"] and code != 0:
-            found.append("it said that it was done, and ended with exit code %d" % code)
+        has_ended_well = self._end is not None and not self._end["is_error"]
+        if has_ended_well and code != 0:
+            how = "exit code %d" % code if code > 0 else "signal %d" % -code
+            found.append("it said that it was done, and ended with " + how)
         if self._denied:
             names = list(self._denied.values())
             shown = ", ".join(names[:DENIALS_SHOWN])

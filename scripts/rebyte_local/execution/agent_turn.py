@@ -150,16 +150,17 @@ class AgentTurn:
         return bool(self._program.no_session.search(said))
 
     def _conclude(
-        self, result: ProcessResult, reader: TurnReader, changes: list[JsonObject]
+        self,
+        result: ProcessResult,
+        reader: TurnReader,
+        changes: list[JsonObject] | None,
     ) -> Answer:
         account = self._account(reader)
         warnings = reader.warnings(result.code)
         account["warnings"] = warnings
-        reason = result.overdue
-        if reason:
-            reason = "%s was ended: %s" % (self._program.name, reason)
-        else:
-            reason = reader.failed(result.code, telling_words(result.stderr.text()))
+        reason = reader.failed(result.code, telling_words(result.stderr.text()))
+        if reason and result.overdue:
+            reason = "%s was ended: %s" % (self._program.name, result.overdue)
         if reason:
             said = reason + "\n" + result.stderr.text()
             if self._program.not_logged_in.search(said):
@@ -169,7 +170,7 @@ class AgentTurn:
                 )
             is_said = reason == reader.words
             return Answer(reason, True, is_streamed=is_said, account=account)
-        if not changes:
+        if changes == []:
             warnings.append(NO_CHANGE + ("" if reader.tools else NO_TOOL))
         return Answer(reader.answer(), is_streamed=bool(reader.words), account=account)
 

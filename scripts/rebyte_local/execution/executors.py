@@ -17,7 +17,8 @@ from rebyte_local.service import Service
 
 NOT_SWITCHED_ON = (
     "%s was named, and no agent program is switched on here, so this was a rehearsal;"
-    " `local stop`, then `local start --agents %s` lets it run on this machine"
+    " `local stop`, then `local start --agents %s` lets it run on this machine, and the same line"
+    " then needs --again"
 )
 
 

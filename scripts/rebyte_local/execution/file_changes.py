@@ -16,6 +16,7 @@ class Snapshot:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._is_whole = True
         self._files = self._look()
 
     def __repr__(self) -> str:
@@ -34,12 +35,17 @@ class Snapshot:
                 key = os.path.relpath(path, self._path)
                 files[key] = (state.st_size, state.st_mtime_ns)
             if len(files) > FILES_MOST:
+                self._is_whole = False
                 break
         return files
 
-    def changes(self) -> list[JsonObject]:
-        """Return what was added, changed or deleted since, by name."""
+    def changes(self) -> list[JsonObject] | None:
+        """Return what was added, changed or deleted since, by name; None where there are too many
+        files to tell.
+        """
         after = self._look()
+        if not self._is_whole:
+            return None
         kinds = {
             name: "added" if name not in self._files else "changed"
             for name, state in after.items()

@@ -162,8 +162,9 @@ class TaskTable:
         return [row["id"] for row in rows]
 
     def delete(self, task_id: str) -> None:
-        """Hide a task; its rows stay, but nothing finds them."""
+        """Hide a task; its rows stay, but nothing finds them. Its conversations are forgotten."""
         self._database.write("UPDATE tasks SET deleted=1 WHERE id=?", task_id)
+        self._database.write("DELETE FROM sessions WHERE task=?", task_id)
 
 
 def _insert_prompt(
