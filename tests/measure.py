@@ -105,6 +105,7 @@ LINES = {
     "diff": [TASK],
     "apply": [TASK],
     "credits": [],
+    "report": ["out"],
     "ledger": ["list"],
     "doctor": [],
     "api": ["GET", "/tasks"],

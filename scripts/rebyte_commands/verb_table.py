@@ -57,6 +57,7 @@ VERBS = {
     "credits": ("credits", "what the organization has left to spend"),
     "diff": ("code", "what a task changed in the code sent with --code"),
     "apply": ("code", "the changes of a task into the working tree, all or nothing"),
+    "report": ("report", "the page to look at, of what a folder of --out holds"),
     "ledger": ("ledger", "what was started from here: list, show, settle, forget"),
     "doctor": ("doctor", "what stands between this machine and a task, and the remedy"),
     "api": ("api", "any METHOD and PATH of the service"),

@@ -4,12 +4,14 @@ with.
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 
 from rebyte_commands.jobs.code import MOVING_TREE, homecoming_for
 from rebyte_commands.jobs.exit_codes import exit_code_of
 from rebyte_commands.jobs.next_steps import Facts, next_steps
+from rebyte_commands.jobs.pages import write_task_page
 from rebyte_commands.jobs.record_place import tell_place
 from rebyte_commands.jobs.rehearsals import explain_sandbox
 from rebyte_commands.jobs.shape import expectation_of
@@ -17,6 +19,7 @@ from rebyte_commands.shell.interrupts import Interrupted
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import task_text
 from rebyte_commands.shell.progress import Progress
+from rebyte_flows.files.names import expand_user
 from rebyte_flows.following.events import event_line
 from rebyte_flows.following.follower import Follower
 from rebyte_flows.following.result import task_document
@@ -98,6 +101,10 @@ def follow(
     if request is not None:
         tell_place(context, fields)
     code = explain_sandbox(context, fields) or ended_by or exit_code_of(document)
+    out = getattr(options, "out", None)
+    if out:
+        folder = os.path.abspath(expand_user(out))
+        fields["reportPath"] = write_task_page(context, folder, task_document(**fields))
 
     first = first_turn(follower, document)
     deliver = partial(_deliver, context, row, first, is_own=request is not None)

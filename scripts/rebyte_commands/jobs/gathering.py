@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from rebyte_commands.jobs.code import homecoming_for
+from rebyte_commands.jobs.pages import keep_diff
 from rebyte_commands.jobs.shape import expectation_of, value_keys
 from rebyte_commands.shell.identifiers import row_of
 from rebyte_flows.entries import folder_name
@@ -86,6 +88,8 @@ class Gathering:
             expectation=expectation_of(context, self._options, self._schema),
         )
         document: Json = dict(follower.follow())
+        with suppress(OSError):
+            keep_diff(context, folder, document)
         return document
 
     def _name_of(self, id: str) -> str:

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from functools import partial
 
 from rebyte_commands.jobs.batch_lines import read_entries
 from rebyte_commands.jobs.code import homecoming_for
 from rebyte_commands.jobs.exit_codes import exit_code_of_many
 from rebyte_commands.jobs.next_steps import reply_steps
+from rebyte_commands.jobs.pages import keep_diff, write_page
 from rebyte_commands.jobs.record_place import tell_place
 from rebyte_commands.jobs.shape import expectation_of, read_keep, read_shape, value_keys
 from rebyte_commands.jobs.start import (
@@ -270,11 +272,15 @@ def _document(context: Context, run: Batch, out: str) -> Json:
     except OSError as problem:
         reason = problem.strerror or problem
         warnings.insert(0, "%s cannot be written: %s" % (RESULTS, reason))
+    for entry in run.entries:
+        with suppress(OSError):
+            keep_diff(context, os.path.join(out, entry.folder_name), _of(entry))
     document: Json = {
         "counts": run.counts(),
         "tasks": _brief(_shown(run.entries)),
         **paths,
         "kept": _kept(run),
+        "report": write_page(context, out),
         "out": os.path.abspath(out),
         "service": context.service,
         "rehearsal": any(_of(entry).get("rehearsal") for entry in run.entries),

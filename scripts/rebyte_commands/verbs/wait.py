@@ -6,6 +6,7 @@ from rebyte_commands.jobs.code import bring_home
 from rebyte_commands.jobs.exit_codes import exit_code_of, exit_code_of_many
 from rebyte_commands.jobs.follow import deliver_replies, deliver_turn
 from rebyte_commands.jobs.gathering import gathering_of
+from rebyte_commands.jobs.pages import write_page
 from rebyte_commands.jobs.shape import add_value_flags, read_shape
 from rebyte_commands.shell.identifiers import resolve, row_of
 from rebyte_commands.shell.interrupts import Interrupted
@@ -84,6 +85,7 @@ def wait(context: Context, options: Namespace) -> Outcome:
     report: Json = {"tasks": tasks, "counts": _counts(tasks)}
     if gathering:
         report.update(gathering.told())
+        report["report"] = write_page(context, gathering.folder)
     if waits_on:
         report["next"] = [_go_on_step(context, running, options, gathering)]
     elif ended_by == EXIT_RUNNING:

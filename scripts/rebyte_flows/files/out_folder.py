@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ANSWER_FILE = "answer.md"
 TRANSCRIPT_FILE = "transcript.jsonl"
 MANIFEST_FILE = "manifest.json"
+DOCUMENT_FILE = "document.json"
 FILES_FOLDER = "files"
 
 

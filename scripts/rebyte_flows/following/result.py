@@ -44,6 +44,7 @@ KEYS = (
     "seconds",
     "events",
     "transcriptPath",
+    "reportPath",
     "reused",
     "recovered",
     "service",

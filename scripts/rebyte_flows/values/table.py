@@ -90,7 +90,7 @@ def problem_of(document: Json) -> str:
     if "question" in document:
         parts.append("it asks: %s" % document["question"].get("text"))
     parts += [fault_text(fault) for fault in document.get("valueErrors", ())]
-    line = " ".join("; ".join(filter(None, parts)).split())
+    line = " ".join("; ".join(map(str, filter(None, parts))).split())
     if len(line) > PROBLEM_CHARACTERS:
         line = line[: PROBLEM_CHARACTERS - 3] + "..."
     return line

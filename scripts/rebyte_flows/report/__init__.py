@@ -1,0 +1,1 @@
+"""One page to look at: what tasks came to, from the folder that holds it."""

@@ -1,0 +1,305 @@
+"""What a folder of --out holds, as the page shows it: others may have written there too."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import stat
+from contextlib import suppress
+
+from rebyte_flows.files.atomic import read_plain
+from rebyte_flows.files.out_folder import (
+    ANSWER_FILE,
+    DOCUMENT_FILE,
+    FILES_FOLDER,
+    MANIFEST_FILE,
+    TRANSCRIPT_FILE,
+)
+from rebyte_flows.report.timeline import Timeline, read_timeline
+from rebyte_flows.results import RESULTS, TABLE
+from rebyte_flows.values.table import COLUMNS, VALUE, harmless, standing_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rebyte_types import Json
+
+DIFF_FILE = "changes.diff"
+TASK_FOLDER = re.compile(r"(\d{4,})(?:-.*)?")
+TRANSCRIPT_BYTES_MOST = 4 << 20
+TEXT_BYTES_MOST = 1 << 20
+FILES_MOST = 200
+# What the keys of a document have to be; what is anything else is left out of the page.
+KINDS: dict[str, Any] = {
+    "id": str,
+    "url": str,
+    "once": str,
+    "status": str,
+    "answer": str,
+    "seconds": (int, float),
+    "costUsd": (int, float),
+    "usage": dict,
+    "failure": dict,
+    "error": dict,
+    "question": dict,
+    "warnings": list,
+    "missing": list,
+    "refused": list,
+    "changes": dict,
+    "conflicts": list,
+    "valueErrors": list,
+    "repaired": int,
+    "executor": str,
+    "model": str,
+    "service": str,
+    "rehearsal": bool,
+    "files": list,
+    "value": object,
+    "candidate": object,
+}
+
+
+class FileView:
+    """One file of a task: its name, its size, and whether it lies in the folder."""
+
+    def __init__(self, name: str, size: int | None, is_here: bool) -> None:
+        self.name = name
+        self.size = size
+        self.is_here = is_here
+
+    def __repr__(self) -> str:
+        return "FileView(%r)" % self.name
+
+
+class TaskView:
+    """One task as the page shows it: `folder` is below the page's own, "" for the page's."""
+
+    def __init__(self, label: str, document: Json, root: str, folder: str) -> None:
+        self.label = label
+        self.document = document
+        self.folder = folder
+        self._path = os.path.join(root, folder)
+        self.standing = standing_of(document)
+        self.timeline = _timeline_of(os.path.join(self._path, TRANSCRIPT_FILE))
+        self.files = self._find_files()
+        self.answer = self._find_answer()
+        self.diff = self.read(DIFF_FILE)
+
+    def __repr__(self) -> str:
+        return "TaskView(%s)" % self.label
+
+    def has(self, name: str) -> bool:
+        """Tell whether a plain file of that name lies in the task's folder."""
+        return _is_plain(os.path.join(self._path, name))
+
+    def read(self, name: str) -> str:
+        """Return the beginning of a file of the task's folder, "" where there is none."""
+        return _read_text(os.path.join(self._path, name), TEXT_BYTES_MOST)
+
+    def _find_answer(self) -> str:
+        told = str(self.document.get("answer", ""))
+        return told or self.read(ANSWER_FILE).rstrip("\n")
+
+    def _find_files(self) -> list[FileView]:
+        """Return the files that lie there, and those that were only listed."""
+        folder = os.path.join(self._path, FILES_FOLDER)
+        found: dict[str, FileView] = {}
+        if not os.path.islink(folder):
+            with suppress(OSError):
+                for name in sorted(os.listdir(folder)):
+                    path = os.path.join(folder, name)
+                    if _is_plain(path) and not name.startswith("."):
+                        found[name] = FileView(name, os.path.getsize(path), True)
+        for item in self.document.get("files", ()):
+            listed = item.get("name") if isinstance(item, dict) else None
+            if isinstance(listed, str):
+                size = item.get("bytes")
+                told = size if isinstance(size, int) else None
+                found.setdefault(listed, FileView(listed, told, False))
+        return list(found.values())[:FILES_MOST]
+
+
+class FolderView:
+    """Everything that the page shows: the tasks, and the columns of their values."""
+
+    def __init__(self, path: str, tasks: list[TaskView]) -> None:
+        self.path = path
+        self.tasks = tasks
+        self.columns = _columns_of(path, tasks)
+
+    def __repr__(self) -> str:
+        return "FolderView(%r, %d tasks)" % (self.path, len(self.tasks))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many tasks stand how."""
+        found: dict[str, int] = {}
+        for task in self.tasks:
+            found[task.standing] = found.get(task.standing, 0) + 1
+        return found
+
+
+def read_folder(path: str) -> FolderView:
+    """Return what a folder of --out holds: of a batch, of one task, or of folders of one each."""
+    path = os.path.abspath(path)
+    folders = _task_folders(path)
+    tasks = []
+    for index, document in enumerate(_documents_in(os.path.join(path, RESULTS)), 1):
+        number = document.pop("index", index)
+        label = _label_of(document, str(number))
+        tasks.append(TaskView(label, document, path, folders.get(number, "")))
+    if not tasks and _holds_task(path):
+        tasks = [_single(path, "")]
+    if not tasks:
+        tasks = [_single(path, name) for name in _folders_in(path)]
+    return FolderView(path, tasks)
+
+
+def _holds_task(path: str) -> bool:
+    names = (DOCUMENT_FILE, MANIFEST_FILE, ANSWER_FILE, TRANSCRIPT_FILE)
+    return any(_is_plain(os.path.join(path, name)) for name in names)
+
+
+def _folders_in(path: str) -> list[str]:
+    """Return the names of the folders in a folder that hold one task each."""
+    with suppress(OSError):
+        names = sorted(os.listdir(path))
+        places = [(name, os.path.join(path, name)) for name in names]
+        return [
+            name
+            for name, place in places
+            if not os.path.islink(place) and _holds_task(place)
+        ]
+    return []
+
+
+def _single(root: str, folder: str) -> TaskView:
+    """Return the task of a folder of its own; without its document from what else lies there."""
+    path = os.path.join(root, folder)
+    document = _object_in(os.path.join(path, DOCUMENT_FILE))
+    if document is None:
+        manifest = _object_in(os.path.join(path, MANIFEST_FILE), is_document=False)
+        # A manifest is written at the end of a task, and only then.
+        status = "running" if manifest is None else "completed"
+        document = plain_document(
+            {"id": (manifest or {}).get("taskId"), "status": status}
+        )
+    label = _label_of(document, folder or os.path.basename(path))
+    return TaskView(label, document, root, folder)
+
+
+def _label_of(document: Json, otherwise: str) -> str:
+    return str(document.get("once") or otherwise)
+
+
+def _task_folders(path: str) -> dict[int, str]:
+    """Return the folders of a batch by the place of their task."""
+    found: dict[int, str] = {}
+    with suppress(OSError):
+        for name in os.listdir(path):
+            match = TASK_FOLDER.fullmatch(name)
+            place = os.path.join(path, name)
+            if match and os.path.isdir(place) and not os.path.islink(place):
+                found[int(match.group(1))] = name
+    return found
+
+
+def _documents_in(path: str) -> list[Json]:
+    """Return the documents of a results.jsonl in their order; other lines are passed over."""
+    found = []
+    with suppress(OSError, ValueError):
+        for line in read_plain(path).split("\n"):
+            with suppress(ValueError, RecursionError):
+                value = json.loads(line)
+                if isinstance(value, dict):
+                    found.append(_numbered(value))
+    return found
+
+
+def _numbered(value: Json) -> Json:
+    document = plain_document(value)
+    if type(value.get("index")) is int:
+        document["index"] = value["index"]
+    return document
+
+
+def _object_in(path: str, is_document: bool = True) -> Json | None:
+    with suppress(OSError, ValueError, RecursionError):
+        value = json.loads(read_plain(path))
+        if isinstance(value, dict):
+            return plain_document(value) if is_document else value
+    return None
+
+
+def plain_document(value: Json) -> Json:
+    """Return the keys of a document that the page shows and that are what they have to be."""
+    found = {}
+    for key, item in value.items():
+        kind = KINDS.get(key)
+        is_number = kind in (int, (int, float))
+        if kind and isinstance(item, kind) and not (is_number and item is True):
+            found[key] = item
+    if isinstance(found.get("valueErrors"), list):
+        keys = ("at", "wanted", "came")
+        found["valueErrors"] = [
+            {name: str(fault.get(name, "")) for name in keys}
+            for fault in found["valueErrors"]
+            if isinstance(fault, dict)
+        ]
+    return found
+
+
+def _is_plain(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _read_text(path: str, most: int) -> str:
+    """Return at most so many bytes of a plain file as text, "" where it cannot be read."""
+    if not _is_plain(path):
+        return ""
+    try:
+        with open(path, "rb") as file:
+            return file.read(most).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _timeline_of(path: str) -> Timeline:
+    return read_timeline(_read_text(path, TRANSCRIPT_BYTES_MOST).split("\n"))
+
+
+def _property_of(name: str) -> str:
+    """Return the property that a column of the table is called after."""
+    if name.startswith("'") and harmless(name[1:]) == name:
+        name = name[1:]
+    bare = name[len(VALUE) + 1 :]
+    is_renamed = name == "%s.%s" % (VALUE, bare) and bare in (*COLUMNS, VALUE)
+    return bare if is_renamed else name
+
+
+def _columns_of(path: str, tasks: list[TaskView]) -> list[str]:
+    """Return the properties of the values: in the order of the table, else as they come.
+
+    Empty where no task was asked for a value; one name without properties stands for all of it.
+    """
+    values = [task.document for task in tasks]
+    if not any("value" in one or one.get("valueErrors") for one in values):
+        return []
+    header: list[str] = []
+    with suppress(OSError, ValueError, csv.Error):
+        text = _read_text(os.path.join(path, TABLE), TEXT_BYTES_MOST)
+        header = next(csv.reader(text.splitlines()[:1]), [])[len(COLUMNS) :]
+    found = [_property_of(name) for name in header]
+    if not found:
+        objects = (one.get("value") for one in values)
+        found = list(
+            dict.fromkeys(
+                name for value in objects if isinstance(value, dict) for name in value
+            )
+        )
+    return found or [VALUE]

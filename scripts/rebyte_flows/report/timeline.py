@@ -1,0 +1,149 @@
+"""When a task began, said its first word, used tools, asked and ended: from its transcript."""
+
+from __future__ import annotations
+
+from rebyte_flows.following.events import SPOKEN, event_text, parse_object, payload_of
+from rebyte_wire.status import parse_timestamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rebyte_types import Event
+
+TOOL = "tool"
+QUESTION = "question"
+SPANS_MOST = 60
+
+
+class Span:
+    """A stretch of time: what for, from when to when, in seconds since 1970."""
+
+    def __init__(self, kind: str, begin: float, end: float | None = None) -> None:
+        self.kind = kind
+        self.begin = begin
+        self.end = end
+
+    def __repr__(self) -> str:
+        return "Span(%s, %s to %s)" % (self.kind, self.begin, self.end)
+
+    def close(self, moment: float) -> None:
+        """End it, unless it has ended."""
+        if self.end is None:
+            self.end = max(self.begin, moment)
+
+
+class Timeline:
+    """The moments of one task; None and empty where its events have no times."""
+
+    def __init__(self) -> None:
+        self.begin: float | None = None
+        self.first_word: float | None = None
+        self.end: float | None = None
+        self.spans: list[Span] = []
+        self.tools = 0
+        self._open: dict[str, Span] = {}
+        self._question: Span | None = None
+
+    def __repr__(self) -> str:
+        return "Timeline(%s to %s)" % (self.begin, self.end)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took by its own events."""
+        if self.begin is None or self.end is None:
+            return None
+        return self.end - self.begin
+
+    def take(self, event: Event) -> None:
+        """Take one event; one without a time is passed over."""
+        moment = parse_timestamp(event.get("timestamp"))
+        if moment is None:
+            return
+        if self.begin is None:
+            self.begin = moment
+        # A clock that was put back does not make time run backwards.
+        moment = max(moment, self.end or self.begin)
+        self.end = moment
+        if self._question:
+            self._question.close(moment)
+            self._question = None
+        self._take_kind(event, moment)
+
+    def _take_kind(self, event: Event, moment: float) -> None:
+        kind = event.get("eventType")
+        payload = payload_of(event)
+        if kind == "tool_use":
+            self.tools += 1
+            span = Span(TOOL, moment)
+            self.spans.append(span)
+            self._open[str(payload.get("id"))] = span
+        elif kind == "tool_result":
+            found = self._open.pop(str(payload.get("tool_id")), None)
+            if found:
+                found.close(moment)
+        elif kind == "ask_user_question":
+            self._question = Span(QUESTION, moment)
+            self.spans.append(self._question)
+        elif kind in SPOKEN and self.first_word is None and event_text(event):
+            self.first_word = moment
+
+    def finish(self) -> None:
+        """End what nobody ended, and draw together what is too much to show."""
+        for span in self.spans:
+            span.close(self.end or span.begin)
+        while len(self.spans) > SPANS_MOST:
+            self.spans = _halved(self.spans)
+
+
+def _halved(spans: list[Span]) -> list[Span]:
+    """Return half as many spans, neighbours of one kind drawn together."""
+    found: list[Span] = []
+    pairs = zip(spans[::2], spans[1::2])
+    for one, other in pairs:
+        kind = QUESTION if QUESTION in (one.kind, other.kind) else TOOL
+        ends = [span.end or span.begin for span in (one, other)]
+        found.append(Span(kind, one.begin, max(ends)))
+    return found + spans[len(found) * 2 :]
+
+
+def read_timeline(lines: Iterable[str]) -> Timeline:
+    """Return the moments that the lines of a transcript tell; what is no event is passed over."""
+    timeline = Timeline()
+    for line in lines:
+        event = parse_object(line)
+        if event is not None:
+            timeline.take(event)
+    timeline.finish()
+    return timeline
+
+
+class Scale:
+    """Where moments lie on a bar that is `width` wide.
+
+    All tasks share one clock; where they lie far apart, each begins at the left.
+    """
+
+    width = 1000
+    # Bars that are shorter than this part of the whole could not be seen.
+    least_share = 1 / 40
+
+    def __init__(self, timelines: Iterable[Timeline]) -> None:
+        known = [one for one in timelines if one.begin is not None]
+        self.longest = max([one.seconds or 0.0 for one in known], default=0.0)
+        begins = [one.begin or 0.0 for one in known]
+        ends = [one.end or 0.0 for one in known]
+        self.begin = min(begins, default=0.0)
+        self.seconds = max(ends, default=0.0) - self.begin
+        self.is_shared = self.longest >= self.seconds * self.least_share
+        if not self.is_shared:
+            self.seconds = self.longest
+
+    def __repr__(self) -> str:
+        return "Scale(%.1f s)" % self.seconds
+
+    def place(self, timeline: Timeline, moment: float) -> float:
+        """Return where a moment of a task lies, from 0 to `width`."""
+        begin = self.begin if self.is_shared else timeline.begin or 0.0
+        share = (moment - begin) / self.seconds if self.seconds > 0 else 0.0
+        return round(min(max(share, 0.0), 1.0) * self.width, 1)
