@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from rebyte_flows.values.archives import VALUE_BYTES_MOST, value_in_archive
+from rebyte_flows.values.reader import VALUE_BYTES_MOST, value_in_archive
 
 
 def zipped(**members):

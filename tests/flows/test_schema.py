@@ -7,8 +7,7 @@ import json
 import pytest
 
 import schema_suite
-from rebyte_flows.values.examples import example_of
-from rebyte_flows.values.prompts import repair_prompt, shape_lines
+from rebyte_flows.values.prompts import example_of, repair_prompt, shape_lines
 from rebyte_flows.values.schema import ANY_VALUE, SCHEMA_BYTES_MOST, read_schema
 from rebyte_flows.values.validation import FAULTS_MOST, find_faults
 from rebyte_wire.errors import EXIT_USAGE, InputError
@@ -215,7 +214,6 @@ def test_no_foreign_text_is_in_the_prompt_that_sends_the_errors_back():
 @pytest.mark.parametrize(
     "schema",
     [
-        True,
         {},
         ORDER,
         {"type": ["null", "string"]},

@@ -6,9 +6,8 @@ import io
 import re
 
 from rebyte_flows.starting.requests import digest_of_part, follow_up_request
-from rebyte_flows.values.archives import ARCHIVE_BYTES_MOST
 from rebyte_flows.values.prompts import repair_prompt
-from rebyte_flows.values.reader import read_value_or_archive
+from rebyte_flows.values.reader import ARCHIVE_BYTES_MOST, read_value_or_archive
 from rebyte_wire.errors import AuthError, DeadlineReached, RebyteError
 
 TYPE_CHECKING = False

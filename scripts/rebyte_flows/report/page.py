@@ -10,10 +10,9 @@ from hashlib import sha256
 from rebyte_flows.files.atomic import write_whole
 from rebyte_flows.files.out_folder import ANSWER_FILE, FILES_FOLDER, TRANSCRIPT_FILE
 from rebyte_flows.report import templates
-from rebyte_flows.report.bars import legend, scale_words, time_row
 from rebyte_flows.report.folder import DIFF_FILE, read_folder
 from rebyte_flows.report.markup import cut, link, path_address, text
-from rebyte_flows.report.timeline import Scale
+from rebyte_flows.report.timeline import Scale, legend, scale_words, time_row
 from rebyte_flows.results import RESULTS, TABLE, VALUES
 from rebyte_flows.values.schema import is_number
 from rebyte_flows.values.table import VALUE, fault_text, problem_of

@@ -1,9 +1,15 @@
-"""The value of an answer: found, checked, and told with its faults where it does not fit."""
+"""The value of an answer: found, checked, and told with its faults where it does not fit.
+
+What is too long for an answer is result.json in a zip, read within limits and never unpacked.
+"""
 
 from __future__ import annotations
 
-from rebyte_flows.values.archives import ARCHIVE_BYTES_MOST, MEMBER, value_in_archive
+import zipfile
+import zlib
+
 from rebyte_flows.values.extraction import extract
+from rebyte_flows.values.strict_json import decode
 from rebyte_flows.values.validation import fault, find_faults
 
 TYPE_CHECKING = False
@@ -16,6 +22,19 @@ if TYPE_CHECKING:
 
     Open = Callable[[FileHome], BinaryIO]
 
+MEMBER = "result.json"
+# The index of an archive is read whole, so its size bounds what it may hold.
+ARCHIVE_BYTES_MOST = 8 << 20
+VALUE_BYTES_MOST = 8 << 20
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    # An encrypted member.
+    RuntimeError,
+    OSError,
+)
 NOTHING = "no JSON value at the end of the answer"
 BREAKS_OFF = "an answer that ends inside a value"
 ARCHIVES_MOST = 3
@@ -84,3 +103,30 @@ def named_archives(answer: str, files: Sequence[FileHome]) -> list[FileHome]:
 
 def _place(pair: tuple[int, FileHome]) -> int:
     return pair[0]
+
+
+def value_in_archive(file: BinaryIO) -> Any:
+    """Return the value in the result.json of a zip; ValueError says why there is none."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            data = _read_member(archive)
+    except UNREADABLE as problem:
+        raise ValueError("it cannot be read: %s" % problem) from None
+    if len(data) > VALUE_BYTES_MOST:
+        raise ValueError("its %s is over %d bytes" % (MEMBER, VALUE_BYTES_MOST))
+    try:
+        return decode(data.decode("utf-8-sig"))
+    except ValueError as problem:
+        raise ValueError("its %s is not JSON: %s" % (MEMBER, problem)) from None
+
+
+def _read_member(archive: zipfile.ZipFile) -> bytes:
+    """Return one byte more than allowed of the member, at the most."""
+    names = archive.namelist()
+    inner = [name for name in names if name.endswith("/" + MEMBER)]
+    if MEMBER in names:
+        inner = [MEMBER]
+    if len(inner) != 1:
+        raise ValueError("it holds %d files named %s" % (len(inner), MEMBER))
+    with archive.open(inner[0]) as member:
+        return member.read(VALUE_BYTES_MOST + 1)
