@@ -252,7 +252,6 @@ class TaskDocument(TypedDict, total=False):
     costUsd: float
     seconds: float
     transcriptPath: str
-    reportPath: str
     reused: bool
     recovered: bool
     service: str

@@ -194,7 +194,7 @@ def _has_rows(least):
 
 def test_every_folder_gets_its_page_and_report_writes_it_anew(rebyte, server):
     ran = rebyte("run", price("Lyon", 3), "--schema", SCHEMA, "--out", "one")
-    assert Path(ran["reportPath"]).read_text().count("Lyon") and ran.code == 0
+    assert "Lyon" in Path("one/report.html").read_text() and ran.code == 0
     many = rebyte("batch", write_lines(ROWS), "--schema", SCHEMA, "--out", "many")
     page = Path(many["report"]).read_text()
     assert "2 completed" in page and "1 invalid" in page and "1 failed" in page

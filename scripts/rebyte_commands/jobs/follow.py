@@ -104,7 +104,7 @@ def follow(
     out = getattr(options, "out", None)
     if out:
         folder = os.path.abspath(expand_user(out))
-        fields["reportPath"] = write_task_page(context, folder, task_document(**fields))
+        write_task_page(context, folder, task_document(**fields))
 
     first = first_turn(follower, document)
     deliver = partial(_deliver, context, row, first, is_own=request is not None)

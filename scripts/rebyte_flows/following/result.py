@@ -44,7 +44,6 @@ KEYS = (
     "seconds",
     "events",
     "transcriptPath",
-    "reportPath",
     "reused",
     "recovered",
     "service",
