@@ -4,8 +4,12 @@ brings home.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+
 from rebyte_flows.code.prompts import go_on_line
 from rebyte_flows.code.records import record_of_task
+from rebyte_wire.credentials import key_file_path, read_key
 from rebyte_wire.errors import InputError, LedgerUnwritable, RebyteError
 
 TYPE_CHECKING = False
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from rebyte_flows.code.records import CodeRecord
     from rebyte_flows.code.sending.attachment import CodeTree
     from rebyte_flows.files.uploads import Attachment
+    from rebyte_flows.starting.requests import StartRequest
     from rebyte_types import Json, Step
 
 LEFT_OUT_SHOWN = 5
@@ -63,16 +68,32 @@ def code_attachments(context: Context, options: Namespace) -> list[Attachment]:
     from rebyte_flows.code.sending.script import CodeScript
     from rebyte_flows.files.names import expand_user
 
-    own_key = context.environ.get("REBYTE_API_KEY", "").strip()
     folder = None if options.code is True else expand_user(options.code)
     tree = CodeTree(
         open_repository(folder),
         send_secret=options.send_secret,
         leave=options.leave,
-        own_keys=[own_key.encode("utf-8", "replace")] if own_key else [],
+        own_keys=_own_keys(context),
     )
     _tell_left_out(context, tree)
     return [tree, CodeScript(tree.code_name)]
+
+
+def code_preview(request: StartRequest) -> Json | None:
+    """Return what --dry-run shows of the code that a start takes along, None for none."""
+    shown = (item.preview() for item in request.attachments)
+    return next((one for one in shown if one), None)
+
+
+def _own_keys(context: Context) -> list[bytes]:
+    """Return the caller's own keys as far as they lie here, to find them in the code."""
+    keys = [context.environ.get("REBYTE_API_KEY", "").strip()]
+    path = key_file_path(context.environ, context.options.api_key_file)
+    # A pipe can be read only once.
+    if path is not None and os.path.isfile(path):
+        with suppress(RebyteError):
+            keys.append(read_key(path))
+    return [key.encode("utf-8", "replace") for key in keys if key]
 
 
 def _tell_left_out(context: Context, tree: CodeTree) -> None:

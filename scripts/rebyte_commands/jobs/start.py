@@ -10,7 +10,7 @@ from rebyte_commands.jobs.attachments import (
     is_local_skill,
     tell_links,
 )
-from rebyte_commands.jobs.code import add_code_flags, code_attachments
+from rebyte_commands.jobs.code import add_code_flags, code_attachments, code_preview
 from rebyte_commands.jobs.record_place import tell_place
 from rebyte_commands.jobs.shape import add_shape_flags, lines_for
 from rebyte_commands.shell.arguments import count, seconds
@@ -314,9 +314,9 @@ def dry_run(request: StartRequest, name: str | None) -> Outcome:
     }
     if request.query:
         document["query"] = query_view(request.query)
-    code = [item.preview() for item in request.attachments if item.preview()]
+    code = code_preview(request)
     if code:
-        document["code"] = code[0]
+        document["code"] = code
     return Outcome(document)
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 
 from rebyte_commands.jobs.batch_lines import read_entries
-from rebyte_commands.jobs.code import homecoming_for
+from rebyte_commands.jobs.code import code_preview, homecoming_for
 from rebyte_commands.jobs.exit_codes import exit_code_of_many
 from rebyte_commands.jobs.next_steps import reply_steps
 from rebyte_commands.jobs.pages import keep_diff, write_page
@@ -222,7 +222,11 @@ def _dry_run(entries: Sequence[Entry]) -> Outcome:
                 "files": [item["filename"] for item in body.get("files", [])],
             }
         )
-    return Outcome({"dryRun": True, "count": len(tasks), "tasks": tasks})
+    document: Json = {"dryRun": True, "count": len(tasks), "tasks": tasks}
+    code = code_preview(entries[0].request)
+    if code:
+        document["code"] = code
+    return Outcome(document)
 
 
 def _stop(context: Context, run: Batch) -> None:

@@ -13,7 +13,7 @@ from rebyte_commands.verb_table import Command
 from rebyte_flows.code.applying.application import plan, write_beside
 from rebyte_flows.code.applying.journal import Journal, locked, recover
 from rebyte_flows.code.changes import changes_between, summary
-from rebyte_flows.code.git import open_repository
+from rebyte_flows.code.git import find_repository
 from rebyte_flows.code.records import CodeRecord
 from rebyte_flows.files.names import expand_user
 from rebyte_wire.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError, NotFound
@@ -51,6 +51,8 @@ def diff(context: Context, options: Namespace) -> Outcome:
     """Return what a task changed in the code that was sent."""
     task_id, record, repository = _code_of(context, options.id)
     warnings = recover_cut_off(repository)
+    if record.result is None:
+        warnings.append("no changes of this task have come home")
     result = record.result or record.base
     changes = changes_between(repository, record.base, result)
     if options.path:
@@ -61,6 +63,7 @@ def diff(context: Context, options: Namespace) -> Outcome:
     text = _unified(repository, record, paths)
     document: Json = {
         "id": task_id,
+        "repository": repository.root,
         **summary(changes),
         "branch": record.branch,
         "base": record.base,
@@ -157,13 +160,14 @@ def apply(context: Context, options: Namespace) -> Outcome:
         fits = not found.conflicts or options.theirs_beside
         if fits and found.steps:
             journal.run(found.steps, found.applied)
-    return _applied(context, task_id, record, found, warnings, fits=fits)
+    return _applied(context, task_id, record, repository, found, warnings, fits=fits)
 
 
 def _applied(
     context: Context,
     task_id: str,
     record: CodeRecord,
+    repository: Repository,
     found: Plan,
     warnings: list[str],
     *,
@@ -172,6 +176,7 @@ def _applied(
     written = sorted(step.path for step in found.steps) if fits else []
     document: Json = {
         "id": task_id,
+        "repository": repository.root,
         "applied": written[:PATHS_SHOWN],
         "files": len(written),
         "unchanged": found.unchanged,
@@ -283,7 +288,7 @@ def _code_of(context: Context, word: str) -> tuple[str, CodeRecord, Repository]:
             code="no_code",
             hint="its files: %s" % context.command_line("artifacts", "list", task_id),
         )
-    return task_id, record, open_repository(record.repository)
+    return task_id, record, find_repository(record.repository, record.base)
 
 
 def recover_cut_off(repository: Repository) -> list[str]:

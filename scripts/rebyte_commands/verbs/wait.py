@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rebyte_commands.jobs.code import bring_home
+from rebyte_commands.jobs.code import bring_home, look_step
 from rebyte_commands.jobs.exit_codes import exit_code_of, exit_code_of_many
 from rebyte_commands.jobs.follow import deliver_replies, deliver_turn
 from rebyte_commands.jobs.gathering import gathering_of
@@ -187,10 +187,12 @@ def _document(
     if gathering and end.status == "completed":
         # The folder has all of it.
         why = ""
-    steps = (
-        [{"why": why, "run": context.command_line("result", end.id)}] if why else None
-    )
+    steps: list[Step] = []
+    if why:
+        steps.append({"why": why, "run": context.command_line("result", end.id)})
     found = _brought(context, end, gathering, room) if error is None else {}
+    if found.get("changes", {}).get("files"):
+        steps += look_step(context, end.id)
     return task_document(
         **found,
         id=end.id,

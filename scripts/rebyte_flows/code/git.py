@@ -8,6 +8,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
+from contextlib import suppress
 
 from rebyte_wire.errors import InputError, RebyteError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
-GIT_SECONDS = 120
+GIT_SECONDS = 60
 WORDS_CHARACTERS = 300
 BLOBS_AT_ONCE = 100
 WITHOUT_GIT = (
@@ -263,6 +264,17 @@ def open_repository(folder: str | None = None) -> Repository:
             hint="--code without a folder takes the repository of the current folder whole",
         )
     return Repository(os.path.realpath(root))
+
+
+def find_repository(root: str, commit: str) -> Repository:
+    """Return the repository of the current folder where it has a commit, as other working trees
+    and moved ones do, else the one whose root was noted.
+    """
+    with suppress(InputError):
+        here = open_repository(None)
+        if here.commit_of(commit):
+            return here
+    return open_repository(root)
 
 
 def _root_of(place: str) -> str:

@@ -78,11 +78,18 @@ class Trip:
 
     def apply(self, **how):
         """Apply as the command does; return the plan."""
-        journal = Journal(self.repository, TASK)
-        found = plan(self.repository, self.record, journal, **how)
+        found = self.plan(**how)
         if found.steps and (not found.conflicts or how.get("beside")):
-            journal.run(found.steps, found.applied)
+            self.carry_out(found)
         return found
+
+    def plan(self, **how):
+        """Decide as the command does."""
+        return plan(self.repository, self.record, Journal(self.repository, TASK), **how)
+
+    def carry_out(self, found):
+        """Write what was decided."""
+        Journal(self.repository, TASK).run(found.steps, found.applied)
 
     def undo(self):
         """Take the last apply back; return the paths that stand in the way."""

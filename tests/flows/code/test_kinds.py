@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from rebyte_flows.code.git import Repository, open_repository
+from rebyte_flows.code.git import Repository, find_repository, open_repository
 from rebyte_flows.code.sending.script import CodeScript
 from rebyte_wire.errors import InputError
 
@@ -610,3 +610,42 @@ def test_the_script_beside_the_tree_unpacks_and_packs_it(folder, tmp_path, with_
     found = trip.home((far / "demo-home.zip").read_bytes())
     assert found["changes"]["files"] == 1, found
     assert "vendor/venv/x" in trip.entries() and trip.entries()["link"][0] == "120000"
+
+
+def test_a_repository_with_sha256_ids(tmp_path):
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    git(folder, "init", "-q", "--object-format=sha256", ".", check=False)
+    if not (folder / ".git").exists():
+        pytest.skip("this git knows no sha256")
+    write(folder, FILES)
+    commit(folder)
+    trip = Trip(folder, tmp_path)
+    trip.files["a.txt"] = b"changed\n"
+    assert trip.home()["changes"]["files"] == 1
+    assert trip.apply().steps and (folder / "a.txt").read_text() == "changed\n"
+
+
+def test_large_files_come_home_piece_by_piece(folder, tmp_path):
+    large = os.urandom(1 << 20) + b"\r\n" * 10
+    write(folder, {"large.bin": large, "other.bin": large[::-1]})
+    trip = Trip(folder, tmp_path)
+    trip.files["large.bin"] += b"more"
+    assert trip.home()["changes"]["files"] == 1
+    assert trip.content("large.bin") == large + b"more"
+
+
+def test_the_working_tree_that_one_stands_in_is_the_one_that_is_meant(
+    folder, tmp_path, monkeypatch
+):
+    git(folder, "worktree", "add", "-q", "-b", "side", str(tmp_path / "side"))
+    base = git(folder, "rev-parse", "HEAD").decode().strip()
+    for here, meant in (("side", "side"), ("demo", "demo"), (".", "demo")):
+        monkeypatch.chdir(tmp_path / here)
+        assert find_repository(str(folder), base).root == str(tmp_path / meant)
+    monkeypatch.chdir(tmp_path)
+    os.rename(str(folder), str(tmp_path / "moved"))
+    with pytest.raises(InputError):
+        find_repository(str(folder), base)
+    monkeypatch.chdir(tmp_path / "moved")
+    assert find_repository(str(folder), base).root == str(tmp_path / "moved")

@@ -20,6 +20,8 @@ def test_each_line_of_a_batch_gets_a_branch_of_its_own(repo, rebyte, tmp_path):
         {"prompt": far("echo two > two.txt")},
     ]
     jobs.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    shown = rebyte("batch", str(jobs), "--code", "--dry-run")
+    assert shown["code"]["files"] == 5
     done = rebyte("batch", str(jobs), "--code")
     assert done.code == 0, done
     branches = [task["changes"]["branch"] for task in done["tasks"]]
@@ -38,6 +40,8 @@ def test_what_was_only_started_comes_home_with_wait_and_result(repo, rebyte, ver
     done = rebyte(verb, "@fix", *words)
     document = done["tasks"][0] if verb == "wait" else done.document
     assert done.code == 0 and document["changes"]["branch"] == "rebyte/fix"
+    lines = [step["run"] for step in document["next"]]
+    assert any(" diff " in line for line in lines)
     assert git(repo, "show", "rebyte/fix:added.txt") == b"new\n"
 
 

@@ -4,6 +4,7 @@ all.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from contextlib import suppress
@@ -87,7 +88,10 @@ def write_path(root: str, path: str, content: Content) -> None:
     if os.path.isdir(place) and not os.path.islink(place):
         # Only an empty one is given up.
         os.rmdir(place)
-    temporary = os.path.join(os.path.dirname(place), TEMPORARY % os.urandom(8).hex())
+    temporary = temporary_of(place)
+    # What a run that was killed has left.
+    with suppress(FileNotFoundError):
+        os.unlink(temporary)
     mode, data = content
     try:
         if mode == LINK_MODE:
@@ -99,6 +103,19 @@ def write_path(root: str, path: str, content: Content) -> None:
         with suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def temporary_of(place: str) -> str:
+    """Return the name that a file has until it is whole: the same one each time, so that what a
+    killed run has left is found.
+    """
+    folder, name = os.path.split(place)
+    return os.path.join(folder, TEMPORARY % name_digest(name))
+
+
+def name_digest(name: str) -> str:
+    """Return a short name that stands for another."""
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 
 def _make_folders(root: str, path: str) -> None:

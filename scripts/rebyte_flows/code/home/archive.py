@@ -17,6 +17,7 @@ TOTAL_BYTES_MOST = 2 * 1024 * 1024 * 1024
 RATIO_MOST = 200
 RATIO_FREE_BYTES = 8 * 1024 * 1024
 LINK_BYTES_MOST = 4096
+PIECE_BYTES = 1 << 20
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 ENCRYPTED_FLAGS = 0x1 | 0x40 | 0x2000
@@ -35,6 +36,10 @@ UNREADABLE = (
     OverflowError,
     MemoryError,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 
 class Spoiled(Exception):
@@ -95,6 +100,19 @@ class HomeArchive:
         if len(data) != member.info.file_size:
             raise Spoiled(member.path, "it has another size than it says")
         return data
+
+    def copy(self, member: Member, target: BinaryIO) -> None:
+        """Write the content of a member to a file piece by piece; raises Spoiled as read() does."""
+        size = 0
+        try:
+            with self._zip.open(member.info) as file:
+                for piece in iter(lambda: file.read(PIECE_BYTES), b""):
+                    size += len(piece)
+                    target.write(piece)
+        except UNREADABLE as problem:
+            raise Spoiled(member.path, "it cannot be read: %s" % problem) from problem
+        if size != member.info.file_size:
+            raise Spoiled(member.path, "it has another size than it says")
 
     def _judge(self) -> list[Member]:
         infos = self._zip.infolist()

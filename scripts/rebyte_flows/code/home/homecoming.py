@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 from rebyte_flows.code.changes import changes_between, summary
-from rebyte_flows.code.git import Repository, open_repository
+from rebyte_flows.code.git import Repository, find_repository
 from rebyte_flows.code.home.archive import HomeArchive, Spoiled
 from rebyte_flows.code.home.branches import move_branch
 from rebyte_flows.code.home.tree import HomeTree
@@ -107,6 +107,9 @@ class Homecoming:
         except Spoiled as spoiled:
             return _refusal(spoiled.path, spoiled.reason, path)
         except RebyteError as problem:
+            if path is None:
+                # It was not fetched: the line again tries once more.
+                raise
             return _refusal(name, problem.message, path)
         self.record.turn = turn
         self.record.size = size
@@ -159,7 +162,7 @@ class Homecoming:
     def _take(self, path: str, name: str) -> Json:
         """Judge an archive and let it become a commit; raises Spoiled."""
         record = self.record
-        repository = open_repository(record.repository)
+        repository = find_repository(record.repository, record.base)
         previous = record.result or record.base
         archive = HomeArchive(path, name)
         try:

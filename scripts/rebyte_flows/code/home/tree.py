@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 from rebyte_flows.code.git import (
     FILE_MODE,
     LINK_MODE,
     PROGRAM_MODE,
     SUBMODULE_MODE,
+    blob_digest,
     blob_id,
     fields_of,
 )
@@ -39,6 +41,7 @@ PARTIAL = (
 )
 IGNORED = "%d files that git ignores here were left out"
 IN_SUBMODULE = "%d changes inside submodules are in the archive, and in no commit"
+LARGE_BYTES = 1024 * 1024
 GROUP_BYTES = 4 * 1024 * 1024
 
 
@@ -136,34 +139,39 @@ class HomeTree:
             if mode == LINK_MODE
         }
         returned = dict(members)
-        for link, target in links.items():
-            place = os.path.normpath(os.path.join(os.path.dirname(link), target))
-            for path in [path for path in members if _is_at(path, link)]:
-                twin = members.get(place.replace(os.sep, "/") + path[len(link) :])
-                if members[path].mode == LINK_MODE:
-                    continue
-                if twin is not None and _are_equal(members[path], twin):
-                    del returned[path]
-                    self._entries[link] = self._before[link]
-                elif path != link:
-                    raise Spoiled(path, "it lies behind the link %s" % link)
+        for path, member in members.items():
+            link = _link_above(path, links)
+            if link is None or member.mode == LINK_MODE:
+                continue
+            place = os.path.normpath(os.path.join(os.path.dirname(link), links[link]))
+            twin = members.get(place.replace(os.sep, "/") + path[len(link) :])
+            if twin is not None and _are_equal(member, twin):
+                del returned[path]
+                self._entries[link] = self._before[link]
+            elif path != link:
+                raise Spoiled(path, "it lies behind the link %s" % link)
         return returned
 
     def _without_ignored(self, members: dict[str, Member]) -> dict[str, Member]:
         """Return the members without new ones that git ignores here, and without submodules'."""
-        places = tuple(place + "/" for place in self.record.submodules)
-        inside = [path for path in members if places and path.startswith(places)]
-        changed = [path for path in inside if not self._is_as_sent(path, members[path])]
-        if changed:
-            self.warnings.append(IN_SUBMODULE % len(changed))
-        apart = set(inside)
+        apart = self._in_submodules(members)
         fresh = [path for path in members if path not in self._before]
-        ignored = ignored_paths(
-            self.repository, [path for path in fresh if path not in apart]
-        )
+        asked = [path for path in fresh if path not in apart]
+        ignored = ignored_paths(self.repository, asked)
         self.ignored = len(ignored)
         apart |= ignored
         return {path: member for path, member in members.items() if path not in apart}
+
+    def _in_submodules(self, members: dict[str, Member]) -> set[str]:
+        """Return the members that lie in submodules, and warn of those that changed."""
+        places = tuple(place + "/" for place in self.record.submodules)
+        if not places:
+            return set()
+        inside = {path for path in members if path.startswith(places)}
+        changed = [path for path in inside if not self._is_as_sent(path, members[path])]
+        if changed:
+            self.warnings.append(IN_SUBMODULE % len(changed))
+        return inside
 
     def _is_as_sent(self, path: str, member: Member) -> bool:
         """Say whether a submodule's file has the bytes that were sent."""
@@ -173,15 +181,37 @@ class HomeTree:
     def _take(self, returned: dict[str, Member]) -> None:
         """Enter what came home; only what changed is written."""
         tells_modes = self._tells_modes(returned)
-        for group in _groups(returned):
+        small: dict[str, Member] = {}
+        for path, member in returned.items():
+            if member.info.file_size > LARGE_BYTES:
+                self._take_large(path, member, tells_modes)
+            else:
+                small[path] = member
+        for group in _groups(small):
             self._take_some(group, tells_modes)
+
+    def _take_large(self, path: str, member: Member, tells_modes: bool) -> None:
+        """Enter a file that is too large for memory; its line ends stay what they are."""
+        mode = self._mode(path, member, tells_modes)
+        with tempfile.TemporaryDirectory(prefix="rebyte-") as folder:
+            place = os.path.join(folder, "large")
+            with open(place, "wb") as target:
+                self.archive.copy(member, target)
+            digest = blob_digest(member.info.file_size, self._digits)
+            with open(place, "rb") as source:
+                for piece in iter(lambda: source.read(LARGE_BYTES), b""):
+                    digest.update(piece)
+            id = self._known_id(path, mode, digest.hexdigest())
+            if id is None:
+                id = self.repository.write_blobs([place])[0]
+        self._entries[path] = (mode, id)
 
     def _take_some(self, members: dict[str, Member], tells_modes: bool) -> None:
         changed: dict[str, bytes] = {}
         for path, member in members.items():
             data = self.archive.read(member)
             mode = self._mode(path, member, tells_modes)
-            id = self._unchanged_id(path, mode, data)
+            id = self._known_id(path, mode, blob_id(data, self._digits))
             if mode == LINK_MODE:
                 self._links[path] = os.fsdecode(data)
             if id is None:
@@ -200,12 +230,11 @@ class HomeTree:
         for (path, _), id in zip(kept, ids):
             self._entries[path] = (self._entries[path][0], id)
 
-    def _unchanged_id(self, path: str, mode: str, data: bytes) -> str | None:
-        """Return the id of a path whose bytes are those that lay there before, else None."""
+    def _known_id(self, path: str, mode: str, id: str) -> str | None:
+        """Return the id in git of bytes that lay at a path before, None where they are others."""
         before = self._before.get(path)
         if before is None or (before[0] == LINK_MODE) != (mode == LINK_MODE):
             return None
-        id = blob_id(data, self._digits)
         if id == before[1]:
             return id
         was_sent = id == self.record.differs.get(path)
@@ -277,8 +306,13 @@ def _are_equal(one: Member, other: Member) -> bool:
     return one.info.file_size == other.info.file_size
 
 
-def _is_at(path: str, link: str) -> bool:
-    return path == link or path.startswith(link + "/")
+def _link_above(path: str, links: dict[str, str]) -> str | None:
+    """Return the link at a path or above it, None where there is none."""
+    if not links:
+        return None
+    parts = path.split("/")
+    places = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return next((place for place in places if place in links), None)
 
 
 def _groups(members: dict[str, Member]) -> Iterator[dict[str, Member]]:

@@ -31,6 +31,8 @@ LARGEST_SHOWN = 10
 LEFT_OUT_SHOWN = 20
 REFS = "refs/rebyte/"
 ENDING = ".tar.gz"
+# Folders that have a meaning of their own on the far side.
+TAKEN = ("artifacts", "files")
 
 
 class CodeTree(Spooled):
@@ -139,4 +141,6 @@ def code_name(root: str) -> str:
     """Return the name that the folder of a repository gets on the far side: plain ASCII."""
     plain = unicodedata.normalize("NFKD", os.path.basename(root))
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip(".-")[:NAME_CHARACTERS]
+    if name.lower() in TAKEN:
+        return name + "-code"
     return name or "code"

@@ -59,8 +59,7 @@ def list_tree(repository: Repository) -> list[Item]:
     """Return every path of a working tree that is tracked or new, by name; deleted ones are left
     out.
     """
-    modes = repository.line("config", "--get", "core.fileMode", codes=(0, 1))
-    trusts_modes = os.name != "nt" and modes.lower() not in ("false", "no", "off", "0")
+    trusts_modes = _trusts_modes(repository)
     folders: dict[str, bool] = {"": True}
     found: list[Item] = []
     for item in _named(repository):
@@ -70,11 +69,22 @@ def list_tree(repository: Repository) -> list[Item]:
             found.append(item)
             if not trusts_modes and item.mode in (FILE_MODE, PROGRAM_MODE):
                 item.mode = item.tracked[0] if item.tracked else FILE_MODE
-    links = {item.path: item.link for item in found if item.link is not None}
-    for path_item in found:
-        if path_item.path in links and leaves_tree(path_item.path, links):
-            path_item.why_not = LEAVES_THE_TREE
+    _judge_links(found)
     return sorted(found, key=lambda item: os.fsencode(item.path))
+
+
+def _trusts_modes(repository: Repository) -> bool:
+    """Say whether the disk tells which files can be run."""
+    mode = repository.line("config", "--get", "core.fileMode", codes=(0, 1)).lower()
+    return os.name != "nt" and mode not in ("false", "no", "off", "0")
+
+
+def _judge_links(items: list[Item]) -> None:
+    """Note which links lead out of the tree, also through others."""
+    links = {item.path: item.link for item in items if item.link is not None}
+    for item in items:
+        if item.link is not None and leaves_tree(item.path, links):
+            item.why_not = LEAVES_THE_TREE
 
 
 def _named(repository: Repository) -> Iterator[Item]:
