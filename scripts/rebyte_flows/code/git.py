@@ -183,6 +183,13 @@ class Repository:
                 yield out[place : place + size]
                 place += size + 1
 
+    def sizes(self, ids: Sequence[str]) -> list[int]:
+        """Return the size of each blob, 0 for one that is not here."""
+        data = "".join(id + "\n" for id in ids).encode("ascii")
+        out = self.run("cat-file", "--batch-check=%(objectsize)", data=data)
+        lines = out.decode("ascii", "replace").splitlines()
+        return [int(line) if line.isdigit() else 0 for line in lines]
+
     def update_ref(self, name: str, new: str, old: str | None = None) -> None:
         """Let a reference point to a commit; `old` is what it has to be now, "" for none."""
         words = ["update-ref", "--no-deref", name, new]

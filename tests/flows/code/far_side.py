@@ -53,6 +53,7 @@ class Trip:
             for path, data in self.files.items():
                 info = zipfile.ZipInfo(root + path, (2001, 1, 1, 0, 0, 0))
                 info.create_system = 3
+                info.compress_type = zipfile.ZIP_DEFLATED
                 mode = self.modes.get(path, 0o644) if modes else 0
                 info.external_attr = (mode and (stat.S_IFREG | mode)) << 16
                 archive.writestr(info, data)

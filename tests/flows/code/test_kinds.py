@@ -649,3 +649,12 @@ def test_the_working_tree_that_one_stands_in_is_the_one_that_is_meant(
         find_repository(str(folder), base)
     monkeypatch.chdir(tmp_path / "moved")
     assert find_repository(str(folder), base).root == str(tmp_path / "moved")
+
+
+def test_a_file_that_shrinks_well_is_no_bomb_when_it_was_sent(folder, tmp_path):
+    write(folder, {"zeros.bin": b"\0" * (9 << 20)})
+    trip = Trip(folder, tmp_path)
+    trip.files["zeros.bin"] += b"one more"
+    assert trip.home()["changes"]["files"] == 1
+    trip.files["other.bin"] = b"\0" * (9 << 20)
+    assert trip.home()["refused"][0]["name"].endswith("other.bin")

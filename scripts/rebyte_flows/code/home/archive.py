@@ -39,6 +39,7 @@ UNREADABLE = (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import BinaryIO
 
 
@@ -135,16 +136,10 @@ class HomeArchive:
 
     def _check_sizes(self, infos: list[zipfile.ZipInfo]) -> None:
         total = 0
-        packed = 0
         for info in infos:
             total += info.file_size
-            packed += info.compress_size
             if info.file_size > FILE_BYTES_MOST or total > TOTAL_BYTES_MOST:
                 raise Spoiled(self.name, "it would be too large when unpacked")
-            if is_bomb(info.file_size, info.compress_size):
-                raise Spoiled(name_of_entry(info), "it grows too much when unpacked")
-        if is_bomb(total, packed):
-            raise Spoiled(self.name, "it grows too much when unpacked")
 
     def _check_places(self, infos: list[zipfile.ZipInfo]) -> None:
         """Raise Spoiled where the bytes of two entries are the same ones, as in bombs."""
@@ -166,6 +161,20 @@ class HomeArchive:
 def is_bomb(size: int, packed: int) -> bool:
     """Say whether a content grows far more than code does."""
     return size > RATIO_FREE_BYTES and size > RATIO_MOST * packed
+
+
+def find_bomb(members: Iterable[Member]) -> str | None:
+    """Return the path of a member that grows too much when unpacked, "" where all of them together
+    do, None where nothing does.
+    """
+    total = 0
+    packed = 0
+    for member in members:
+        total += member.info.file_size
+        packed += member.info.compress_size
+        if is_bomb(member.info.file_size, member.info.compress_size):
+            return member.path
+    return "" if is_bomb(total, packed) else None
 
 
 def name_of_entry(info: zipfile.ZipInfo) -> str:

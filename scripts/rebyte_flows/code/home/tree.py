@@ -14,7 +14,7 @@ from rebyte_flows.code.git import (
     blob_id,
     fields_of,
 )
-from rebyte_flows.code.home.archive import Spoiled
+from rebyte_flows.code.home.archive import Spoiled, find_bomb
 from rebyte_flows.code.home.archive_names import (
     bad_path,
     collisions,
@@ -41,6 +41,8 @@ PARTIAL = (
 )
 IGNORED = "%d files that git ignores here were left out"
 IN_SUBMODULE = "%d changes inside submodules are in the archive, and in no commit"
+# A file may become so many times as large before its compression is judged.
+GROWTH_MOST = 2
 LARGE_BYTES = 1024 * 1024
 GROUP_BYTES = 4 * 1024 * 1024
 
@@ -80,6 +82,7 @@ class HomeTree:
     def _build(self) -> None:
         expected = self._expected()
         members = self._members(expected)
+        self._refuse_bombs(members)
         self._refuse_collisions(members, expected)
         returned = self._without_ignored(self._unfollow_links(members))
         missing = [path for path in expected if path not in returned]
@@ -119,6 +122,22 @@ class HomeTree:
             if reason is not None:
                 raise Spoiled(name, reason)
         return {member.path[len(root) :]: member for member in self.archive.members}
+
+    def _refuse_bombs(self, members: dict[str, Member]) -> None:
+        """Raise Spoiled for what grows too much; a file that was as large before may be so."""
+        if find_bomb(members.values()) is None:
+            return
+        known = [path for path in members if path in self._before]
+        sizes = self.repository.sizes([self._before[path][1] for path in known])
+        before = dict(zip(known, sizes))
+        grown = [
+            member
+            for path, member in members.items()
+            if member.info.file_size > GROWTH_MOST * before.get(path, 0)
+        ]
+        bomb = find_bomb(grown)
+        if bomb is not None:
+            raise Spoiled(bomb or self.archive.name, "it grows too much when unpacked")
 
     def _refuse_collisions(
         self, members: dict[str, Member], expected: set[str]
