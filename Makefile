@@ -3,7 +3,7 @@ PYTHON = python3
 VENV = .venv-test
 QUIET = PYTHONDONTWRITEBYTECODE=1
 
-.PHONY: help demo test test-all pull-the-plug live harnesses agents evals bench check install uninstall dist
+.PHONY: help demo test test-all pull-the-plug live mcp-clients harnesses agents evals bench check install uninstall dist
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
 
@@ -49,5 +49,8 @@ install: ## one copy for the harnesses that are here, and a link for those that 
 uninstall: ## remove what make install made
 	@PREFIX='$(PREFIX)' DRY_RUN='$(DRY_RUN)' FORCE='$(FORCE)' $(QUIET) $(PYTHON) tools/bundle.py uninstall
 
-dist: ## the skill as one file to upload, dist/skill-as-a-service.skill, the same bytes every time, and SHA256SUMS
+mcp-clients: ## clients of others against `rebyte_cli.py mcp`: the official Python SDK, fastmcp, the inspector, where they are installed
+	@$(QUIET) $(PYTHON) tests/mcp_clients.py
+
+dist: ## the skill as one file to upload, and as a bundle for desktop hosts of MCP (.mcpb): the same bytes every time, and SHA256SUMS
 	@PREFIX='$(PREFIX)' $(QUIET) $(PYTHON) tools/bundle.py dist

@@ -269,30 +269,104 @@ def described(verb: str, place: Place) -> str:
     return "%-9s %s" % (verb, place.path)
 
 
-def dist(folder: str) -> str:
-    """Write the skill as one zip that is the same, byte for byte, wherever and whenever it is
-    made, and its digest beside it in SHA256SUMS; return its path.
+def dist(folder: str) -> list[str]:
+    """Write the skill as one zip, and as a bundle for desktop hosts of MCP: the same bytes wherever
+    and whenever they are made, their digests beside them in SHA256SUMS; return their paths.
     """
     os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, NAME + ".skill")
+    skill = os.path.join(folder, NAME + ".skill")
+    bundle = os.path.join(folder, NAME + ".mcpb")
+    write_zip(skill, NAME + "/")
+    write_zip(bundle, "", {"manifest.json": manifest()})
+    with open(os.path.join(folder, SUMS), "w", encoding="ascii", newline="\n") as file:
+        for path in (bundle, skill):
+            file.write("%s  %s\n" % (digest_of(path), os.path.basename(path)))
+    return [skill, bundle]
+
+
+def write_zip(path: str, prefix: str, more: Mapping[str, bytes] | None = None) -> None:
+    """Write what is shipped into a zip, its names after a prefix, and files besides."""
+    contents = dict(more or {})
+    for name in shipped_files():
+        with open(os.path.join(ROOT, name), "rb") as file:
+            contents[name] = file.read()
     # Stored, not deflated: the bytes must not depend on the zlib at hand.
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name in shipped_files():
-            entry = zipfile.ZipInfo("%s/%s" % (NAME, name), EPOCH)
+        for name in sorted(contents):
+            entry = zipfile.ZipInfo(prefix + name, EPOCH)
             entry.create_system = 3
             entry.external_attr = (0o100755 if name in RUNNABLE else 0o100644) << 16
-            with open(os.path.join(ROOT, name), "rb") as file:
-                archive.writestr(entry, file.read())
-    with open(os.path.join(folder, SUMS), "w", encoding="ascii", newline="\n") as file:
-        file.write("%s  %s\n" % (digest_of(path), os.path.basename(path)))
-    return path
+            archive.writestr(entry, contents[name])
+
+
+def manifest() -> bytes:
+    """Return manifest.json of the bundle: the host asks for the key, a limit and folders."""
+    sys.path.insert(0, os.path.join(ROOT, "scripts"))
+    from rebyte_commands.main import VERSION
+    from rebyte_commands.mcp.tools import TOOLS
+
+    run = ["${__dirname}/scripts/rebyte_cli.py", "mcp", "--max-tasks"]
+    run += ["${user_config.max_tasks}", "--root", "${user_config.folders}"]
+    fields = {
+        "manifest_version": "0.3",
+        "name": NAME,
+        "display_name": "Skill as a service",
+        "version": VERSION,
+        "description": "Hand jobs to coding agents on machines of their own, and get them back.",
+        "author": {"name": "skill-as-a-service contributors"},
+        "license": "MIT",
+        "server": {
+            "type": "python",
+            "entry_point": "scripts/rebyte_cli.py",
+            "mcp_config": {
+                "command": "python3",
+                "args": run,
+                "env": {"REBYTE_API_KEY": "${user_config.api_key}"},
+                "platform_overrides": {"win32": {"command": "py"}},
+            },
+        },
+        "tools": [
+            {"name": name, "description": tool.description}
+            for name, tool in TOOLS.items()
+        ],
+        "compatibility": {
+            "platforms": ["darwin", "linux", "win32"],
+            "runtimes": {"python": ">=3.8"},
+        },
+        "user_config": {
+            "api_key": {
+                "type": "string",
+                "title": "API key",
+                "description": "The key of your Rebyte organization; tasks are paid with it.",
+                "sensitive": True,
+                "required": True,
+            },
+            "max_tasks": {
+                "type": "number",
+                "title": "Tasks at most",
+                "description": "How many tasks may be started until the host is restarted.",
+                "default": 5,
+                "min": 0,
+                "max": 100,
+                "required": True,
+            },
+            "folders": {
+                "type": "directory",
+                "title": "Folders",
+                "description": "Where files may be sent from and brought to.",
+                "multiple": True,
+                "required": True,
+            },
+        },
+    }
+    return json.dumps(fields, indent=2).encode("ascii") + b"\n"
 
 
 def main(words: list[str], environ: Mapping[str, str]) -> int:
     """Do what make asks for."""
     if words == ["dist"]:
-        path = dist(environ.get("PREFIX") or os.path.join(ROOT, "dist"))
-        print("%s  %s" % (digest_of(path), path))
+        for path in dist(environ.get("PREFIX") or os.path.join(ROOT, "dist")):
+            print("%s  %s" % (digest_of(path), path))
         return 0
     return each_place(words[0], environ)
 

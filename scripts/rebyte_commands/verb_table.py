@@ -61,6 +61,7 @@ VERBS = {
     "ledger": ("ledger", "what was started from here: list, show, settle, forget"),
     "doctor": ("doctor", "what stands between this machine and a task, and the remedy"),
     "api": ("api", "any METHOD and PATH of the service"),
+    "mcp": ("mcp", "a server of the Model Context Protocol, for hosts without a shell"),
     "local": ("local", "the server on this machine: start, stop, status, serve"),
 }
 

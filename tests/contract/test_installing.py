@@ -145,9 +145,11 @@ def test_the_one_file_is_the_same_twice_and_holds_a_whole_skill(home, tmp_path):
         assert make("dist", home, PREFIX=str(tmp_path / name))[0] == 0
     one, two = (tmp_path / name / (NAME + ".skill") for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
-    digest = hashlib.sha256(one.read_bytes()).hexdigest()
+    files = [tmp_path / "one" / (NAME + end) for end in (".mcpb", ".skill")]
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     sums = (tmp_path / "one" / "SHA256SUMS").read_text()
-    assert sums == "%s  %s.skill\n" % (digest, NAME)
+    expected = ["%s  %s\n" % pair for pair in zip(digests, [f.name for f in files])]
+    assert sums == "".join(expected)
     with zipfile.ZipFile(str(one)) as archive:
         names = archive.namelist()
         assert {name.split("/")[1] for name in names} == {
@@ -166,6 +168,29 @@ def test_the_one_file_is_the_same_twice_and_holds_a_whole_skill(home, tmp_path):
         ]
     )
     assert done.returncode == 0 and b"rebyte_cli.py" in done.stdout
+
+
+def test_the_bundle_for_desktop_hosts_begins_the_server_as_its_manifest_says(
+    home, tmp_path
+):
+    make("dist", home, PREFIX=str(tmp_path))
+    folder = tmp_path / "out"
+    with zipfile.ZipFile(str(tmp_path / (NAME + ".mcpb"))) as archive:
+        archive.extractall(str(folder))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    asked = manifest["user_config"]
+    assert asked["api_key"]["sensitive"] and asked["max_tasks"]["required"]
+    given = {"__dirname": str(folder), "user_config.max_tasks": "3"}
+    given["user_config.folders"] = str(tmp_path)
+    words = manifest["server"]["mcp_config"]["args"]
+    for name, value in given.items():
+        words = [word.replace("${%s}" % name, value) for word in words]
+    assert not any("${" in word for word in words)
+    line = b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n'
+    done = run_quietly([sys.executable, *words], input=line, stdin=None)
+    tools = json.loads(done.stdout)["result"]["tools"]
+    names = [tool["name"] for tool in manifest["tools"]]
+    assert [tool["name"] for tool in tools] == names and done.returncode == 0
 
 
 def test_links_in_what_is_shipped_lead_to_what_is_shipped(tmp_path, home):

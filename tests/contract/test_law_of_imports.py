@@ -44,7 +44,15 @@ FAMILIES = {
         "report",
         "diagnosis",
     ),
-    "rebyte_commands": ("verb_table", "shell", "jobs", "verbs", "runner", "main"),
+    "rebyte_commands": (
+        "verb_table",
+        "shell",
+        "jobs",
+        "mcp",
+        "verbs",
+        "runner",
+        "main",
+    ),
 }
 ONLY_DOOR_TO_LOCAL = "rebyte_commands.verbs.local"
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -1,0 +1,163 @@
+"""A command's document as a tool's result: the same error and next, in the words of the tools."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from rebyte_commands.mcp.tools import CANCEL, FETCH, LIST, LOOK, REPLY, START
+from rebyte_commands.shell.arguments import parse
+from rebyte_wire.errors import RebyteError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from typing import Any
+
+    from rebyte_types import Json
+
+BUDGET_BYTES = 8192
+# Longer than this, a text is cut where the whole does not fit.
+TEXT_LEAST_CHARACTERS = 200
+PROGRAM = "rebyte_cli.py"
+SAME = "the same arguments as before"
+ASK = "Please run this in a terminal, if you agree: %s"
+CUT = " [cut]"
+
+
+def tool_result(document: Json) -> Json:
+    """Return the result of tools/call: the document as text and as structured content, 8 KB at
+    most; an error of the tool sets the flag.
+    """
+    shown = {name: value for name, value in document.items() if name != "next"}
+    if "error" in shown:
+        shown["error"] = _without_flags(shown["error"])
+    steps = [_step(step) for step in document.get("next", [])]
+    if steps:
+        shown["next"] = steps
+    shown = _within_budget(shown)
+    return {
+        "content": [{"type": "text", "text": _text(shown)}],
+        "structuredContent": shown,
+        "isError": "error" in shown,
+    }
+
+
+def error_result(problem: RebyteError) -> Json:
+    """Return the result of a call that came to nothing before any command ran."""
+    result = tool_result({"error": problem.as_dict(), "next": problem.next})
+    # These words are our own, for the owner of this server.
+    if problem.hint:
+        result["structuredContent"]["error"]["hint"] = problem.hint
+        result["content"][0]["text"] = _text(result["structuredContent"])
+    return result
+
+
+def _without_flags(error: Json) -> Json:
+    """Return an error without the hints that speak of flags: nobody types them here."""
+    hint = error.get("hint", "")
+    if "--" in hint or PROGRAM in hint:
+        return {name: value for name, value in error.items() if name != "hint"}
+    return error
+
+
+def _step(step: Json) -> Json:
+    """Return an entry of next: a call of a tool, or words for the human."""
+    if "run" not in step:
+        return step
+    call = _call_for(step["run"])
+    if call is None:
+        return {"why": step["why"], "ask": ASK % step["run"]}
+    return {"why": step["why"], **call}
+
+
+def _call_for(line: str) -> Json | None:
+    """Return the tool and the arguments that stand for a command line, None where no tool does."""
+    try:
+        # The first two words are the interpreter and the program.
+        options, _ = parse(shlex.split(line)[2:], PROGRAM)
+    except (RebyteError, ValueError, SystemExit):
+        return None
+    make = CALLS.get(options.verb)
+    return make(options) if make else None
+
+
+def _look(options: Namespace) -> Json:
+    if getattr(options, "out", None):
+        return _call(FETCH, id=options.id, folder=options.out)
+    return _call(LOOK, ids=[options.id])
+
+
+def _wait(options: Namespace) -> Json:
+    return _call(LOOK, ids=options.id)
+
+
+def _follow_up(options: Namespace) -> Json:
+    prompt = options.prompt or options.prompt_flag
+    return _call(REPLY, id=options.id, prompt=prompt or SAME)
+
+
+def _reply(options: Namespace) -> Json:
+    if options.option:
+        return _call(
+            REPLY, id=options.id, option=[str(word) for word in options.option]
+        )
+    return _call(REPLY, id=options.id, say=options.say)
+
+
+def _fetch(options: Namespace) -> Json:
+    return _call(FETCH, id=options.id, folder=options.out)
+
+
+def _cancel(options: Namespace) -> Json:
+    return _call(CANCEL, ids=options.id)
+
+
+def _list(options: Namespace) -> Json:
+    return _call(LIST)
+
+
+def _start(options: Namespace) -> Json | None:
+    # A second paid task is for the human to decide.
+    return None if options.again else _call(START, **{"...": SAME})
+
+
+def _call(name: str, **arguments: Any) -> Json:
+    given = {key: value for key, value in arguments.items() if value not in (None, [])}
+    return {"tool": name, "arguments": given}
+
+
+CALLS = {
+    "result": _look,
+    "wait": _wait,
+    "follow-up": _follow_up,
+    "reply": _reply,
+    "artifacts get": _fetch,
+    "cancel": _cancel,
+    "ledger list": _list,
+    "create": _start,
+    "run": _start,
+}
+
+
+def _within_budget(document: Json) -> Json:
+    """Return a document that is short enough, its longest texts cut where that is needed."""
+    limit = BUDGET_BYTES
+    while len(_text(document)) > BUDGET_BYTES and limit > TEXT_LEAST_CHARACTERS:
+        limit //= 2
+        document = _cut(document, limit)
+    return document
+
+
+def _cut(value: Any, limit: int) -> Any:
+    if isinstance(value, dict):
+        return {name: _cut(item, limit) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_cut(item, limit) for item in value]
+    if isinstance(value, str) and len(value) > limit:
+        return value[: limit - len(CUT)] + CUT
+    return value
+
+
+def _text(document: Json) -> str:
+    return json.dumps(document, separators=(",", ":"))

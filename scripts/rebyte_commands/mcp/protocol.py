@@ -1,0 +1,151 @@
+"""The Model Context Protocol on a line: JSON-RPC 2.0 in both its eras, without any transport.
+
+Until 2025-11-25 a session begins with `initialize`; from 2026-07-28 on each request says in its
+`_meta` which version it speaks and what its client can do. A message without that is of the old
+era. Source: modelcontextprotocol.io/specification/2025-11-25 and /2026-07-28.
+"""
+
+from __future__ import annotations
+
+import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn, Union
+
+    from rebyte_types import Json
+
+    RequestId = Union[str, int]
+
+HANDSHAKE_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+MODERN_VERSION = "2026-07-28"
+META = "io.modelcontextprotocol/"
+TASKS_EXTENSION = "io.modelcontextprotocol/tasks"
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
+UNSUPPORTED_VERSION = -32022
+LINE_LIMIT_BYTES = 4 << 20
+
+
+class ProtocolError(Exception):
+    """A message that cannot be served: answered as a JSON-RPC error."""
+
+    def __init__(self, code: int, message: str, data: Json | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class Message:
+    """One message of the client: a request, a notification (`id` is None), or a response.
+
+    `method` is None for a response; `version` the one that its `_meta` names, None in the old era.
+    """
+
+    def __init__(self, fields: Json) -> None:
+        self.id: RequestId | None = fields.get("id")
+        self.method: str | None = fields.get("method")
+        params = fields.get("params")
+        self.params: Json = params if isinstance(params, dict) else {}
+        self.result: Json | None = fields.get("result")
+        meta = self.params.get("_meta")
+        self.meta: Json = meta if isinstance(meta, dict) else {}
+        self.version = self.meta.get(META + "protocolVersion")
+
+    def __repr__(self) -> str:
+        return "Message(%r, %r)" % (self.id, self.method)
+
+    @property
+    def is_modern(self) -> bool:
+        """True where the request itself says which version it speaks."""
+        return self.version is not None
+
+    @property
+    def takes_tasks(self) -> bool:
+        """True where this very request declares the tasks extension."""
+        capabilities = self.meta.get(META + "clientCapabilities")
+        extensions = (
+            capabilities.get("extensions") if isinstance(capabilities, dict) else None
+        )
+        return isinstance(extensions, dict) and TASKS_EXTENSION in extensions
+
+
+def read_message(line: bytes) -> Message:
+    """Return the message on a line; ProtocolError for what is none.
+
+    The id of a message that is none is not known, so its error goes out with the id null.
+    """
+    try:
+        fields = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as problem:
+        raise ProtocolError(PARSE_ERROR, "not JSON: %s" % problem) from problem
+    if not isinstance(fields, dict) or fields.get("jsonrpc") != "2.0":
+        raise ProtocolError(
+            INVALID_REQUEST, "one JSON-RPC 2.0 object a line was expected; no batches"
+        )
+    if not _is_well_formed(fields):
+        raise ProtocolError(INVALID_REQUEST, "no valid request, response or notice")
+    return Message(fields)
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError("%s is no JSON" % word)
+
+
+def _is_well_formed(fields: Json) -> bool:
+    has_id = "id" in fields
+    id = fields.get("id")
+    if has_id and (isinstance(id, bool) or not isinstance(id, (str, int))):
+        return False
+    if "method" in fields:
+        params = fields.get("params", {})
+        return isinstance(fields["method"], str) and isinstance(params, (dict, list))
+    return has_id and ("result" in fields or "error" in fields)
+
+
+def check_version(message: Message) -> None:
+    """Raise ProtocolError for a request of a version that is not spoken here."""
+    if message.is_modern and message.version != MODERN_VERSION:
+        raise ProtocolError(
+            UNSUPPORTED_VERSION,
+            "this protocol version is not supported",
+            {"supported": [MODERN_VERSION], "requested": str(message.version)},
+        )
+
+
+def agreed_version(asked: Any) -> str:
+    """Return the version of a session that begins with `initialize`: the one asked for, else the
+    newest of that era.
+    """
+    return asked if asked in HANDSHAKE_VERSIONS else HANDSHAKE_VERSIONS[0]
+
+
+def result_line(message: Message, result: Json, server_info: Json) -> bytes:
+    """Return the line that answers a request in the form of its era."""
+    if message.is_modern:
+        meta = {**result.get("_meta", {}), META + "serverInfo": server_info}
+        result = {"resultType": "complete", **result, "_meta": meta}
+    return to_line({"id": message.id, "result": result})
+
+
+def error_line(id: RequestId | None, problem: ProtocolError) -> bytes:
+    """Return the line that answers with an error."""
+    error: Json = {"code": problem.code, "message": problem.message}
+    if problem.data is not None:
+        error["data"] = problem.data
+    return to_line({"id": id, "error": error})
+
+
+def notice_line(method: str, params: Json) -> bytes:
+    """Return the line of a notification."""
+    return to_line({"method": method, "params": params})
+
+
+def to_line(fields: Json) -> bytes:
+    """Return a message as the bytes that are written: one line, ASCII."""
+    text = json.dumps({"jsonrpc": "2.0", **fields}, separators=(",", ":"))
+    return text.encode("ascii") + b"\n"

@@ -1,0 +1,89 @@
+"""The folders that a host may send files from and bring files into: those that the owner named,
+else the client's roots.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from urllib.parse import unquote, urlsplit
+
+from rebyte_wire.errors import GuardRefused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+# So long a client may take to name its roots.
+ANSWER_SECONDS = 5
+HINT = (
+    "the owner names folders with mcp --root DIR; some hosts name theirs by themselves"
+)
+
+
+class Roots:
+    """The allowed folders; `is_asked_for` says that the client is to name them."""
+
+    def __init__(self, owners: Sequence[str]) -> None:
+        self._folders = [os.path.realpath(folder) for folder in owners]
+        self._is_owners = bool(owners)
+        self.is_asked_for = False
+        self._answered = threading.Event()
+        self._answered.set()
+
+    def __repr__(self) -> str:
+        return "Roots(%r)" % self._folders
+
+    @property
+    def are_open(self) -> bool:
+        """True where the owner named none, so that the client's count."""
+        return not self._is_owners
+
+    def expect(self) -> None:
+        """Note that the client can name its roots; a call that needs one waits a little."""
+        self.is_asked_for = True
+        self._answered.clear()
+
+    def take(self, result: Any) -> None:
+        """Take the answer to roots/list; whatever is no folder of this machine is left out."""
+        listed = result.get("roots") if isinstance(result, dict) else None
+        uris = [root.get("uri") for root in listed or [] if isinstance(root, dict)]
+        folders = [_folder_of(uri) for uri in uris if isinstance(uri, str)]
+        self._folders = [os.path.realpath(folder) for folder in folders if folder]
+        self._answered.set()
+
+    def path(self, word: str) -> str:
+        """Return the absolute path of a word, relative to the first folder.
+
+        Raises GuardRefused for one that lies outside of all of them, by links too.
+        """
+        self._answered.wait(ANSWER_SECONDS)
+        if not self._folders:
+            raise GuardRefused(
+                "no folder was named that files may come from or go to",
+                code="outside_roots",
+                hint=HINT,
+            )
+        path = os.path.join(self._folders[0], os.path.expanduser(word))
+        real = os.path.realpath(path)
+        for folder in self._folders:
+            if real == folder or real.startswith(folder.rstrip(os.sep) + os.sep):
+                return real
+        raise GuardRefused(
+            "%s lies outside of the folders that were named: %s"
+            % (word, ", ".join(self._folders)),
+            code="outside_roots",
+            hint=HINT,
+        )
+
+
+def _folder_of(uri: str) -> str | None:
+    """Return the path that a file: address names on this machine, None for any other."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return None
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        return None
+    return unquote(parts.path) or None

@@ -1,0 +1,393 @@
+"""The server on stdin and stdout: one thread a call, one lock on stdout, and nothing else ever
+there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+
+from rebyte_commands.mcp import documents, protocol, task_states
+from rebyte_commands.mcp.calls import Call, Child, Starts
+from rebyte_commands.mcp.protocol import Message, ProtocolError
+from rebyte_commands.mcp.tools import (
+    CANCEL,
+    LOOK,
+    REPLY,
+    START,
+    TOOLS,
+    Line,
+    check_arguments,
+)
+from rebyte_wire.errors import GuardRefused, RebyteError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import IO, Any
+
+    from rebyte_commands.mcp.roots import Roots
+    from rebyte_types import Json
+
+CALLS_AT_ONCE = 64
+# When the input has ended, commands that only wait are ended; that takes a moment.
+LEAVE_SECONDS = 3
+LEAVE_POLL_SECONDS = 0.02
+TOO_MANY = -32000
+ROOTS_ID = "rebyte-roots"
+STILL_STARTING = {
+    "status": "starting",
+    "next": [
+        {
+            "why": "it is on its way and never sent twice; this waits for the same one",
+            "call": "the same tool with the same arguments",
+        }
+    ],
+}
+INSTRUCTIONS = (
+    "Hands jobs to coding agents on machines of their own. start_task returns at once; give the"
+    " human the url, then call look until the task has ended. Report the answer as another agent's"
+    " word, with its warnings. A step under next is a tool to call; words under ask are for the"
+    " human. Each start_task, and each reply with a prompt, costs the human money."
+)
+
+
+class Settings:
+    """What the owner allowed: whether to start anything, and which flags each command gets."""
+
+    def __init__(
+        self, flags: Sequence[str], environ: Mapping[str, str], may_start: bool
+    ) -> None:
+        self.flags = list(flags)
+        self.environ = environ
+        self.may_start = may_start
+
+    def __repr__(self) -> str:
+        return "Settings(%r)" % self.flags
+
+
+class McpServer:
+    """Serves one client until its stdin ends; `log` is told in one line what could not be done."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        roots: Roots,
+        starts: Starts,
+        stdout: IO[bytes],
+        log: Callable[[str], object],
+        version: str,
+    ) -> None:
+        self.settings = settings
+        self.roots = roots
+        self.starts = starts
+        self.info = {"name": "skill-as-a-service", "version": version}
+        self._stdout = stdout
+        self._log = log
+        self._writing = threading.Lock()
+        self._calls: dict[Any, Call] = {}
+        # Which shape each task was started for here, by its id.
+        self._schemas: dict[str, Any] = {}
+        self._methods: dict[str, Callable[[Message], Json]] = {
+            "initialize": self._initialize,
+            "server/discover": self._discover,
+            "ping": _nothing,
+            "tools/list": self._list_tools,
+        }
+        self._slow: dict[str, Callable[[Message, Call], Json]] = {
+            "tools/call": self._call_tool,
+            "tasks/get": self._get_task,
+            "tasks/update": self._update_task,
+            "tasks/cancel": self._cancel_task,
+        }
+
+    def __repr__(self) -> str:
+        return "McpServer(%d calls)" % len(self._calls)
+
+    def serve(self, stdin: IO[bytes]) -> None:
+        """Answer what comes until the input ends; starts that are under way then go on alone."""
+        for line in _lines(stdin):
+            if line.strip():
+                self.take(line)
+        for call in list(self._calls.values()):
+            call.cancel()
+        until = time.monotonic() + LEAVE_SECONDS
+        while self._calls and time.monotonic() < until:
+            time.sleep(LEAVE_POLL_SECONDS)
+
+    def take(self, line: bytes) -> None:
+        """Answer one line, or begin to."""
+        try:
+            message = protocol.read_message(line)
+        except ProtocolError as problem:
+            self._write(protocol.error_line(None, problem))
+            return
+        if message.method is None:
+            if message.id == ROOTS_ID:
+                self.roots.take(message.result)
+            return
+        if message.id is None:
+            self._notice(message)
+            return
+        self._request(message)
+
+    def _request(self, message: Message) -> None:
+        slow = self._slow.get(message.method or "")
+        if slow is None:
+            self._answer(message, partial(self._quick, message))
+            return
+        if len(self._calls) >= CALLS_AT_ONCE or message.id in self._calls:
+            problem = ProtocolError(TOO_MANY, "too many calls at once, or an id twice")
+            self._write(protocol.error_line(message.id, problem))
+            return
+        call = Call()
+        self._calls[message.id] = call
+        thread = threading.Thread(target=self._run, args=(message, call, slow))
+        # The end of the input ends the process; the tasks that are waited for run on.
+        thread.daemon = True
+        thread.start()
+
+    def _quick(self, message: Message) -> Json:
+        protocol.check_version(message)
+        method = self._methods.get(message.method or "")
+        if method is None:
+            raise ProtocolError(
+                protocol.METHOD_NOT_FOUND, "there is no method %.80s" % message.method
+            )
+        return method(message)
+
+    def _run(
+        self, message: Message, call: Call, work: Callable[[Message, Call], Json]
+    ) -> None:
+        try:
+            self._answer(message, partial(self._checked, message, call, work), call)
+        finally:
+            self._calls.pop(message.id, None)
+
+    def _checked(
+        self, message: Message, call: Call, work: Callable[[Message, Call], Json]
+    ) -> Json:
+        protocol.check_version(message)
+        return work(message, call)
+
+    def _answer(
+        self, message: Message, work: Callable[[], Json], call: Call | None = None
+    ) -> None:
+        """Do what a request asks for and write the answer; who cancelled gets none."""
+        try:
+            line = protocol.result_line(message, work(), self.info)
+        except ProtocolError as problem:
+            line = protocol.error_line(message.id, problem)
+        except Exception as problem:
+            words = "%s: %s" % (type(problem).__name__, problem)
+            self._log(words)
+            failure = ProtocolError(protocol.INTERNAL_ERROR, words[:300])
+            line = protocol.error_line(message.id, failure)
+        if call is None or not call.is_cancelled:
+            self._write(line)
+
+    def _write(self, line: bytes) -> None:
+        try:
+            with self._writing:
+                self._stdout.write(line)
+                self._stdout.flush()
+        except (OSError, ValueError):
+            # The host is gone; the end of stdin follows.
+            self._log("the host reads no more")
+
+    # Quick methods
+
+    def _initialize(self, message: Message) -> Json:
+        version = protocol.agreed_version(message.params.get("protocolVersion"))
+        capabilities = message.params.get("capabilities")
+        has_roots = isinstance(capabilities, dict) and "roots" in capabilities
+        if has_roots and self.roots.are_open:
+            self.roots.expect()
+        return {
+            "protocolVersion": version,
+            "capabilities": {"tools": {}},
+            "serverInfo": self.info,
+            "instructions": INSTRUCTIONS,
+        }
+
+    def _discover(self, message: Message) -> Json:
+        return {
+            "supportedVersions": [protocol.MODERN_VERSION],
+            "capabilities": {
+                "tools": {},
+                "extensions": {protocol.TASKS_EXTENSION: {}},
+            },
+            "instructions": INSTRUCTIONS,
+            "ttlMs": 0,
+            "cacheScope": "private",
+        }
+
+    def _list_tools(self, message: Message) -> Json:
+        listed: Json = {"tools": [tool.listed(name) for name, tool in TOOLS.items()]}
+        if message.is_modern:
+            listed.update(ttlMs=0, cacheScope="private")
+        return listed
+
+    def _notice(self, message: Message) -> None:
+        if message.method == "notifications/cancelled":
+            id = message.params.get("requestId")
+            call = self._calls.get(id) if isinstance(id, (str, int)) else None
+            if call is not None:
+                call.cancel()
+        elif message.method in ROOTS_NOTICES and self.roots.is_asked_for:
+            request = {"id": ROOTS_ID, "method": "roots/list"}
+            self._write(protocol.to_line(request))
+
+    # Calls of tools
+
+    def _call_tool(self, message: Message, call: Call) -> Json:
+        name = message.params.get("name")
+        tool = TOOLS.get(name) if isinstance(name, str) else None
+        if tool is None:
+            raise ProtocolError(
+                protocol.INVALID_PARAMS, "there is no tool %.80s" % (name,)
+            )
+        try:
+            arguments = check_arguments(tool, message.params.get("arguments", {}))
+            if name == LOOK:
+                arguments = self._with_schema(arguments)
+            line = tool.line_for(arguments, self.roots)
+            document = self._document(str(name), line, message, call)
+        except RebyteError as problem:
+            return documents.error_result(problem)
+        if name == START and document.get("id"):
+            self._schemas[document["id"]] = arguments.get("schema")
+            if message.takes_tasks:
+                return task_states.created(document)
+        return documents.tool_result(document)
+
+    def _with_schema(self, arguments: Json) -> Json:
+        """Return the arguments of a look with the shape that its one task was started for."""
+        ids = arguments["ids"]
+        schema = self._schemas.get(ids[0]) if len(ids) == 1 else None
+        return {"schema": schema, **arguments} if schema else arguments
+
+    def _document(self, name: str, line: Line, message: Message, call: Call) -> Json:
+        """Return the document of the command that a call stands for."""
+        if name in (START, REPLY):
+            return self._paid(line, message, call, new=1 if name == START else 0)
+        child = self._child(line)
+        if not call.wait_for(child, self._ticker(message)):
+            child.stop()
+        return child.document()
+
+    def _paid(self, line: Line, message: Message, call: Call, *, new: int) -> Json:
+        """Begin what costs money, or wait for the same one under way; it is never ended by us."""
+        if new and not self.settings.may_start:
+            raise _no_limit()
+        child = self.starts.join(line, partial(self._paid_child, line), new=new)
+        if not call.wait_for(child, self._ticker(message)):
+            return STILL_STARTING
+        document = child.document()
+        self.starts.ended(line, document)
+        return document
+
+    def _paid_child(self, line: Line, may_start: bool) -> Child:
+        # The command's own guard still gives what the same words have started before.
+        guard = [] if may_start else ["--max-tasks=0"]
+        return self._child(Line([*line.words, *guard], line.stdin))
+
+    def _child(self, line: Line) -> Child:
+        words = [*self.settings.flags, "--json", *line.words]
+        return Child(words, line.stdin, self.settings.environ)
+
+    def _ticker(self, message: Message) -> Callable[[float, str], None]:
+        """Return what tells progress where the request asked for it by a token."""
+        token = message.meta.get("progressToken")
+
+        def tick(seconds: float, text: str) -> None:
+            params = {
+                "progressToken": token,
+                "progress": round(seconds),
+                "message": text,
+            }
+            self._write(protocol.notice_line("notifications/progress", params))
+
+        return _ignore if token is None else tick
+
+    # The tasks extension: the state of a task is the ledger's and the service's
+
+    def _look_at(self, message: Message, call: Call) -> Json:
+        id = message.params.get("taskId")
+        if not isinstance(id, str) or not id:
+            raise ProtocolError(protocol.INVALID_PARAMS, "taskId is missing")
+        look = self._with_schema({"ids": [id], "wait_seconds": 0})
+        line = TOOLS[LOOK].line_for(look, self.roots)
+        document = self._document(LOOK, line, message, call)
+        if "status" not in document:
+            error = document.get("error") or {}
+            raise ProtocolError(
+                protocol.INVALID_PARAMS, str(error.get("message") or "no such task")
+            )
+        return document
+
+    def _get_task(self, message: Message, call: Call) -> Json:
+        return task_states.state(self._look_at(message, call))
+
+    def _update_task(self, message: Message, call: Call) -> Json:
+        document = self._look_at(message, call)
+        reply = task_states.reply_to(document, message.params.get("inputResponses"))
+        if reply is not None:
+            line = TOOLS[REPLY].line_for(reply, self.roots)
+            answer = self._document(REPLY, line, message, call)
+            self._raise_error_of(answer)
+        return {}
+
+    def _cancel_task(self, message: Message, call: Call) -> Json:
+        id = self._look_at(message, call)["id"]
+        line = TOOLS[CANCEL].line_for({"ids": [id]}, self.roots)
+        self._raise_error_of(self._document(CANCEL, line, message, call))
+        return {}
+
+    def _raise_error_of(self, document: Json) -> None:
+        error = document.get("error")
+        if error:
+            raise ProtocolError(protocol.INVALID_PARAMS, str(error.get("message")))
+
+
+ROOTS_NOTICES = ("notifications/initialized", "notifications/roots/list_changed")
+
+
+def _no_limit() -> GuardRefused:
+    problem = GuardRefused(
+        "the owner has set no limit, so nothing is started here",
+        code="guard_no_limit",
+        hint="set REBYTE_MAX_TASKS_PER_DAY, or begin the server with a limit of its own",
+    )
+    problem.next = [
+        {
+            "why": "starts cost money, and nobody stands beside each of them here",
+            "ask": "Please set REBYTE_MAX_TASKS_PER_DAY for this MCP server, or give it"
+            " mcp --max-tasks N.",
+        }
+    ]
+    return problem
+
+
+def _nothing(message: Message) -> Json:
+    """Return the empty result of a ping."""
+    return {}
+
+
+def _ignore(seconds: float, text: str) -> None:
+    """Tell nobody."""
+
+
+def _lines(stdin: IO[bytes]) -> Any:
+    """Yield the lines of the input; one that is far too long is told as what it is not."""
+    while True:
+        line = stdin.readline(protocol.LINE_LIMIT_BYTES)
+        if not line:
+            return
+        if len(line) >= protocol.LINE_LIMIT_BYTES and not line.endswith(b"\n"):
+            while line and not line.endswith(b"\n"):
+                line = stdin.readline(protocol.LINE_LIMIT_BYTES)
+            yield b"a line that is too long"
+            continue
+        yield line
