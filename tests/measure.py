@@ -34,7 +34,7 @@ from rebyte_commands.verb_table import VERBS
 # What an owner installs and has to trust; the whole tree with its tests, which may not grow
 # unnoticed: see CONTRIBUTING.md.
 INSTALLED = ("LICENSE", "SKILL.md", "references/", "scripts/")
-INSTALLED_FILES_MOST, INSTALLED_KILOBYTES_MOST = 250, 1400
+INSTALLED_FILES_MOST, INSTALLED_KILOBYTES_MOST = 250, 1500
 TRACKED_FILES_MOST, TRACKED_KILOBYTES_MOST = 390, 3200
 CLIENT_LINES_MOST, FILE_LINES_MOST = 3300, 450
 SKILL_TOKENS_MOST, SKILL_LINES_MOST = 2000, 180
