@@ -300,16 +300,11 @@ class McpServer:
     def _ticker(self, message: Message) -> Callable[[float, str], None]:
         """Return what tells progress where the request asked for it by a token."""
         token = message.meta.get("progressToken")
+        return _ignore if token is None else partial(self._tell_progress, token)
 
-        def tick(seconds: float, text: str) -> None:
-            params = {
-                "progressToken": token,
-                "progress": round(seconds),
-                "message": text,
-            }
-            self._write(protocol.notice_line("notifications/progress", params))
-
-        return _ignore if token is None else tick
+    def _tell_progress(self, token: Any, seconds: float, text: str) -> None:
+        params = {"progressToken": token, "progress": round(seconds), "message": text}
+        self._write(protocol.notice_line("notifications/progress", params))
 
     # The tasks extension: the state of a task is the ledger's and the service's
 
