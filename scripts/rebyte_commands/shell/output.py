@@ -280,7 +280,12 @@ def task_text(document: TaskDocument) -> str:
             )
         )
     lines += _notes(document)
-    labels = (("the whole answer: ", "answerPath"), ("id:   ", "id"), ("live: ", "url"))
+    labels = (
+        ("the whole answer: ", "answerPath"),
+        ("the whole value: ", "valuePath"),
+        ("id:   ", "id"),
+        ("live: ", "url"),
+    )
     fields: Json = dict(document)
     lines += [label + str(fields[key]) for label, key in labels if fields.get(key)]
     return "\n".join(lines + next_lines(document))
@@ -288,6 +293,14 @@ def task_text(document: TaskDocument) -> str:
 
 def _notes(document: TaskDocument) -> list[str]:
     lines = ["missing: " + name for name in document.get("missing", [])]
+    for key in VALUE_KEYS:
+        if key in document:
+            lines.append("%s: %s" % (key, to_json(document[key])))  # type: ignore[literal-required]
+    for fault in document.get("valueErrors", []):
+        place = fault["at"] or "the top"
+        lines.append(
+            "wrong: at %s, wanted %s, came %s" % (place, fault["wanted"], fault["came"])
+        )
     lines += [
         "refused: %(name)s, %(reason)s" % item for item in document.get("refused", [])
     ]

@@ -43,8 +43,8 @@ TEXT_CHARACTERS = 2_000
 LIST_MOST = 40
 LIST_OF_MANY = 5
 OPEN_MOST = 4
-# So many tasks are laid out only when they come into view.
-MANY = 100
+# More tasks than this scroll in boxes, and are laid out only when they come into view.
+MANY = 40
 PICTURES_MOST = 12
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif", ".bmp", ".svg")
 GOOD = ("completed", "running", "waiting")

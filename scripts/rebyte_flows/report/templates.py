@@ -49,7 +49,7 @@ p { margin: .3rem 0; }
 }
 .time > div:last-child { border-bottom: 0; }
 .time a { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.time .num { text-align: right; font-variant-numeric: tabular-nums; }
+.time .num { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .time .badge { justify-self: start; }
 svg.bar { display: block; width: 100%; height: 1.25rem; }
 svg .lead { fill: var(--lead); }
@@ -80,13 +80,16 @@ th button:focus-visible, summary:focus-visible, a:focus-visible {
 th[aria-sort=ascending] button::after { content: " \\25B2"; font-size: .7em; }
 th[aria-sort=descending] button::after { content: " \\25BC"; font-size: .7em; }
 details.task { margin-top: .6rem; }
+.many .time, .many .scroll { max-height: 36rem; overflow: auto; }
+.many thead th { position: sticky; top: 0; background: var(--card); }
 .many details.task { content-visibility: auto; contain-intrinsic-size: auto 3rem; }
+.many .time > div { content-visibility: auto; contain-intrinsic-size: auto 2.1rem; }
 details.task > summary {
   display: flex; flex-wrap: wrap; gap: .2rem .8rem; align-items: baseline; padding: .5rem .9rem;
   cursor: pointer;
 }
 details.task > summary b { overflow-wrap: anywhere; }
-details.task > summary .soft {
+details.task > summary .brief {
   flex: 1 1 12rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
 }
 .inner { padding: 0 .9rem .9rem; border-top: 1px solid var(--line); }
@@ -111,7 +114,7 @@ ul.plain { margin: .2rem 0; padding-left: 1.2rem; overflow-wrap: anywhere; }
 footer { margin-top: 2.5rem; }
 @media (max-width: 44rem) {
   body { padding: 1rem .75rem 3rem; }
-  .time > div { grid-template-columns: 1fr auto 4.5rem; gap: .2rem .6rem; }
+  .time > div { grid-template-columns: 1fr auto auto; gap: .2rem .6rem; }
   .time .bar-cell { grid-column: 1 / -1; grid-row: 2; }
 }
 @media print {
@@ -124,7 +127,9 @@ footer { margin-top: 2.5rem; }
   a { color: inherit; }
   .card { overflow: visible; }
   pre { max-height: none; overflow: visible; }
-  .many details.task { content-visibility: visible; }
+  .many .time, .many .scroll { max-height: none; overflow: visible; }
+  .many thead th { position: static; }
+  .many details.task, .many .time > div { content-visibility: visible; }
   details.task > summary { break-after: avoid; }
   svg { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .scroll { overflow: visible; }
@@ -178,6 +183,8 @@ SCRIPT = """
   window.addEventListener("hashchange", openNamed);
   openNamed();
   window.addEventListener("beforeprint", function () {
+    // A thousand answers are nothing to print.
+    if (document.body.className === "many") { return; }
     document.querySelectorAll("details").forEach(function (part) { part.open = true; });
   });
 })();
@@ -213,9 +220,9 @@ TIME_ROW = """<div><a href="#task-{number}">{label}</a>
 """
 BAR = (
     '<svg class="bar" viewBox="0 0 1000 20" preserveAspectRatio="none" role="img"'
-    ' aria-label="{words}">{rects}</svg>'
+    ' aria-label="{words}">{paths}</svg>'
 )
-RECT = '<rect class="{0}" x="{1:g}" y="{3}" width="{2:g}" height="{4}"/>'
+PATH = '<path class="{0}" d="{1}"/>'
 LEGEND = (
     '<span><svg viewBox="0 0 10 10" preserveAspectRatio="none" class="{0}" aria-hidden="true">'
     '<rect class="{1}" width="10" height="10"/></svg>{2}</span>'
@@ -233,7 +240,7 @@ PROBLEM_CELL = '<td class="soft" colspan="{0}">{1}</td>'
 NUMBER_CELL = '<td class="num" data-number="{0}">{0}</td>'
 TASKS = "<section><h2>Tasks</h2>\n{0}</section>"
 TASK = """<details class="task card" id="task-{number}"{is_open}><summary><b>{label}</b>{badge}
-<span class="soft">{brief}</span><span class="soft">{seconds}</span></summary>
+<span class="soft brief">{brief}</span><span class="soft">{seconds}</span></summary>
 <div class="inner">{body}</div></details>
 """
 WHY = '<p class="why {0}">{1}</p>'

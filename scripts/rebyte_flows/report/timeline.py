@@ -182,6 +182,7 @@ def time_row(
 
 
 def _bar(timeline: Timeline, scale: Scale, standing: str) -> str:
+    """Return the bar of one task, every colour of it one path; "" without times."""
     if timeline.begin is None or timeline.end is None:
         return ""
     begin = scale.place(timeline, timeline.begin)
@@ -189,33 +190,36 @@ def _bar(timeline: Timeline, scale: Scale, standing: str) -> str:
     word = end
     if timeline.first_word is not None:
         word = scale.place(timeline, timeline.first_word)
-    rects = [
-        _rect("lead", begin, word, TOP, HEIGHT),
-        _rect("talk", word, end, TOP, HEIGHT),
-    ]
+    paths = {
+        "lead": _box(begin, word, TOP, HEIGHT),
+        "talk": _box(word, end, TOP, HEIGHT),
+        "tool": "",
+        "ask": "",
+        "end": "",
+    }
     for span in timeline.spans:
         kind = "ask" if span.kind == QUESTION else "tool"
         left = scale.place(timeline, span.begin)
         right = scale.place(timeline, span.end or span.begin)
-        rects.append(
-            _rect(kind, left, max(right, left + LEAST_WIDTH), TOP + 3, HEIGHT - 6)
-        )
+        right = max(right, left + LEAST_WIDTH)
+        paths[kind] += _box(left, right, TOP + 3, HEIGHT - 6)
     if standing not in ("running", "waiting"):
         left = min(end, scale.width - LEAST_WIDTH)
-        rects.append(_rect("end", left, left + LEAST_WIDTH, 1, 18))
-    words = "%s, %.1f seconds, %d tool calls" % (standing, end - begin, timeline.tools)
-    if timeline.seconds is not None:
-        words = "%s after %.1f seconds, %d tool calls" % (
-            standing,
-            timeline.seconds,
-            timeline.tools,
-        )
-    return templates.BAR.format(words=text(words), rects="".join(rects))
+        paths["end"] = _box(left, left + LEAST_WIDTH, 1, 18)
+    words = "%s after %.1f seconds, %d tool calls" % (
+        standing,
+        timeline.end - timeline.begin,
+        timeline.tools,
+    )
+    shown = [templates.PATH.format(*pair) for pair in paths.items() if pair[1]]
+    return templates.BAR.format(words=text(words), paths="".join(shown))
 
 
-def _rect(kind: str, left: float, right: float, top: int, height: int) -> str:
-    width = max(right - left, 0)
-    return templates.RECT.format(kind, left, width, top, height) if width else ""
+def _box(left: float, right: float, top: int, height: int) -> str:
+    """Return the outline of a box in the letters of an SVG path."""
+    if right <= left:
+        return ""
+    return "M%g %dH%gV%dH%gz" % (left, top, right, top + height, left)
 
 
 def scale_words(scale: Scale, length: str) -> str:

@@ -42,20 +42,19 @@ def shape_lines(schema: Schema) -> list[str]:
 
 def repair_prompt(faults: Sequence[Fault]) -> str:
     """Return the prompt of a turn that sends only the errors; it holds no foreign text."""
-    lines = []
+    parts = []
     left = ERRORS_CHARACTERS
     for fault in faults:
-        line = "- at %s: %s was wanted" % (fault["at"] or "the top", fault["wanted"])
-        left -= len(line)
+        part = "at %s: %s was wanted" % (fault["at"] or "the top", fault["wanted"])
+        left -= len(part)
         if left < 0:
             break
-        lines.append(line)
-    return "\n".join(
-        [
-            "The value at the end of your answer is not as asked for:",
-            *lines,
-            "Answer with the whole corrected value in one fenced json block, nothing after it.",
-        ]
+        # One line, so that it can stand in a line to paste.
+        parts.append(" ".join(part.split()))
+    return (
+        "The value at the end of your answer is not as asked for: %s. Answer with the whole"
+        " corrected value in one fenced json block, nothing after it."
+        % "; ".join(parts)
     )
 
 
