@@ -47,6 +47,20 @@ PACKAGES = {
 NAMES = ("claude", "codex", "gemini", "opencode")
 PROMPT_CHARACTERS = 100000
 SILENCE_SECONDS = 15
+# Where each keeps its conversations, below the home.
+CONVERSATIONS = {
+    "claude": [".claude/projects"],
+    "codex": [".codex/sessions"],
+    "gemini": [".gemini/tmp"],
+    "opencode": [".local/share/opencode"],
+    "pi": [".pi/agent/sessions"],
+}
+# A command that a program refuses at its default.
+DENIED = {
+    "claude": "setsid true",
+    "gemini": "echo $(date)",
+    "opencode": "cat /etc/hostname",
+}
 # Holds a tool up, and leaves something in a session of its own.
 HOLD = """import subprocess, sys
 words = ["sleep", sys.argv[1]]
@@ -222,6 +236,39 @@ def follow_up(world: World) -> str:
     return "remembered; %d and %d tokens out" % tuple(usage)
 
 
+def gone(world: World) -> str:
+    """A conversation that is gone begins anew, with what was said before in front."""
+    start(world)
+    first = run(world, plan(say="Apples."))
+    expect(first.get("answer") == "Apples.", first)
+    rebyte(world, "local", "stop")
+    home = world.environ["HOME"]
+    for below in CONVERSATIONS[world.name]:
+        expect(os.path.isdir(os.path.join(home, below)), "no " + below)
+        shutil.rmtree(os.path.join(home, below))
+    start(world)
+    line = ("follow-up", "--local", first["id"], plan(say="Pears."), "--wait")
+    second = rebyte(world, *line, "--max-wait", "90")
+    expect(second.get("answer") == "Pears.", second)
+    expect("answered:" in world.model.requests[-1].text, "nothing in front")
+    with open(second["transcriptPath"], encoding="utf-8") as file:
+        expect("a new one begins" in file.read(), "not told")
+    return "begun anew"
+
+
+def denied(world: World) -> str:
+    """What a program does not let its model do is told in warnings, not taken for done."""
+    start(world)
+    line = DENIED.get(world.name)
+    if line is None:
+        return "skipped: its own limits are the sandbox's, told by the command"
+    document = run(world, plan(run=[line], say="Tried."))
+    expect(document.get("answer") == "Tried.", document)
+    words = " ".join(document.get("warnings", []))
+    expect("denied" in words, document)
+    return words[:90]
+
+
 def long_prompt(world: World) -> str:
     """A prompt of 100,000 characters arrives whole."""
     start(world)
@@ -365,6 +412,8 @@ CASES = collections.OrderedDict(
     for case in (
         work,
         follow_up,
+        gone,
+        denied,
         long_prompt,
         cancel,
         killed_server,

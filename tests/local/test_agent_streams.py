@@ -395,6 +395,13 @@ def test_denied_tools_and_a_sub_agent_are_told_apart_from_the_answer():
     assert events[-1][1]["parent"] == "t1"
 
 
+def test_a_command_that_was_blocked_is_no_success_whatever_its_status():
+    line = dict(STREAMS["gemini"][4], output="Blocked: command substitution")
+    reader, events = read("gemini", STREAMS["gemini"][:4] + [line])
+    assert events[-1][1]["is_error"] is True
+    assert "1 uses of tools were denied: t1 (Blocked: " in reader.warnings(0)[0]
+
+
 def test_no_number_of_a_stream_makes_an_event_that_is_no_json():
     line = '{"type":"brand.new","a":NaN,"b":1e999,"c":[-Infinity]}'
     reader, events = read("codex", [line, "[" * 100000, '{"a":' * 100000])

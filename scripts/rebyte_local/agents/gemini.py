@@ -37,6 +37,7 @@ DENIALS = re.compile(
     "denied|not allowed|policy|require.{0,12} confirmation|not in workspace|Blocked Host",
     re.I,
 )
+BLOCKED = "Blocked: "
 KEYS = (
     "GEMINI_API_KEY",
     "GOOGLE_API_KEY",
@@ -79,11 +80,13 @@ def read(record: JsonObject) -> list[Finding]:
 
 def _tool_result(record: JsonObject) -> list[Finding]:
     tool_id = string_at(record, "tool_id")
-    is_error = record.get("status") == "error"
     reason = words_of(record.get("error"))
-    output = record.get("output") or reason
+    output = words_of(record.get("output")) or reason
+    is_blocked = output.startswith(BLOCKED)  # told as a success
+    is_error = record.get("status") == "error" or is_blocked
+    reason = reason or output
     found = [tool_result(tool_id, output, is_error)]
-    if is_error and DENIALS.search(reason):
+    if is_blocked or (is_error and DENIALS.search(reason)):
         found.append(denied(tool_id, tool_id.partition("__")[0], reason))
     return found
 
