@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import collections
 import concurrent.futures
+import itertools
 import json
 import os
 import shutil
@@ -67,6 +68,8 @@ words = ["sleep", sys.argv[1]]
 subprocess.Popen(words, start_new_session=True)
 subprocess.run(words)
 """
+# Programs run side by side, and so may this script: each long tool is found by its own number.
+SECONDS = itertools.count(100000 + 100 * os.getpid())
 NOWHERE = "http://127.0.0.1:9"
 World = collections.namedtuple("World", "name base environ model")
 
@@ -283,24 +286,25 @@ def long_prompt(world: World) -> str:
     return "%d characters" % len(order)
 
 
-def begin_long_tool(world: World, seconds: int):
-    """Start a task that is in the middle of a tool; return its document."""
+def begin_long_tool(world: World):
+    """Start a task that is in the middle of a tool; return its document and how long it sleeps."""
+    seconds = next(SECONDS)
     mark = "sleep %d" % seconds
     harnesses.write(os.path.join(world.base, "work", "hold.py"), HOLD)
     order = plan(run=["python3 hold.py %d" % seconds])
     task = run(world, order, "--file", "hold.py", verb="create")
     expect(until(lambda: len(processes(mark)) >= 2, 40), "no tool ran", task)
-    return task
+    return task, mark
 
 
 def cancel(world: World) -> str:
     """A cancel in the middle of a tool leaves no process, also none in a session of its own."""
     start(world)
-    task = begin_long_tool(world, 3571)
+    task, mark = begin_long_tool(world)
     began = time.monotonic()
     rebyte(world, "cancel", "--local", task["id"])
-    left = until(lambda: not processes("sleep 3571"), 15)
-    expect(left, "left: %s" % processes("sleep 3571"))
+    left = until(lambda: not processes(mark), 15)
+    expect(left, "left: %s" % processes(mark))
     took = time.monotonic() - began
     document = rebyte(world, "result", "--local", task["id"], "--wait")
     expect(document.get("status") == "canceled", document)
@@ -310,10 +314,10 @@ def cancel(world: World) -> str:
 def killed_server(world: World) -> str:
     """kill -9 of the server leaves no process; a new server tells it, and a follow-up works."""
     start(world)
-    task = begin_long_tool(world, 3572)
+    task, mark = begin_long_tool(world)
     server = rebyte(world, "local", "status")
     os.kill(server["pid"], signal.SIGKILL)
-    expect(until(lambda: not processes("sleep 3572"), 15), "left", processes("3572"))
+    expect(until(lambda: not processes(mark), 15), "left", processes(mark))
     marks = os.path.join(world.base, "state")
     expect(until(lambda: not processes(marks), 15), "left", processes(marks))
     start(world)

@@ -40,8 +40,97 @@ COMMANDS = [
     "tests/commands/test_batch.py",
 ]
 
+AGENTS = ["tests/local/test_agents.py", "tests/local/test_agent_streams.py"]
+
 # (file below scripts/, what stands there, what is put there, the tests that have to notice)
 MUTANTS = (
+    # Agent programs: what goes in, what an end means, what is left behind.
+    (
+        "rebyte_local/agents/environment.py",
+        "if name not in HIDDEN and not name.startswith(HIDDEN_PREFIXES)",
+        "if name not in HIDDEN",
+        AGENTS,
+    ),
+    (
+        "rebyte_local/agents/environment.py",
+        "if name not in HIDDEN and not name.startswith(HIDDEN_PREFIXES)",
+        "if not name.startswith(HIDDEN_PREFIXES)",
+        AGENTS,
+    ),
+    (
+        "rebyte_local/agents/environment.py",
+        '"--ro-bind",',
+        '"--bind",',
+        AGENTS,
+    ),
+    ("rebyte_local/agents/reading.py", "if quiet > limit:", "if False:", AGENTS),
+    (
+        "rebyte_local/agents/reading.py",
+        'if self._end is not None and not self._end["is_error"]:',
+        "if code == 0:",
+        AGENTS,
+    ),
+    ("rebyte_local/agents/reading.py", "if kind in GOING_ON:", "if False:", AGENTS),
+    (
+        "rebyte_local/agents/opencode.py",
+        'if model or MODEL.search(environ.get(OPTIONS, "")) or _has_login(environ):',
+        "if True:",
+        AGENTS,
+    ),
+    (
+        "rebyte_local/agents/codex.py",
+        "return all(provider == OWN_PROVIDER for provider in providers)",
+        "return True",
+        AGENTS,
+    ),
+    (
+        "rebyte_local/execution/agent_turn.py",
+        "if session and self._is_gone(result, reader):",
+        "if False:",
+        AGENTS,
+    ),
+    (
+        "rebyte_local/execution/agent_turn.py",
+        "reader.overdue, AGENT_LINE_LIMIT_BYTES, AGENT_GRACE_SECONDS",
+        "reader.overdue",
+        AGENTS,
+    ),
+    (
+        "rebyte_local/storage/sessions.py",
+        "shares[name] = total - known if total >= known else total",
+        "shares[name] = total",
+        AGENTS,
+    ),
+    (
+        "rebyte_local/execution/executors.py",
+        "if service.agent or find_steps(prompt):",
+        "if service.agent:",
+        AGENTS,
+    ),
+    (
+        "rebyte_local/execution/runner.py",
+        'return (program, task["workspace"]) if program else ("", task["id"])',
+        'return ("", task["id"])',
+        AGENTS,
+    ),
+    (
+        "rebyte_local/execution/guard.py",
+        "kill_marked((INSTANCE, instance))",
+        "pass",
+        AGENTS,
+    ),
+    (
+        "rebyte_local/execution/process_tree.py",
+        "if self._known.get(one.pid) == one.started:",
+        "if False:",
+        AGENTS,
+    ),
+    (
+        "rebyte_local/execution/workspaces.py",
+        "if os.path.islink(folder):",
+        "if False:",
+        AGENTS,
+    ),
     # Connections: which one, for how long, and what is left behind.
     ("rebyte_wire/connections.py", "if not is_hang_up(error):", "if False:", WIRE),
     (

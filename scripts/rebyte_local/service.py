@@ -9,9 +9,9 @@ import secrets
 import shutil
 import threading
 
-from rebyte_local.agents.readiness import take_inventory
+from rebyte_local.agents.readiness import put_ready_first, take_inventory
 from rebyte_local.agents.reading import SILENCE_SECONDS, TURN_SECONDS, Limits
-from rebyte_local.agents.roster import parse_agents
+from rebyte_local.agents.roster import ALL, parse_agents
 from rebyte_local.deliveries import Deliveries
 from rebyte_local.faults import Faults
 from rebyte_local.storage.artifacts import ArtifactStore
@@ -58,6 +58,8 @@ class Service:
         self.agent = list(agent or ())
         self.agents = parse_agents(agents)
         self.programs = take_inventory(self.agents)
+        if ALL in agents.split(","):
+            self.agents = put_ready_first(self.agents, self.programs)
         self.instance = secrets.token_hex(16)
         self.limits = Limits(agent_silence, agent_limit)
         self.repos = os.path.abspath(repos) if repos else None

@@ -12,6 +12,7 @@ import pytest
 from agent_programs import calls, make_programs, plan
 from measure import run_quietly
 from rebyte_commands.shell.environment import HARNESS_MARKERS
+from rebyte_local.agents.roster import PROGRAMS
 
 
 @pytest.fixture
@@ -181,14 +182,16 @@ def test_one_program_of_a_kind_works_in_a_workspace_at_a_time(
         assert file.read().split() == ["in", "other", "second"]
 
 
+# Several Pythons may run this at once: each looks for its own.
+SLEEP = "sleep %d" % (100000 + os.getpid())
 # What a tool may leave behind: in its group, in a session of its own, without its environment.
-LEFT = "sleep 3581 & setsid sleep 3581 & env -i %s sleep 3581 & "
-FOREGROUND = "echo $$ > %s; env -i sleep 3581"
+LEFT = "{0} & setsid {0} & env -i %s {0} & ".format(SLEEP)
+FOREGROUND = "echo $$ > %%s; env -i %s" % SLEEP
 
 
 def sleeping():
     listing = run_quietly(["ps", "axww", "-o", "args="]).stdout.decode()
-    return [line for line in listing.splitlines() if line.strip() == "sleep 3581"]
+    return [line for line in listing.splitlines() if line.strip() == SLEEP]
 
 
 def begin(api, tmp_path):
@@ -222,7 +225,7 @@ def test_a_server_that_is_killed_takes_its_programs_along_and_the_next_one_goes_
 ):
     process, api = spawn(agents="claude")
     mark = str(tmp_path / "pid")
-    line = "setsid sleep 3581 & echo $$ > %s; sleep 3581" % mark
+    line = "setsid %s & echo $$ > %s; %s" % (SLEEP, mark, SLEEP)
     task = api.create(plan(run=[line]), executor="claude")
     api.wait_until(lambda: os.path.exists(mark) and len(sleeping()) == 2)
     os.kill(process.pid, signal.SIGKILL)
@@ -331,3 +334,59 @@ def test_the_page_of_a_task_folds_its_tools_and_tells_what_it_changed_and_used(
     assert hostile not in text
     listed = api.send("GET", api.server.page_url).text
     assert "claude 9.9.9: default; not kept from: reading files outside" in listed
+
+
+def test_of_all_that_are_found_one_that_is_ready_answers_first(
+    start, programs, monkeypatch
+):
+    monkeypatch.setenv("FAKE_LOGGED_OUT", "1")
+    monkeypatch.setenv("CODEX_API_KEY", "a key, so nobody has to be logged in")
+    api = start(agents="all")
+    assert list(api.server.agents) == ["codex", "claude"]
+    assert api.result(plan(say="by codex")) == "by codex"
+
+
+def problem(name, model=None, **environ):
+    """Why a program is not run, by its environment alone."""
+    return PROGRAMS[name].login_problem(environ, model)
+
+
+def test_opencode_is_refused_where_it_would_ask_its_vendors_free_model(tmp_path):
+    home = {"HOME": str(tmp_path)}
+    config = tmp_path / ".config" / "opencode"
+    data = tmp_path / ".local" / "share" / "opencode"
+    config.mkdir(parents=True)
+    data.mkdir(parents=True)
+    (config / "opencode.json").write_text('{"theme": "dark"}')
+    (data / "auth.json").write_text("{}")
+    assert "free service" in problem("opencode", **home)
+    assert problem("opencode", model="a/b", **home) is None
+    content = json.dumps({"model": "a/b"})
+    assert problem("opencode", OPENCODE_CONFIG_CONTENT=content, **home) is None
+    elsewhere = str(tmp_path / "elsewhere")
+    assert "free" in problem("opencode", XDG_DATA_HOME=elsewhere, **home)
+    (data / "auth.json").write_text('{"anthropic": {"type": "api"}}')
+    assert problem("opencode", **home) is None
+    (data / "auth.json").unlink()
+    (config / "opencode.json").write_text('{ // mine\n "model" : "a/b" }')
+    assert problem("opencode", **home) is None
+
+
+def test_gemini_and_codex_are_asked_for_a_login_only_where_they_need_one(tmp_path):
+    home = {"HOME": str(tmp_path)}
+    assert "not logged in" in problem("gemini", **home)
+    assert problem("gemini", GEMINI_API_KEY="k", **home) is None
+    (tmp_path / ".gemini").mkdir()
+    settings = tmp_path / ".gemini" / "settings.json"
+    settings.write_text('{"security": {"auth": {"selectedType": "oauth-personal"}}}')
+    assert problem("gemini", **home) is None
+    settings.write_text('{"security": {}}')
+    assert "not logged in" in problem("gemini", **home)
+    codex = PROGRAMS["codex"].needs_login
+    assert codex(home) and not codex(dict(home, CODEX_API_KEY="k"))
+    (tmp_path / ".codex").mkdir()
+    config = tmp_path / ".codex" / "config.toml"
+    config.write_text('model_provider = "openai"\n')
+    assert codex(home)
+    config.write_text('model = "x"\n[profiles.mine]\nmodel_provider = "mine"\n')
+    assert not codex(home)

@@ -168,3 +168,12 @@ def _describe(agents: Mapping[str, Agent], program: Program) -> JsonObject:
     if problem:
         described["problem"] = problem
     return described
+
+
+def put_ready_first(
+    agents: Mapping[str, Agent], programs: list[JsonObject]
+) -> dict[str, Agent]:
+    """Return agents whose owner gave no order, the ready ones first."""
+    names = [one["name"] for one in programs if "problem" not in one]
+    ready = {name: agents[name] for name in names if name in agents}
+    return dict(ready, **{n: one for n, one in agents.items() if n not in ready})
