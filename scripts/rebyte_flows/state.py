@@ -37,7 +37,9 @@ OWN_NAMES = {
     "transcripts": re.compile(r"[A-Za-z0-9_.~:-]+\.jsonl"),
     "answers": re.compile(r"[a-z-]+-[0-9a-f]{12}\.txt"),
     "batches": re.compile(r"[0-9a-f]{16}"),
+    "homecomings": re.compile(r"[0-9a-f-]{36}"),
 }
+OWN_FOLDERS = ("batches", "homecomings")
 OWNER_NAME = re.compile(r"(\d+)-[0-9a-f]{12}")
 HELD_ERRORS = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
@@ -266,7 +268,7 @@ def _try_lock_on_windows(file: IO[Any]) -> bool:
 
 
 def prune(state: StateFolder, now: float | None = None) -> None:
-    """Once a day remove transcripts, answers and batches older than 30 days, and dead owners.
+    """Once a day remove what is older than 30 days (see OWN_NAMES), and dead owners.
 
     Only what was made here goes; what cannot be removed is left.
     """
@@ -279,7 +281,7 @@ def prune(state: StateFolder, now: float | None = None) -> None:
         for path in _old_entries(
             os.path.join(state.path, kind), names, now - KEPT_SECONDS
         ):
-            if kind == "batches":
+            if kind in OWN_FOLDERS:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 with suppress(OSError):

@@ -69,25 +69,31 @@ class Repository:
         *words: str,
         data: bytes = b"",
         index: str | None = None,
+        date: str | None = None,
         codes: Sequence[int] = (0,),
     ) -> bytes:
-        """Run git and return what it writes; `index` is another index file than the user's.
+        """Run git and return what it writes.
 
-        Raises RebyteError (code git_failed) for an exit code that is not among `codes`.
+        `index` is another index file than the user's, `date` that of a commit. Raises RebyteError
+        (code git_failed) for an exit code that is not among `codes`.
         """
-        return self.ask(*words, data=data, index=index, codes=codes)[1]
+        return self.ask(*words, data=data, index=index, date=date, codes=codes)[1]
 
     def ask(
         self,
         *words: str,
         data: bytes = b"",
         index: str | None = None,
+        date: str | None = None,
         codes: Sequence[int] = (0,),
     ) -> tuple[int, bytes]:
         """Run git and return its exit code and what it writes; see run()."""
         environ = environment()
         if index is not None:
             environ["GIT_INDEX_FILE"] = index
+        if date is not None:
+            environ["GIT_AUTHOR_DATE"] = date
+            environ["GIT_COMMITTER_DATE"] = date
         code, out, err = run_git(self.root, words, data, environ)
         if code not in codes:
             raise failed(words, code, err)
@@ -143,13 +149,29 @@ class Repository:
             words = ("write-tree", "--missing-ok")
             return self.run(*words, index=index).decode("ascii").strip()
 
-    def commit_tree(self, tree: str, parents: Sequence[str], message: str) -> str:
-        """Write a commit and return its id; nothing refers to it yet."""
+    def commit_tree(
+        self,
+        tree: str,
+        parents: Sequence[str],
+        message: str,
+        dated_as: str | None = None,
+    ) -> str:
+        """Write a commit and return its id; nothing refers to it yet.
+
+        With the date of the commit `dated_as` the same tree is the same commit.
+        """
         words = ["commit-tree", tree, "--no-gpg-sign"]
         for parent in parents:
             words += ["-p", parent]
         data = message.encode("utf-8", "replace")
-        return self.run(*words, data=data).decode("ascii").strip()
+        date = self._date_of(dated_as) if dated_as else None
+        return self.run(*words, data=data, date=date).decode("ascii").strip()
+
+    def _date_of(self, commit: str) -> str:
+        """Return when a commit was made, as git takes a date: seconds and zone."""
+        head = self.run("cat-file", "commit", commit).split(b"\n\n")[0]
+        line = next(one for one in head.split(b"\n") if one.startswith(b"committer "))
+        return line.rpartition(b"> ")[2].decode("ascii", "replace")
 
     def tree_of(self, name: str) -> dict[str, tuple[str, str]]:
         """Return path -> (mode, id) for everything in the tree of a commit."""

@@ -12,6 +12,7 @@ from rebyte_flows.code.applying import journal as journals
 from rebyte_flows.code.applying.journal import Journal, recover
 from rebyte_flows.code.applying.working_tree import read_path, write_path
 from rebyte_flows.code.changes import sensitive_name
+from rebyte_wire.errors import RebyteError
 
 from .conftest import git, make_repository, write
 from .far_side import TASK, Trip
@@ -407,3 +408,30 @@ def test_a_task_without_code_from_here_is_told_as_that(repo, rebyte):
     for verb in ("diff", "apply"):
         refused = rebyte(verb, done["id"])
         assert refused.code == 5 and refused.error["code"] == "no_code"
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_a_disk_that_refuses_one_file_gets_none(folder, trip, monkeypatch, number):
+    before = tree(folder)
+    seen = []
+
+    def refuse(*words):
+        seen.append(words)
+        if len(seen) == number:
+            raise OSError(28, "No space left on device")
+        return write_path(*words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journals, "write_path", refuse)
+        with pytest.raises(RebyteError, match="nothing was changed"):
+            trip.apply()
+    assert tree(folder) == before
+    assert trip.apply().conflicts == {}
+    assert {path: data for path, (_, data) in tree(folder).items()} == trip.files
+
+
+def test_what_lies_beside_a_conflict_already_is_not_overwritten(folder, trip):
+    write(folder, {"a.txt": changed(TEXT, 3, "mine"), "a.txt.theirs": "mine too\n"})
+    trip.apply(beside=True)
+    assert (folder / "a.txt.theirs").read_text() == "mine too\n"
+    assert (folder / "a.txt.theirs2").read_text() == changed(TEXT, 3, "three")

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from rebyte_flows.code.git import Repository, find_repository, open_repository
+from rebyte_flows.code.records import CodeRecord
 from rebyte_flows.code.sending.script import CodeScript
 from rebyte_wire.errors import InputError
 
@@ -658,3 +659,47 @@ def test_a_file_that_shrinks_well_is_no_bomb_when_it_was_sent(folder, tmp_path):
     assert trip.home()["changes"]["files"] == 1
     trip.files["other.bin"] = b"\0" * (9 << 20)
     assert trip.home()["refused"][0]["name"].endswith("other.bin")
+
+
+def test_what_stayed_home_does_not_come_back_as_something_else(folder, tmp_path):
+    write(folder, {".env": "SECRET=1\n", "kept.txt": "kept\n"})
+    make_repository(folder / "nested", {"own.txt": "own\n"})
+    git(folder, "add", "kept.txt")
+    git(folder, "commit", "-q", "-m", "kept")
+    trip = Trip(folder, tmp_path, leave=["kept.txt"])
+    for path in (".env", "kept.txt", "nested/own.txt", "nested/new.txt"):
+        trip.files[path] = b"made up\n"
+    trip.files["real.txt"] = b"real\n"
+    found = trip.home()
+    assert found["changes"]["files"] == 1 and trip.content("kept.txt") == b"kept\n"
+    assert any("had not been sent" in text for text in found["warnings"])
+    assert trip.apply().conflicts == {}
+    assert (folder / ".env").read_text() == "SECRET=1\n"
+
+
+def test_the_same_archive_is_the_same_commit_also_after_a_kill(folder, tmp_path):
+    trip = Trip(folder, tmp_path)
+    trip.files["new.txt"] = b"new\n"
+    before = trip.record
+    first = trip.home()
+    result = trip.record.result
+    # As if the run had died before it wrote down what it had done.
+    trip.record = CodeRecord(dict(before.__dict__, result=None, results=[], turn=None))
+    shutil.rmtree(os.path.join(trip.state.path, "code"))
+    again = trip.home()
+    assert trip.record.result == result
+    assert again["changes"]["branch"] == first["changes"]["branch"]
+
+
+@pytest.mark.parametrize("attribute", ["ident", "working-tree-encoding=UTF-16LE"])
+def test_a_file_that_git_converts_keeps_what_git_stores(folder, tmp_path, attribute):
+    write(folder, {".gitattributes": "*.x %s\n" % attribute})
+    text = "$Id$\n" if attribute == "ident" else "text\n".encode("utf-16-le")
+    write(folder, {"f.x": text})
+    commit(folder)
+    os.unlink(str(folder / "f.x"))
+    git(folder, "checkout", "--", "f.x")
+    trip = Trip(folder, tmp_path)
+    assert trip.content("f.x") == git(folder, "show", "HEAD:f.x")
+    assert git(folder, "diff", "HEAD", trip.record.base) == b""
+    assert trip.home()["changes"]["files"] == 0

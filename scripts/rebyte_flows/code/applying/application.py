@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rebyte_flows.code.records import CodeRecord
 
 BESIDE = ".theirs"
+# So many names are tried beside a path until one is free.
+BESIDE_MOST = 100
 A_SUBMODULE = "a submodule is not changed by apply"
 
 
@@ -123,8 +125,12 @@ def _plan_change(
 
 
 def _beside_step(repository: Repository, path: str, theirs: Content) -> Step:
-    name = path + BESIDE
-    return Step(name, read_path(repository.root, name), theirs)
+    for number in range(1, BESIDE_MOST):
+        name = path + BESIDE + (str(number) if number > 1 else "")
+        there = read_path(repository.root, name)
+        if there is None or there == theirs:
+            break
+    return Step(name, there, theirs)
 
 
 def _first_merge(

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from rebyte_flows.code.applying.working_tree import OTHER_MODE, read_path, write_path
 from rebyte_flows.files.atomic import read_plain
 from rebyte_flows.state import open_private, try_lock
-from rebyte_wire.errors import RebyteError
+from rebyte_wire.errors import InputError, RebyteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +72,15 @@ class Journal:
     def run(self, steps: list[Step], applied: dict[str, Held]) -> None:
         """Carry out steps as one operation that is finished, or taken up again by recover()."""
         self.begin(steps, applied)
-        self.finish()
+        try:
+            self.finish()
+        except (OSError, InputError) as problem:
+            self._roll_back(applied)
+            raise RebyteError(
+                "nothing was changed: %s" % problem,
+                code="not_applied",
+                hint="type the same line again once the reason is gone",
+            ) from problem
 
     def begin(self, steps: list[Step], applied: dict[str, Held]) -> None:
         """Write down what will be done; after this a kill is harmless."""
@@ -107,6 +115,20 @@ class Journal:
                 operation["state"] = UNDONE if operation.get("undoes") else DONE
         self._write()
         return left
+
+    def _roll_back(self, applied: Iterable[str]) -> None:
+        """Put back what an operation that cannot be finished has written."""
+        operation = self.operations.pop()
+        back = [
+            {"path": row["path"], "old": row["new"], "new": row["old"]}
+            for row in operation["steps"]
+        ]
+        self._carry_out(
+            [row for row in back if not self._holds(row["path"], row["new"])]
+        )
+        for path in applied:
+            self.applied.pop(path, None)
+        self._write()
 
     @property
     def is_begun(self) -> bool:

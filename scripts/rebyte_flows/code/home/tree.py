@@ -40,6 +40,9 @@ PARTIAL = (
     " folders out"
 )
 IGNORED = "%d files that git ignores here were left out"
+STAYED_HOME = (
+    "%d paths that had not been sent came back all the same, and were left out"
+)
 IN_SUBMODULE = "%d changes inside submodules are in the archive, and in no commit"
 # A file may become so many times as large before its compression is judged.
 GROWTH_MOST = 2
@@ -63,6 +66,7 @@ class HomeTree:
         self._before = repository.tree_of(record.result or record.base)
         self._sent = repository.tree_of(record.base)
         self._digits = len(record.base)
+        self._kept = set(record.kept)
         self._entries: dict[str, tuple[str, str]] = {}
         self._links: dict[str, str] = {}
         self._build()
@@ -77,7 +81,7 @@ class HomeTree:
         tree = self.repository.write_tree(
             (path, mode, id) for path, (mode, id) in self._entries.items()
         )
-        return self.repository.commit_tree(tree, [parent], message)
+        return self.repository.commit_tree(tree, [parent], message, dated_as=parent)
 
     def _build(self) -> None:
         expected = self._expected()
@@ -102,11 +106,10 @@ class HomeTree:
 
     def _expected(self) -> set[str]:
         """Return the paths that lie on the far side as far as we know."""
-        kept = set(self.record.kept)
         return {
             path
             for path, (mode, _) in self._before.items()
-            if path not in kept and mode != SUBMODULE_MODE
+            if path not in self._kept and mode != SUBMODULE_MODE
         }
 
     def _members(self, expected: set[str]) -> dict[str, Member]:
@@ -179,7 +182,17 @@ class HomeTree:
         ignored = ignored_paths(self.repository, asked)
         self.ignored = len(ignored)
         apart |= ignored
+        stayed = [path for path in members if self._stayed_home(path)]
+        if stayed:
+            self.warnings.append(STAYED_HOME % len(stayed))
+        apart.update(stayed)
         return {path: member for path, member in members.items() if path not in apart}
+
+    def _stayed_home(self, path: str) -> bool:
+        """Say whether a path was not sent, so that the far side cannot know what it holds."""
+        if path in self._kept or path in self.record.left_out:
+            return True
+        return any(path.startswith(place + "/") for place in self.record.left_out)
 
     def _in_submodules(self, members: dict[str, Member]) -> set[str]:
         """Return the members that lie in submodules, and warn of those that changed."""

@@ -32,6 +32,8 @@ SHA256_DIGITS = 64
 SECRETS_SHOWN = 20
 BY_REQUEST = "--leave"
 UNSPECIFIED = "unspecified"
+# Attributes by which git stores other bytes than lie in the working tree.
+CONVERSIONS = ("filter", "ident", "working-tree-encoding")
 MESSAGE = "The working tree as it was sent\n"
 
 
@@ -259,7 +261,7 @@ def _attributes(tree: Tree) -> dict[str, dict[str, str]]:
     ]
     if not paths:
         return {}
-    words = ("check-attr", "-z", "--stdin", "text", "eol", "filter")
+    words = ("check-attr", "-z", "--stdin", "text", "eol", *CONVERSIONS)
     out = tree.repository.run(*words, data=b"".join(path + b"\0" for path in paths))
     fields = list(fields_of(out))
     found: dict[str, dict[str, str]] = {}
@@ -305,7 +307,8 @@ def _store(
 
 
 def _has_filter(attributes: dict[str, str]) -> bool:
-    return attributes.get("filter", UNSPECIFIED) not in (UNSPECIFIED, "unset")
+    found = (attributes.get(name, UNSPECIFIED) for name in CONVERSIONS)
+    return any(value not in (UNSPECIFIED, "unset") for value in found)
 
 
 def _keeps_crlf(
