@@ -287,6 +287,32 @@ def test_what_a_newer_version_adds_is_kept_and_changes_nothing(name):
     assert known == usual
 
 
+# Words where a newer version might put them.
+MOVED = [
+    ("claude", claude_line("assistant", {"type": "text", "words": {"content": "hi"}})),
+    ("claude", claude_line("assistant", "hi")),
+    ("claude", {"type": "assistant", "text": "hi"}),
+    ("claude", {"type": "system", "subtype": "brand_new", "text": "hi"}),
+    ("codex", {"type": "item.completed", "item": {"type": "brand_new", "said": "hi"}}),
+    ("codex", {"type": "item.updated", "item": {"type": "brand_new", "text": "hi"}}),
+    (
+        "codex",
+        {"type": "item.completed", "item": {"type": "agent_message", "content": "hi"}},
+    ),
+    ("gemini", {"type": "message", "text": "hi"}),
+    ("gemini", {"type": "message", "role": "system", "content": "hi"}),
+    ("gemini", {"type": "message", "content": [{"text": "hi"}]}),
+    ("opencode", {"type": "text", "part": {"content": ["hi"]}}),
+    ("opencode", {"type": "brand_new", "part": {"text": "hi"}}),
+    ("pi", {"type": "message_end", "message": {"role": "custom", "content": "hi"}}),
+]
+
+
+@pytest.mark.parametrize("name, record", MOVED)
+def test_words_that_stand_elsewhere_than_usual_are_not_lost(name, record):
+    assert '"hi' in contents(read(name, [record])[1]).replace("\\", "")
+
+
 def leaves(value, path=()):
     """Yield the path of every value inside a record."""
     if path:
@@ -368,6 +394,17 @@ def test_a_program_that_said_its_last_word_and_does_not_end_is_ended_and_has_not
     clock.now = 21
     assert "did not end" in reader.overdue()
     assert reader.failed(-15, "") is None and "signal 15" in reader.warnings(-15)[0]
+
+
+def test_a_reason_that_only_the_log_tells_is_told_with_the_failure():
+    bare = {"type": "error", "error": {"data": {"message": "Check server logs."}}}
+    reader, _ = read("opencode", [bare])
+    line = (
+        'level=ERROR message=failed ref=1 error="Model not found: a/\\"b\\"." cause="x"'
+    )
+    reader.read_stderr(line)
+    reason = 'Check server logs. (Model not found: a/\\"b\\".)'
+    assert reader.failed(1, "noise") == reason
 
 
 def test_a_last_word_that_more_work_follows_was_none():

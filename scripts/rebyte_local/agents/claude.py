@@ -31,6 +31,7 @@ from rebyte_local.agents.records import (
     object_at,
     objects_at,
     string_at,
+    words_at,
     words_of,
 )
 from rebyte_local.formats import JsonObject
@@ -46,6 +47,9 @@ SETTINGS = json.dumps({"sandbox": SANDBOX}, separators=(",", ":"))
 FREE_TOOLS = "Bash,Edit,Write,Read,NotebookEdit,WebFetch,WebSearch"
 # What is said while it works, and tells nothing that another line does not tell.
 SILENT = frozenset(("stream_event", "rate_limit_event", "tool_progress", "keep_alive"))
+SILENT_NEWS = frozenset(
+    ("status", "hook_started", "hook_progress", "task_started", "task_progress")
+)
 
 
 def command(turn: Turn) -> list[str]:
@@ -81,8 +85,7 @@ def _system(record: JsonObject) -> list[Finding]:
         return [retry(reason, number_at(record, "error_status"))]
     if subtype == "permission_denied":
         return [_denial(record, string_at(record, "message"))]
-    words = string_at(record, "message") or string_at(record, "content")
-    return [note(words)] if words else []
+    return unless_silent(subtype, SILENT_NEWS, record)
 
 
 def _denial(record: JsonObject, reason: str) -> Finding:
@@ -93,13 +96,10 @@ def _denial(record: JsonObject, reason: str) -> Finding:
 def _message(record: JsonObject, is_assistant: bool) -> list[Finding]:
     """Return what the blocks say; those of a sub-agent carry the tool use that began it."""
     content = at(record, "message", "content")
-    if isinstance(content, str):
-        return [_words(content, is_assistant)]
-    found = [
-        finding
-        for block in objects_at(record, "message", "content")
-        for finding in _block(block, is_assistant)
-    ]
+    blocks = content if isinstance(content, list) else [content]
+    found = [_block(block, is_assistant) for block in blocks]
+    if None in blocks:  # it stands elsewhere
+        return [unknown(record)]
     parent = string_at(record, "parent_tool_use_id")
     if parent:
         found = [(kind, dict(payload, parent=parent)) for kind, payload in found]
@@ -112,20 +112,22 @@ def _words(words: str, is_assistant: bool) -> Finding:
     return text(words) if is_assistant else note(words)
 
 
-def _block(block: JsonObject, is_assistant: bool) -> list[Finding]:
+def _block(block: object, is_assistant: bool) -> Finding:
+    if not isinstance(block, dict):
+        return _words(words_of(block), is_assistant)
     kind = string_at(block, "type")
     if kind == "text":
-        return [_words(string_at(block, "text"), is_assistant)]
+        return _words(words_at(block, "text"), is_assistant)
     if kind == "thinking":
-        return [thinking(string_at(block, "thinking"))]
+        return thinking(words_at(block, "thinking"))
     if kind == "tool_use":
         name = string_at(block, "name")
-        return [tool_use(string_at(block, "id"), name, block.get("input"))]
+        return tool_use(string_at(block, "id"), name, block.get("input"))
     if kind == "tool_result":
         is_error = block.get("is_error") is True
         tool_id = string_at(block, "tool_use_id")
-        return [tool_result(tool_id, block.get("content"), is_error)]
-    return [unknown(block)]
+        return tool_result(tool_id, block.get("content"), is_error)
+    return unknown(block)
 
 
 def _result(record: JsonObject) -> list[Finding]:

@@ -32,6 +32,7 @@ from rebyte_local.agents.records import (
     object_at,
     parse_line,
     string_at,
+    words_at,
     words_of,
 )
 from rebyte_local.formats import JsonObject
@@ -40,7 +41,7 @@ SANDBOXES = {DEFAULT: "workspace-write"}
 FREE = "danger-full-access"
 # /tmp is everybody's; TMPDIR, a folder of its own, stays.
 NO_SLASH_TMP = "sandbox_workspace_write.exclude_slash_tmp=true"
-SILENT = frozenset(("turn.started", "item.updated"))
+SILENT = frozenset(("turn.started",))
 # What an item shows of what was given to a tool, and of what came back.
 TOOL_INPUTS = {
     "command_execution": ("command",),
@@ -67,8 +68,8 @@ def command(turn: Turn) -> list[str]:
 def read(record: JsonObject) -> list[Finding]:
     """Return what a record says."""
     kind = string_at(record, "type")
-    if kind in ("item.started", "item.completed"):
-        return _item(object_at(record, "item"), kind == "item.completed")
+    if kind in ("item.started", "item.updated", "item.completed"):
+        return _item(object_at(record, "item"), kind)
     if kind == "thread.started":
         return [session(string_at(record, "thread_id"))]
     if kind == "turn.completed":
@@ -106,19 +107,16 @@ def _usage(usage: JsonObject) -> JsonObject:
     )
 
 
-def _item(item: JsonObject, is_completed: bool) -> list[Finding]:
+def _item(item: JsonObject, news: str) -> list[Finding]:
+    """Return what an item says; one that says words says them when it is completed."""
     kind = string_at(item, "type")
     if kind in TOOL_INPUTS:
-        return _tool(item, kind, is_completed)
-    if not is_completed:
-        return []
-    if kind == "agent_message":
-        return [text(words_of(item.get("text")))]
-    if kind == "reasoning":
-        return [thinking(words_of(item.get("text")))]
-    if kind == "error":
-        return [note(words_of(item.get("message")))]
-    return [unknown(item)]
+        return _tool(item, kind, news == "item.completed")
+    tellers = {"agent_message": text, "reasoning": thinking, "error": note}
+    teller = tellers.get(kind)
+    if teller is None:
+        return [unknown(item)]
+    return [teller(words_at(item, "text"))] if news == "item.completed" else []
 
 
 def _tool(item: JsonObject, kind: str, is_completed: bool) -> list[Finding]:

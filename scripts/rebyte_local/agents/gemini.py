@@ -14,6 +14,7 @@ from rebyte_local.agents.findings import (
     counts,
     denied,
     end,
+    failure,
     note,
     session,
     text,
@@ -27,6 +28,7 @@ from rebyte_local.agents.records import (
     object_at,
     parse_line,
     string_at,
+    words_at,
     words_of,
 )
 from rebyte_local.formats import JsonObject
@@ -60,10 +62,7 @@ def read(record: JsonObject) -> list[Finding]:
     """Return what a record says; what the owner said is not told again."""
     kind = string_at(record, "type")
     if kind == "message":
-        words = words_of(record.get("content"))
-        if record.get("role") == "user":
-            return []
-        return [text(words, is_delta=record.get("delta") is True)]
+        return _message(record, words_at(record, "content"))
     if kind == "init":
         return [session(string_at(record, "session_id"), string_at(record, "model"))]
     if kind == "tool_use":
@@ -72,10 +71,20 @@ def read(record: JsonObject) -> list[Finding]:
     if kind == "tool_result":
         return _tool_result(record)
     if kind == "error":
-        return [note(words_of(record.get("message")))]
+        words = words_at(record, "message")
+        return [note(words), failure(words)]
     if kind == "result":
         return [_result(record)]
     return [unknown(record)]
+
+
+def _message(record: JsonObject, words: str) -> list[Finding]:
+    role = record.get("role")
+    if role == "user":
+        return []
+    if role in ("assistant", "model", None):
+        return [text(words, is_delta=record.get("delta") is True)]
+    return [note(words)]
 
 
 def _tool_result(record: JsonObject) -> list[Finding]:

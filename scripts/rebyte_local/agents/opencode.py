@@ -31,6 +31,7 @@ from rebyte_local.agents.records import (
     object_at,
     parse_line,
     string_at,
+    words_at,
     words_of,
 )
 from rebyte_local.formats import JsonObject
@@ -68,9 +69,9 @@ def read(record: JsonObject) -> list[Finding]:
 def _part(record: JsonObject, part: JsonObject) -> list[Finding]:
     kind = string_at(record, "type")
     if kind == "text":
-        return [text(words_of(part.get("text")))]
+        return [text(words_at(part, "text"))]
     if kind == "reasoning":
-        return [thinking(words_of(part.get("text")))]
+        return [thinking(words_at(part, "text"))]
     if kind == "tool_use":
         return _tool(part)
     if kind == "step_finish":
@@ -193,5 +194,6 @@ PROGRAM = Program(
         BOXED: (OPTIONS, ALLOW_OUTSIDE),
     },
     retry_line=re.compile(r'"stream error".* small=false .*error\.error="([^"]*)"'),
+    reason_line=re.compile(r'message=failed .*\berror="((?:[^"\\]|\\.)*)"'),
     no_session=re.compile("Session not found", re.I),
 )

@@ -28,10 +28,12 @@ from rebyte_local.agents.records import (
     object_at,
     objects_at,
     string_at,
+    words_at,
     words_of,
 )
 from rebyte_local.formats import JsonObject
 
+OTHER_ROLES = frozenset(("user", "toolResult"))
 FAILURES = ("error", "aborted")
 SILENT = frozenset(
     ("agent_start", "turn_start", "turn_end", "message_start", "message_update")
@@ -67,15 +69,16 @@ def read(record: JsonObject) -> list[Finding]:
 
 
 def _message(message: JsonObject) -> list[Finding]:
-    if message.get("role") != "assistant":
-        return []
+    role = string_at(message, "role")
+    if role != "assistant":
+        return unless_silent(role, OTHER_ROLES, message)
     found = [session("", string_at(message, "model"))]
     for block in objects_at(message, "content"):
         kind = string_at(block, "type")
         if kind == "thinking":
-            found.append(thinking(words_of(block.get("thinking"))))
+            found.append(thinking(words_at(block, "thinking")))
         elif kind == "text":
-            found.append(text(words_of(block.get("text"))))
+            found.append(text(words_at(block, "text")))
         elif kind != "toolCall":  # its execution is told by lines of its own
             found.append(unknown(block))
     if isinstance(message.get("content"), str):

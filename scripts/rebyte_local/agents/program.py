@@ -52,6 +52,7 @@ class Program(NamedTuple):
     state_paths: what it writes in the owner's home, each "VARIABLE:below it:below HOME".
     is_cumulative: its usage counts over the session; and is its cost.
     retry_line: what it says on stderr when it tries its service again, the reason as a group.
+    reason_line: what it says on stderr of a failure whose reason its stream does not tell.
     no_session: what it says when a conversation is gone.
     not_logged_in: what it says when nobody is logged in.
     """
@@ -72,6 +73,7 @@ class Program(NamedTuple):
     is_usage_cumulative: bool = False
     is_cost_cumulative: bool = False
     retry_line: Pattern[str] = NEVER
+    reason_line: Pattern[str] = NEVER
     no_session: Pattern[str] = NEVER
     not_logged_in: Pattern[str] = NEVER
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Callable
 
-from rebyte_local.agents.findings import SHOWN, Finding
+from rebyte_local.agents.findings import SHOWN, Finding, unknown
 from rebyte_local.agents.program import Program
 from rebyte_local.agents.records import parse_line
 from rebyte_local.formats import JsonObject
@@ -73,6 +73,7 @@ class TurnReader:
         self._end: JsonObject | None = None
         self._pieces: list[str] = []
         self._is_open = False
+        self._told = ""  # on stderr, of why it failed
         self._tool_ids: set[str] = set()
         self.session = ""
         self.model = ""
@@ -97,7 +98,9 @@ class TurnReader:
             if kind == "tool_use" and self._is_known(payload["id"]):
                 continue
             self._take(kind, payload)
-            if kind in SHOWN and payload.get("content", True):
+            if kind == "text" and not payload["content"]:
+                shown.append(unknown(record))  # its words stand where nobody looks
+            elif kind in SHOWN and payload.get("content", True):
                 shown.append((kind, payload))
         return shown
 
@@ -112,6 +115,9 @@ class TurnReader:
         found = self._program.retry_line.search(line)
         if found:
             self._retry = {"reason": found.group(1), "status": None}
+        found = self._program.reason_line.search(line)
+        if found:
+            self._told = found.group(1)
         return [] if line.startswith(STACK) else [("stderr", {"content": line})]
 
     def _take(self, kind: str, payload: JsonObject) -> None:
@@ -214,6 +220,8 @@ class TurnReader:
             return None
         if self._end is not None and self._end["words"]:
             return str(self._end["words"])
+        if self.failure and self._told:
+            return "%s (%s)" % (self.failure, self._told)
         if self.failure:
             return self.failure
         if last_words:

@@ -76,9 +76,17 @@ def words_of(value: object, depth: int = 0) -> str:
     if isinstance(value, list) and depth < DEPTH_MOST:
         parts = [words_of(item, depth + 1) for item in value]
         return "\n".join(filter(None, parts))
+    if isinstance(value, dict) and value.get("type") == "image":
+        return "[image]"
     if isinstance(value, dict) and depth < DEPTH_MOST:
         for key in WORD_KEYS:
             words = words_of(value.get(key), depth + 1)
             if words:
                 return words
     return json.dumps(value, separators=(",", ":"))
+
+
+def words_at(record: JsonObject, key: str) -> str:
+    """Return the words under a key, or else under any that words stand under elsewhere."""
+    found = (words_of(record.get(name)) for name in (key, *WORD_KEYS))
+    return next(filter(None, found), "")
