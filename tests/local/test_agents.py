@@ -75,6 +75,17 @@ def test_a_follow_up_goes_on_with_the_conversation_and_costs_its_own_share(
     assert first["cwd"] == second["cwd"]
 
 
+def test_a_prompt_is_no_command_of_the_program_itself(start, programs):
+    api = start(agents="claude")
+    task, _, _ = api.run("/clear " + plan(say="x"), executor="claude")
+    for text in ("/clear ", " /compact "):
+        api.follow_up(task["id"], text + plan(say="x"))
+        api.stream(task["id"])
+    sent = [call["prompt"] for call in calls(programs)]
+    assert len(sent) == 3 and not [one for one in sent if one.lstrip()[0] == "/"]
+    assert "/compact" in sent[2]
+
+
 def test_nothing_of_ours_and_of_an_outer_harness_reaches_a_program(
     start, programs, monkeypatch
 ):

@@ -32,6 +32,8 @@ NEW_CONVERSATION = (
     "the earlier conversation is not there any more: a new one begins, with what was asked and"
     " answered before in front"
 )
+# Words that begin with a slash would be a command of the program itself.
+IS_NO_COMMAND = "(The next turn.)\n\n"
 EARLIER = "Earlier you were asked:\n\n%s\n\nand answered:\n\n%s\n\nNow:\n\n%s"
 NO_CHANGE = "no file in its folder changed"
 NO_TOOL = " and no tool was used"
@@ -123,7 +125,7 @@ class AgentTurn:
         if not os.path.isdir(REAL_CODE):
             text = substitute_code_path(text, run.path)
         if session:
-            return text
+            return IS_NO_COMMAND + text if text.lstrip().startswith("/") else text
         earlier = self._earlier()
         if earlier:
             asked, answered = earlier
