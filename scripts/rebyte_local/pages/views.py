@@ -16,6 +16,7 @@ from rebyte_local.api.tasks import show_title
 from rebyte_local.formats import JsonObject, iso_milliseconds
 from rebyte_local.http.messages import Request, Response, StreamResponse
 from rebyte_local.pages import templates
+from rebyte_local.pages.bars import Scale, bars_of, draw
 from rebyte_local.pages.event_text import Piece, readable_event
 from rebyte_local.service import Service
 from rebyte_local.storage.task_table import OPEN_STATUSES
@@ -93,23 +94,32 @@ def _list_page(
     tasks: list[JsonObject],
     programs: str = "",
 ) -> Response:
-    statuses = service.tasks.statuses([task["id"] for task in tasks])
+    bars = bars_of(service, tasks)
+    scale = Scale(bars)
     rows = [
         templates.LIST_ROW.format(
             address=service.page_path("/run/" + task["id"]),
             title=_title(service, task),
-            badge=templates.BADGE.format(statuses[task["id"]][0]),
+            badge=templates.BADGE.format(bar.standing),
+            bar=draw(bar, scale),
+            seconds="%.1f s" % bar.seconds,
             created=_created(task),
         )
-        for task in tasks
+        for task, bar in zip(tasks, bars)
     ]
+    is_live = any(bar.standing in OPEN_STATUSES for bar in bars)
     return _page(
         heading,
         templates.LIST_BODY,
+        head=templates.REFRESH if is_live else "",
+        live="yes" if is_live else "",
         heading=heading,
         beside=beside,
         rows="".join(rows),
+        scale=scale.words() if tasks else "",
+        legend=templates.LEGEND if tasks else "",
         programs=programs,
+        script=templates.LIST_SCRIPT,
     )
 
 
