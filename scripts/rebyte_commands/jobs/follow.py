@@ -94,7 +94,9 @@ def follow(
     if progress.kept:
         fields["events"] = [event_line(event) for event in progress.kept]
     facts = Facts(context, document, row, options, ended_early=ended_by is not None)
-    facts.code_record = home.record if home else None
+    if home:
+        facts.code_record = home.record
+        facts.is_code_refused = home.is_refused
     if home and document["status"] == "running" and not row.name:
         fields["warnings"] = [*fields.get("warnings", []), MOVING_TREE]
     fields["next"] = next_steps(facts)

@@ -49,6 +49,7 @@ class Facts:
         self.is_rehearsal = bool(document.get("rehearsal"))
         # What is known of the code that the task was sent with.
         self.code_record: CodeRecord | None = None
+        self.is_code_refused = False
 
     def __repr__(self) -> str:
         return "Facts(%s)" % self.status
@@ -151,15 +152,17 @@ def _missing_wishes(facts: Facts) -> list[str]:
 
 
 def _lacks_code(facts: Facts) -> bool:
-    record = facts.code_record
-    is_missing = record and record.home_name in facts.document.get("missing", [])
-    return bool(is_missing) and not facts.is_rehearsal
+    if facts.code_record is None or facts.is_rehearsal:
+        return False
+    missing = facts.document.get("missing", [])
+    return facts.is_code_refused or facts.code_record.home_name in missing
 
 
 def _ask_for_code(facts: Facts) -> list[Step]:
     assert facts.code_record is not None
     record = facts.code_record
-    why = "its code did not come; this asks for it once more, in a paid turn"
+    word = "was refused" if facts.is_code_refused else "did not come"
+    why = "its code %s; this asks for it once more, in a paid turn" % word
     return [facts.follow_up(why, again_prompt(record.name))]
 
 

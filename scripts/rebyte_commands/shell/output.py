@@ -279,6 +279,9 @@ def task_text(document: TaskDocument) -> str:
                 " on " + changes["branch"] if changes.get("branch") else "",
             )
         )
+        sensitive = len(changes.get("sensitive", []))
+        if sensitive:
+            lines[-1] += "; %d of them may run by themselves" % sensitive
     lines += _notes(document)
     labels = (
         ("the whole answer: ", "answerPath"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
+from commands.conftest import with_agent
 from rebyte_client import RebyteClient
 from rebyte_flows.job import run
 
@@ -174,3 +176,24 @@ def test_a_name_in_use_says_how_to_go_on_with_its_task(repo, rebyte):
     write(repo, {"README": "other\n"})
     refused = rebyte("run", "--code", ".", MEND, "--once", "fix")
     assert refused.code == 2 and first["id"] in refused["next"][0]["run"]
+
+
+@with_agent("true")
+def test_what_an_agent_did_not_publish_is_asked_for_again(repo, rebyte):
+    done = rebyte("run", "--code", ".", "Work.")
+    assert done.code == 9 and done["missing"] == ["demo-home.zip"]
+    lines = [step["run"] for step in done["next"] if "follow-up" in step.get("run", "")]
+    assert len(lines) == 1 and "demo-home.zip" in lines[0]
+
+
+@with_agent("printf 'no zip' > $ARTIFACTS_DIR/demo-home.zip")
+def test_what_was_refused_is_asked_for_again_and_stays_as_it_came(
+    repo, rebyte, tmp_path
+):
+    done = rebyte("run", "--code", ".", "Work.")
+    assert done.code == 9 and done["refused"][0]["name"] == "demo-home.zip"
+    path = done["refused"][0]["reason"].rpartition(" lies at ")[2]
+    assert Path(path).read_text() == "no zip"
+    assert any("was refused" in step["why"] for step in done["next"])
+    out = rebyte("result", done["id"], "--out", str(tmp_path / "out"))
+    assert out.code == 9 and "refused" in out.document

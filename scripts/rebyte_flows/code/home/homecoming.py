@@ -54,6 +54,8 @@ class Homecoming:
         self.record = record
         self.task_id = task_id
         self._state = state
+        # True once an archive came and was not taken.
+        self.is_refused = False
         self._told: Json | None = None
 
     def __repr__(self) -> str:
@@ -72,6 +74,7 @@ class Homecoming:
         The archive is taken from `files` where it came home already, else it is fetched.
         """
         found = self._bring(client, workspace_id, listing, files, turn)
+        self.is_refused = bool(found.get("refused"))
         left_out = sorted(self.record.left_out.items())
         if left_out:
             shown = ", ".join("%r: %s" % pair for pair in left_out[:LEFT_OUT_SHOWN])
