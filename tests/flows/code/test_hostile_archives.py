@@ -267,6 +267,30 @@ def test_names_that_look_odd_and_are_harmless_come_home(names):
     assert collisions(names, set()) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [
+        ("../x", "climbs"),
+        ("a/../x", "climbs"),
+        (".", "climbs"),
+        ("/x", "absolute"),
+        (".git/x", "git's own"),
+        (".g\u200cit/x", "git's own"),
+        ("a:b", "colon"),
+        ("a\nb", "control"),
+        ("nul", "device"),
+    ],
+)
+def test_the_reason_is_told(path, word):
+    assert word in bad_path(path)
+
+
+def test_a_new_path_that_collides_with_one_that_was_kept_is_refused(sent, tmp_path):
+    # A part of the tree: nothing counts as deleted, so both would lie there.
+    partial = zipped(files={"A.TXT": "other\n", "new.txt": "new\n"})
+    assert "collides" in bring(sent, tmp_path, partial)["refused"][0]["reason"]
+
+
 def test_a_name_that_was_sent_may_be_what_it_is():
     known = {"aux.c", "Readme", "README", "a\nb"}
     assert collisions(known, known) == []

@@ -53,6 +53,7 @@ def plan(
     """
     found = Plan()
     changes = all_changes(repository, record, journal)
+    contents = Contents(repository, changes, journal)
     gone = {
         change.path
         for change in changes
@@ -61,11 +62,36 @@ def plan(
     for change in changes:
         why = _why_held(change, allow)
         if why is not None:
-            if _ours(repository, change.path, gone) != _content(repository, change.new):
+            if _ours(repository, change.path, gone) != contents.of(change.new):
                 found.held[change.path] = why
             continue
-        _plan_change(repository, change, journal, found, gone, beside)
+        _plan_change(contents, change, journal, found, gone, beside)
     return found
+
+
+class Contents:
+    """What the changed paths held before and hold after, asked for at once."""
+
+    def __init__(
+        self, repository: Repository, changes: Sequence[Change], journal: Journal
+    ) -> None:
+        self.repository = repository
+        held = [one for change in changes for one in (change.old, change.new)]
+        held += [one for one in journal.applied.values() if one]
+        # A submodule's id is a commit of another repository.
+        ids = {id for mode, id in held if mode not in (NO_MODE, SUBMODULE_MODE)}
+        wanted = sorted(ids)
+        self._data = dict(zip(wanted, repository.blobs(wanted)))
+
+    def __repr__(self) -> str:
+        return "Contents(%d blobs)" % len(self._data)
+
+    def of(self, held: Held) -> Content:
+        """Return (mode, bytes) of what stands for a content, None for nothing."""
+        if held is None or held[0] == NO_MODE:
+            return None
+        data = self._data.get(held[1])
+        return held[0], self.repository.blob(held[1]) if data is None else data
 
 
 def all_changes(
@@ -95,7 +121,7 @@ def _why_held(change: Change, allow: Sequence[str]) -> str | None:
 
 
 def _plan_change(
-    repository: Repository,
+    contents: Contents,
     change: Change,
     journal: Journal,
     found: Plan,
@@ -103,11 +129,12 @@ def _plan_change(
     beside: bool,
 ) -> None:
     path = change.path
+    repository = contents.repository
     ours = _ours(repository, path, gone)
-    theirs = _content(repository, change.new)
-    bases = [_content(repository, change.old)]
+    theirs = contents.of(change.new)
+    bases = [contents.of(change.old)]
     if path in journal.applied:
-        bases.append(_content(repository, journal.applied[path]))
+        bases.append(contents.of(journal.applied[path]))
     try:
         content = _first_merge(repository, bases, ours, theirs)
         if content != ours:
@@ -145,12 +172,6 @@ def _first_merge(
         except Conflict:
             continue
     return merged(repository, bases[-1], ours, theirs)
-
-
-def _content(repository: Repository, held: Held) -> Content:
-    if held is None or held[0] == NO_MODE:
-        return None
-    return held[0], repository.blob(held[1])
 
 
 def _ours(repository: Repository, path: str, gone: set[str]) -> Content:

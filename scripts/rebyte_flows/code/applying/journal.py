@@ -9,6 +9,7 @@ import os
 from contextlib import contextmanager, suppress
 
 from rebyte_flows.code.applying.working_tree import OTHER_MODE, read_path, write_path
+from rebyte_flows.code.git import blob_id
 from rebyte_flows.files.atomic import read_plain
 from rebyte_flows.state import open_private, try_lock
 from rebyte_wire.errors import InputError, RebyteError
@@ -149,27 +150,34 @@ class Journal:
         ]
 
     def _carry_out(self, rows: list[Json]) -> list[str]:
-        left: list[str] = []
+        root = self.repository.root
         # What goes makes room first: a folder may take the place of a file.
-        for row in sorted(rows, key=lambda row: row["new"] is not None):
-            path = row["path"]
-            if self._holds(path, row["new"]):
-                continue
-            if not self._holds(path, row["old"]):
-                left.append(path)
-                continue
-            write_path(self.repository.root, path, self._content(row["new"]))
-        return left
+        ordered = sorted(rows, key=lambda row: row["new"] is not None)
+        open_rows = [row for row in ordered if not self._holds(row["path"], row["new"])]
+        ready = [row for row in open_rows if self._holds(row["path"], row["old"])]
+        ids = [row["new"][1] for row in ready if row["new"]]
+        contents = iter(self.repository.blobs(ids))
+        for row in ready:
+            content: Content = None
+            if row["new"]:
+                content = (row["new"][0], self._present(next(contents)))
+            write_path(root, row["path"], content)
+        return [row["path"] for row in open_rows if row not in ready]
 
-    def _content(self, held: Any) -> Content:
-        return (held[0], self.repository.blob(held[1])) if held else None
+    def _present(self, data: bytes | None) -> bytes:
+        if data is None:
+            raise RebyteError("git has lost what apply had noted", code="git_failed")
+        return data
 
     def _holds(self, path: str, held: Any) -> bool:
         content = read_path(self.repository.root, path)
-        if content is not None and content[0] == OTHER_MODE:
-            # A folder stands there: the path itself holds nothing.
-            content = None
-        return content == self._content(held)
+        if content is None or content[0] == OTHER_MODE:
+            # Where a folder stands the path itself holds nothing.
+            return not held
+        if not held:
+            return False
+        id = blob_id(content[1], len(held[1]))
+        return (content[0], id) == (held[0], held[1])
 
     def _keep(self, contents: list[Content]) -> list[Any]:
         """Write contents as blobs that a reference keeps, and return what stands for them."""
