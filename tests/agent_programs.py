@@ -22,7 +22,8 @@ if sys.argv[1:] == ["--version"]:
     print(NAME, "9.9.9 (a program of the tests)")
     sys.exit(0)
 prompt = "" if sys.stdin.isatty() else sys.stdin.read()
-with open(os.environ["FAKE_LOG"], "a") as log:
+HOME = os.environ.get("FAKE_HOME") or os.environ["HOME"]
+with open(os.environ.get("FAKE_LOG") or os.path.join(HOME, "log"), "a") as log:
     log.write(json.dumps({"argv": sys.argv, "env": dict(os.environ), "cwd": os.getcwd(), "prompt": prompt}) + "\\n")
 parts = prompt.split("@@")
 plan = json.loads(parts[-2]) if len(parts) > 2 else {"say": "hello"}
@@ -35,7 +36,7 @@ CLAUDE = """
 if sys.argv[1:3] == ["auth", "status"]:
     sys.exit(int(os.environ.get("FAKE_LOGGED_OUT", "0")))
 resumed = sys.argv[sys.argv.index("--resume") + 1] if "--resume" in sys.argv else None
-known = os.path.join(os.environ["FAKE_HOME"], "sessions")
+known = os.path.join(HOME, "sessions")
 os.makedirs(known, exist_ok=True)
 if resumed and not os.path.exists(os.path.join(known, resumed)):
     words = "No conversation found with session ID: " + resumed

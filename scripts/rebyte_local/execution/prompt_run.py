@@ -225,6 +225,8 @@ class PromptRun:
         if not lines:
             return
         events = [event for line in lines for event in read_line(stream, line)]
+        if not events:
+            return
         if not self.timeline.is_full:
             self.timeline.append(*events)
         elif not self._is_truncated:
