@@ -53,6 +53,7 @@ FAMILIES = {
         "runner",
         "main",
     ),
+    "rebyte_local": ("agents", "storage", "http", "execution"),
 }
 ONLY_DOOR_TO_LOCAL = "rebyte_commands.verbs.local"
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
