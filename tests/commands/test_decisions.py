@@ -36,6 +36,7 @@ def test_only_the_files_that_did_not_come_are_asked_for_again():
     asked = []
     facts = SimpleNamespace(
         document={"missing": ["b.csv"]},
+        code_record=None,
         options=SimpleNamespace(want=["a.csv", "b.csv"], out=None),
         row=SimpleNamespace(task_id="t"),
         context=SimpleNamespace(command_line=lambda *words: asked.extend(words) or ""),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   rebyte_cli.py report results
+  rebyte_cli.py report results/0001 --field report
 """
 
 
