@@ -210,3 +210,16 @@ def test_every_folder_gets_its_page_and_report_writes_it_anew(rebyte, server):
 @pytest.mark.parametrize("folder", ["nowhere", "."])
 def test_a_report_of_nothing_is_refused(rebyte, folder):
     assert rebyte("report", folder).code == 2
+
+
+def test_the_line_of_next_repairs_only_what_is_invalid(rebyte, server):
+    line = ["batch", write_lines(ROWS), "--schema", SCHEMA, "--out", "out"]
+    assert rebyte(*line)["counts"]["invalid"] == 1
+    ran = rebyte(*line, "--repair", "1")
+    # A rehearsal mends nothing, and its follow-up is counted all the same.
+    assert ran["counts"] == {"completed": 2, "invalid": 1, "failed": 1}, ran
+    repairs = [seen for seen in server.requests if seen["path"].endswith("/prompts")]
+    assert (len(posts(server)), len(repairs)) == (4, 1)
+    assert rebyte(*line, "--repair", "1").code == 9
+    repairs = [seen for seen in server.requests if seen["path"].endswith("/prompts")]
+    assert (len(posts(server)), len(repairs)) == (4, 1)

@@ -84,6 +84,7 @@ def test_a_schema_that_cannot_be_checked_costs_nothing(rebyte, server):
     [
         ["--schema", "nowhere.json"],
         ["--schema", "{}", "--json-answer"],
+        ["--schema", "-", "--file", "-=x.csv"],
         ["--schema", '{"type": "text"}'],
     ],
 )

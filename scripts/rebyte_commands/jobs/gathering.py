@@ -15,7 +15,7 @@ from rebyte_flows.files.names import expand_user
 from rebyte_flows.following.follower import Follower
 from rebyte_flows.results import Results
 from rebyte_flows.values.table import Record
-from rebyte_wire.errors import InputError, RebyteError
+from rebyte_wire.errors import DeadlineReached, InputError, RebyteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class Gathering:
             expectation=expectation_of(context, self._options, self._schema),
         )
         document: Json = dict(follower.follow())
+        if document["status"] == "running":
+            raise DeadlineReached("the time was over before it was brought home")
         with suppress(OSError):
             keep_diff(context, folder, document)
         return document

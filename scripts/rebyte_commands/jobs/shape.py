@@ -67,6 +67,10 @@ def read_shape(context: Context, options: Namespace) -> Schema | None:
             code="usage",
         )
     text: str = options.schema
+    if text == "-" and _reads_stdin(options):
+        raise InputError(
+            "stdin was named twice; it can be read only once", code="usage"
+        )
     if not is_inline(text):
         # One byte more says that it is too long.
         limit = SCHEMA_BYTES_MOST + 1
@@ -88,6 +92,16 @@ def _check_repair(options: Namespace) -> None:
             code="usage",
             hint="each is a paid turn; after two it is the prompt that is wrong",
         )
+
+
+def _reads_stdin(options: Namespace) -> bool:
+    """Tell whether another part of a line comes from stdin."""
+    names = ("prompt", "prompt_flag", "prompt_file", "batch_file", "template")
+    words = [getattr(options, name, None) for name in names]
+    files = getattr(options, "file", ())
+    lines = getattr(options, "typed", ())
+    words += [line.get("prompt_file") for line in lines]
+    return "-" in words or any(word.startswith("-=") for word in files)
 
 
 def is_inline(schema: str) -> bool:

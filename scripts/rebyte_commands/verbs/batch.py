@@ -365,15 +365,20 @@ def _next(context: Context, run: Batch) -> list[Step]:
         return [{"why": why, "run": context.command_line("ledger", "settle")}]
     if counts.get("running") or counts.get("waiting") or _may_succeed(run.entries):
         return [context.rerun_step("this goes on; no line is started twice")]
+    return _mending_steps(context, counts)
+
+
+def _mending_steps(context: Context, counts: dict[str, int]) -> list[Step]:
+    """Return the steps that pay once more for what has ended badly."""
+    steps = []
     if counts.get("invalid") and not context.options.repair:
         why = "one more paid turn for each value that is not as asked for"
-        return [context.rerun_step(why, "--repair", "1")]
+        steps.append(context.rerun_step(why, "--repair", "1"))
     if counts.get("failed"):
         more = [] if context.options.retry else ["--retry", "failed"]
-        return [
-            context.rerun_step("a second paid task for each line that failed", *more)
-        ]
-    return []
+        why = "a second paid task for each line that failed"
+        steps.append(context.rerun_step(why, *more))
+    return steps
 
 
 def _may_succeed(entries: Sequence[Entry]) -> bool:

@@ -86,11 +86,8 @@ def wait(context: Context, options: Namespace) -> Outcome:
     if gathering:
         report.update(gathering.told())
         report["report"] = write_page(context, gathering.folder)
-    if waits_on:
-        report["next"] = [_go_on_step(context, running, options, gathering)]
-    elif ended_by == EXIT_RUNNING:
-        why = "all have ended, and not everything was brought; this goes on"
-        report["next"] = [context.rerun_step(why)]
+    if waits_on or ended_by == EXIT_RUNNING:
+        report["next"] = [_go_on_step(context, waits_on, options, gathering)]
     if error:
         report["error"] = error.as_dict()
     return Outcome(
@@ -166,6 +163,9 @@ def _go_on_step(
     options: Namespace,
     gathering: Gathering | None,
 ) -> Step:
+    if not running:
+        why = "all have ended, and not everything was brought; this goes on"
+        return context.rerun_step(why)
     why = "these still run; this goes on waiting"
     flags = ["--any"] if options.any else []
     line = context.command_line("wait", *running, *flags)
@@ -184,12 +184,11 @@ def _document(
     answer = cut_text(end.answer, room) if end.status in ("completed", "failed") else ""
     error = _error_of(end)
     why = "" if error else _why_look(end, answer)
-    if gathering and end.status == "completed":
-        # The folder has all of it.
-        why = ""
+    # The folder has all of what completed.
+    is_home = gathering is not None and end.status == "completed"
     steps: list[Step] = []
-    if why:
-        steps.append({"why": why, "run": context.command_line("result", end.id)})
+    if why and not is_home:
+        steps = [{"why": why, "run": context.command_line("result", end.id)}]
     found = _brought(context, end, gathering, room) if error is None else {}
     if found.get("changes", {}).get("files"):
         steps += look_step(context, end.id)

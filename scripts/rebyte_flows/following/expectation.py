@@ -8,11 +8,12 @@ import re
 from rebyte_flows.starting.requests import digest_of_part, follow_up_request
 from rebyte_flows.values.prompts import repair_prompt
 from rebyte_flows.values.reader import ARCHIVE_BYTES_MOST, read_value_or_archive
+from rebyte_flows.values.validation import fault
 from rebyte_wire.errors import AuthError, DeadlineReached, RebyteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import BinaryIO
 
     from rebyte_client import RebyteClient
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rebyte_types import FileHome, Json, TaskDocument
 
 REPAIRS_MOST = 2
+UNREAD = "an answer that could not be read just now"
 ID_CHARACTERS = 8
 # No name that a caller can give begins with @.
 REPAIR_NAME = re.compile(r"@repair-(\d+)-")
@@ -44,6 +46,7 @@ class Expectation:
         self.first: TaskDocument | None = None
         self._submitter = submitter
         self._best: Json = {}
+        self._is_unread = False
 
     def __repr__(self) -> str:
         return "Expectation(%r, %d of %d repairs)" % (
@@ -54,21 +57,32 @@ class Expectation:
 
     def keys(
         self,
-        answer: str,
+        answer: str | None,
         files: Sequence[FileHome],
         client: RebyteClient,
         workspace_id: str | None,
+        tell_again: Callable[[], str],
     ) -> Json:
         """Return the keys of the document that tell the value of a completed turn.
 
-        Where none fits, the best candidate of all turns is told, with its own faults.
+        Where none fits, the best candidate of all turns is told, with its own faults. `answer` is
+        None where it could not be read: then nothing is wrong with it, and nothing is paid for.
+        `tell_again()` asks the service for it once more, before it is found wanting.
         """
+        self._is_unread = answer is None
+        if answer is None:
+            return {"valueErrors": [fault("", "one JSON value", UNREAD)]}
 
         def open_file(file: FileHome) -> BinaryIO:
             """Open a file that came home, or fetch it."""
             return _open(client, workspace_id, file)
 
         found = read_value_or_archive(self.schema, answer, files, open_file)
+        if "value" not in found:
+            whole = _told_again(tell_again)
+            if whole and whole != answer:
+                later = read_value_or_archive(self.schema, whole, files, open_file)
+                found = later if "value" in later else found
         if "value" in found:
             self._best = {}
             return found
@@ -88,7 +102,7 @@ class Expectation:
         None where no more may be paid for. Raises what Submitter.submit raises.
         """
         submitter = self._submitter
-        if submitter is None or not document.get("valueErrors"):
+        if submitter is None or self._is_unread or not document.get("valueErrors"):
             return None
         number = self._number_of(row, document) + 1
         if number > self.repairs:
@@ -120,6 +134,16 @@ class Expectation:
 def is_repair(name: str | None) -> bool:
     """Tell whether a row of the ledger bears the name of a repair."""
     return bool(REPAIR_NAME.match(name or ""))
+
+
+def _told_again(tell_again: Callable[[], str]) -> str:
+    """Return the answer as the service keeps it, "" where it cannot be read just now."""
+    try:
+        return tell_again()
+    except (AuthError, DeadlineReached):
+        raise
+    except RebyteError:
+        return ""
 
 
 def _better(best: Json, found: Json) -> Json:

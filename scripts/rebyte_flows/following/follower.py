@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from rebyte_flows.files.downloads import list_files
 from rebyte_flows.files.names import normalize
@@ -139,6 +140,7 @@ class Follower:
         self._builder = AnswerBuilder()
         self._task: Shape = {}
         self._answer = ""
+        self._is_unread = False
         self._warnings = [RECOVERED] * bool(self._known["recovered"])
         # Keys of the document, as they are found out.
         self._refused: list[Refusal] = []
@@ -185,9 +187,14 @@ class Follower:
 
     def _read_value(self, expectation: Expectation) -> None:
         """Find the value in the answer; one that fits takes the place of earlier failures."""
-        files = self._found.get("files", [])
-        workspace_id = self.row.workspace_id
-        keys = expectation.keys(self._answer, files, self.client, workspace_id)
+        prompt_id = self.row.prompt_id or self._builder.prompt_id
+        keys = expectation.keys(
+            None if self._is_unread else self._answer,
+            self._found.get("files", []),
+            self.client,
+            self.row.workspace_id,
+            partial(response_of, self.client, self.row.task_id, prompt_id),
+        )
         for key in ("valueErrors", "candidate"):
             self._found.pop(key, None)
         self._found.update(keys)
@@ -291,6 +298,7 @@ class Follower:
             prompt_id = self.row.prompt_id or self._builder.prompt_id
             text = text or response_of(self.client, self.row.task_id, prompt_id)
         except (NetworkError, RateLimited, ServerError) as problem:
+            self._is_unread = True
             self._warnings.append(
                 "what it said could not be read: %s The same line again tries once more."
                 % problem.message

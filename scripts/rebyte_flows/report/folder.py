@@ -287,19 +287,23 @@ def _columns_of(path: str, tasks: list[TaskView]) -> list[str]:
 
     Empty where no task was asked for a value; one name without properties stands for all of it.
     """
-    values = [task.document for task in tasks]
-    if not any("value" in one or one.get("valueErrors") for one in values):
+    documents = [task.document for task in tasks]
+    if not any("value" in one or one.get("valueErrors") for one in documents):
         return []
-    header: list[str] = []
-    with suppress(OSError, ValueError, csv.Error):
-        text = _read_text(os.path.join(path, TABLE), TEXT_BYTES_MOST)
-        header = next(csv.reader(text.splitlines()[:1]), [])[len(COLUMNS) :]
-    found = [_property_of(name) for name in header]
+    found = [_property_of(name) for name in _header_of(path)]
     if not found:
-        objects = (one.get("value") for one in values)
-        found = list(
-            dict.fromkeys(
-                name for value in objects if isinstance(value, dict) for name in value
-            )
-        )
+        names: dict[str, None] = {}
+        for document in documents:
+            if isinstance(document.get("value"), dict):
+                names.update(dict.fromkeys(document["value"]))
+        found = list(names)
     return found or [VALUE]
+
+
+def _header_of(path: str) -> list[str]:
+    """Return what the table calls the columns of its values."""
+    text = _read_text(os.path.join(path, TABLE), TEXT_BYTES_MOST)
+    try:
+        return next(csv.reader(text.splitlines()[:1]), [])[len(COLUMNS) :]
+    except csv.Error:
+        return []

@@ -126,22 +126,27 @@ def _digest(part: str) -> str:
 def _facts(view: FolderView) -> str:
     """Return the line below the title: how many, how long, what it cost, where the data lies."""
     count = len(view.tasks)
+    documents = [task.document for task in view.tasks]
     facts = ["%d task%s" % (count, "" if count == 1 else "s")]
-    spent = sum(task.document.get("seconds", 0) for task in view.tasks)
+    spent = sum(one.get("seconds", 0) for one in documents)
     if spent:
         facts.append("%s of work" % duration(spent))
-    costs = [
-        task.document["costUsd"] for task in view.tasks if "costUsd" in task.document
-    ]
+    costs = [one["costUsd"] for one in documents if "costUsd" in one]
     if costs:
         facts.append("$%.2f told by the service" % sum(costs))
-    if any(task.document.get("rehearsal") for task in view.tasks):
+    if any(one.get("rehearsal") for one in documents):
         facts.append("a rehearsal on this machine: no model answered")
     shown = [text(fact) for fact in facts]
-    for name in (TABLE, VALUES, RESULTS):
-        if os.path.isfile(os.path.join(view.path, name)):
-            shown.append(templates.FILE.format(path_address(name), text(name)))
-    return " &middot; ".join(shown)
+    return " &middot; ".join(shown + _data_links(view.path))
+
+
+def _data_links(folder: str) -> list[str]:
+    """Return links to the files that hold what the page shows."""
+    return [
+        templates.FILE.format(path_address(name), text(name))
+        for name in (TABLE, VALUES, RESULTS)
+        if os.path.isfile(os.path.join(folder, name))
+    ]
 
 
 def duration(seconds: float) -> str:

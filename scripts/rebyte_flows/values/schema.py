@@ -129,21 +129,24 @@ def _check(place: str, schema: Any) -> None:
     if not isinstance(schema, dict):
         raise refused(place, "an object, true or false was expected")
     for keyword, argument in schema.items():
-        if keyword in ANNOTATIONS:
-            continue
-        at = pointer(place, keyword)
-        if keyword not in KEYWORDS:
-            name = keyword[:NAME_CHARACTERS]
-            raise refused(at, "the keyword %s is not one that is checked" % name)
-        is_right, expected = KEYWORDS[keyword]
-        if not is_right(argument):
-            raise refused(at, expected + " was expected")
+        _check_keyword(pointer(place, keyword), keyword, argument)
     dialect = schema.get("$schema", DIALECTS)
     if not isinstance(dialect, str) or DIALECTS not in dialect:
         why = "only the dialects of %s are known" % DIALECTS
         raise refused(pointer(place, "$schema"), why)
     if place and "$id" in schema:
         raise refused(pointer(place, "$id"), "$id may stand at the top only")
+
+
+def _check_keyword(at: str, keyword: str, argument: Any) -> None:
+    if keyword in ANNOTATIONS:
+        return
+    if keyword not in KEYWORDS:
+        name = keyword[:NAME_CHARACTERS]
+        raise refused(at, "the keyword %s is not one that is checked" % name)
+    is_right, expected = KEYWORDS[keyword]
+    if not is_right(argument):
+        raise refused(at, expected + " was expected")
 
 
 def _check_reference(places: set[str], place: str, reference: str) -> None:
