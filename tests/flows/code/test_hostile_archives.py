@@ -93,13 +93,20 @@ def bad_checksum():
 
 
 def overlapping():
-    """Two entries of the central directory that share the bytes of one."""
-    data = bytearray(zipped(entry("one.txt"), entry("two.txt")))
-    first = data.index(b"PK\x03\x04", data.index(b"new.txt"))
-    last = data.rindex(b"PK\x01\x02")
-    struct.pack_into("<L", data, last + 42, first)
-    # The name in the shared header is that of the first one, so both are called so.
-    return bytes(data)
+    """An entry whose bytes lie inside those of another one, headers and all, as in bombs."""
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr(*entry("inner.txt", method=zipfile.ZIP_STORED))
+        info = archive.infolist()[0]
+    quoted = inner.getvalue()[: 30 + len("inner.txt") + info.compress_size]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in EVERY.items():
+            archive.writestr(*entry(name, text.encode()))
+        archive.writestr(*entry("outer.bin", quoted, method=zipfile.ZIP_STORED))
+        info.header_offset = buffer.getvalue().index(quoted)
+        archive.filelist.append(info)
+    return buffer.getvalue()
 
 
 def quoted_bomb():
@@ -246,6 +253,11 @@ def test_a_hostile_archive_is_refused_as_a_whole(sent, tmp_path, kind):
     assert str(tmp_path / "home.zip") in found["refused"][0]["reason"]
     assert refs_of(sent) == before
     assert os.path.exists(str(tmp_path / "home.zip"))
+
+
+def test_bytes_that_are_used_twice_are_told_as_that(sent, tmp_path):
+    found = bring(sent, tmp_path, overlapping())
+    assert "bytes are those of another" in found["refused"][0]["reason"]
 
 
 def test_the_same_archive_without_the_hostile_part_comes_home(sent, tmp_path):

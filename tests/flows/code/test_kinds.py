@@ -703,3 +703,38 @@ def test_a_file_that_git_converts_keeps_what_git_stores(folder, tmp_path, attrib
     assert trip.content("f.x") == git(folder, "show", "HEAD:f.x")
     assert git(folder, "diff", "HEAD", trip.record.base) == b""
     assert trip.home()["changes"]["files"] == 0
+
+
+def test_a_mixture_of_line_ends_is_no_change_when_the_far_side_evens_it(
+    folder, tmp_path
+):
+    write(folder, {"mixed.txt": b"one\r\ntwo\nthree\r\n"})
+    commit(folder)
+    trip = Trip(folder, tmp_path)
+    trip.files["mixed.txt"] = b"one\ntwo\nthree\n"
+    assert trip.home()["changes"]["files"] == 0
+
+
+def test_a_line_added_to_a_text_that_git_converts_changes_no_other(tmp_path):
+    folder = make_repository(tmp_path / "demo", FILES, "core.autocrlf=true")
+    os.unlink(str(folder / "a.txt"))
+    git(folder, "checkout", "--", "a.txt")
+    trip = Trip(folder, tmp_path)
+    assert trip.files["a.txt"] == crlf(FILES["a.txt"])
+    trip.files["a.txt"] += b"four\n"
+    found = trip.home()
+    assert (found["changes"]["added"], found["changes"]["removed"]) == (1, 0)
+    assert trip.content("a.txt") == FILES["a.txt"].encode() + b"four\n"
+    assert trip.apply().conflicts == {}
+    assert (folder / "a.txt").read_bytes() == crlf(FILES["a.txt"] + "four\n")
+
+
+def test_a_result_is_dated_as_what_it_came_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "1234567890 +0200")
+    folder = make_repository(tmp_path / "demo", FILES)
+    trip = Trip(folder, tmp_path)
+    trip.record.base = git(folder, "rev-parse", "HEAD").decode().strip()
+    trip.files["new.txt"] = b"new\n"
+    trip.home()
+    date = git(folder, "show", "-s", "--format=%cd", "--date=raw", trip.record.result)
+    assert date == b"1234567890 +0200\n"

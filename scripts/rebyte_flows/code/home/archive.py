@@ -214,6 +214,10 @@ def mode_of_entry(path: str, info: zipfile.ZipInfo) -> str | None:
         return LINK_MODE
     if kind not in (0, stat.S_IFREG) or mode & SPECIAL_BITS:
         raise Spoiled(path, "it is neither a plain file nor a link")
+    return _file_mode(mode)
+
+
+def _file_mode(mode: int) -> str | None:
     if not mode:
         return None
     return PROGRAM_MODE if mode & stat.S_IXUSR else FILE_MODE

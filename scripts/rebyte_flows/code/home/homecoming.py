@@ -101,30 +101,35 @@ class Homecoming:
         paths = {file["name"]: file.get("path") for file in files}
         path = paths.get(name)
         try:
+            # What the network says is raised: the line again tries once more.
             path = path or self._fetch(client, workspace_id, listing, name)
             digest = _digest_of(path)
-            earlier = seen_archive(self._state, workspace_id)
-            if digest in earlier and turn != self.record.turn:
-                return self._stale(earlier[0] == self.task_id)
-            found = self._take(path, name)
+            found = self._known(workspace_id, digest, turn)
+            if found is None:
+                found = self._take(path, name)
+                self._note(workspace_id, digest, turn, size)
         except Spoiled as spoiled:
             return _refusal(spoiled.path, spoiled.reason, path)
-        except RebyteError as problem:
-            if path is None:
-                # It was not fetched: the line again tries once more.
-                raise
-            return _refusal(name, problem.message, path)
+        self._told = found
+        return found
+
+    def _note(
+        self, workspace_id: str, digest: str, turn: str | None, size: int | None
+    ) -> None:
         self.record.turn = turn
         self.record.size = size
         write_record(self._state, self.task_id, self.record)
         note_archive(self._state, workspace_id, self.task_id, digest)
-        self._told = found
-        return found
 
-    def _stale(self, is_own: bool) -> Json:
-        """Return what is told where the archive is one of an earlier turn, or of another task."""
-        if not is_own:
+    def _known(self, workspace_id: str, digest: str, turn: str | None) -> Json | None:
+        """Return what is told of an archive that was taken before, None for a new one."""
+        earlier = seen_archive(self._state, workspace_id)
+        if digest not in earlier:
+            return None
+        if earlier[0] != self.task_id:
             return self._not_published()
+        if turn in (None, self.record.turn):
+            return self._as_told()
         if self._told:
             # An earlier turn of this very command brought it.
             return dict(self._told)
@@ -164,6 +169,12 @@ class Homecoming:
 
     def _take(self, path: str, name: str) -> Json:
         """Judge an archive and let it become a commit; raises Spoiled."""
+        try:
+            return self._commit(path, name)
+        except RebyteError as problem:
+            raise Spoiled(name, problem.message) from problem
+
+    def _commit(self, path: str, name: str) -> Json:
         record = self.record
         repository = find_repository(record.repository, record.base)
         previous = record.result or record.base

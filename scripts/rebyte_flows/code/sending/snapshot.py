@@ -24,6 +24,7 @@ from rebyte_wire.errors import GuardRefused, InputError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Any
 
     from rebyte_flows.code.sending.listing import Item
 
@@ -91,26 +92,19 @@ def look_at(
     InputError for a decision that names nothing.
     """
     tree = Tree(repository)
-    digits = _digits(repository)
-    secrets: list[tuple[str, str]] = []
     items = list_tree(repository)
     _check_words(items, [*send_secret, *leave])
+    reader = _Reader(repository, own_keys)
+    secrets: list[tuple[str, str]] = []
     for item in items:
-        if item.mode == SUBMODULE_MODE and item.why_not is None:
-            tree.submodules.append(item.path)
-            _keep(tree, item)
-            continue
         is_allowed = matches(item.path, send_secret)
         if not is_allowed and matches(item.path, leave):
             item.why_not = BY_REQUEST
-        if item.why_not or not item.is_here:
-            _leave_out(tree, item, item.why_not)
+        if not _is_to_be_read(tree, item):
             continue
-        scanner = SecretScanner(own_keys)
-        file = read(item, repository, digits, scanner)
-        secret = secret_name(item.path) or scanner.found
+        secret = reader.read(item)
         if is_allowed or secret is None:
-            tree.files.append(file)
+            tree.files.append(reader.file)
         elif item.tracked is not None:
             secrets.append((item.path, secret))
         else:
@@ -118,6 +112,34 @@ def look_at(
     if secrets:
         raise _secrets_found(secrets)
     return tree
+
+
+class _Reader:
+    """Reads the files of a tree one after the other; `file` is the last one."""
+
+    def __init__(self, repository: Repository, own_keys: Sequence[bytes]) -> None:
+        self.file: Any = None
+        self._repository = repository
+        self._digits = _digits(repository)
+        self._own_keys = own_keys
+
+    def read(self, item: Item) -> str | None:
+        """Read a file and return why it looks like a secret, None if it does not."""
+        scanner = SecretScanner(self._own_keys)
+        self.file = read(item, self._repository, self._digits, scanner)
+        return secret_name(item.path) or scanner.found
+
+
+def _is_to_be_read(tree: Tree, item: Item) -> bool:
+    """Say whether a path may be sent; what may not is noted in the tree."""
+    if item.why_not or not item.is_here:
+        _leave_out(tree, item, item.why_not)
+        return False
+    if item.mode == SUBMODULE_MODE:
+        tree.submodules.append(item.path)
+        _keep(tree, item)
+        return False
+    return True
 
 
 def _check_words(items: Iterable[Item], words: Sequence[str]) -> None:
@@ -289,18 +311,25 @@ def _store(
         # What its filter would store nobody can tell without running it.
         _enter(stored, file, tracked[1])
         return
-    path = os.path.join(tree.repository.root, file.path)
     text = attributes.get("text", UNSPECIFIED)
     eol = attributes.get("eol", UNSPECIFIED)
-    if not file.has_crlf or not is_converted(text, eol, autocrlf):
-        stored.writes.append((file, path))
+    if file.has_crlf and is_converted(text, eol, autocrlf):
+        _store_converted(stored, file, tree.repository, is_forced(text, eol))
         return
+    stored.writes.append((file, os.path.join(tree.repository.root, file.path)))
+
+
+def _store_converted(
+    stored: Stored, file: TreeFile, repository: Repository, forced: bool
+) -> None:
+    """Decide about a text with CRLF that git stores with LF, or as it is stored already."""
+    path = os.path.join(repository.root, file.path)
+    tracked = file.item.tracked
     with open(path, "rb") as source:
         data = to_lf(source.read())
-    is_stored = tracked is not None and blob_id(data, len(file.sha)) == tracked[1]
-    if tracked is not None and is_stored:
+    if tracked is not None and blob_id(data, len(file.sha)) == tracked[1]:
         _enter(stored, file, tracked[1])
-    elif _keeps_crlf(tree.repository, tracked, is_forced(text, eol)):
+    elif _keeps_crlf(repository, tracked, forced):
         stored.writes.append((file, path))
     else:
         stored.writes.append((file, data))
