@@ -8,7 +8,7 @@ from rebyte_flows.code.git import LINK_MODE, PROGRAM_MODE, SUBMODULE_MODE, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rebyte_flows.code.git import Repository
+    from rebyte_flows.code.git import Entry, Repository
     from rebyte_types import Json
 
 NO_MODE = "000000"
@@ -123,7 +123,7 @@ class Change:
     went, None for a binary.
     """
 
-    def __init__(self, path: str, old: tuple[str, str], new: tuple[str, str]) -> None:
+    def __init__(self, path: str, old: Entry, new: Entry) -> None:
         self.path = path
         self.old = old
         self.new = new

@@ -15,7 +15,11 @@ from rebyte_wire.errors import InputError, RebyteError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from typing import Any
+    from typing import Any, Dict, Tuple
+
+    # What a path of a tree is: its mode and the id of its content.
+    Entry = Tuple[str, str]
+    Entries = Dict[str, Entry]
 
 GIT_SECONDS = 60
 WORDS_CHARACTERS = 300
@@ -173,10 +177,10 @@ class Repository:
         line = next(one for one in head.split(b"\n") if one.startswith(b"committer "))
         return line.rpartition(b"> ")[2].decode("ascii", "replace")
 
-    def tree_of(self, name: str) -> dict[str, tuple[str, str]]:
+    def tree_of(self, name: str) -> Entries:
         """Return path -> (mode, id) for everything in the tree of a commit."""
         out = self.run("ls-tree", "-r", "-z", "--full-tree", name)
-        found: dict[str, tuple[str, str]] = {}
+        found: Entries = {}
         for line in fields_of(out):
             about, _, path = line.partition("\t")
             mode, _, id = about.split(" ")

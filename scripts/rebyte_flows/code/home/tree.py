@@ -31,7 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rebyte_flows.code.git import Repository
+    from rebyte_flows.code.git import Entries, Repository
     from rebyte_flows.code.home.archive import HomeArchive, Member
     from rebyte_flows.code.records import CodeRecord
 
@@ -67,7 +67,7 @@ class HomeTree:
         self._sent = repository.tree_of(record.base)
         self._digits = len(record.base)
         self._kept = set(record.kept)
-        self._entries: dict[str, tuple[str, str]] = {}
+        self._entries: Entries = {}
         self._links: dict[str, str] = {}
         self._build()
 

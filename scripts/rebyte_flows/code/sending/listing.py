@@ -23,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rebyte_flows.code.git import Entry
+
 SKIPPED = "S"
 LFS_HEAD = b"version https://git-lfs.github.com/spec/"
 POINTER_BYTES = 1024
@@ -42,7 +44,7 @@ class Item:
     names and a sparse checkout leaves out.
     """
 
-    def __init__(self, path: str, tracked: tuple[str, str] | None = None) -> None:
+    def __init__(self, path: str, tracked: Entry | None = None) -> None:
         self.path = path
         self.tracked = tracked
         self.mode = ""

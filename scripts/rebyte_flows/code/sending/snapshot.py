@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
+    from rebyte_flows.code.git import Entries, Entry
     from rebyte_flows.code.sending.listing import Item
 
 SHA1_DIGITS = 40
@@ -63,7 +64,7 @@ class Tree:
         self.files: list[TreeFile] = []
         self.left_out: dict[str, str] = {}
         # Paths that belong to the tree and are not sent: path -> (mode, id).
-        self.kept: dict[str, tuple[str, str]] = {}
+        self.kept: Entries = {}
         self.submodules: list[str] = []
 
     def __repr__(self) -> str:
@@ -224,7 +225,7 @@ class Stored:
     """The entries of the commit, and the ids of what was sent where git stores other bytes."""
 
     def __init__(self) -> None:
-        self.entries: dict[str, tuple[str, str]] = {}
+        self.entries: Entries = {}
         self.differs: dict[str, str] = {}
         self.writes: list[tuple[TreeFile, bytes | str]] = []
 
@@ -340,9 +341,7 @@ def _has_filter(attributes: dict[str, str]) -> bool:
     return any(value not in (UNSPECIFIED, "unset") for value in found)
 
 
-def _keeps_crlf(
-    repository: Repository, tracked: tuple[str, str] | None, forced: bool
-) -> bool:
+def _keeps_crlf(repository: Repository, tracked: Entry | None, forced: bool) -> bool:
     """Say whether git would store a file with its CRLF: where it is stored so already."""
     if tracked is None or forced:
         return False
