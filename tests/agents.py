@@ -56,6 +56,28 @@ CONVERSATIONS = {
     "opencode": [".local/share/opencode"],
     "pi": [".pi/agent/sessions"],
 }
+# Looks what a command may do: write outside its folder, reach the network, read outside.
+LOOK = """import sys, urllib.request
+seen = []
+def look(name, act):
+    try:
+        act()
+        seen.append(name)
+    except OSError:
+        pass
+look("wrote", lambda: open(sys.argv[1], "w").close())
+look("reached", lambda: urllib.request.urlopen(sys.argv[2] + "/v1/models", timeout=5))
+look("read", lambda: open("/etc/passwd").close())
+open("artifacts/seen.csv", "w").write(" ".join(seen))
+"""
+# As the table of references/local.md has it.
+NOT_KEPT_FROM = {
+    "claude": {"read"},
+    "codex": {"read"},
+    "gemini": {"wrote", "reached", "read"},
+    "opencode": {"wrote", "reached", "read"},
+    "pi": {"wrote", "reached", "read"},
+}
 # A command that a program refuses at its default.
 DENIED = {
     "claude": "setsid true",
@@ -272,6 +294,25 @@ def denied(world: World) -> str:
     return words[:90]
 
 
+def kept_from(world: World) -> str:
+    """At its default a program's commands are kept from what local.md says, and from no more."""
+    start(world)
+    work = os.path.join(world.base, "work")
+    harnesses.write(os.path.join(work, "look.py"), LOOK)
+    escaped = os.path.join(world.environ["HOME"], "escaped")
+    order = plan(
+        run=["python3 look.py %s %s" % (escaped, world.model.url)], say="Tried."
+    )
+    document = run(world, order, "--file", "look.py", "--out", "looked")
+    expect(document.get("answer") == "Tried.", document)
+    with open(os.path.join(work, "looked", "files", "seen.csv")) as file:
+        seen = file.read().split()
+    is_escaped = os.path.exists(escaped)
+    expect(is_escaped == ("wrote" in seen), seen)
+    expect(set(seen) == NOT_KEPT_FROM[world.name], seen)
+    return "not kept from: %s" % (", ".join(sorted(seen)) or "nothing looked for")
+
+
 def long_prompt(world: World) -> str:
     """A prompt of 100,000 characters arrives whole."""
     start(world)
@@ -418,6 +459,7 @@ CASES = collections.OrderedDict(
         follow_up,
         gone,
         denied,
+        kept_from,
         long_prompt,
         cancel,
         killed_server,

@@ -439,6 +439,12 @@ def test_a_command_that_was_blocked_is_no_success_whatever_its_status():
     assert "1 uses of tools were denied: t1 (Blocked: " in reader.warnings(0)[0]
 
 
+@pytest.mark.parametrize("given", ["--resume", "a b", "", "x" * 300, "$(id)"])
+def test_an_id_of_a_conversation_that_could_be_something_else_is_not_kept(given):
+    line = dict(STREAMS["claude"][0], session_id=given)
+    assert read("claude", [line])[0].session == ""
+
+
 def test_no_number_of_a_stream_makes_an_event_that_is_no_json():
     line = '{"type":"brand.new","a":NaN,"b":1e999,"c":[-Infinity]}'
     reader, events = read("codex", [line, "[" * 100000, '{"a":' * 100000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Callable
 
@@ -21,6 +22,7 @@ END_SECONDS = 20.0  # between its last word and its end
 GOING_ON = frozenset(("text", "thinking", "tool_use"))
 REFUSALS = frozenset((400, 401, 403, 404))
 STACK = "    at "  # how a line begins that tells where in a program something happened
+SESSION_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,199}", re.ASCII)
 WARNING_CHARACTERS = 300
 DENIALS_SHOWN = 5
 
@@ -145,7 +147,8 @@ class TurnReader:
 
     def _take_session(self, payload: JsonObject) -> None:
         self.model = payload.get("model") or self.model
-        if payload["id"] and payload["id"] != self.session:
+        is_id = SESSION_ID.fullmatch(payload["id"])  # it goes into a command line later
+        if is_id and payload["id"] != self.session:
             self.session = payload["id"]
             self._on_session(self.session)
 

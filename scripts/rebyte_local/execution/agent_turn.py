@@ -19,7 +19,7 @@ from rebyte_local.execution.processes import (
     ProcessResult,
 )
 from rebyte_local.execution.prompt_run import Answer, PromptRun
-from rebyte_local.execution.rehearsal import REAL_CODE, substitute_code_path
+from rebyte_local.execution.rehearsal import substitute_code_path
 from rebyte_local.formats import JsonObject
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.:/@+\[\]-]*")
@@ -121,9 +121,7 @@ class AgentTurn:
 
     def _prompt(self, session: str | None) -> str:
         run = self._run
-        text = str(run.prompt["text"])
-        if not os.path.isdir(REAL_CODE):
-            text = substitute_code_path(text, run.path)
+        text = substitute_code_path(str(run.prompt["text"]), run.path)
         if session:
             return IS_NO_COMMAND + text if text.lstrip().startswith("/") else text
         earlier = self._earlier()
