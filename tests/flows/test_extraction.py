@@ -115,6 +115,7 @@ CASES = [
     ("a citation before it", OBJECT, 'By [1] and [2, 3]: {"a": 1}', ONE),
     ("a citation after it", OBJECT, '{"a": 1} [1]', ONE),
     ("links around it", OBJECT, '[a "b"](http://x) {"a": 1} [c](http://y)', ONE),
+    ("a half-open interval", OBJECT, 'In [0, 1) it is {"a": 1}', ONE),
     ("boxes to tick", OBJECT, '- [ ] one\n- [x] two\n{"a": 1}', ONE),
     ("braces of a template", OBJECT, "Set {{name}} first", NONE),
     ("a list with a citation after it", LIST, 'So: [{"a": 1}]\nSource: [1]', [ONE]),

@@ -4,7 +4,6 @@ with.
 
 from __future__ import annotations
 
-import os
 import time
 from functools import partial
 
@@ -19,7 +18,6 @@ from rebyte_commands.shell.interrupts import Interrupted
 from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import task_text
 from rebyte_commands.shell.progress import Progress
-from rebyte_flows.files.names import expand_user
 from rebyte_flows.following.events import event_line
 from rebyte_flows.following.follower import Follower
 from rebyte_flows.following.result import task_document
@@ -36,7 +34,6 @@ from rebyte_wire.status import FINAL
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable, Sequence
     from typing import Any
 
     from rebyte_commands.shell.context import Context
@@ -103,35 +100,30 @@ def follow(
     if request is not None:
         tell_place(context, fields)
     code = explain_sandbox(context, fields) or ended_by or exit_code_of(document)
-    out = getattr(options, "out", None)
-    if out:
-        folder = os.path.abspath(expand_user(out))
-        write_task_page(context, folder, task_document(**fields))
-
-    first = first_turn(follower, document)
-    deliver = partial(_deliver, context, row, first, is_own=request is not None)
-    repairs = follower.expectation.rows if follower.expectation else []
-    return Outcome(
-        task_document(**fields),
-        text=task_text,
-        code=code,
-        on_printed=partial(_deliver_all, deliver, context, repairs, document)
-        if ended_by is None
-        else None,
-    )
+    whole = task_document(**fields)
+    write_task_page(context, getattr(options, "out", None), whole)
+    outcome = Outcome(whole, text=task_text, code=code)
+    if ended_by is None:
+        is_own = request is not None
+        outcome.on_printed = partial(
+            _deliver_all, context, row, follower, document, is_own=is_own
+        )
+    return outcome
 
 
 def _deliver_all(
-    deliver: Callable[[], None],
     context: Context,
-    repairs: Sequence[Row],
+    row: Row,
+    follower: Follower,
     document: TaskDocument,
+    *,
+    is_own: bool,
 ) -> None:
     """Note that the turn of the line was shown, and those that mended its value."""
-    deliver()
-    if document["status"] in FINAL:
-        for row in repairs:
-            context.deliver(row, status=document["status"])
+    _deliver(context, row, first_turn(follower, document), is_own=is_own)
+    if follower.expectation and document["status"] in FINAL:
+        for turn in follower.expectation.rows:
+            context.deliver(turn, status=document["status"])
 
 
 def first_turn(follower: Follower, document: TaskDocument) -> TaskDocument:

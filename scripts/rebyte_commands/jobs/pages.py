@@ -7,6 +7,7 @@ import os
 from rebyte_commands.jobs.code import record_of
 from rebyte_commands.shell.output import to_json
 from rebyte_flows.files.atomic import write_whole
+from rebyte_flows.files.names import expand_user
 from rebyte_flows.files.out_folder import DOCUMENT_FILE
 from rebyte_wire.errors import RebyteError
 
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
     from rebyte_types import Shape
 
 
-def write_task_page(context: Context, folder: str, document: Shape) -> str | None:
-    """Write the document of a task into its folder, and the page; return its path.
+def write_task_page(context: Context, out: str | None, document: Shape) -> str | None:
+    """Write the document of a task into the folder of --out, and the page; return its path.
 
-    None where the disk refuses it, which is told on stderr: the document is printed all the same.
+    None without a folder, and where the disk refuses it, which is told on stderr: the document is
+    printed all the same.
     """
+    if not out:
+        return None
+    folder = os.path.abspath(expand_user(out))
     try:
         write_whole(os.path.join(folder, DOCUMENT_FILE), to_json(document) + "\n")
         keep_diff(context, folder, document)

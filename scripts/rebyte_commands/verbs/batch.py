@@ -45,10 +45,12 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   rebyte_cli.py batch jobs.jsonl --out results
   rebyte_cli.py batch rows.csv --template prompt.md --once-field id --max-tasks 100 --out results
+  rebyte_cli.py batch rows.csv --template prompt.md --schema shape.json --out results
   rebyte_cli.py batch --prompt 'Review the tests' --prompt 'Review the docs' --repo owner/name
 
 A line of jobs.jsonl:
   {"once":"a","prompt":"...","files":["data.csv"],"executor":"codex","want":["report.pdf"]}
+With --schema every answer ends with a value of one shape, and results has table.csv.
 Flags hold for every line, or fill in what a line does not say.
 Type the same line again after a kill, a cut or exit 75: no line is started twice. Once all of it
 was printed that holds for 15 minutes more; with names (once, --once-field) for good.
@@ -141,7 +143,8 @@ def add_flags(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         metavar="DIR",
-        help="a folder per task and results.jsonl (default: in the state folder)",
+        help="a folder per task, results.jsonl and report.html; with --schema table.csv "
+        "(default: in the state folder)",
     )
 
 

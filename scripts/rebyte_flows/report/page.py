@@ -127,7 +127,7 @@ def _facts(view: FolderView) -> str:
     """Return the line below the title: how many, how long, what it cost, where the data lies."""
     count = len(view.tasks)
     documents = [task.document for task in view.tasks]
-    facts = ["%d task%s" % (count, "" if count == 1 else "s")]
+    facts = ["1 task" if count == 1 else "%d tasks" % count]
     spent = sum(one.get("seconds", 0) for one in documents)
     if spent:
         facts.append("%s of work" % duration(spent))

@@ -20,9 +20,10 @@ FENCE = re.compile(r"[ \t]*(?:>[ \t]*)?(`{3,}|~{3,})[ \t]*([^`\r\n]*?)[ \t]*\r?$
 # Fences that say they hold a value, or say nothing.
 PLAIN_LABELS = ("", "json", "text", "txt", "plaintext", "markdown", "md", "output")
 OPENER = re.compile(r"[\[{]")
-# A pair of brackets that is plainly prose: a citation, a placeholder, a box to tick.
+# A pair of brackets that is plainly prose: a citation, a placeholder, a box to tick, a half-open
+# interval.
 PROSE_PAIR = re.compile(
-    r'\[[^\[\]{}"\n]{0,200}\]|\{[^\[\]{}"\n]{0,200}\}'
+    r'\[[^\[\]{}"\n]{0,200}\]|\{[^\[\]{}"\n]{0,200}\}|\[[^\[\]{}()"\n]{0,60}\)'
     r'|\[(?=[ \t]*[^\s\[\]{}"\d\-tfn])[^\[\]{}\n]{0,200}\]'
 )
 # What begins as an object or an array of JSON begins.
@@ -93,28 +94,52 @@ def split(answer: str) -> tuple[list[Fence], str]:
 
     A fence that holds no value, and does not say it is of another language, is prose as well.
     """
-    fences: list[Fence] = []
-    prose: list[str] = []
-    fence: Fence | None = None
-    marks = ""
+    parts = _Parts()
     for line in answer.split("\n"):
+        parts.take(line)
+    # Never closed: whatever its label says, the answer may break off in it.
+    parts.put(is_closed=False)
+    return parts.fences, "\n".join(parts.prose)
+
+
+class _Parts:
+    """The fences and the prose of an answer, line by line."""
+
+    def __init__(self) -> None:
+        self.fences: list[Fence] = []
+        self.prose: list[str] = []
+        self._fence: Fence | None = None
+        self._marks = ""
+
+    def __repr__(self) -> str:
+        return "_Parts(%d fences)" % len(self.fences)
+
+    def take(self, line: str) -> None:
+        """Take one line."""
+        fence = self._fence
         match = FENCE.match(line)
-        if match and fence is not None and _closes(match, marks):
-            _put(fence, fences, prose)
-            fence = None
+        if match and fence and _closes(match, self._marks):
+            self.put()
         elif match and (fence is None or _label(match) == "json"):
-            if fence is not None:
-                prose += fence.lines
-            marks = match.group(1)
-            fence = Fence(_label(match))
-        elif fence is not None:
-            fence.lines.append(line)
+            self.prose += fence.lines if fence else []
+            self._marks = match.group(1)
+            self._fence = Fence(_label(match))
         else:
-            prose.append(line)
-    if fence is not None:
-        # Never closed: whatever its label says, the answer may break off in it.
-        _put(fence, fences, prose, is_closed=False)
-    return fences, "\n".join(prose)
+            (fence.lines if fence else self.prose).append(line)
+
+    def put(self, is_closed: bool = True) -> None:
+        """End the fence that is open, if any: what holds no value of its own is prose as well."""
+        fence = self._fence
+        self._fence = None
+        if fence is None:
+            return
+        try:
+            decode(fence.text)
+        except ValueError:
+            if fence.is_plain or not is_closed:
+                self.prose += fence.lines
+            return
+        self.fences.append(fence)
 
 
 def _label(match: re.Match[str]) -> str:
@@ -125,19 +150,6 @@ def _label(match: re.Match[str]) -> str:
 def _closes(match: re.Match[str], marks: str) -> bool:
     own = match.group(1)
     return not match.group(2) and own[0] == marks[0] and len(own) >= len(marks)
-
-
-def _put(
-    fence: Fence, fences: list[Fence], prose: list[str], is_closed: bool = True
-) -> None:
-    """Add a fence to the fences, and to the prose what holds no value of its own."""
-    try:
-        decode(fence.text)
-    except ValueError:
-        if fence.is_plain or not is_closed:
-            prose += fence.lines
-        return
-    fences.append(fence)
 
 
 def _scan(prose: str) -> tuple[list[Any], bool]:

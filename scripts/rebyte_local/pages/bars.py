@@ -23,6 +23,7 @@ HEAD = re.compile(
     r'\{"seq":\d+,"timestamp":"(\d+)-(\d+)-(\d+)T(\d+):(\d+):(\d+)(\.\d+)?Z",'
     r'"promptId":"[^"]*","eventType":"([^"]*)"'
 )
+BEGINS = {"tool_use": "tool", "ask_user_question": "ask"}
 SPOKEN = ("text", "stdout", "result")
 PATH = '<path class="{0}" d="{1}"/>'
 BAR = (
@@ -58,18 +59,21 @@ class Bar:
         events = [event for event in map(_event, lines) if event]
         word = next((moment for moment, kind in events if kind in SPOKEN), end)
         self.stretches += [Stretch("lead", begin, word), Stretch("talk", word, end)]
-        opened: dict[str, float] = {}
-        for moment, kind in events:
-            asked = opened.pop("ask", None)
-            if asked is not None:
-                self.stretches.append(Stretch("ask", asked, moment))
-            if kind == "tool_use":
-                opened.setdefault("tool", moment)
-            elif kind == "tool_result" and "tool" in opened:
-                self.stretches.append(Stretch("tool", opened.pop("tool"), moment))
-            elif kind == "ask_user_question":
-                opened["ask"] = moment
-        self.stretches += [Stretch(kind, since, end) for kind, since in opened.items()]
+        self.stretches += _stretches(events, end)
+
+
+def _stretches(events: list[tuple[float, str]], end: float) -> list[Stretch]:
+    """Return when tools were used and questions waited; what nobody ended lasts to the end."""
+    found: list[Stretch] = []
+    opened: dict[str, float] = {}
+    for moment, kind in events:
+        if "ask" in opened:
+            found.append(Stretch("ask", opened.pop("ask"), moment))
+        if kind == "tool_result" and "tool" in opened:
+            found.append(Stretch("tool", opened.pop("tool"), moment))
+        if kind in BEGINS:
+            opened.setdefault(BEGINS[kind], moment)
+    return found + [Stretch(kind, since, end) for kind, since in opened.items()]
 
 
 def _event(line: str) -> tuple[float, str] | None:
