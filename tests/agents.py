@@ -525,8 +525,11 @@ def main() -> int:
     options = parser.parse_args()
     # Not below the temporary directory: Codex refuses to keep its helpers there.
     cache = os.path.expanduser("~/.cache")
-    os.makedirs(cache, exist_ok=True)
-    base = tempfile.mkdtemp(prefix="agents-", dir=cache)
+    try:
+        os.makedirs(cache, exist_ok=True)
+        base = tempfile.mkdtemp(prefix="agents-", dir=cache)
+    except OSError:
+        base = tempfile.mkdtemp(prefix="agents-")
     cases = options.cases.split(",")
     try:
         names = [spec.partition(":")[0] for spec in options.names]
