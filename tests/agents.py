@@ -420,11 +420,11 @@ def boxed(world: World) -> str:
     rebyte(world, "local", "stop")
     started = rebyte(world, "local", "start", "--agents", level)
     expect(started.get("running"), started)
-    lines = ["cp in.csv artifacts/out.csv", "touch $HOME/escaped", "ls"]
+    lines = ["cp in.csv artifacts/out.csv", "touch $HOME/out-of-box", "ls"]
     document = run(world, plan(run=lines, say="Tried."), "--file", "in.csv")
     expect(document.get("answer") == "Tried.", document)
     expect([one["name"] for one in document["files"]] == ["out.csv"], document)
-    escaped = os.path.join(world.environ["HOME"], "escaped")
+    escaped = os.path.join(world.environ["HOME"], "out-of-box")
     expect(not os.path.exists(escaped), "it wrote into the home")
     return "home not written"
 
