@@ -305,6 +305,30 @@ def test_a_line_that_no_tool_stands_for_is_for_the_human(words):
     assert shown["ask"].endswith(step["run"]) and "run" not in shown
 
 
+def test_a_look_changes_nothing_here_and_fetching_brings_the_code(world):
+    home = world / "home"
+    home.mkdir()
+
+    def git(*words):
+        return subprocess.run(
+            ["git", "-C", str(home), *words], check=True, capture_output=True, text=True
+        ).stdout
+
+    git("init", "-q")
+    (home / "a.txt").write_text("old\n")
+    host = Host(roots=[str(world)])
+    script = "sh home-code.sh unpack; echo new > home/a.txt; sh home-code.sh home"
+    prompt = sh(script + "; mkdir -p artifacts; cp home-home.zip artifacts/")
+    made = host.document("start_task", prompt=prompt, code="home", once="m")
+    before = git("for-each-ref")
+    seen = host.document("look", ids=[made["id"]])
+    assert seen["status"] == "completed" and "changes" not in seen
+    assert git("for-each-ref") == before
+    fetched = host.document("fetch_files", id="@m", folder="out")
+    assert fetched["changes"]["branch"] == "rebyte/m"
+    assert git("show", "rebyte/m:a.txt") == "new\n"
+
+
 # Guards
 
 

@@ -53,6 +53,15 @@ def add_code_flags(parser: ArgumentParser) -> None:
         )
 
 
+def add_no_code_flag(parser: ArgumentParser) -> None:
+    """Add the flag that only looks."""
+    parser.add_argument(
+        "--no-code",
+        action="store_true",
+        help="leave the code of the task where it is: no branch is made or moved",
+    )
+
+
 def code_attachments(context: Context, options: Namespace) -> list[Attachment]:
     """Return the working tree that --code names and its script, nothing without --code."""
     if options.code is None:
@@ -113,7 +122,11 @@ def record_of(context: Context, task_id: str) -> CodeRecord | None:
 
 
 def homecoming_for(context: Context, task_id: str) -> Homecoming | None:
-    """Return what brings the code of a task home, None where it took none along from here."""
+    """Return what brings the code of a task home, None where it took none along from here or is
+    only looked at.
+    """
+    if getattr(context.options, "no_code", False):
+        return None
     record = record_of(context, task_id)
     if record is None:
         return None

@@ -112,7 +112,8 @@ def _look_line(arguments: Json, roots: Roots) -> Line:
     words.append("--max-wait=%g" % (seconds or LOOK_SECONDS))
     if "schema" in arguments:
         words.append("--schema=" + json.dumps(arguments["schema"]))
-    return Line([*words, "--", *ids])
+    # What only looks makes no branch: fetch_files brings the code.
+    return Line([*words, "--no-code", "--", *ids])
 
 
 def _reply_line(arguments: Json, roots: Roots) -> Line:
@@ -217,7 +218,8 @@ TOOLS = {
     ),
     FETCH: Tool(
         "Fetch files",
-        "Bring a task's answer, transcript and published files into a folder; names picks files.",
+        "Bring a task's answer, transcript and published files into a folder, and its code as a"
+        " branch; names picks files.",
         _object(
             ["id"],
             id=TEXT,

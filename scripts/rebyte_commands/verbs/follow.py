@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
+from rebyte_commands.jobs.code import add_no_code_flag
 from rebyte_commands.jobs.exit_codes import STATUS_CODES
 from rebyte_commands.jobs.follow import deliver_replies, follow
 from rebyte_commands.jobs.next_steps import reply_steps
@@ -85,6 +86,7 @@ def add_result_flags(parser: ArgumentParser) -> None:
         metavar="ID",
         help="the workspace of a task that was made elsewhere",
     )
+    add_no_code_flag(parser)
 
 
 def result(context: Context, options: Namespace) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rebyte_commands.jobs.code import bring_home, look_step
+from rebyte_commands.jobs.code import add_no_code_flag, bring_home, look_step
 from rebyte_commands.jobs.exit_codes import exit_code_of, exit_code_of_many
 from rebyte_commands.jobs.follow import deliver_replies, deliver_turn
 from rebyte_commands.jobs.gathering import gathering_of
@@ -67,6 +67,7 @@ def add_wait_flags(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="a folder per task and results.jsonl; with a schema also table.csv",
     )
+    add_no_code_flag(parser)
     add_value_flags(parser)
 
 
