@@ -738,3 +738,23 @@ def test_a_result_is_dated_as_what_it_came_from(tmp_path, monkeypatch):
     trip.home()
     date = git(folder, "show", "-s", "--format=%cd", "--date=raw", trip.record.result)
     assert date == b"1234567890 +0200\n"
+
+
+def test_a_sparse_partial_clone_lacks_contents_and_asks_nobody_for_them(
+    folder, tmp_path
+):
+    git(folder, "config", "uploadpack.allowFilter", "true")
+    copy = tmp_path / "copy" / "demo"
+    url = "file://" + str(folder)
+    git(tmp_path, "clone", "-q", "--filter=blob:none", "--no-checkout", url, str(copy))
+    git(copy, "sparse-checkout", "set", "--no-cone", "/a.txt")
+    git(copy, "checkout", "-q", "main")
+    lacking = git(copy, "rev-list", "--objects", "--missing=print", "HEAD")
+    assert lacking.count(b"?") == 2
+    trip = Trip(copy, tmp_path)
+    assert set(trip.files) == {"a.txt"}
+    trip.files["a.txt"] += b"more\n"
+    assert trip.home()["changes"]["files"] == 1
+    assert set(trip.entries()) == set(FILES)
+    assert trip.apply().conflicts == {}
+    assert git(copy, "rev-list", "--objects", "--missing=print", "HEAD") == lacking
