@@ -82,6 +82,14 @@ def test_changes_of_both_sides_that_do_not_touch_are_merged(folder, trip):
     assert trip.apply().steps == []
 
 
+def test_a_merge_keeps_the_line_ends_that_lie_here(folder, trip):
+    mine = changed(TEXT, 15, "mine").replace("\n", "\r\n").encode()
+    write(folder, {"a.txt": mine})
+    assert trip.apply().conflicts == {}
+    both = changed(changed(TEXT, 15, "mine"), 3, "three").replace("\n", "\r\n")
+    assert (folder / "a.txt").read_bytes() == both.encode()
+
+
 OURS = {
     "the same lines": {"a.txt": changed(TEXT, 3, "mine")},
     "a binary": {"dir/c.bin": b"\0mine"},
@@ -276,7 +284,7 @@ class Killed(BaseException):
     """The process is gone at this very moment."""
 
 
-MOMENTS = 12
+MOMENTS = 10
 CALLS = ("replace", "unlink", "fsync", "chmod", "rmdir", "mkdir", "open", "symlink")
 
 
