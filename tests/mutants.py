@@ -42,8 +42,179 @@ COMMANDS = [
 
 AGENTS = ["tests/local/test_agents.py", "tests/local/test_agent_streams.py"]
 
+CODE = "tests/flows/code/"
+
 # (file below scripts/, what stands there, what is put there, the tests that have to notice)
 MUTANTS = (
+    # Code there and back: what must not come home, be run, be lost or be overwritten.
+    (
+        "rebyte_flows/code/home/archive_names.py",
+        '(_climbs, "a part of it climbs out of its folder"),',
+        "",
+        [CODE + "test_hostile_archives.py"],
+    ),
+    (
+        "rebyte_flows/code/home/archive_names.py",
+        '(is_git_folder, "a part of it is git\'s own folder"),',
+        "",
+        [CODE + "test_hostile_archives.py"],
+    ),
+    (
+        "rebyte_flows/code/home/archive_names.py",
+        'plain = IGNORABLE.sub("", part)',
+        "plain = part",
+        [CODE + "test_hostile_archives.py"],
+    ),
+    (
+        "rebyte_flows/code/home/archive_names.py",
+        'unicodedata.normalize("NFKC", plain).casefold()',
+        "plain.casefold()",
+        [CODE + "test_hostile_archives.py"],
+    ),
+    (
+        "rebyte_flows/code/home/archive_names.py",
+        " or SHORT_NAME.fullmatch(plain) is not None",
+        "",
+        [CODE + "test_hostile_archives.py"],
+    ),
+    (
+        "rebyte_flows/code/home/tree.py",
+        "leaves_tree(path, links) or reaches_git(links[path])",
+        "leaves_tree(path, links)",
+        [CODE + "test_hostile_archives.py"],
+    ),
+    (
+        "rebyte_flows/code/home/tree.py",
+        "self._refuse_bombs(members)\n",
+        "pass\n",
+        [CODE + "test_hostile_archives.py"],
+    ),
+    (
+        "rebyte_flows/code/home/tree.py",
+        "self._check_collisions()\n",
+        "pass\n",
+        [CODE + "test_hostile_archives.py"],
+    ),
+    (
+        "rebyte_flows/code/home/tree.py",
+        "self._check_links()\n",
+        "pass\n",
+        [CODE + "test_hostile_archives.py"],
+    ),
+    (
+        "rebyte_flows/code/home/archive.py",
+        "self._check_places(infos)\n",
+        "pass\n",
+        [CODE + "test_hostile_archives.py"],
+    ),
+    (
+        "rebyte_flows/code/home/archive.py",
+        " or mode & SPECIAL_BITS",
+        "",
+        [CODE + "test_hostile_archives.py"],
+    ),
+    (
+        "rebyte_flows/code/home/tree.py",
+        "deleted -= left_behind(deleted, returned)",
+        "pass",
+        [CODE + "test_kinds.py"],
+    ),
+    (
+        "rebyte_flows/code/home/tree.py",
+        "if old is not None and are_same(old, data):",
+        "if False:",
+        [CODE + "test_kinds.py"],
+    ),
+    (
+        "rebyte_flows/code/home/tree.py",
+        "message, dated_as=parent)",
+        "message)",
+        [CODE + "test_kinds.py"],
+    ),
+    (
+        "rebyte_flows/code/git.py",
+        'name[:4].upper() != "GIT_"',
+        "True",
+        [CODE + "test_kinds.py"],
+    ),
+    (
+        "rebyte_flows/code/git.py",
+        '"core.hooksPath=" + os.devnull,',
+        "",
+        [CODE + "test_kinds.py"],
+    ),
+    (
+        "rebyte_flows/code/git.py",
+        '"core.fsmonitor=false",',
+        "",
+        [CODE + "test_kinds.py"],
+    ),
+    (
+        "rebyte_flows/code/git.py",
+        '"core.logAllRefUpdates=false",',
+        "",
+        [CODE + "test_kinds.py"],
+    ),
+    (
+        "rebyte_flows/code/git.py",
+        '"--no-filters", ',
+        "",
+        [CODE + "test_kinds.py"],
+    ),
+    (
+        "rebyte_flows/code/git.py",
+        '("write-tree", "--missing-ok")',
+        '("write-tree",)',
+        [CODE + "test_kinds.py"],
+    ),
+    (
+        "rebyte_flows/code/sending/snapshot.py",
+        "elif item.tracked is not None:\n            secrets",
+        "elif False:\n            secrets",
+        [CODE + "test_secrets.py"],
+    ),
+    (
+        "rebyte_flows/code/sending/snapshot.py",
+        "if _has_filter(attributes) and tracked is not None:",
+        "if False:",
+        [CODE + "test_kinds.py"],
+    ),
+    (
+        "rebyte_flows/code/sending/listing.py",
+        "_judge_links(found)\n",
+        "pass\n",
+        [CODE + "test_kinds.py"],
+    ),
+    (
+        "rebyte_flows/code/sending/tree_archive.py",
+        "info.mtime = MOMENT",
+        "info.mtime = id(info)",
+        [CODE + "test_kinds.py"],
+    ),
+    (
+        "rebyte_flows/code/applying/journal.py",
+        "self._roll_back(applied)\n",
+        "pass\n",
+        [CODE + "test_apply.py"],
+    ),
+    (
+        "rebyte_flows/code/applying/merging.py",
+        "return mode, _with_style(lines, ours[1])",
+        "return mode, lines",
+        [CODE + "test_apply.py"],
+    ),
+    (
+        "rebyte_flows/code/applying/application.py",
+        "_check_room(repository, path, gone)\n    except",
+        "pass\n    except",
+        [CODE + "test_apply.py"],
+    ),
+    (
+        "rebyte_flows/code/applying/application.py",
+        "if path in journal.applied:\n        bases",
+        "if False:\n        bases",
+        [CODE + "test_verbs.py"],
+    ),
     # Agent programs: what goes in, what an end means, what is left behind.
     (
         "rebyte_local/agents/environment.py",
