@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -223,3 +224,25 @@ def test_the_line_of_next_repairs_only_what_is_invalid(rebyte, server):
     assert rebyte(*line, "--repair", "1").code == 9
     repairs = [seen for seen in server.requests if seen["path"].endswith("/prompts")]
     assert (len(posts(server)), len(repairs)) == (4, 1)
+
+
+WORK = """Change it.
+```sh run
+cd /code && sh tree-code.sh unpack && echo "new line" > tree/a.txt
+sh tree-code.sh home && mv "$(find . -name tree-home.zip | head -1)" artifacts/
+```"""
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not here")
+def test_changes_of_code_stand_in_the_page_with_their_diff(rebyte, world, monkeypatch):
+    tree = world / "tree"
+    tree.mkdir()
+    (tree / "a.txt").write_text("old line\n")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.invalid"]
+        subprocess.run(["git", *who, *words], cwd=str(tree), check=True)
+    monkeypatch.chdir(tree)
+    ran = rebyte("run", WORK, "--code", "--out", "../out")
+    assert ran.code == 0 and ran["changes"]["files"] == 1, ran
+    page = (world / "out" / "report.html").read_text()
+    assert "+new line" in page and "-old line" in page and "1 files" in page

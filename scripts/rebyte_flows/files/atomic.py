@@ -70,12 +70,16 @@ class AtomicFile:
         rename(self.path, path, force)
 
 
-def write_whole(path: str, text: str) -> None:
+def write_whole(path: str, text: str, mode: int = PRIVATE_MODE) -> None:
     """Write a text file of ours, in place of whatever has the name; OSError for a folder.
 
     Nobody sees a part of it, and a kill leaves the earlier one as it was.
     """
-    with AtomicFile(os.path.dirname(path) or os.curdir, PRIVATE_MODE) as file:
+    with suppress(FileNotFoundError):
+        mode_there = os.lstat(path).st_mode
+        if stat.S_ISCHR(mode_there) or stat.S_ISBLK(mode_there):
+            raise OSError(errno.EINVAL, "it is a device", path)
+    with AtomicFile(os.path.dirname(path) or os.curdir, mode) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
         os.replace(file.path, path)
 

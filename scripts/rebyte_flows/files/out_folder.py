@@ -6,7 +6,13 @@ import json
 import os
 from contextlib import suppress
 
-from rebyte_flows.files.atomic import FILE_MODE, disk_words, open_folder, read_plain
+from rebyte_flows.files.atomic import (
+    FILE_MODE,
+    disk_words,
+    open_folder,
+    read_plain,
+    write_whole,
+)
 from rebyte_flows.files.downloads import download_artifacts
 from rebyte_flows.files.names import expand_user
 from rebyte_flows.state import FILE_MODE as PRIVATE_MODE
@@ -58,8 +64,7 @@ class OutFolder:
         """Write a file of our own and return its path, None when the disk refuses it."""
         path = os.path.join(self.path, name)
         try:
-            with open_private(path, FILE_MODE) as file:
-                file.write(text if text.endswith("\n") else text + "\n")
+            write_whole(path, text if text.endswith("\n") else text + "\n", FILE_MODE)
         except OSError as problem:
             self.refused.append({"name": name, "reason": disk_words(problem)})
             return None

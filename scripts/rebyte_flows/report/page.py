@@ -127,7 +127,7 @@ def _facts(view: FolderView) -> str:
     """Return the line below the title: how many, how long, what it cost, where the data lies."""
     count = len(view.tasks)
     documents = [task.document for task in view.tasks]
-    facts = ["1 task" if count == 1 else "%d tasks" % count]
+    facts = [counted(count, "task")]
     spent = sum(one.get("seconds", 0) for one in documents)
     if spent:
         facts.append("%s of work" % duration(spent))
@@ -147,6 +147,11 @@ def _data_links(folder: str) -> list[str]:
         for name in (TABLE, VALUES, RESULTS)
         if os.path.isfile(os.path.join(folder, name))
     ]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return "1 %s" % noun if number == 1 else "%d %ss" % (number, noun)
 
 
 def duration(seconds: float) -> str:
@@ -386,9 +391,9 @@ def _about(task: TaskView) -> str:
         if document.get(key):
             facts.append(text(cut(document[key], 80)))
     if document.get("repaired"):
-        facts.append(text("%s repairs of the value" % document["repaired"]))
+        facts.append(counted(document["repaired"], "repair"))
     if task.timeline.tools:
-        facts.append(text("%d tool calls" % task.timeline.tools))
+        facts.append(counted(task.timeline.tools, "tool call"))
     if "costUsd" in document:
         facts.append(text("$%.4f" % document["costUsd"]))
     facts += _usage(document.get("usage", {}))

@@ -79,7 +79,7 @@ th button:focus-visible, summary:focus-visible, a:focus-visible {
 }
 th[aria-sort=ascending] button::after { content: " \\25B2"; font-size: .7em; }
 th[aria-sort=descending] button::after { content: " \\25BC"; font-size: .7em; }
-details.task { margin-top: .6rem; }
+details.task, .inner details { margin-top: .6rem; }
 .many .time, .many .scroll { max-height: 36rem; overflow: auto; }
 .many thead th { position: sticky; top: 0; background: var(--card); }
 .many details.task { content-visibility: auto; contain-intrinsic-size: auto 3rem; }
