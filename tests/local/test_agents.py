@@ -337,7 +337,7 @@ def test_the_page_of_a_task_folds_its_tools_and_tells_what_it_changed_and_used(
         '<details class="note"><summary>\u2500\u2500 Bash  echo',
         "\u2500\u2500 done  &lt;script&gt;",
         "added    n.csv",
-        "100 inputTokens, 7 outputTokens, 0.2500 USD",
+        "100 input tokens, 7 output tokens, 0.2500 USD",
         "did &lt;b&gt;it",
         "local server &middot; claude",
     ):

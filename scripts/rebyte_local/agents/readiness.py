@@ -16,7 +16,7 @@ from rebyte_local.agents.records import parse_line, string_at
 from rebyte_local.agents.roster import PROGRAMS, Agent, find_command, missing_needs
 from rebyte_local.formats import JsonObject
 
-CHECK_SECONDS = 15
+CHECK_SECONDS = 8
 VERSION_SECONDS = 5
 VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 PACKAGE_FOLDERS = 4  # from the command's file upwards

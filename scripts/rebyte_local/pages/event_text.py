@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import NamedTuple
 
 from rebyte_local.formats import JsonObject
 
 SUMMARY_CHARACTERS = 120
 RULE = "\u2500\u2500 "
+CAPITAL = re.compile("[A-Z]")
 # Of what is given to a tool, the first of these says most.
 TELLING_KEYS = ("command", "cmd", "file_path", "filePath", "path", "query", "code")
 
@@ -109,10 +111,15 @@ def _result(payload: JsonObject) -> Piece:
     if words:
         return _words(words, payload)
     usage = payload.get("usage") or {}
-    told = ["%s %s" % (count, name) for name, count in usage.items() if count]
+    told = ["%s %s" % (n, _spaced(name)) for name, n in usage.items() if n]
     if payload.get("costUsd"):
         told.append("%.4f USD" % payload["costUsd"])
     return Piece("note", "%s%s\n" % (RULE, ", ".join(told)) if told else "")
+
+
+def _spaced(name: str) -> str:
+    """Return a name of the API in words: inputTokens as input tokens."""
+    return CAPITAL.sub(lambda found: " " + found.group().lower(), name)
 
 
 def _question(payload: JsonObject) -> Piece:
