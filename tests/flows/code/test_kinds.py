@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import socket
 import subprocess
+import zipfile
 
 import pytest
 
@@ -758,3 +760,20 @@ def test_a_sparse_partial_clone_lacks_contents_and_asks_nobody_for_them(
     assert set(trip.entries()) == set(FILES)
     assert trip.apply().conflicts == {}
     assert git(copy, "rev-list", "--objects", "--missing=print", "HEAD") == lacking
+
+
+@pytest.mark.parametrize(("told", "files"), [(True, 1), (False, 0)])
+def test_a_lone_program_loses_its_mode_only_where_a_packer_looked(
+    folder, tmp_path, told, files
+):
+    os.chmod(str(folder / "a.txt"), 0o755)
+    commit(folder)
+    trip = Trip(folder, tmp_path)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path, data in trip.files.items():
+            info = zipfile.ZipInfo("demo/" + path)
+            info.create_system = 3
+            info.external_attr = (0o100644 if told else 0o600) << 16
+            archive.writestr(info, data)
+    assert trip.home(buffer.getvalue())["changes"]["files"] == files

@@ -218,6 +218,7 @@ def mode_of_entry(path: str, info: zipfile.ZipInfo) -> str | None:
 
 
 def _file_mode(mode: int) -> str | None:
-    if not mode:
+    # Without a type the mode is no file's own: a program made the entry up.
+    if not stat.S_ISREG(mode):
         return None
     return PROGRAM_MODE if mode & stat.S_IXUSR else FILE_MODE
