@@ -122,7 +122,8 @@ class Follower:
         self._clock = clock
         self._sleep = sleep
         self._rehearsal = rehearsal
-        self._once = row.name
+        # Names that begin with @ are our own, and nobody can type them.
+        self._once = None if (row.name or "").startswith("@") else row.name
         self._out_path = out
         self._known = {
             "reused": reused,
