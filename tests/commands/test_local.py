@@ -79,3 +79,21 @@ def test_a_program_that_the_owner_switched_on_answers_the_named_executor(
     ]
     assert [file["name"] for file in document["files"]] == ["n.csv"]
     assert "rehearsal" not in document and "warnings" not in document
+
+
+def test_the_variable_switches_programs_on_for_the_server_that_a_line_starts(
+    state, monkeypatch, tmp_path
+):
+    for name, value in make_programs(tmp_path / "programs").items():
+        monkeypatch.setenv(name, value)
+    run_quietly(LINE + ["local", "start"])
+    monkeypatch.setenv("REBYTE_LOCAL_AGENTS", "claude")
+    ran = run_quietly(LINE + ["list", "--local"])
+    assert b"was started without it" in ran.stderr
+    run_quietly(LINE + ["local", "stop"])
+    document = json.loads(run_quietly(LINE + ["run", "--local", "hi"]).stdout)
+    assert (document["executor"], document["answer"]) == ("claude", "hello")
+    run_quietly(LINE + ["local", "stop"])
+    monkeypatch.setenv("REBYTE_LOCAL_AGENTS", "nobody")
+    ran = run_quietly(LINE + ["list", "--local"])
+    assert ran.returncode == 2 and b"REBYTE_LOCAL_AGENTS is 'nobody'" in ran.stderr

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 FOLDER_IN_USE = "another local server has the folder"
 # What --agents would say, for the server that --local starts.
 AGENTS_VARIABLE = "REBYTE_LOCAL_AGENTS"
+STARTED_WITHOUT = (
+    "%s is set, and the local server that runs was started without it; after `local stop` the next"
+    " line starts one with it"
+)
 LOG_CHARACTERS = 400
 START_SECONDS = 20
 POLL_SECONDS = 0.05
@@ -73,9 +77,11 @@ def _is_locked(folder: str) -> bool:
 def ensure_running(context: Context) -> Json:
     """Return the running server of this state folder, started when there is none."""
     server = running_server(context)
+    agents = (context.environ.get(AGENTS_VARIABLE) or "").strip()
+    if server and agents and not server.get("agents"):
+        context.info(STARTED_WITHOUT % AGENTS_VARIABLE)
     if server:
         return server
-    agents = (context.environ.get(AGENTS_VARIABLE) or "").strip()
     if not agents:
         return start_server(context, [])
     try:
