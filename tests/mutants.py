@@ -46,6 +46,79 @@ CODE = "tests/flows/code/"
 
 # (file below scripts/, what stands there, what is put there, the tests that have to notice)
 MUTANTS = (
+    # Answers of a given shape: what is taken for a value, what it costs, and what a page may run.
+    (
+        "rebyte_flows/values/extraction.py",
+        "                return whole[::-1] + pairs[::-1], _breaks_off(prose, start)",
+        "                end = start + 1; match = OPENER.search(prose, end); continue",
+        ["tests/flows/test_extraction.py"],
+    ),
+    (
+        "rebyte_flows/values/reader.py",
+        "    if found.is_cut:",
+        "    if False:",
+        ["tests/flows/test_extraction.py"],
+    ),
+    (
+        "rebyte_flows/values/strict_json.py",
+        "    if isinstance(one, bool) or isinstance(other, bool):",
+        "    if False:",
+        ["tests/flows/test_schema.py"],
+    ),
+    (
+        "rebyte_flows/values/schema.py",
+        "        if key in self._under_way:",
+        "        if False:",
+        ["tests/flows/test_schema.py"],
+    ),
+    (
+        "rebyte_flows/values/reader.py",
+        "    named = [pair for pair in found if pair[0] >= 0]",
+        "    named = list(found)",
+        ["tests/commands/test_values.py"],
+    ),
+    (
+        "rebyte_flows/values/table.py",
+        '    return "\'" + text if text.startswith(FORMULA_BEGINS) else text',
+        "    return text",
+        ["tests/flows/test_table.py"],
+    ),
+    (
+        "rebyte_flows/following/result.py",
+        "    if key in ANY_VALUE_KEYS:",
+        "    if False:",
+        ["tests/commands/test_values.py"],
+    ),
+    (
+        "rebyte_flows/following/expectation.py",
+        "        if number > self.repairs:",
+        "        if len(self.rows) >= self.repairs:",
+        ["tests/flows/test_expectation.py"],
+    ),
+    (
+        "rebyte_flows/following/expectation.py",
+        "        turn = submitter.submit(request, name=name).row",
+        "        turn = submitter.submit(request).row",
+        ["tests/flows/test_expectation.py", "tests/commands/test_values.py"],
+    ),
+    (
+        "rebyte_flows/following/expectation.py",
+        "self._is_unread or ",
+        "",
+        ["tests/flows/test_expectation.py"],
+    ),
+    (
+        "rebyte_flows/report/markup.py",
+        "    return escape(HIDDEN.sub(_shown, str(value)))",
+        "    return HIDDEN.sub(_shown, str(value))",
+        ["tests/flows/test_report.py"],
+    ),
+    (
+        "rebyte_flows/report/markup.py",
+        "isinstance(address, str) and WEB.match(address) and not HIDDEN.search(address)",
+        "isinstance(address, str)",
+        ["tests/flows/test_report.py"],
+    ),
     # Code there and back: what must not come home, be run, be lost or be overwritten.
     (
         "rebyte_flows/code/home/archive_names.py",
