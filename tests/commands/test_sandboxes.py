@@ -50,6 +50,15 @@ def test_doctor_speaks_of_no_sandbox_where_there_is_none(fenced, monkeypatch):
     assert "sandbox" not in fenced("doctor").document
 
 
+def test_doctor_tells_a_machine_without_any_folder_and_everything_else(
+    fenced, monkeypatch, tmp_path
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("REBYTE_STATE_DIR", str(tmp_path / "file"))
+    checks = {check["name"]: check["ok"] for check in fenced("doctor")["checks"]}
+    assert checks["state"] is False and checks["python"] and "api.name" in checks
+
+
 @pytest.mark.parametrize("may_listen, name", [(True, None), (False, "Codex")])
 def test_a_command_that_codex_let_out_by_a_rule_is_in_no_sandbox(
     monkeypatch, may_listen, name
@@ -141,3 +150,11 @@ def test_a_line_to_paste_names_the_path_the_command_was_called_through(tmp_path)
     done = run_quietly([sys.executable, door, "local", "status"])
     step = json.loads(done.stdout.decode())["next"][0]
     assert door in step["run"]
+
+
+def test_who_switches_agents_on_where_there_is_none_is_told(
+    local, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    ran = local("local", "start", "--agents")
+    assert ran.code == 0 and "no agent program was found" in ran["warnings"][0]

@@ -12,7 +12,7 @@ from rebyte_commands.shell.sandbox import can_listen, sandbox_ask, sandbox_name
 from rebyte_commands.verb_table import Command
 from rebyte_wire.addresses import is_loopback, origin_of
 from rebyte_wire.credentials import DEFAULT_BASE_URL, find_base, find_key_for
-from rebyte_wire.errors import EXIT_DONE, EXIT_NETWORK, RebyteError
+from rebyte_wire.errors import EXIT_DONE, EXIT_NETWORK, LedgerUnwritable, RebyteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,7 +129,12 @@ def _checks(context: Context) -> list[Check]:
         except RebyteError as problem:
             return [bad("local", problem, problem.hint)]
     checks = check_up(parts, context.environ, context.deadline)
-    return checks + _program_checks(running_server(context))
+    try:
+        server = running_server(context)
+    except LedgerUnwritable:
+        # The check of the state folder has said why.
+        server = None
+    return checks + _program_checks(server)
 
 
 def _program_checks(server: Json | None) -> list[Check]:

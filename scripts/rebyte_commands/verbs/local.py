@@ -33,6 +33,10 @@ POLL_SECONDS = 0.02
 MAX_PORT = 65535
 WIDTH = 4
 AGENTS_WIDTH = 3
+NONE_FOUND = (
+    "no agent program was found on the PATH (claude, codex, gemini, opencode, pi are looked for):"
+    " this stays a rehearsal; install one, then local stop and start again"
+)
 EXAMPLES = """examples:
   rebyte_cli.py local start
   rebyte_cli.py local start --repos ~/src --fault slow-create=3
@@ -128,7 +132,10 @@ def start(context: Context, options: Namespace) -> Outcome:
             "the local server runs already, with other settings",
             hint="%s, then start it again" % context.command_line("local", "stop"),
         )
-    return Outcome(_told(context, server or start_server(context, words)))
+    document = _told(context, server or start_server(context, words))
+    if options.agents and not document.get("agents"):
+        document["warnings"] = [NONE_FOUND]
+    return Outcome(document)
 
 
 def status(context: Context, options: Namespace) -> Outcome:

@@ -109,13 +109,13 @@ CONTENTS = [
     token("SG.", LETTERS, 22) + "." + token("", LETTERS, 43),
     token("dop_v1_", "0a1b2c3d", 64),
     token("rbk_", LETTERS, 32),
+    "AKIAIOSFODNN7EXAMPLE",
     "x = my-own-key-0001",
 ]
 PLAIN = [
     "task-based disk-usage risk-assessment-framework",
     "-----BEGIN PUBLIC KEY-----",
     "-----BEGIN CERTIFICATE-----",
-    "AKIAIOSFODNN7EXAMPLE",
     "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
     "def sk_live(x): pass",
     "the word AIza alone",

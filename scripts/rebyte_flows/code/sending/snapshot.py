@@ -167,7 +167,7 @@ def _keep(tree: Tree, item: Item) -> None:
 def _secrets_found(secrets: list[tuple[str, str]]) -> GuardRefused:
     shown = ", ".join("%s (%s)" % pair for pair in secrets[:3])
     return GuardRefused(
-        "%d tracked files look like secrets: %s" % (len(secrets), shown),
+        "these tracked files (%d) look like secrets: %s" % (len(secrets), shown),
         code="secrets_found",
         hint="nothing was sent; --leave PATH keeps one at home, --send-secret PATH sends it "
         "knowingly",
