@@ -132,9 +132,11 @@ def read_plain(path: str) -> str:
 
 def remove_stale(folder: str) -> None:
     """Remove the temporary files of killed runs; those of living runs are locked and stay."""
-    for name in os.listdir(folder):
-        if TEMPORARY.fullmatch(name):
-            _remove_if_dead(os.path.join(folder, name))
+    # A folder that may be written and not read keeps them.
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if TEMPORARY.fullmatch(name):
+                _remove_if_dead(os.path.join(folder, name))
 
 
 def _remove_if_dead(path: str) -> None:
