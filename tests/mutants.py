@@ -33,6 +33,9 @@ STREAM = [
     "tests/flows/test_follower.py",
     "tests/flows/test_stream.py",
 ]
+PLACES = ["tests/flows/test_places.py", "tests/commands/test_places.py"]
+SILENCE = ["tests/flows/test_silence.py"]
+MCP = ["tests/commands/test_mcp.py"]
 FILES = ["tests/flows/test_downloads.py", "tests/flows/test_uploads.py"]
 COMMANDS = [
     "tests/commands/test_decisions.py",
@@ -490,7 +493,67 @@ MUTANTS = (
         STARTS,
     ),
     (
+        "rebyte_flows/starting/merging.py",
+        "return theirs.revision > mine.revision",
+        "return False",
+        PLACES,
+    ),
+    (
+        "rebyte_flows/starting/merging.py",
+        "return theirs.state in STARTED",
+        "return False",
+        PLACES,
+    ),
+    (
         "rebyte_flows/starting/ledger.py",
+        "if not self._has_rival(row):",
+        "if True:",
+        PLACES,
+    ),
+    (
+        "rebyte_flows/starting/ledger.py",
+        "folders = [self.state, *map(StateFolder, self.state.others)]",
+        "folders = [self.state]",
+        PLACES,
+    ),
+    (
+        "rebyte_flows/places.py",
+        "return stat.S_ISDIR(found.st_mode) and not found.st_mode & forbidden",
+        "return True",
+        PLACES,
+    ),
+    (
+        "rebyte_flows/following/stream.py",
+        "if self.seen.highest_seq > highest:",
+        "if False:",
+        SILENCE,
+    ),
+    (
+        "rebyte_commands/mcp/server.py",
+        "if new and not self.settings.may_start:",
+        "if False:",
+        MCP,
+    ),
+    (
+        "rebyte_commands/mcp/calls.py",
+        "if key not in self._under_way:",
+        "if True:",
+        MCP,
+    ),
+    (
+        "rebyte_commands/mcp/roots.py",
+        "if real == folder or real.startswith(folder.rstrip(os.sep) + os.sep):",
+        "if True:",
+        MCP,
+    ),
+    (
+        "rebyte_commands/mcp/documents.py",
+        "return None if options.again else",
+        "return",
+        MCP,
+    ),
+    (
+        "rebyte_flows/starting/table.py",
         "now + CLOCK_TOLERANCE_SECONDS,",
         "now + 10**9,",
         STARTS,
@@ -674,8 +737,8 @@ MUTANTS = (
     ),
     (
         "rebyte_flows/following/stream.py",
-        "self.news_at = self.clock()\n        self._note(event)",
-        "self._note(event)",
+        "self.news_at = self.clock()\n        self.progress_at",
+        "self.progress_at",
         STREAM,
     ),
     (

@@ -59,7 +59,7 @@ EXIT_CODES = (
     ExitCode(
         EXIT_GUARD,
         "guard",
-        "a guard refused, or the ledger cannot be written before the send",
+        "a guard refused (spending, secrets, deletions), or the ledger cannot be written",
     ),
     ExitCode(
         EXIT_UNKNOWN,
@@ -69,7 +69,7 @@ EXIT_CODES = (
     ExitCode(
         EXIT_SOME_FAILED,
         "some failed",
-        "some of many failed, or some names were refused",
+        "some of many failed; files, code or the value did not come or do not fit",
     ),
     ExitCode(EXIT_NETWORK, "network", "network, proxy or TLS"),
     ExitCode(EXIT_RATE_LIMITED, "rate limit", "rate limited"),

@@ -48,17 +48,26 @@ def reply_to(document: Json, responses: Any) -> Json | None:
     that is asked.
     """
     question = document.get("question") or {}
-    response = responses.get(_key(question)) if isinstance(responses, dict) else None
-    if not question or not isinstance(response, dict):
-        return None
-    content = response.get("content")
-    answer = content.get(ANSWER) if isinstance(content, dict) else None
-    if response.get("action") != "accept" or not answer:
+    answer = _accepted(_dict(responses).get(_key(question)))
+    if not question or not answer:
         return None
     if not question.get("options"):
         return {"id": document["id"], "say": str(answer)}
     chosen = answer if isinstance(answer, list) else [answer]
     return {"id": document["id"], "option": [str(label) for label in chosen]}
+
+
+def _accepted(response: Any) -> Any:
+    """Return what a client's human answered, None where that was declined or is nothing."""
+    fields = _dict(response)
+    if fields.get("action") != "accept":
+        return None
+    return _dict(fields.get("content")).get(ANSWER)
+
+
+def _dict(value: Any) -> Json:
+    """Return foreign JSON as the object that it should be, empty where it is none."""
+    return value if isinstance(value, dict) else {}
 
 
 def _task(id: str, status: str, document: Json) -> Json:
