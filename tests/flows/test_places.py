@@ -18,7 +18,7 @@ from rebyte_flows.starting.ledger import Ledger
 from rebyte_flows.starting.requests import task_request
 from rebyte_flows.starting.rows import CREATED, NOT_SENT, REUSE, START, WAIT
 from rebyte_flows.state import StateFolder, find_state
-from rebyte_wire.errors import GuardRefused
+from rebyte_wire.errors import GuardRefused, LedgerUnwritable
 
 ORIGIN, ACCOUNT = "https://api.example", "a"
 
@@ -143,6 +143,54 @@ def test_claims_made_at_the_same_moment_give_way_until_one_is_left(
     outside.take_over()
     states = [row.state for row in outside.rows()]
     assert states.count("claimed") == 1 and NOT_SENT in states
+
+
+def test_a_thread_waits_for_the_news_that_another_thread_is_taking_over(
+    folders, open_at, monkeypatch
+):
+    inside, outside = open_at(folders[1], folders[0]), open_at(*folders)
+    start(inside, "hello")
+    is_read, may_merge = threading.Event(), threading.Event()
+    merge = outside._merge
+
+    def slow_merge(rows):
+        is_read.set()
+        may_merge.wait(10)
+        merge(rows)
+
+    monkeypatch.setattr(outside, "_merge", slow_merge)
+    taking = threading.Thread(target=outside.take_over)
+    taking.start()
+    assert is_read.wait(10)
+    moves = []
+    claiming = threading.Thread(
+        target=lambda: moves.append(outside.claim(task_request("hello"))[1])
+    )
+    claiming.start()
+    claiming.join(0.2)
+    may_merge.set()
+    taking.join(10)
+    claiming.join(10)
+    assert moves != [START] and len(outside.rows()) == 1
+
+
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_news_that_could_not_be_written_down_are_read_again(
+    folders, open_at, monkeypatch, is_copied
+):
+    if is_copied:
+        monkeypatch.setattr(other_ledgers, "open_to_read", no_way_in)
+    inside, outside = open_at(folders[1], folders[0]), open_at(*folders)
+    start(inside, "hello")
+    with monkeypatch.context() as patch:
+        patch.setattr(outside, "_merge", no_way_in)
+        with pytest.raises(LedgerUnwritable):
+            outside.take_over()
+    assert outside.claim(task_request("hello"))[1] != START
+
+
+def no_way_in(*words):
+    raise LedgerUnwritable("the disk is full")
 
 
 def test_what_the_owner_of_a_row_wrote_outranks_what_others_thought_of_it(

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from rebyte_client import RebyteClient
     from rebyte_flows.starting.guards import Guards
+    from rebyte_flows.starting.other_ledgers import OtherLedger
     from rebyte_flows.starting.requests import StartRequest
     from rebyte_wire.requests import Deadline
 
@@ -112,19 +113,26 @@ class Ledger(StartTable):
 
         A ledger that cannot be read is named in `unread`.
         """
-        for other in self._others:
-            self.unread.pop(other.folder, None)
-            try:
-                # One file is read by one thread of a batch at a time.
-                with self._looking:
-                    rows = other.news()
-            except LedgerUnwritable as problem:
-                self.unread[other.folder] = problem.message
-                continue
-            if other.is_hidden:
-                self.unread[other.folder] = "it may not be read from here"
+        # The other threads of a batch wait until the news are in this ledger.
+        with self._looking:
+            for other in self._others:
+                self._take_from(other)
+
+    def _take_from(self, other: OtherLedger) -> None:
+        self.unread.pop(other.folder, None)
+        try:
+            rows = other.news()
+        except LedgerUnwritable as problem:
+            self.unread[other.folder] = problem.message
+            return
+        if other.is_hidden:
+            self.unread[other.folder] = "it may not be read from here"
+        try:
             if rows and rows_to_take(self._known(), rows):
                 self._merge(rows)
+        except BaseException:
+            other.forget_look()
+            raise
 
     def _known(self) -> dict[str | None, Row]:
         return {row.uid: row for row in self.rows()}

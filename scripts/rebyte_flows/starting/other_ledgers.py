@@ -1,5 +1,5 @@
-"""The ledgers that the same user keeps in other folders, in a sandbox or out of it: read, never
-written.
+"""The ledgers that the same user keeps in other folders, in a sandbox or out of it: read, and
+written to only where rows are forgotten.
 """
 
 from __future__ import annotations
@@ -69,6 +69,11 @@ class OtherLedger:
         except LedgerUnwritable:
             self.close()
         return self._read_copy()
+
+    def forget_look(self) -> None:
+        """Note that what was read last came to nothing: the next look returns it again."""
+        self._version_seen = None
+        self._stamps_seen = None
 
     def _is_there(self) -> bool:
         if not is_trusted(self.folder):
