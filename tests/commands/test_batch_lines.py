@@ -101,6 +101,16 @@ def test_a_table_that_does_not_fit_is_refused_before_anything_is_sent(
     assert ran.code == 2 and words in ran.error["message"] and server.requests == []
 
 
+def test_a_template_without_a_field_pays_for_no_row(rebyte, server):
+    Path("rows.csv").write_text("city,count\nLyon,3\nPorto,5\n")
+    Path("t.md").write_text("Name the best of {city}")
+    ran = rebyte("batch", "rows.csv", "--template", "t.md")
+    assert (
+        ran.code == 2 and "no field of a row is named in t.md" in ran.error["message"]
+    )
+    assert "{{NAME}}" in ran.error["hint"] and server.requests == []
+
+
 def test_rows_of_commas_are_told_also_with_quiet(rebyte, world):
     Path("rows.csv").write_text("city,n\nLyon,1\n,\n,\n")
     Path("t.md").write_text("Name the best of {{city}}")

@@ -126,6 +126,12 @@ def _read_lines(context: Context, options: Namespace) -> list[Line]:
 def _template_lines(context: Context, options: Namespace, text: str) -> list[Line]:
     """Return a line for each row of a table, its prompt made from the template."""
     template = read_text(options.template, "the template", context.stdin)
+    if not FIELD.search(template):
+        # Every row would pay for the same prompt.
+        raise InputError(
+            "no field of a row is named in %s" % options.template,
+            hint="write {{NAME}} where the row's NAME belongs; --attempts N sends one prompt often",
+        )
     if options.batch_file.endswith((".jsonl", ".ndjson")):
         rows = _json_lines(text)
     else:

@@ -182,15 +182,13 @@ def read_prompt(context: Context, options: Namespace) -> str:
 
 def _prompt_error(options: Namespace, texts: Sequence[str]) -> InputError:
     message = "more than one prompt was given" if texts else "no prompt was given"
+    hint = "pass it as one argument, as --prompt TEXT or as --prompt-file FILE (- for stdin)"
     if not texts and options.skills:
         message += "; --skills took every word after it"
     elif not texts and isinstance(getattr(options, "code", None), str):
         message += "; --code took %r for its folder" % options.code[:40]
-    return InputError(
-        message,
-        code="usage",
-        hint="pass it as one argument, as --prompt TEXT or as --prompt-file FILE (- for stdin)",
-    )
+        hint = "put the prompt before --code, or another flag between them"
+    return InputError(message, code="usage", hint=hint)
 
 
 def read_prompt_file(path: str, stdin: Stdin) -> str:

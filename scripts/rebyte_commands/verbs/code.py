@@ -147,7 +147,7 @@ def apply(context: Context, options: Namespace) -> Outcome:
         warnings = recover(repository)
         journal = Journal(repository, task_id)
         if options.undo:
-            return _undo(task_id, journal, warnings)
+            return _undo(context, task_id, journal, warnings)
         if options.worktree:
             return _beside(context, options, task_id, record, repository)
         found = plan(
@@ -233,7 +233,9 @@ def _apply_text(document: Json) -> str:
     return "\n".join(lines + next_lines(document))
 
 
-def _undo(task_id: str, journal: Journal, warnings: list[str]) -> Outcome:
+def _undo(
+    context: Context, task_id: str, journal: Journal, warnings: list[str]
+) -> Outcome:
     operation = journal.last_done()
     if operation is None:
         raise InputError(
@@ -246,6 +248,12 @@ def _undo(task_id: str, journal: Journal, warnings: list[str]) -> Outcome:
             "id": task_id,
             "conflicts": sorted(differing)[:PATHS_SHOWN],
             "warnings": [*warnings, "these were changed since; nothing was taken back"],
+            "next": [
+                {
+                    "why": "this shows what the task changed, to take it back by hand",
+                    "run": context.command_line("diff", task_id),
+                }
+            ],
         }
         return Outcome(document, code=EXIT_SOME_FAILED)
     paths = sorted(row["path"] for row in operation["steps"])

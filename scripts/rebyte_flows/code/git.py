@@ -307,6 +307,12 @@ def find_repository(root: str, commit: str) -> Repository:
         here = open_repository(None)
         if here.commit_of(commit):
             return here
+    if not os.path.isdir(root):
+        raise InputError(
+            "the repository that the code came from is gone: %s" % root,
+            code="no_repository",
+            hint="bring it back there, or type the line where its working tree lies now",
+        )
     return open_repository(root)
 
 

@@ -332,11 +332,15 @@ def test_a_link_is_followed_through_others(path, links, leaves):
         (["other/a.txt"], "other/"),
         (["dir/c.txt", "dir/d.txt"], ""),
         (["unknown/x"], ""),
+        (["demo/src/a.txt", "demo/src/dir/c.txt"], "demo/"),
+        (["code/demo/src/a.txt"], "code/demo/"),
+        (["demo/demo/a.txt"], "demo/demo/"),
+        (["demo/new"], "demo/"),
         ([], ""),
     ],
 )
 def test_the_folder_around_the_tree_is_found(paths, root):
-    assert common_root(paths, set(FILES)) == root
+    assert common_root(paths, set(FILES), "demo") == root
 
 
 @pytest.mark.parametrize(

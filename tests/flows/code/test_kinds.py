@@ -777,3 +777,18 @@ def test_a_lone_program_loses_its_mode_only_where_a_packer_looked(
             info.external_attr = (0o100644 if told else 0o600) << 16
             archive.writestr(info, data)
     assert trip.home(buffer.getvalue())["changes"]["files"] == files
+
+
+def test_a_tree_that_moved_into_a_folder_comes_home_in_that_folder(folder, tmp_path):
+    trip = Trip(folder, tmp_path)
+    trip.files = {"src/" + path: data for path, data in trip.files.items()}
+    assert trip.home()["changes"]["files"] == 3
+    assert set(trip.files) <= set(trip.entries())
+
+
+def test_a_repository_that_is_gone_is_told_as_that(folder, tmp_path):
+    record = Trip(folder, tmp_path).record
+    shutil.rmtree(str(folder))
+    with pytest.raises(InputError, match="the code came from is gone") as caught:
+        find_repository(record.repository, record.base)
+    assert "bring it back there" in caught.value.hint

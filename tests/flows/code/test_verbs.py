@@ -132,7 +132,8 @@ def test_the_code_comes_home_by_the_line_that_goes_on(repo, rebyte):
 
 
 def test_words_that_cannot_be_right_are_told(repo, rebyte, tmp_path, monkeypatch):
-    assert "--code took" in rebyte("run", "--code", "Mend it.").error["message"]
+    taken = rebyte("run", "--code", "Mend it.").error
+    assert "--code took" in taken["message"] and "before --code" in taken["hint"]
     assert rebyte("run", "--leave", "x", "Mend it.").code == 2
     assert rebyte("run", "--code", ".", "--leave", "nope", "M").code == 2
     os.makedirs(str(repo / "sub"))

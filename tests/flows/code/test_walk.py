@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from .conftest import MEND, far, git, write
 
 
@@ -52,6 +54,11 @@ def test_diff_looks_and_apply_writes_once_and_can_be_taken_back(repo, rebyte):
     assert git(repo, "diff", "--cached", "--name-only") == b""
     again = rebyte("apply", "@fix")
     assert again.code == 0 and again["files"] == 0
+    (repo / "added.txt").write_text("mine now\n")
+    kept = rebyte("apply", "@fix", "--undo")
+    assert kept.code == 9 and kept["conflicts"] == ["added.txt"]
+    assert rebyte(*shlex.split(kept["next"][0]["run"])[2:]).code == 0
+    (repo / "added.txt").write_text("new\n")
     assert rebyte("apply", "@fix", "--undo").code == 0
     assert status(repo)[0] == before[0]
 

@@ -5,6 +5,7 @@ A path that was sent is fine as it is, whatever it is called: the rules are for 
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 
@@ -118,26 +119,26 @@ def reaches_git(target: str) -> bool:
     return any(is_git_folder(part) for part in target.split("/"))
 
 
-def common_root(paths: Collection[str], sent: Collection[str]) -> str:
+def common_root(paths: Collection[str], sent: Collection[str], name: str) -> str:
     """Return the folder under which an archive holds the tree, "" for its own root.
 
     Of all folders that hold everything the one counts under which most of what was sent is found.
+    Where nothing of it is found it is the one called `name`, as was asked for; what stands below
+    that one belongs to the tree, also when everything was moved there.
     """
     best = ""
     most = sum(path in sent for path in paths)
-    prefix = ""
-    while paths:
-        tops = {path[len(prefix) :].partition("/")[0] for path in paths}
-        if len(tops) != 1:
+    is_named = False
+    for folder in os.path.commonprefix([_folders(path) for path in paths]):
+        has_name = folder.rpartition("/")[2] == name
+        if is_named and not has_name:
             break
-        longer = prefix + tops.pop() + "/"
-        if not all(path.startswith(longer) for path in paths):
-            break
-        prefix = longer
+        prefix = folder + "/"
         fitting = sum(path[len(prefix) :] in sent for path in paths)
-        if fitting > most:
+        if fitting > most or (has_name and not is_named and not most):
             most = fitting
             best = prefix
+        is_named = has_name
     return best
 
 

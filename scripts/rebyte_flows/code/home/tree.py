@@ -118,7 +118,7 @@ class HomeTree:
         """
         known = expected | set(self.record.differs)
         names = [member.path for member in self.archive.members]
-        root = common_root(names, known)
+        root = common_root(names, known, self.record.name)
         for name in [*names, *self.archive.folders, *filter(None, [root.rstrip("/")])]:
             is_known = name.startswith(root) and name[len(root) :] in known
             reason = None if is_known else bad_path(name)
