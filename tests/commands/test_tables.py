@@ -107,6 +107,16 @@ def test_each_attempt_is_a_task_of_its_own_name_and_the_best_is_kept(rebyte, ser
     assert [int(row["price"]) for row in table("out")] == best
     assert [name.split(".")[0] for name in ran["kept"]] == ["r", "2"]
     assert rebyte(*line).code == 0 and len(posts(server)) == 6
+    assert not any("to compare" in text for text in ran["warnings"])
+
+
+def test_attempts_that_cannot_be_compared_are_warned_of(rebyte):
+    ran = rebyte(
+        *("batch", "--prompt", "Nothing to run.", "--schema", SCHEMA, "--out", "out"),
+        *("--attempts", "2", "--keep", "best=price"),
+    )
+    assert ran["kept"] == ["1.1"]
+    assert "the first was kept: 1.1" in ran["warnings"][0]
 
 
 @pytest.mark.parametrize(

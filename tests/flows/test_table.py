@@ -191,3 +191,12 @@ def test_half_a_surrogate_pair_can_be_written(tmp_path):
     record = Record("x", {**DONE, "value": {"city": "\ud800"}})
     Results(str(tmp_path), SCHEMA).write([record])
     assert "\\ud800" in (tmp_path / "table.csv").read_text()
+
+
+def test_no_two_columns_have_one_name():
+    names = ["name", "value.name", "value", "value.value", "url"]
+    schema = read_schema(json.dumps({"properties": {name: {} for name in names}}))
+    record = Record("r", {**DONE, "value": {name: name for name in names}})
+    head, found = rows(table_text([record], schema))
+    assert len(set(head)) == len(head) == 10
+    assert found[5:] == names

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from rebyte_commands.shell.context import Context
     from rebyte_flows.entries import Entry
+    from rebyte_flows.values.table import Record
     from rebyte_types import Json, Step
 
 EXAMPLES = """examples:
@@ -272,7 +273,8 @@ class Changes:
 
 
 def _document(context: Context, run: Batch, out: str) -> Json:
-    warnings = _warnings(run.entries)
+    kept = _kept(run)
+    warnings = _keep_warnings(run, kept) + _warnings(run.entries)
     paths: dict[str, str] = {}
     try:
         paths = run.write_results()
@@ -286,7 +288,7 @@ def _document(context: Context, run: Batch, out: str) -> Json:
         "counts": run.counts(),
         "tasks": _brief(_shown(run.entries)),
         **paths,
-        "kept": _kept(run),
+        "kept": [record.name for record in kept][:SHOWN_TASKS],
         "report": write_page(context, out),
         "out": os.path.abspath(out),
         "service": context.service,
@@ -338,12 +340,26 @@ def _brief(entries: Sequence[Entry]) -> list[Json]:
     return found
 
 
-def _kept(run: Batch) -> list[str]:
-    """Return the names of the attempts that stand in the table, the first of many."""
+def _kept(run: Batch) -> Sequence[Record]:
+    """Return the attempts that --keep chose for the table, none without it."""
     if run.results.keep is None:
         return []
-    records = [entry.record for entry in run.entries]
-    return [record.name for record in run.results.chosen(records)][:SHOWN_TASKS]
+    return run.results.chosen([entry.record for entry in run.entries])
+
+
+def _keep_warnings(run: Batch, kept: Sequence[Record]) -> list[str]:
+    """Return what to say of attempts that --keep took although nothing could be compared."""
+    if run.results.keep is None or any(
+        entry.status not in FINAL for entry in run.entries
+    ):
+        return []
+    # Lazy: only --keep reads numbers.
+    from rebyte_flows.values.table import number_of
+
+    names = [one.name for one in kept if number_of(one, run.results.keep[1]) is None]
+    shown = ", ".join(names[:WARNINGS_SHOWN])
+    text = "no attempt has a number to compare; the first was kept: %s"
+    return [text % shown] if names else []
 
 
 def _warnings(entries: Sequence[Entry]) -> list[str]:

@@ -132,9 +132,12 @@ def table_text(records: Sequence[Record], schema: Schema) -> str:
 
 def header_of(names: Sequence[str]) -> list[str]:
     """Return the names of all columns, each once."""
-    own = [
-        "%s.%s" % (VALUE, name) if name in (*COLUMNS, VALUE) else name for name in names
-    ]
+    own = []
+    for name in names:
+        column = name
+        while column in (*COLUMNS, VALUE) or (column != name and column in names):
+            column = "%s.%s" % (VALUE, column)
+        own.append(column)
     return [*COLUMNS, *(own or [VALUE])]
 
 
