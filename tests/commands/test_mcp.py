@@ -18,7 +18,7 @@ from rebyte_commands.mcp import server as server_module
 from rebyte_commands.mcp.calls import Starts
 from rebyte_commands.mcp.roots import Roots
 from rebyte_commands.mcp.server import McpServer, Settings
-from rebyte_commands.mcp.tools import TOOLS
+from rebyte_commands.mcp.tools import TOOLS, Line
 from rebyte_commands.shell.environment import shell_join
 
 META = protocol.META
@@ -411,6 +411,95 @@ def test_the_folders_of_the_client_count_where_the_owner_named_none(world, serve
 
 
 # Time
+
+
+def test_many_tasks_are_looked_at_without_waiting_where_that_is_asked_for(host):
+    ids = [host.document("start_task", prompt=sh(LONG % n))["id"] for n in range(2)]
+    began = time.monotonic()
+    document = host.document("look", ids=ids, wait_seconds=0)
+    assert time.monotonic() - began < 15
+    assert {task["status"] for task in document["tasks"]} == {"running"}
+    host.document("cancel_task", ids=ids)
+
+
+LONG = "sleep 60 # %d"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"roots": 5},
+        {"roots": True},
+        {"roots": [{"uri": "file:///a%00b"}]},
+        {"roots": [{"uri": "file:///\ud800"}]},
+        {"roots": [{"uri": "file:relative"}]},
+        {"roots": [5, {"uri": 5}, {"uri": "file://[::1/x"}, {"uri": "http://x/"}]},
+    ],
+)
+def test_roots_that_are_no_folders_are_left_out_and_survived(world, answer):
+    host = Host()
+    host.ask("initialize", {"capabilities": {"roots": {}}})
+    response = {"jsonrpc": "2.0", "id": "rebyte-roots", "result": answer}
+    host.server.take(json.dumps(response).encode())
+    document = host.document("start_task", prompt="x", files=["numbers.csv"])
+    assert document["error"]["code"] == "outside_roots"
+
+
+def test_a_client_that_was_not_asked_changes_no_folder_of_the_owner(world):
+    inside = world / "inside"
+    inside.mkdir()
+    host = Host(roots=[str(inside)])
+    answer = {"roots": [{"uri": "file:///"}]}
+    response = {"jsonrpc": "2.0", "id": "rebyte-roots", "result": answer}
+    host.server.take(json.dumps(response).encode())
+    document = host.document("start_task", prompt="x", files=["/etc/passwd"])
+    assert document["error"]["code"] == "outside_roots"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"schema": {"title": "x" * 200_000}},
+        {"executor": "\ud800"},
+        {"files": ["\ud800"]},
+    ],
+)
+def test_what_no_command_line_can_hold_is_a_tools_error_and_counts_for_nothing(
+    world, arguments
+):
+    host = Host(most=1, roots=[str(world)])
+    document = host.document("start_task", prompt="one", **arguments)
+    assert document["error"]["code"] == "invalid_input"
+    assert host.document("start_task", prompt="two")["id"]
+
+
+def test_of_two_calls_that_waited_for_one_start_the_first_counts_it():
+    starts, line = Starts(2), Line(["create"], "x")
+    first = starts.join(line, lambda may_start: object(), new=1)
+    assert starts.join(line, None, new=1) is first
+    starts.ended(line, first, {"id": "a"})
+    second = starts.join(line, lambda may_start: object(), new=1)
+    starts.ended(line, first, {"id": "a"})
+    starts.ended(line, second, {"id": "a", "reused": True})
+    assert starts.join(Line(["create"], "y"), lambda may_start: may_start, new=1)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"tasks": [{"id": "i" * 36, "title": "t" * 80, "n": n} for n in range(100)]},
+        {"id": "i", "value": list(range(5000))},
+        {"id": "i", "value": {"k%d" % n * 20: n for n in range(500)}},
+        {"id": "i", "value": {"k" * 10_000: 1}},
+        {"id": "i", "value": [["x" * 150] * 20] * 200},
+    ],
+)
+def test_a_document_of_many_small_things_is_shortened_and_says_so(document):
+    result = documents.tool_result(document)
+    text = result["content"][0]["text"]
+    assert len(text) <= 8192 and json.loads(text) == result["structuredContent"]
+    assert "entries are shown" in result["structuredContent"]["cut"]
+    assert result["structuredContent"].get("id") == document.get("id")
 
 
 def test_a_slow_look_holds_up_nothing_quick(host):

@@ -12,7 +12,7 @@ import threading
 import time
 
 from rebyte_commands.shell.environment import CLI_PATH
-from rebyte_wire.errors import RebyteError
+from rebyte_wire.errors import InputError, RebyteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ POLL_SECONDS = 0.05
 TICK_SECONDS = 5
 END_SECONDS = 2
 TAIL_BYTES = 2000
+MESSAGE_CHARACTERS = 300
 PREFIX = "rebyte: "
 NO_DOCUMENT = "no_document"
 # After such an error nobody knows whether a task was made.
@@ -35,7 +36,10 @@ UNSURE = ("outcome_unknown", "not_recorded", "interrupted", "deadline", NO_DOCUM
 
 
 class Child:
-    """One command line that runs; what it prints is kept in files, so that it needs no reader."""
+    """One command line that runs; what it prints is kept in files, so that it needs no reader.
+
+    Raises InputError for words that no command line can hold.
+    """
 
     def __init__(
         self, words: Sequence[str], stdin: str | None, environ: Mapping[str, str]
@@ -47,15 +51,22 @@ class Child:
         with tempfile.TemporaryFile() as source:
             source.write((stdin or "").encode("utf-8", "surrogatepass"))
             source.seek(0)
-            self._process = subprocess.Popen(
-                [sys.executable, CLI_PATH, *words],
-                stdin=source,
-                stdout=self._out,
-                stderr=self._err,
-                env=dict(environ),
-                # A host that is killed with its group must not take a paid start with it.
-                start_new_session=True,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, CLI_PATH, *words],
+                    stdin=source,
+                    stdout=self._out,
+                    stderr=self._err,
+                    env=dict(environ),
+                    # A host that is killed with its group must not take a paid start with it.
+                    start_new_session=True,
+                )
+            except (OSError, ValueError) as problem:
+                # An argument of 128 KB, or with half of a surrogate pair.
+                self._out.close()
+                self._err.close()
+                reason = "this call cannot be made: %s" % problem
+                raise InputError(reason[:MESSAGE_CHARACTERS]) from problem
 
     def __repr__(self) -> str:
         return "Child(%d)" % self._process.pid
@@ -164,17 +175,21 @@ class Starts:
         with self._lock:
             if key not in self._under_way:
                 may_start = self._most is None or self._count + new <= self._most
-                self._count += new if may_start else 0
                 self._under_way[key] = begin(may_start)
                 self._new[key] = new if may_start else 0
+                self._count += self._new[key]
             return self._under_way[key]
 
-    def ended(self, line: Line, document: Json) -> None:
-        """Note that a start has ended; one that made no new task does not count."""
+    def ended(self, line: Line, child: Child, document: Json) -> None:
+        """Note that a start has ended; one that made no new task does not count.
+
+        Of several calls that waited for the same command the first counts.
+        """
         key = _key_of(line)
         with self._lock:
-            if self._under_way.pop(key, None) is None:
+            if self._under_way.get(key) is not child:
                 return
+            del self._under_way[key]
             new = self._new.pop(key)
             if document.get("reused") or _made_nothing(document):
                 self._count -= new

@@ -23,6 +23,9 @@ PROGRAM = "rebyte_cli.py"
 SAME = "the same arguments as before"
 ASK = "Please run this in a terminal, if you agree: %s"
 CUT = " [cut]"
+# More entries than this, at two bytes each, do not fit anyway.
+ENTRIES_MOST = BUDGET_BYTES // 2
+SHORTENED = "of each list and object in here at most %d entries are shown"
 
 
 def tool_result(document: Json) -> Json:
@@ -141,12 +144,29 @@ CALLS = {
 
 
 def _within_budget(document: Json) -> Json:
-    """Return a document that is short enough, its longest texts cut where that is needed."""
+    """Return a document that is short enough: its longest texts cut where that is needed, and where
+    that does not do, its lists and the objects in it.
+    """
     limit = BUDGET_BYTES
     while len(_text(document)) > BUDGET_BYTES and limit > TEXT_LEAST_CHARACTERS:
-        limit //= 2
+        limit = max(limit // 2, TEXT_LEAST_CHARACTERS)
         document = _cut(document, limit)
+    most = ENTRIES_MOST
+    while len(_text(document)) > BUDGET_BYTES and most > 1:
+        most //= 2
+        shown = {name: _shortened(value, most) for name, value in document.items()}
+        document = {**shown, "cut": SHORTENED % most}
     return document
+
+
+def _shortened(value: Any, most: int) -> Any:
+    """Return a value with so many entries in each list and each object."""
+    if isinstance(value, list):
+        return [_shortened(item, most) for item in value[:most]]
+    if isinstance(value, dict):
+        short = [name for name in value if len(name) <= TEXT_LEAST_CHARACTERS]
+        return {name: _shortened(value[name], most) for name in short[:most]}
+    return value
 
 
 def _cut(value: Any, limit: int) -> Any:

@@ -8,7 +8,7 @@ import os
 import threading
 from urllib.parse import unquote, urlsplit
 
-from rebyte_wire.errors import GuardRefused
+from rebyte_wire.errors import GuardRefused, InputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,17 +46,23 @@ class Roots:
         self._answered.clear()
 
     def take(self, result: Any) -> None:
-        """Take the answer to roots/list; whatever is no folder of this machine is left out."""
+        """Take the answer to roots/list where it was asked for; whatever is no folder of this
+        machine is left out.
+        """
+        if not self.is_asked_for:
+            return
         listed = result.get("roots") if isinstance(result, dict) else None
-        uris = [root.get("uri") for root in listed or [] if isinstance(root, dict)]
+        roots = listed if isinstance(listed, list) else []
+        uris = [root.get("uri") for root in roots if isinstance(root, dict)]
         folders = [_folder_of(uri) for uri in uris if isinstance(uri, str)]
-        self._folders = [os.path.realpath(folder) for folder in folders if folder]
+        self._folders = [folder for folder in folders if folder]
         self._answered.set()
 
     def path(self, word: str) -> str:
         """Return the absolute path of a word, relative to the first folder.
 
-        Raises GuardRefused for one that lies outside of all of them, by links too.
+        Raises GuardRefused for one that lies outside of all of them, by links too; InputError for
+        what is no path.
         """
         self._answered.wait(ANSWER_SECONDS)
         if not self._folders:
@@ -66,7 +72,10 @@ class Roots:
                 hint=HINT,
             )
         path = os.path.join(self._folders[0], os.path.expanduser(word))
-        real = os.path.realpath(path)
+        try:
+            real = os.path.realpath(path)
+        except ValueError as problem:
+            raise InputError("%r is no path: %s" % (word, problem)) from problem
         for folder in self._folders:
             if real == folder or real.startswith(folder.rstrip(os.sep) + os.sep):
                 return real
@@ -82,8 +91,9 @@ def _folder_of(uri: str) -> str | None:
     """Return the path that a file: address names on this machine, None for any other."""
     try:
         parts = urlsplit(uri)
+        path = unquote(parts.path)
+        is_here = parts.scheme == "file" and parts.netloc in ("", "localhost")
+        # ValueError for a NUL, and for half of a surrogate pair.
+        return os.path.realpath(path) if is_here and os.path.isabs(path) else None
     except ValueError:
         return None
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        return None
-    return unquote(parts.path) or None

@@ -285,7 +285,7 @@ class McpServer:
         if not call.wait_for(child, self._ticker(message)):
             return STILL_STARTING
         document = child.document()
-        self.starts.ended(line, document)
+        self.starts.ended(line, child, document)
         return document
 
     def _paid_child(self, line: Line, may_start: bool) -> Child:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rebyte_types import Json
 
 LOOK_SECONDS = 45
+GLANCE_SECONDS = 2
 MAX_WAIT = "--max-wait=%d" % LOOK_SECONDS
 IDS_MOST = 20
 LIST_ROWS = 20
@@ -108,11 +109,13 @@ def _look_line(arguments: Json, roots: Roots) -> Line:
         words = ["wait", "--any" if arguments.get("any") else "--all"]
     else:
         words = ["result", "--wait"] if seconds else ["result"]
-    # After "--" nothing that a model made up is taken for a flag.
-    words.append("--max-wait=%g" % (seconds or LOOK_SECONDS))
+    # One id is looked at without waiting; of many each is to be asked once.
+    least = GLANCE_SECONDS if len(ids) > 1 else LOOK_SECONDS
+    words.append("--max-wait=%g" % (seconds or least))
     if "schema" in arguments:
         words.append("--schema=" + json.dumps(arguments["schema"]))
-    # What only looks makes no branch: fetch_files brings the code.
+    # What only looks makes no branch: fetch_files brings the code. After "--" nothing that a model
+    # made up is taken for a flag.
     return Line([*words, "--no-code", "--", *ids])
 
 
