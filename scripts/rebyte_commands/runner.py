@@ -214,7 +214,12 @@ def describe(problem: BaseException) -> tuple[ErrorView, int]:
         }, AnswerUnreadable.exit_code
     if isinstance(problem, OSError):
         message = "the system says: %s" % problem
-        return {"code": "system_error", "message": message}, EXIT_UNEXPECTED
+        hint = "mend that (room on the disk, rights), then type the same line again"
+        return {
+            "code": "system_error",
+            "message": message,
+            "hint": hint,
+        }, EXIT_UNEXPECTED
     message = "unexpected %s: %s" % (type(problem).__name__, problem)
     return {
         "code": "unexpected",

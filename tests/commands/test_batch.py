@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -455,3 +456,12 @@ def kill_once(tmp_path, moment):
             # The workspace is told once, in the answer that was lost with the kill.
             assert any("workspace" in text for text in document["warnings"])
         assert len(posts(server)) == 1
+
+
+def test_a_line_of_which_something_is_missing_ends_with_nine_and_the_way_on(rebyte):
+    rows = [{"once": "one", "prompt": echo("x")}, {"once": "two", "prompt": echo("y")}]
+    rows[1]["want"] = ["a.csv"]
+    ran = rebyte("batch", lines(*rows), "--out", "out")
+    assert ran.code == 9 and ran["counts"] == {"completed": 2}, ran
+    again = rebyte(*shlex.split(ran["next"][0]["run"])[2:])
+    assert again.code == 9 and again["missing"] == ["a.csv"]

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rebyte_types import TaskDocument
+    from rebyte_types import Json, TaskDocument
 
 STATUS_CODES = {
     "completed": EXIT_DONE,
@@ -38,6 +38,18 @@ def exit_code_of(document: TaskDocument) -> int:
     code = STATUS_CODES.get(document["status"], EXIT_RUNNING)
     is_incomplete = any(document.get(key) for key in INCOMPLETE)
     return EXIT_SOME_FAILED if code == EXIT_DONE and is_incomplete else code
+
+
+def standing_for_exit(document: Json) -> str:
+    """Return how one of many stands: its standing, or `incomplete` where it completed and what was
+    asked for beside the answer did not come.
+    """
+    # Lazy: only many tasks pay for the table.
+    from rebyte_flows.values.table import standing_of
+
+    standing = standing_of(document)
+    is_incomplete = any(document.get(key) for key in INCOMPLETE)
+    return "incomplete" if standing == "completed" and is_incomplete else standing
 
 
 def exit_code_of_many(

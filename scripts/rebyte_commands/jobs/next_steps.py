@@ -4,7 +4,10 @@ foreign text.
 
 from __future__ import annotations
 
+import os
+
 from rebyte_commands.jobs.code import look_step
+from rebyte_commands.jobs.exit_codes import standing_for_exit
 from rebyte_commands.jobs.shape import repair_words, shape_words
 from rebyte_commands.shell.output import escape_controls
 from rebyte_flows.code.prompts import again_prompt
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
     from rebyte_commands.shell.context import Context
     from rebyte_flows.code.records import CodeRecord
+    from rebyte_flows.entries import Entry
     from rebyte_flows.starting.rows import Row
     from rebyte_types import QuestionView, Step, TaskDocument
 
@@ -315,3 +319,19 @@ def label_text(label: str) -> str:
     if len(text) > LABEL_CHARACTERS:
         text = text[:LABEL_CHARACTERS] + "..."
     return '"%s"' % text
+
+
+def bringing_steps(context: Context, entries: Sequence[Entry], out: str) -> list[Step]:
+    """Return the step that looks once more for what did not come of the first such task of a
+    batch.
+    """
+    for entry in entries:
+        document = entry.document or {}
+        if standing_for_exit(document) == "incomplete":
+            folder = os.path.join(os.path.abspath(out), entry.folder_name)
+            words = ["result", document["id"], "--wait", "--out", folder]
+            for name in entry.request.want:
+                words += ["--want", name]
+            why = "not all of line %d came; this looks for it once more" % entry.index
+            return [{"why": why, "run": context.command_line(*words)}]
+    return []

@@ -11,8 +11,8 @@ from functools import partial
 
 from rebyte_commands.jobs.batch_lines import read_entries
 from rebyte_commands.jobs.code import code_preview, homecoming_for
-from rebyte_commands.jobs.exit_codes import exit_code_of_many
-from rebyte_commands.jobs.next_steps import reply_steps
+from rebyte_commands.jobs.exit_codes import exit_code_of_many, standing_for_exit
+from rebyte_commands.jobs.next_steps import bringing_steps, reply_steps
 from rebyte_commands.jobs.pages import keep_diff, write_page
 from rebyte_commands.jobs.record_place import tell_place
 from rebyte_commands.jobs.shape import expectation_of, read_keep, read_shape, value_keys
@@ -384,7 +384,9 @@ def _next(context: Context, run: Batch) -> list[Step]:
         return [{"why": why, "run": context.command_line("ledger", "settle")}]
     if counts.get("running") or counts.get("waiting") or _may_succeed(run.entries):
         return [context.rerun_step("this goes on; no line is started twice")]
-    return _mending_steps(context, counts)
+    return _mending_steps(context, counts) or bringing_steps(
+        context, run.entries, run.out
+    )
 
 
 def _mending_steps(context: Context, counts: dict[str, int]) -> list[Step]:
@@ -424,7 +426,8 @@ def _exit_code(run: Batch, interrupted: Interrupted | None) -> int:
     ended_by = interrupted.exit_code if interrupted else None
     if isinstance(run.stopped, RebyteError):
         ended_by = run.stopped.exit_code
-    return exit_code_of_many(run.counts(), ended_by, may_go_on=not run.stopped)
+    standings = [standing_for_exit(_of(entry)) for entry in run.entries]
+    return exit_code_of_many(standings, ended_by, may_go_on=not run.stopped)
 
 
 COMMANDS = {"batch": Command(batch, add_flags, examples=EXAMPLES)}

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from rebyte_commands.jobs.code import add_no_code_flag, bring_home, look_step
-from rebyte_commands.jobs.exit_codes import exit_code_of, exit_code_of_many
+from rebyte_commands.jobs.exit_codes import (
+    exit_code_of,
+    exit_code_of_many,
+    standing_for_exit,
+)
 from rebyte_commands.jobs.follow import deliver_replies, deliver_turn
 from rebyte_commands.jobs.gathering import gathering_of
 from rebyte_commands.jobs.pages import write_page
@@ -140,7 +144,7 @@ def _exit_code(
         if error:
             return error.exit_code
         return ended_by or exit_code_of(tasks[0])
-    statuses = [standing_of(task) for task in tasks[: len(ended)]]
+    statuses = [standing_for_exit(task) for task in tasks[: len(ended)]]
     return exit_code_of_many(statuses + ["running"] * len(waits_on), ended_by)
 
 

@@ -27,6 +27,8 @@ BLOBS_AT_ONCE = 100
 WITHOUT_GIT = (
     "without git --file DIR --zip sends a folder, and --want NAME.zip brings one home"
 )
+BRING_IT_BACK = "bring it back there, or type the line where its working tree lies now"
+MEND_GIT = "mend what git names (room on the disk, rights of .git), then type the same line again"
 SETTINGS = (
     "core.hooksPath=" + os.devnull,
     "core.fsmonitor=false",
@@ -270,6 +272,7 @@ def failed(words: Sequence[str], code: int, err: bytes) -> RebyteError:
     return RebyteError(
         "git %s ended with %d: %s" % (words[0], code, said or "no words"),
         code="git_failed",
+        hint=MEND_GIT,
     )
 
 
@@ -311,9 +314,17 @@ def find_repository(root: str, commit: str) -> Repository:
         raise InputError(
             "the repository that the code came from is gone: %s" % root,
             code="no_repository",
-            hint="bring it back there, or type the line where its working tree lies now",
+            hint=BRING_IT_BACK,
         )
-    return open_repository(root)
+    there = open_repository(root)
+    if not there.commit_of(commit):
+        raise InputError(
+            "the repository at %s is another one than the code came from: it lacks %s"
+            % (root, commit),
+            code="no_repository",
+            hint=BRING_IT_BACK,
+        )
+    return there
 
 
 def _root_of(place: str) -> str:

@@ -792,3 +792,11 @@ def test_a_repository_that_is_gone_is_told_as_that(folder, tmp_path):
     with pytest.raises(InputError, match="the code came from is gone") as caught:
         find_repository(record.repository, record.base)
     assert "bring it back there" in caught.value.hint
+
+
+def test_another_repository_at_the_same_place_is_told_as_that(folder, tmp_path):
+    record = Trip(folder, tmp_path).record
+    shutil.rmtree(str(folder))
+    make_repository(folder, {"other.txt": "x\n"})
+    with pytest.raises(InputError, match="is another one than the code came from"):
+        find_repository(record.repository, record.base)

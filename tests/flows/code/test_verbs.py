@@ -198,3 +198,10 @@ def test_what_was_refused_is_asked_for_again_and_stays_as_it_came(
     assert any("was refused" in step["why"] for step in done["next"])
     out = rebyte("result", done["id"], "--out", str(tmp_path / "out"))
     assert out.code == 9 and "refused" in out.document
+
+
+def test_a_wait_for_several_ends_with_nine_where_no_code_came(repo, rebyte):
+    for name in ("one", "two"):
+        rebyte("run", "--code", ".", "Nothing %s." % name, "--once", name)
+    ran = rebyte("wait", "@one", "@two")
+    assert ran.code == 9 and ran["tasks"][0]["missing"] == ["demo-home.zip"], ran
