@@ -229,7 +229,7 @@ def _apply_text(document: Json) -> str:
                 "%s: %s, %s" % (word, escape_controls(item["path"]), item["why"])
             )
     lines += ["note: %s" % text for text in document.get("warnings", [])]
-    lines = lines or ["nothing to do: the tree has it all"]
+    lines = lines or ["nothing to do: the tree has it all, or was changed since"]
     return "\n".join(lines + next_lines(document))
 
 

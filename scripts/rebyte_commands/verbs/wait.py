@@ -27,9 +27,7 @@ from rebyte_flows.following.result import cut_off_error, task_document
 from rebyte_flows.following.waiting import wait as wait_for
 from rebyte_flows.values.table import standing_of
 from rebyte_wire.errors import (
-    EXIT_DONE,
     EXIT_RUNNING,
-    EXIT_SOME_FAILED,
     DeadlineReached,
     RebyteError,
 )
@@ -98,7 +96,7 @@ def wait(context: Context, options: Namespace) -> Outcome:
     return Outcome(
         report,
         text=_wait_text,
-        code=_with_tasks(_exit_code(ids, ended, tasks, waits_on, ended_by), tasks),
+        code=_exit_code(ids, ended, tasks, waits_on, ended_by),
         on_printed=lambda: _deliver(context, ended),
     )
 
@@ -146,12 +144,6 @@ def _exit_code(
         return ended_by or exit_code_of(tasks[0])
     statuses = [standing_for_exit(task) for task in tasks[: len(ended)]]
     return exit_code_of_many(statuses + ["running"] * len(waits_on), ended_by)
-
-
-def _with_tasks(code: int, tasks: Sequence[Any]) -> int:
-    """Return the exit code, or that some of what was awaited did not come."""
-    lacks = any(task.get("missing") or task.get("refused") for task in tasks)
-    return EXIT_SOME_FAILED if code == EXIT_DONE and lacks else code
 
 
 def _deliver(context: Context, ended: Sequence[Ending]) -> None:
