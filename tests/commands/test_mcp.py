@@ -13,6 +13,7 @@ import time
 import pytest
 
 from commands.conftest import DOOR, ask, posts, sh, wait_until
+from measure import run_quietly
 from rebyte_commands.mcp import calls, documents, protocol, task_states
 from rebyte_commands.mcp import server as server_module
 from rebyte_commands.mcp.calls import Starts
@@ -178,6 +179,9 @@ def test_the_tools_are_six_few_words_and_true_about_what_they_do():
     assert only_read == ["look", "list_tasks"]
 
 
+SOME_ID = "0d26ef30-c2fe-4be2-b133-7178a804f735"
+
+
 @pytest.mark.parametrize(
     "name, arguments",
     [
@@ -194,6 +198,7 @@ def test_the_tools_are_six_few_words_and_true_about_what_they_do():
         ("look", {"ids": ["--again"]}),
         ("look", {"ids": ["a\0b"]}),
         ("reply", {"id": "abcdef"}),
+        ("reply", {"id": SOME_ID, "option": []}),
         ("reply", {"id": "abcdef", "say": "x", "prompt": "y"}),
         ("reply", {"id": "abcdef", "say": "x", "files": ["y"]}),
         ("list_tasks", {"limit": 0}),
@@ -205,7 +210,8 @@ def test_arguments_that_do_not_fit_are_a_tools_error_and_reach_nothing(
 ):
     params = {"name": name, "arguments": arguments}
     result = host.ask("tools/call", params)["result"]
-    assert result["isError"] and result["structuredContent"]["error"]["message"]
+    message = result["structuredContent"]["error"]["message"]
+    assert result["isError"] and message and "--option" not in message
     assert posts(server) == []
 
 
@@ -679,6 +685,57 @@ def test_the_end_of_the_input_ends_the_process_well(world, server):
     assert child.returncode == 0
     lines = [json.loads(line) for line in out.splitlines()]
     assert all(line["jsonrpc"] == "2.0" for line in lines)
+
+
+def test_a_signal_ends_the_process_with_what_only_waits_for_it(world, server):
+    child = begin("--max-tasks", "3")
+
+    def call(id, name, **arguments):
+        params = {"name": name, "arguments": arguments}
+        line = {"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}
+        child.stdin.write(json.dumps(line).encode() + b"\n")
+        child.stdin.flush()
+
+    call(1, "start_task", prompt=sh(LONG % 3))
+    answer = json.loads(child.stdout.readline())
+    id = answer["result"]["structuredContent"]["id"]
+    call(2, "look", ids=[id])
+    wait_until(lambda: looks_at(id))
+    child.terminate()
+    out, _ = child.communicate(timeout=30)
+    assert out == b"" and not looks_at(id)
+
+
+def looks_at(id):
+    listing = run_quietly(["ps", "axww", "-o", "args="]).stdout.decode()
+    return [line for line in listing.splitlines() if "result" in line and id in line]
+
+
+@pytest.mark.parametrize(
+    "closed, code, said",
+    [("<&-", 2, b"is closed"), ("</dev/null 2>&-", 0, b"")],
+)
+def test_a_stream_that_is_closed_from_the_start_is_told_or_done_without(
+    world, closed, code, said
+):
+    line = 'exec "$0" "$1" mcp ' + closed
+    done = subprocess.run(
+        ["sh", "-c", line, sys.executable, DOOR],
+        capture_output=True,
+    )
+    assert done.returncode == code and said in done.stderr
+
+
+def test_that_nobody_reads_any_more_is_told_once():
+    host = Host()
+    host.write = no_reader
+    for _ in range(3):
+        host.send("ping")
+    assert host.logged == ["the host reads no more"]
+
+
+def no_reader(line):
+    raise BrokenPipeError
 
 
 def test_a_wrong_line_for_the_host_ends_with_words_on_stderr(world):

@@ -270,6 +270,14 @@ def test_what_a_program_says_last_outranks_its_exit_code(start, programs):
     assert done["status"] == "failed" and "no last word" in done["finalResult"]
 
 
+def test_a_cost_that_no_float_can_hold_is_no_cost(start, programs):
+    api = start(agents="claude")
+    raw = '{"type":"result","subtype":"success","total_cost_usd":1%s}' % ("0" * 400)
+    task, _, done = api.run(plan(raw=[raw], say="end"), executor="claude")
+    assert (done["status"], done["finalResult"]) == ("succeeded", "end")
+    assert latest(api, task)["costUsd"] == 0.25
+
+
 def test_a_line_of_a_megabyte_and_a_line_that_is_no_json_go_through(start, programs):
     api = start(agents="claude")
     order = plan(raw=["oops {"], long=1 << 20, say="end")

@@ -85,6 +85,7 @@ class McpServer:
         self.info = {"name": "skill-as-a-service", "version": version}
         self._stdout = stdout
         self._log = log
+        self._is_read = True
         self._writing = threading.Lock()
         self._calls: dict[Any, Call] = {}
         # Which shape each task was started for here, by its id.
@@ -106,10 +107,18 @@ class McpServer:
         return "McpServer(%d calls)" % len(self._calls)
 
     def serve(self, stdin: IO[bytes]) -> None:
-        """Answer what comes until the input ends; starts that are under way then go on alone."""
-        for line in _lines(stdin):
-            if line.strip():
-                self.take(line)
+        """Answer what comes until the input ends; starts that are under way then go on alone.
+
+        What only waits ends with it, also when a signal ends this.
+        """
+        try:
+            for line in _lines(stdin):
+                if line.strip():
+                    self.take(line)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
         for call in list(self._calls.values()):
             call.cancel()
         until = time.monotonic() + LEAVE_SECONDS
@@ -193,8 +202,10 @@ class McpServer:
                 self._stdout.write(line)
                 self._stdout.flush()
         except (OSError, ValueError):
-            # The host is gone; the end of stdin follows.
-            self._log("the host reads no more")
+            # The host is gone; the end of stdin follows. Told once: nobody may read that either.
+            if self._is_read:
+                self._is_read = False
+                self._log("the host reads no more")
 
     # Quick methods
 

@@ -208,7 +208,9 @@ TOOLS = {
         _object(
             ["id"],
             id=TEXT,
-            option=_note("numbers, counted from 1, or labels", TEXTS),
+            option=_note(
+                "numbers, counted from 1, or labels", {**TEXTS, "minItems": 1}
+            ),
             say=_note("an answer in words"),
             prompt=_note("one more job in the same conversation"),
             files=_note("paths to send along with prompt", TEXTS),

@@ -52,6 +52,12 @@ def mcp(context: Context, options: Namespace) -> NoReturn:
     from rebyte_commands.mcp.roots import Roots
     from rebyte_commands.mcp.server import McpServer, Settings
 
+    # A stream that was closed before the start is None, whatever its type says.
+    streams: list[IO[str] | None] = [sys.stdin, sys.stdout]
+    if None in streams:
+        raise InputError(
+            "a host has to speak to mcp over stdin and stdout; one is closed"
+        )
     for folder in options.root:
         if not os.path.isdir(os.path.expanduser(folder)):
             raise InputError("--root %s: there is no such folder" % folder)
@@ -85,9 +91,13 @@ def _flags(options: Namespace) -> list[str]:
 
 
 def _own_stdout() -> IO[bytes]:
-    """Return stdout for the protocol alone; whatever else might be printed goes to stderr."""
+    """Return stdout for the protocol alone; whatever else might be printed goes to stderr, or
+    nowhere if that is closed.
+    """
     own = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    stderr: IO[str] | None = sys.stderr
+    elsewhere = os.open(os.devnull, os.O_WRONLY) if stderr is None else stderr.fileno()
+    os.dup2(elsewhere, sys.stdout.fileno())
     return own
 
 

@@ -61,10 +61,10 @@ def string_at(record: object, *path: str) -> str:
 
 
 def number_at(record: object, *path: str) -> float | None:
-    """Return the number at a path, None where there is none."""
+    """Return the number at a path, None where there is none that a float can hold."""
     value = at(record, *path)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value if is_number else None
+    return value if is_number and abs(value) <= sys.float_info.max else None
 
 
 def words_of(value: object, depth: int = 0) -> str:
