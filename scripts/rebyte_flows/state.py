@@ -197,14 +197,21 @@ class Owner:
             self._file.close()
 
 
-def is_alive(state: StateFolder, name: str | None) -> bool:
-    """Say whether the run that wrote this owner name still lives; the file of a dead one goes."""
+def is_alive(
+    state: StateFolder, name: str | None, *, only_by_lock: bool = False
+) -> bool:
+    """Say whether the run that wrote this owner name still lives; the file of a dead one goes.
+
+    `only_by_lock`: where no lock can tell, the number of a process is not believed.
+    """
     path = os.path.join(state.path, "owners", name or "")
     if not name or not os.path.isfile(path):
         return False
     try:
         with _open_for_lock(path) as file:
             locked = try_lock(file)
+            if locked is None and only_by_lock:
+                return False
             if locked is False or (locked is None and _is_running(name)):
                 return True
             os.unlink(path)

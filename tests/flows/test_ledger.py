@@ -375,6 +375,15 @@ def test_a_process_that_got_the_number_of_a_dead_run_holds_nothing_for_ever(
         first.mark_sent(row.id, prompt_digest="d")
 
 
+@pytest.mark.parametrize("seconds", [HOLD_SECONDS + 1, -HOLD_SECONDS - 1])
+def test_a_run_that_holds_its_lock_holds_its_row_however_long_it_slept(
+    open_ledger, seconds
+):
+    row, _ = open_ledger().claim(task_request("x"))
+    second = open_ledger(clock=lambda: time.time() + seconds)
+    assert second.is_held(row) and second.claim(task_request("x"))[1] == WAIT
+
+
 # Odd disks and odd files
 
 

@@ -392,7 +392,10 @@ class Ledger(StartTable):
         if self._owner is not None and row.holder == self._owner.name:
             return row.id in self.in_flight
         folders = [self.state, *map(StateFolder, self.state.others)]
-        return is_recent and any(is_alive(folder, row.holder) for folder in folders)
+        return any(
+            is_alive(folder, row.holder, only_by_lock=not is_recent)
+            for folder in folders
+        )
 
     def expire_orphans(self) -> list[Row]:
         """Note what the death of a run left behind; return every row of this account whose outcome
