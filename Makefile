@@ -19,7 +19,7 @@ test: ## every test on one Python (PYTHON=...); fetches pytest into .venv-test i
 	    $$python -m pip install -q --disable-pip-version-check 'pytest>=7' </dev/null; } || exit 1; \
 	fi; $(QUIET) $$python -m pytest -q $(TESTS) </dev/null
 
-test-all: ## every test on each Python 3.8 to 3.13 that pyenv has, as the gate does
+test-all: ## the tests on each Python 3.8 to 3.13 that pyenv has, as the gate does: all on the oldest and the newest
 	@bash .ci/run
 
 pull-the-plug: ## kill a batch of 20 at 200 moments, type the same line again, and count

@@ -73,6 +73,7 @@ class Roots:
             )
         path = os.path.join(self._folders[0], os.path.expanduser(word))
         try:
+            os.fsencode(path)
             real = os.path.realpath(path)
         except ValueError as problem:
             raise InputError("%r is no path: %s" % (word, problem)) from problem
@@ -93,7 +94,9 @@ def _folder_of(uri: str) -> str | None:
         parts = urlsplit(uri)
         path = unquote(parts.path)
         is_here = parts.scheme == "file" and parts.netloc in ("", "localhost")
-        # ValueError for a NUL, and for half of a surrogate pair.
-        return os.path.realpath(path) if is_here and os.path.isabs(path) else None
+        # ValueError for half of a surrogate pair. Not every Python refuses a NUL here.
+        os.fsencode(path)
+        is_path = os.path.isabs(path) and "\0" not in path
+        return os.path.realpath(path) if is_here and is_path else None
     except ValueError:
         return None
