@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import signal
+import time
 
 import pytest
 
 from agent_programs import calls, make_programs, plan
 from measure import run_quietly
 from rebyte_commands.shell.environment import HARNESS_MARKERS
+from rebyte_local.agents import readiness
 from rebyte_local.agents.roster import PROGRAMS
 
 
@@ -409,3 +411,32 @@ def test_gemini_and_codex_are_asked_for_a_login_only_where_they_need_one(tmp_pat
     assert codex(home)
     config.write_text('model = "x"\n[profiles.mine]\nmodel_provider = "mine"\n')
     assert not codex(home)
+
+
+@pytest.mark.parametrize("parent_waits", [False, True])
+def test_a_login_check_that_leaves_a_child_is_soon_over_and_leaves_nothing(
+    tmp_path, monkeypatch, parent_waits
+):
+    monkeypatch.setattr(readiness, "CHECK_SECONDS", 0.5)
+    command = tmp_path / "check"
+    rest = "wait" if parent_waits else "exit 1"
+    command.write_text("#!/bin/sh\nsleep 60 &\necho $! > pid\n%s\n" % rest)
+    command.chmod(0o755)
+    began = time.monotonic()
+    env = dict(os.environ, TMPDIR=str(tmp_path))
+    says_no = readiness._fails((str(command),), env)
+    assert says_no is not parent_waits and time.monotonic() - began < 5
+    pid = int((tmp_path / "pid").read_text())
+    end = time.monotonic() + 10
+    while os.path.exists("/proc/self") and is_running(pid):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def is_running(pid):
+    """Tell whether a process runs, and is more than its entry in the table."""
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Mapping
 
@@ -18,6 +20,7 @@ from rebyte_local.formats import JsonObject
 
 CHECK_SECONDS = 8
 VERSION_SECONDS = 5
+ANSWER_BYTES = 1024 * 1024
 VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 PACKAGE_FOLDERS = 4  # from the command's file upwards
 PACKAGE_BYTES = 1024 * 1024
@@ -80,20 +83,40 @@ def _fails(words: tuple[str, ...], env: Mapping[str, str]) -> bool:
 def _answer_of(
     words: tuple[str, ...], env: Mapping[str, str], seconds: float
 ) -> subprocess.CompletedProcess[bytes] | None:
-    """Return what a short command said, None where it cannot be run or does not end."""
+    """Return what a short command said, None where it cannot be run or does not end.
+
+    What it leaves running in its group is ended, and its output needs no end of theirs.
+    """
+    command = [find_command(words[0]) or words[0], *words[1:]]
+    with tempfile.TemporaryFile() as stdout:
+        try:
+            process = subprocess.Popen(
+                command,
+                env=env,
+                cwd=env["TMPDIR"],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError:
+            return None
+        code = _end_of(process, seconds)
+        stdout.seek(0)
+        said = stdout.read(ANSWER_BYTES)
+    return None if code is None else subprocess.CompletedProcess(command, code, said)
+
+
+def _end_of(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Return the exit code of a command, None if it did not end in time; nothing of it stays."""
     try:
-        return subprocess.run(
-            [find_command(words[0]) or words[0], *words[1:]],
-            env=env,
-            cwd=env["TMPDIR"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=seconds,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
         return None
+    finally:
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def telling_words(stderr: str) -> str:
