@@ -465,3 +465,9 @@ def test_a_line_of_which_something_is_missing_ends_with_nine_and_the_way_on(reby
     assert ran.code == 9 and ran["counts"] == {"completed": 2}, ran
     again = rebyte(*shlex.split(ran["next"][0]["run"])[2:])
     assert again.code == 9 and again["missing"] == ["a.csv"]
+
+
+def test_a_batch_whose_results_cannot_be_written_does_not_end_well(rebyte, world):
+    (world / "out" / "results.jsonl").mkdir(parents=True)
+    ran = rebyte("batch", "--prompt", "a", "--out", "out")
+    assert ran.code == 9 and "results.jsonl cannot be written" in ran["warnings"][0]

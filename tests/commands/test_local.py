@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from agent_programs import make_programs, plan
 from measure import SCRIPTS, run_quietly
+from rebyte_commands.shell import local_server
+from rebyte_wire.errors import NetworkError
 
 LINE = [sys.executable, os.path.join(SCRIPTS, "rebyte_cli.py")]
 
@@ -97,3 +100,19 @@ def test_the_variable_switches_programs_on_for_the_server_that_a_line_starts(
     monkeypatch.setenv("REBYTE_LOCAL_AGENTS", "nobody")
     ran = run_quietly(LINE + ["list", "--local"])
     assert ran.returncode == 2 and b"REBYTE_LOCAL_AGENTS is 'nobody'" in ran.stderr
+
+
+def test_a_server_that_finds_no_room_is_told_as_that(monkeypatch, tmp_path):
+    class Child:
+        def poll(self):
+            return 1
+
+    log = tmp_path / "server.log"
+    log.write_text("")
+    monkeypatch.setattr(local_server, "running_server", lambda context: None)
+    monkeypatch.setattr(local_server, "LEAST_ROOM_BYTES", 1 << 60)
+    with pytest.raises(NetworkError, match="disk of its folder is full"):
+        local_server._other_server(None, Child(), time.monotonic() + 5, str(log), 0)
+    monkeypatch.setattr(local_server, "LEAST_ROOM_BYTES", 0)
+    with pytest.raises(NetworkError, match="no reason was given"):
+        local_server._other_server(None, Child(), time.monotonic() + 5, str(log), 0)

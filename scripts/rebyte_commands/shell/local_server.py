@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -30,6 +31,8 @@ STARTED_WITHOUT = (
     " line starts one with it"
 )
 LOG_CHARACTERS = 400
+# With less the server cannot make its database, nor say so in its log.
+LEAST_ROOM_BYTES = 2 << 20
 START_SECONDS = 20
 POLL_SECONDS = 0.05
 
@@ -178,6 +181,11 @@ def _other_server(
             if FOLDER_IN_USE not in words:
                 break
         time.sleep(POLL_SECONDS)
+    if (
+        not words
+        and shutil.disk_usage(os.path.dirname(log_path)).free < LEAST_ROOM_BYTES
+    ):
+        words = "the disk of its folder is full"
     raise NetworkError(
         "the local server did not start: %s" % (words or "no reason was given"),
         code="local_not_started",

@@ -30,7 +30,13 @@ from rebyte_flows.batch import Batch
 from rebyte_flows.entries import attempts_at, number_equals
 from rebyte_flows.files.names import expand_user
 from rebyte_flows.results import RESULTS, Results
-from rebyte_wire.errors import EXIT_UNEXPECTED, NotRecorded, RebyteError
+from rebyte_wire.errors import (
+    EXIT_DONE,
+    EXIT_SOME_FAILED,
+    EXIT_UNEXPECTED,
+    NotRecorded,
+    RebyteError,
+)
 from rebyte_wire.status import FINAL
 
 TYPE_CHECKING = False
@@ -187,10 +193,15 @@ def batch(context: Context, options: Namespace) -> Outcome:
     except Interrupted as interrupt:
         interrupted = interrupt
         _stop(context, run)
+    document = _document(context, run, out)
+    code = _exit_code(run, interrupted)
+    if code == EXIT_DONE and "results" not in document:
+        # What all of it was for did not come.
+        code = EXIT_SOME_FAILED
     return Outcome(
-        _document(context, run, out),
+        document,
         text=_text,
-        code=_exit_code(run, interrupted),
+        code=code,
         on_printed=lambda: _deliver(context, entries),
     )
 
