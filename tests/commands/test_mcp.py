@@ -663,6 +663,15 @@ def test_a_task_that_failed_or_was_cancelled_says_so(host):
         assert host.ask("tasks/get", {"taskId": id})["error"]["code"] == -32602
 
 
+def test_a_key_that_is_refused_is_no_fault_of_the_request(world, monkeypatch):
+    monkeypatch.setenv("REBYTE_API_KEY", "rbk_another")
+    host = Host(environ=dict(os.environ))
+    task = "00000000-0000-4000-8000-000000000000"
+    error = host.ask("tasks/get", {"taskId": task})["error"]
+    assert error["code"] == protocol.INTERNAL_ERROR
+    assert error["data"]["code"] == "invalid_api_key"
+
+
 # As a process
 
 

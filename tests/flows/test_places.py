@@ -281,6 +281,13 @@ def test_forgotten_rows_are_gone_from_every_folder(folders, open_at):
     assert open_at(folders[1]).rows() == [] == open_at(*folders).rows()
 
 
+def test_a_row_that_another_run_forgot_meanwhile_is_no_crash(folders, open_at):
+    outside = open_at(*folders)
+    number = start(outside).id
+    assert open_at(*folders).forget([number]) == 1
+    assert outside.forget([number]) == 0
+
+
 def test_rows_that_were_taken_over_do_not_count_as_the_latest(folders, open_at):
     outside = open_at(folders[0])
     start(outside, name="weekly")

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from rebyte_types import Json
 
 CALLS_AT_ONCE = 64
+# Codes of errors that say that no such task is known, or none can be meant.
+REQUEST_FAULTS = ("not_found", "invalid_input", "usage", "no_question")
 # When the input has ended, commands that only wait are ended; that takes a moment.
 LEAVE_SECONDS = 3
 LEAVE_POLL_SECONDS = 0.02
@@ -326,11 +328,10 @@ class McpServer:
         look = self._with_schema({"ids": [id], "wait_seconds": 0})
         line = TOOLS[LOOK].line_for(look, self.roots)
         document = self._document(LOOK, line, message, call)
-        if "status" not in document:
-            error = document.get("error") or {}
-            raise ProtocolError(
-                protocol.INVALID_PARAMS, str(error.get("message") or "no such task")
-            )
+        # Who could not ask does not know that it runs.
+        is_known = document.get("status", "running") != "running"
+        if not is_known and ("error" in document or "status" not in document):
+            raise _task_error(document)
         return document
 
     def _get_task(self, message: Message, call: Call) -> Json:
@@ -352,12 +353,21 @@ class McpServer:
         return {}
 
     def _raise_error_of(self, document: Json) -> None:
-        error = document.get("error")
-        if error:
-            raise ProtocolError(protocol.INVALID_PARAMS, str(error.get("message")))
+        if document.get("error"):
+            raise _task_error(document)
 
 
 ROOTS_NOTICES = ("notifications/initialized", "notifications/roots/list_changed")
+
+
+def _task_error(document: Json) -> ProtocolError:
+    """Return the protocol's error for a task that could not be looked at or changed: the request's
+    fault, or the network's and the service's, which may pass.
+    """
+    error = document.get("error") or {}
+    is_request = error.get("code") in REQUEST_FAULTS
+    code = protocol.INVALID_PARAMS if is_request else protocol.INTERNAL_ERROR
+    return ProtocolError(code, str(error.get("message") or "no such task"), error)
 
 
 def _no_limit() -> GuardRefused:

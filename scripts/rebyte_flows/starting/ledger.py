@@ -12,6 +12,7 @@ import os
 import random
 import threading
 import time
+from contextlib import closing
 
 from rebyte_flows.starting.database import RECORD_SECONDS, Database
 from rebyte_flows.starting.kinds import REPLY
@@ -153,7 +154,9 @@ class Ledger(StartTable):
 
         Open ones stay.
         """
-        rows = [self.row(number) for number in numbers]
+        # Another run may have forgotten some meanwhile.
+        found = [self.latest(id=number) for number in numbers]
+        rows = [row for row in found if row is not None]
         gone = super().forget(row.id for row in rows)
         for table in self._writable_tables():
             table.forget_copies(rows)
@@ -179,8 +182,8 @@ class Ledger(StartTable):
                 self.unread[other.folder] = problem.message
                 continue
             if database is not None:
-                yield StartTable(database, self.origin, self.account, self.clock)
-                database.close()
+                with closing(database):
+                    yield StartTable(database, self.origin, self.account, self.clock)
 
     # Claiming, sending, recording: one paid start
 
