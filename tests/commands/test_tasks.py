@@ -757,3 +757,10 @@ def test_watch_notes_that_what_a_reply_led_to_was_shown(rebyte, tmp_path):
 def test_a_follow_up_tells_who_answers_as_create_does(rebyte):
     made = rebyte("run", "hello")["id"]
     assert rebyte("follow-up", made, "more")["service"] == "local"
+
+
+def test_who_could_not_ask_does_not_say_only_that_it_runs(rebyte, monkeypatch):
+    monkeypatch.setenv("REBYTE_BASE_URL", "http://127.0.0.1:9")
+    ran = rebyte("result", "00000000-0000-4000-8000-000000000000", "--max-wait", "2")
+    assert ran.code == 75
+    assert any("could not be asked" in text for text in ran["warnings"])

@@ -148,3 +148,17 @@ def test_the_moment_of_a_change_is_that_of_the_word():
         state.poll()
         changes.append(state.changed_at)
     assert changes == [1, 1, 3] and state.polled_at == 3 and "idle" in repr(state)
+
+
+def test_what_kept_the_last_look_from_telling_is_known_until_one_succeeds():
+    away = NetworkError("no connection")
+    state, _ = poller(away, "running", ServerError("sick"))
+    seen = []
+    for _ in range(3):
+        state.poll()
+        seen.append(state.problem and state.problem.message)
+    assert seen == ["no connection", None, "sick"]
+    late, _ = poller(DeadlineReached("the time is over"))
+    with pytest.raises(DeadlineReached):
+        late.poll()
+    assert late.problem is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 
+from rebyte_flows.files.types import wanted_name
 from rebyte_wire.errors import InputError
 
 TYPE_CHECKING = False
@@ -173,3 +174,13 @@ def _collision(others: int) -> str | None:
     if not others:
         return None
     return "it collides with %d other%s" % (others, "" if others == 1 else "s")
+
+
+def missing_names(wanted: Iterable[str], published: Iterable[str]) -> list[str]:
+    """Return the wanted names that were not published, neither as they are nor zipped."""
+    names = {normalize(name) for name in published}
+    return [
+        name
+        for name in wanted
+        if names.isdisjoint((normalize(name), normalize(wanted_name(name))))
+    ]

@@ -71,18 +71,23 @@ def may_end(
     status was final before this connection ended; `spoken` that words followed the last tool use;
     `news` that the connection brought what was not told before.
     """
-    if waited is None:
+    # A stream that is cut again and again and brings something each time is not at its end.
+    goes_on = connect.cut and news
+    if waited is None or goes_on:
         return False
     if waited >= DRAIN_AT_MOST_SECONDS:
-        # A stream that is cut again and again and brings something each time is not at its end.
-        return not (connect.cut and news)
+        return True
     if connect.cut or connect.silent:
         # What follows the cut, or has not arrived yet, may be the answer.
         return False
-    whole = connect.came > 0 and not connect.behind and (connect.done or was_over)
-    if whole and spoken:
+    if spoken and _is_whole(connect, was_over):
         return True
     return was_over and waited >= DRAIN_AT_LEAST_SECONDS
+
+
+def _is_whole(connect: Connect, was_over: bool) -> bool:
+    """Tell whether a connection brought all that there is to say."""
+    return connect.came > 0 and not connect.behind and (connect.done or was_over)
 
 
 def is_stuck(connect: Connect, *, unchanged: float) -> bool:

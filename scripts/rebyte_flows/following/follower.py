@@ -6,7 +6,7 @@ import time
 from functools import partial
 
 from rebyte_flows.files.downloads import list_files
-from rebyte_flows.files.names import normalize
+from rebyte_flows.files.names import missing_names
 from rebyte_flows.files.out_folder import ANSWER_FILE, OutFolder, Transcript
 from rebyte_flows.files.types import wanted_name
 from rebyte_flows.following.answer import (
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from rebyte_client import RebyteClient
     from rebyte_flows.following.expectation import Expectation
+    from rebyte_flows.following.polling import StatusPoller
     from rebyte_flows.starting.requests import StartRequest
     from rebyte_flows.starting.rows import Row
     from rebyte_flows.state import StateFolder
@@ -71,6 +72,7 @@ REHEARSAL = "a rehearsal on this machine: no model read the prompt"
 ANOTHERS_FOLDER = (
     "the folder held what another task had brought; what has the same name was replaced"
 )
+UNREACHED = "how it stands could not be asked just now: %s"
 UNDOCUMENTED = "the service says %s, which is not documented"
 NO_WORKSPACE = (
     "the workspace of this task is not known here, so its files cannot be listed;"
@@ -274,8 +276,7 @@ class Follower:
                     self.on_event(seen)
         finally:
             self._warnings += transcript.close()
-            if watch.state.word:
-                self._warnings.append(UNDOCUMENTED % watch.state.word)
+            self._warnings += _told_by(watch.state)
         raise AssertionError("a watch ends with an Outcome")
 
     def _age(self) -> float:
@@ -318,9 +319,7 @@ class Follower:
         workspace_id = self.row.workspace_id or str_field(self._task, "workspaceId")
         self.row.workspace_id = workspace_id
         if not workspace_id:
-            if self.want or self._out or self.row.is_recovered():
-                self._warnings.append(NO_WORKSPACE)
-            self._found["missing"] = self.want
+            self._tell_no_workspace()
             return
         listing = list_files(self.client, workspace_id)
         if self._out:
@@ -331,14 +330,17 @@ class Follower:
             files = [_listed(item) for item in listing]
         self._found["files"] = files
         if self.status == "completed":
-            names = {normalize(file["name"]) for file in files}
-            self._found["missing"] = [
-                name
-                for name in self.want
-                if names.isdisjoint((normalize(name), normalize(wanted_name(name))))
-            ]
+            self._found["missing"] = missing_names(
+                self.want, [file["name"] for file in files]
+            )
         if self.code is not None and is_latest(self._task, self.row.prompt_id):
             self._bring_code(self.code, workspace_id, listing)
+
+    def _tell_no_workspace(self) -> None:
+        """Say that nothing can be listed, to who expects something."""
+        if self.want or self._out or self.row.is_recovered():
+            self._warnings.append(NO_WORKSPACE)
+        self._found["missing"] = self.want
 
     def _bring_code(
         self, code: CodeHome, workspace_id: str, listing: list[Artifact]
@@ -361,13 +363,7 @@ class Follower:
     def _judge(self) -> None:
         """Say why it failed, or what an honest reader would want to know of how it ended."""
         if self.status == "failed":
-            gone = cut_off_error(self._answer) if self._is_rehearsal() else None
-            if gone:
-                self._found["error"] = gone.as_dict()
-                return
-            note = credit_note(self.client)
-            self._warnings += [note] if note else []
-            self._found["failure"] = self._failure()
+            self._judge_failure()
             return
         if self._builder.events and not self._builder.tools:
             self._note_idleness()
@@ -382,6 +378,16 @@ class Follower:
             self._warnings.append(
                 "%s was asked for, and the service reports another executor" % asked
             )
+
+    def _judge_failure(self) -> None:
+        gone = cut_off_error(self._answer) if self._is_rehearsal() else None
+        if gone:
+            self._found["error"] = gone.as_dict()
+            return
+        note = credit_note(self.client)
+        if note:
+            self._warnings.append(note)
+        self._found["failure"] = self._failure()
 
     def _note_idleness(self) -> None:
         if self._is_rehearsal():
@@ -429,6 +435,13 @@ class Follower:
         if took is None and row.claimed_at and row.delivered_at is None:
             took = time.time() - row.claimed_at
         return None if took is None else max(round(took, 1), 0.1)
+
+
+def _told_by(state: StatusPoller) -> list[str]:
+    """Return what looks at the status leave to be said: an odd word, or that none succeeded."""
+    if state.word:
+        return [UNDOCUMENTED % state.word]
+    return [UNREACHED % state.problem.message] if state.problem else []
 
 
 def _listed(item: Any) -> FileHome:

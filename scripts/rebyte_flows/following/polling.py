@@ -53,6 +53,8 @@ class StatusPoller:
         self._failures = 0
         self._over_at: float | None = None
         self.task: Shape = {}
+        # What kept the last look from telling anything, None after one that did.
+        self.problem: RebyteError | None = None
         self.status: str | None = None
         self.word: str | None = None
         self.polled_at = clock()
@@ -74,6 +76,7 @@ class StatusPoller:
             self._count_failure(problem)
             return
         self._failures = 0
+        self.problem = None
         self.task = task
         self.status = status_of(task, self._prompt_id)
         word = undocumented_word(task, self._prompt_id)
@@ -98,6 +101,8 @@ class StatusPoller:
         return max(0.0, time.time() + (self._client.clock_skew or 0) - moment)
 
     def _count_failure(self, problem: RebyteError) -> None:
+        if not isinstance(problem, DeadlineReached):
+            self.problem = problem
         if isinstance(problem, NotFound) and not isinstance(problem, RouteMissing):
             # A task that was just made may not be visible yet.
             if self._clock() > self._visible_at:

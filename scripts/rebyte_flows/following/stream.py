@@ -195,10 +195,6 @@ class Watch:
         was_left: bool,
     ) -> Connect:
         problem = reader.problem
-        # A web page in place of a stream is a proxy's word, not the service's.
-        may_pass = isinstance(problem, AnswerUnreadable) or (
-            isinstance(problem, RebyteError) and problem.retryable
-        )
         last = done.get("lastSeq") if done else None
         if done and done.get("finalResult"):
             self.final = done["finalResult"]
@@ -206,7 +202,7 @@ class Watch:
             self.done_status = terminal_status(done.get("status"))
         return Connect(
             came=self.seen.came,
-            cut=problem is not None and (reader.opened or may_pass),
+            cut=problem is not None and (reader.opened or _may_pass(problem)),
             done=done is not None,
             behind=isinstance(last, int) and last > self.seen.highest_seq,
             silent=reader.opened and was_left and self.seen.came == 0,
@@ -266,3 +262,10 @@ class Watch:
                 "the time is over and the task is still running",
                 hint="type the same line again to go on",
             )
+
+
+def _may_pass(problem: Exception) -> bool:
+    """Tell whether what kept a stream from opening may be gone at the next attempt."""
+    # A web page in place of a stream is a proxy's word, not the service's.
+    is_page = isinstance(problem, AnswerUnreadable)
+    return is_page or (isinstance(problem, RebyteError) and problem.retryable)
