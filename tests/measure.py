@@ -525,8 +525,7 @@ def scan(copy: str) -> bool:
 
 def main() -> int:
     """Print everything, then say whether all of it is allowed."""
-    style.print_table(SCRIPTS)
-    fine = True
+    fine = style.print_table(SCRIPTS)
     for what, much, most, unit in sizes() + largest_outputs():
         fine = fine and much <= most
         print(

@@ -145,9 +145,32 @@ def python_files(folder):
     return sorted(found)
 
 
+def broken_rules(figures):
+    """Return the rules that hold without exception and are broken, in words."""
+    thousand = figures.statements / 1000
+    over = [one for one in figures.functions if one[0] > COMPLEXITY_MOST]
+    found = {
+        "a line is over %d columns" % COLUMNS: figures.wide,
+        "too many conditional expressions": figures.conditional > 25 * thousand,
+        "too many tuple assignments": figures.tuples > 15 * thousand,
+        "too many functions over complexity %d" % COMPLEXITY_MOST: len(over)
+        > len(figures.functions) / 100,
+        "a function over complexity %d" % COMPLEXITY_NEVER: max(figures.functions)[0]
+        > COMPLEXITY_NEVER,
+        "a return is not annotated": figures.returns < len(figures.functions),
+        "a parameter is not annotated": figures.annotated < figures.parameters,
+    }
+    return [words for words, is_broken in found.items() if is_broken]
+
+
 def print_table(folder):
-    """Print how the code under a folder reads."""
+    """Print how the code under a folder reads; return whether the rules hold."""
     print("%-46s %9s  %-19s %s" % ("how scripts/ reads", "is", "meant", "anchors"))
-    for what, figure, meant in Figures(python_files(folder)).rows():
+    figures = Figures(python_files(folder))
+    for what, figure, meant in figures.rows():
         shown = "%d" % figure if what == "statements" else "%.1f" % figure
         print("%-46s %9s  %-19s %s" % (what, shown, meant, ANCHORS.get(what, "")))
+    broken = broken_rules(figures)
+    for words in broken:
+        print("NOT ALLOWED: %s" % words)
+    return not broken

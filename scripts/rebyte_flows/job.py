@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rebyte_client import RebyteClient
+    from rebyte_flows.starting.ledger import Ledger
+    from rebyte_flows.starting.rows import Row
     from rebyte_flows.state import StateFolder
     from rebyte_types import Event, Json, TaskDocument
 
@@ -71,9 +73,7 @@ def run(
         open_folder(out)
     attachments = [Attachment(path) for path in files]
     if code is not None:
-        tree = open_repository(code)
-        attached = CodeTree(tree, send_secret=send_secret, leave=leave)
-        attachments += [attached, CodeScript(attached.code_name)]
+        attachments += _code_attachments(code, send_secret, leave)
     ledger = open_ledger(client, state)
     try:
         order = task_request(
@@ -109,12 +109,25 @@ def run(
         ).follow()
         if document["status"] in FINAL:
             first = (expectation and expectation.first) or document
-            ledger.update(
-                row.id,
-                delivered_at=row.delivered_at or time.time(),
-                status=first["status"],
-                prompt_id=first.get("promptId"),
-            )
+            _deliver(ledger, row, first)
         return document
     finally:
         ledger.close()
+
+
+def _deliver(ledger: Ledger, row: Row, document: TaskDocument) -> None:
+    """Note that the end of a turn was given to the caller; the first time counts."""
+    ledger.update(
+        row.id,
+        delivered_at=row.delivered_at or time.time(),
+        status=document["status"],
+        prompt_id=document.get("promptId"),
+    )
+
+
+def _code_attachments(
+    folder: str, send_secret: Sequence[str], leave: Sequence[str]
+) -> list[Attachment]:
+    """Return the working tree of a repository and the script that goes beside it."""
+    tree = CodeTree(open_repository(folder), send_secret=send_secret, leave=leave)
+    return [tree, CodeScript(tree.code_name)]

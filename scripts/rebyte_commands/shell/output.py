@@ -153,14 +153,9 @@ def truncate(document: Any, save: Save) -> Any:
         return document
     kept: Json = {}
     if isinstance(document, dict):
-        # A line to paste is whole or not there.
-        steps = document.get("next")
-        # So is a value that is shown at all.
-        kept.update((key, document[key]) for key in VALUE_KEYS if key in document)
+        kept = _whole_or_not(document)
         apart = ("next", *VALUE_KEYS)
         document = {key: item for key, item in document.items() if key not in apart}
-        if steps and len(to_json(steps)) <= BUDGET_BYTES // 2:
-            kept["next"] = steps
     kept["cut"] = {"bytes": len(whole), "path": save(whole)}
     for text_limit, list_limit in LIMITS:
         smaller = _shorten(document, text_limit, list_limit, 0)
@@ -169,6 +164,15 @@ def truncate(document: Any, save: Save) -> Any:
         smaller.update(kept)
         if len(to_json(smaller)) <= BUDGET_BYTES:
             return smaller
+    return kept
+
+
+def _whole_or_not(document: Json) -> Json:
+    """Return what is never cut: a value that is shown, and lines to paste if there is room."""
+    kept = {key: document[key] for key in VALUE_KEYS if key in document}
+    steps = document.get("next")
+    if steps and len(to_json(steps)) <= BUDGET_BYTES // 2:
+        kept["next"] = steps
     return kept
 
 
@@ -268,20 +272,8 @@ def task_text(document: TaskDocument) -> str:
             "file: %s (%s bytes)"
             % (item.get("path") or item["name"], item.get("bytes"))
         )
-    changes = document.get("changes")
-    if changes:
-        lines.append(
-            "code: %d files, +%d -%d%s"
-            % (
-                changes["files"],
-                changes["added"],
-                changes["removed"],
-                " on " + changes["branch"] if changes.get("branch") else "",
-            )
-        )
-        sensitive = len(changes.get("sensitive", []))
-        if sensitive:
-            lines[-1] += "; %d of them may run by themselves" % sensitive
+    if document.get("changes"):
+        lines.append(_code_line(document["changes"]))
     lines += _notes(document)
     labels = (
         ("the whole answer: ", "answerPath"),
@@ -292,6 +284,18 @@ def task_text(document: TaskDocument) -> str:
     fields: Json = dict(document)
     lines += [label + str(fields[key]) for label, key in labels if fields.get(key)]
     return "\n".join(lines + next_lines(document))
+
+
+def _code_line(changes: Json) -> str:
+    """Return what changed in the code, in one line."""
+    figures = (changes["files"], changes["added"], changes["removed"])
+    line = "code: %d files, +%d -%d" % figures
+    if changes.get("branch"):
+        line += " on " + changes["branch"]
+    sensitive = len(changes.get("sensitive", []))
+    if sensitive:
+        line += "; %d of them may run by themselves" % sensitive
+    return line
 
 
 def _notes(document: TaskDocument) -> list[str]:

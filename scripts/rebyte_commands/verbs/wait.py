@@ -180,13 +180,13 @@ def _document(
     room = max(BUDGET_BYTES // share - ROOM_PER_TASK_BYTES, LEAST_ANSWER_BYTES)
     answer = cut_text(end.answer, room) if end.status in ("completed", "failed") else ""
     error = _error_of(end)
-    why = "" if error else _why_look(end, answer)
-    # The folder has all of what completed.
-    is_home = gathering is not None and end.status == "completed"
     steps: list[Step] = []
-    if why and not is_home:
-        steps = [{"why": why, "run": context.command_line("result", end.id)}]
-    found = _brought(context, end, gathering, room) if error is None else {}
+    found: Json = {}
+    if error is None:
+        found = _brought(context, end, gathering, room)
+        # The folder has all of what completed.
+        if gathering is None or end.status != "completed":
+            steps = _look_steps(context, end, answer)
     if found.get("changes", {}).get("files"):
         steps += look_step(context, end.id)
     return task_document(
@@ -205,6 +205,12 @@ def _document(
         recovered=row.is_recovered() and row.id is not None,
         error=error.as_dict() if error else None,
     )
+
+
+def _look_steps(context: Context, end: Ending, answer: str) -> list[Step]:
+    why = _why_look(end, answer)
+    line = context.command_line("result", end.id)
+    return [{"why": why, "run": line}] if why else []
 
 
 def _brought(

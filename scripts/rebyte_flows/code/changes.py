@@ -63,8 +63,9 @@ SENSITIVE = tuple(
             "it may hold scripts that run by themselves",
         ),
         (
-            r"(.*/)?(package-lock\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml|bun\.lockb?|"
-            r"deno\.lock|poetry\.lock|pdm\.lock|uv\.lock|pipfile(\.lock)?|cargo\.lock|go\.sum|go\.mod|"
+            r"(.*/)?(package-lock\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml|"
+            r"bun\.lockb?|deno\.lock|poetry\.lock|pdm\.lock|uv\.lock|pipfile(\.lock)?|"
+            r"cargo\.lock|go\.sum|go\.mod|"
             r"gemfile\.lock|composer\.lock|packages\.lock\.json|gradle\.lockfile|mix\.lock|"
             r"pubspec\.lock|podfile(\.lock)?|flake\.lock|requirements[^/]*\.(txt|in)|"
             r"constraints[^/]*\.txt)",

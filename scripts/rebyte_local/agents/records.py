@@ -73,17 +73,20 @@ def words_of(value: object, depth: int = 0) -> str:
         return ""
     if isinstance(value, str):
         return value
+    words = ""
     if isinstance(value, list) and depth < DEPTH_MOST:
         parts = [words_of(item, depth + 1) for item in value]
         return "\n".join(filter(None, parts))
-    if isinstance(value, dict) and value.get("type") == "image":
-        return "[image]"
     if isinstance(value, dict) and depth < DEPTH_MOST:
-        for key in WORD_KEYS:
-            words = words_of(value.get(key), depth + 1)
-            if words:
-                return words
-    return json.dumps(value, separators=(",", ":"))
+        words = _words_in(value, depth)
+    return words or json.dumps(value, separators=(",", ":"))
+
+
+def _words_in(value: JsonObject, depth: int) -> str:
+    if value.get("type") == "image":
+        return "[image]"
+    found = (words_of(value.get(key), depth + 1) for key in WORD_KEYS)
+    return next(filter(None, found), "")
 
 
 def words_at(record: JsonObject, key: str) -> str:

@@ -62,8 +62,8 @@ SAMPLES = re.compile(r"[._-](example|sample|template|dist|defaults?)(\.[a-z0-9]+
 PUBLIC = (".pub", ".key.md")
 # Programs and texts may speak of keys and credentials without holding one.
 SOURCES = re.compile(
-    r"(pyi?|pyx|[mc]?jsx?|tsx?|vue|svelte|go|rs|java|kts?|scala|clj|rb|php|p[lm]|lua|[ch]|cc|[ch]pp|"
-    r"cxx|cs|fs|swift|mm?|dart|exs?|erl|hs|ml|(ba|z)?sh|ps1|md|rst|txt|adoc|html?|s?css|sql|"
+    r"(pyi?|pyx|[mc]?jsx?|tsx?|vue|svelte|go|rs|java|kts?|scala|clj|rb|php|p[lm]|lua|[ch]|cc|"
+    r"[ch]pp|cxx|cs|fs|swift|mm?|dart|exs?|erl|hs|ml|(ba|z)?sh|ps1|md|rst|txt|adoc|html?|s?css|sql|"
     r"proto|graphql|ipynb|r|jl|tf|svg|png|snap|feature)"
 )
 # Only these patterns can be the name of a program as well.

@@ -46,8 +46,9 @@ def write_archive(
     """
     digest = hashlib.sha256()
     with gzip.GzipFile("", "wb", COMPRESSION, target, mtime=0) as packed:
-        sink = _Sink(packed, target, digest, limit)
-        with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+        # All that tarfile asks of a stream is write().
+        sink: Any = _Sink(packed, target, digest, limit)
+        with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as tar:
             for file in files:
                 _add(tar, root, name, file)
     if target.tell() > limit:
