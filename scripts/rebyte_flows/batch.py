@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from rebyte_flows.code.home.homecoming import Homecoming
     from rebyte_flows.following.expectation import Expectation
-    from rebyte_flows.following.follower import CodeHome
     from rebyte_flows.starting.submitter import Submission, Submitter
     from rebyte_flows.state import StateFolder
     from rebyte_types import Json
@@ -70,7 +70,7 @@ class Batch:
         service: str = "cloud",
         results: Results | None = None,
         expect: Callable[[], Expectation | None] | None = None,
-        code_of: Callable[[str], CodeHome | None] | None = None,
+        code_of: Callable[[str], Homecoming | None] | None = None,
         on_change: Callable[[Entry], object] | None = None,
         on_tick: Callable[[], object] | None = None,
         sleep: Callable[[float], object] = time.sleep,
@@ -255,7 +255,7 @@ class Batch:
         found: Json = document
         return found
 
-    def _code_of(self, task_id: str) -> CodeHome | None:
+    def _code_of(self, task_id: str) -> Homecoming | None:
         return self.code_of(task_id) if self.code_of else None
 
     def _cancel_timer(self, follower: Follower) -> threading.Timer:

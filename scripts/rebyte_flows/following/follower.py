@@ -34,9 +34,10 @@ from rebyte_wire.status import is_id, str_field, terminal_status
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
-    from typing import Any, Protocol
+    from typing import Any
 
     from rebyte_client import RebyteClient
+    from rebyte_flows.code.home.homecoming import Homecoming
     from rebyte_flows.following.expectation import Expectation
     from rebyte_flows.following.polling import StatusPoller
     from rebyte_flows.starting.requests import StartRequest
@@ -53,19 +54,6 @@ if TYPE_CHECKING:
         Shape,
         TaskDocument,
     )
-
-    class CodeHome(Protocol):
-        """What brings the code of a task home; see rebyte_flows.code.home.homecoming."""
-
-        def bring(
-            self,
-            client: RebyteClient,
-            workspace_id: str,
-            listing: Sequence[Artifact],
-            files: Sequence[FileHome],
-            turn: str | None,
-        ) -> Json:
-            """Return what the document says of the code."""
 
 
 REHEARSAL = "a rehearsal on this machine: no model read the prompt"
@@ -105,7 +93,7 @@ class Follower:
         answered: Collection[str] = (),
         on_event: Callable[[Event], object] | None = None,
         watch_seconds: float | None = None,
-        code: CodeHome | None = None,
+        code: Homecoming | None = None,
         expectation: Expectation | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
@@ -343,7 +331,7 @@ class Follower:
         self._found["missing"] = self.want
 
     def _bring_code(
-        self, code: CodeHome, workspace_id: str, listing: list[Artifact]
+        self, code: Homecoming, workspace_id: str, listing: list[Artifact]
     ) -> None:
         """Bring the code home; that it did not come is only said of a task that completed."""
         turn = self.row.prompt_id or self._builder.prompt_id
