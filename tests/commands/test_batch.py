@@ -471,3 +471,5 @@ def test_a_batch_whose_results_cannot_be_written_does_not_end_well(rebyte, world
     (world / "out" / "results.jsonl").mkdir(parents=True)
     ran = rebyte("batch", "--prompt", "a", "--out", "out")
     assert ran.code == 9 and "results.jsonl cannot be written" in ran["warnings"][0]
+    ran = rebyte("wait", ran["tasks"][0]["id"], "--out", "out")
+    assert ran.code == 9 and "results cannot be written" in ran.err

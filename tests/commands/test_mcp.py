@@ -584,6 +584,18 @@ def test_too_many_calls_at_once_are_refused_and_so_is_an_id_twice(host, monkeypa
     host.document("cancel_task", ids=[made["id"]])
 
 
+def test_a_machine_without_room_for_a_thread_ends_a_call_and_not_the_session(
+    host, monkeypatch
+):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert host.call("list_tasks")["error"]["code"] == -32000
+    assert host.document("list_tasks")["total"] == 0
+
+
 # The tasks extension
 
 

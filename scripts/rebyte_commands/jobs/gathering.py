@@ -51,6 +51,8 @@ class Gathering:
         self._rows = {id: row_of(context, id) for id in ids}
         self._results = Results(folder, schema)
         self._paths: dict[str, str] = {}
+        # False where the files of all could not be written at last.
+        self.is_written = True
         open_folder(folder)
         remove_stale(folder)
         self._write()
@@ -109,7 +111,9 @@ class Gathering:
         ]
         try:
             self._paths = self._results.write(records)
+            self.is_written = True
         except OSError as problem:
+            self.is_written = False
             self._context.error("the results cannot be written: %s" % problem)
 
     def told(self) -> Json:

@@ -157,7 +157,13 @@ class McpServer:
         thread = threading.Thread(target=self._run, args=(message, call, slow))
         # The end of the input ends the process; the tasks that are waited for run on.
         thread.daemon = True
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as problem:
+            # The machine has no room for one more thread; the session goes on.
+            self._calls.pop(message.id, None)
+            failure = ProtocolError(TOO_MANY, str(problem))
+            self._write(protocol.error_line(message.id, failure))
 
     def _quick(self, message: Message) -> Json:
         protocol.check_version(message)

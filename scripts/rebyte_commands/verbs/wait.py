@@ -27,7 +27,9 @@ from rebyte_flows.following.result import cut_off_error, task_document
 from rebyte_flows.following.waiting import wait as wait_for
 from rebyte_flows.values.table import standing_of
 from rebyte_wire.errors import (
+    EXIT_DONE,
     EXIT_RUNNING,
+    EXIT_SOME_FAILED,
     DeadlineReached,
     RebyteError,
 )
@@ -93,10 +95,11 @@ def wait(context: Context, options: Namespace) -> Outcome:
         report["next"] = [_go_on_step(context, waits_on, options, gathering)]
     if error:
         report["error"] = error.as_dict()
+    code = _exit_code(ids, ended, tasks, waits_on, ended_by)
     return Outcome(
         report,
         text=_wait_text,
-        code=_exit_code(ids, ended, tasks, waits_on, ended_by),
+        code=_with_folder(code, gathering),
         on_printed=lambda: _deliver(context, ended),
     )
 
@@ -144,6 +147,12 @@ def _exit_code(
         return ended_by or exit_code_of(tasks[0])
     statuses = [standing_for_exit(task) for task in tasks[: len(ended)]]
     return exit_code_of_many(statuses + ["running"] * len(waits_on), ended_by)
+
+
+def _with_folder(code: int, gathering: Gathering | None) -> int:
+    """Return the exit code, or that what the folder was named for did not come."""
+    is_whole = gathering is None or gathering.is_written
+    return code if is_whole or code != EXIT_DONE else EXIT_SOME_FAILED
 
 
 def _deliver(context: Context, ended: Sequence[Ending]) -> None:
