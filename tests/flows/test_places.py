@@ -79,6 +79,23 @@ def test_a_delivered_answer_is_known_on_the_other_side_while_both_run(folders, o
     assert (again.id, move, again.status) == (row.id, REUSE, "completed")
 
 
+def test_a_look_that_fails_after_the_claim_holds_up_no_later_try(
+    folders, open_at, monkeypatch
+):
+    ledger = open_at(*folders)
+    looks = iter([None, LedgerUnwritable("locked")])
+
+    def take_over():
+        problem = next(looks, None)
+        if problem:
+            raise problem
+
+    monkeypatch.setattr(ledger, "take_over", take_over)
+    with pytest.raises(LedgerUnwritable):
+        ledger.claim(task_request("hello"))
+    assert ledger.claim(task_request("hello"))[1] == START
+
+
 def test_the_limit_of_a_day_counts_over_all_folders(folders, open_at):
     guards = Guards(per_day=3)
     inside, outside = open_at(folders[1], folders[0]), open_at(*folders)

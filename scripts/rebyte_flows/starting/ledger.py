@@ -209,13 +209,27 @@ class Ledger(StartTable):
             row, move = self._claim_here(request, name, again, guards)
             if move != START or not self._others:
                 return row, move
-            # A claim stands in one ledger; whoever then sees another's gives way.
-            self.take_over()
-            if not self._has_rival(row):
-                self._check_guards_again(row, guards, request)
-                return row, move
-            self._withdraw(row, "another run claimed the same line")
+            try:
+                if self._may_go_on(row, guards, request):
+                    return row, move
+            except BaseException:
+                # Nothing was sent: the next try must not wait for this claim.
+                self.release(row.id)
+                raise
             time.sleep(random.random() * RIVAL_PAUSE_SECONDS)
+
+    def _may_go_on(
+        self, row: Row, guards: Guards | None, request: StartRequest
+    ) -> bool:
+        """Tell whether a claim that stands here is the only one in all folders; if not, withdraw
+        it: whoever sees another's gives way.
+        """
+        self.take_over()
+        if self._has_rival(row):
+            self._withdraw(row, "another run claimed the same line")
+            return False
+        self._check_guards_again(row, guards, request)
+        return True
 
     def _claim_here(
         self,
