@@ -214,7 +214,7 @@ def test_a_batch_tells_the_ids_of_what_it_could_not_record_or_write(
     (world / "p" / "results.jsonl").mkdir(parents=True)
     ran = rebyte("batch", "--prompt", "b", "--out", "p")
     assert (
-        ran.code == 0
+        ran.code == 9
         and ran.document["tasks"][0]["id"]
         and any("results.jsonl" in text for text in ran.document["warnings"])
     )
