@@ -28,6 +28,7 @@ PAUSES = {
         "QUESTION_GRACE_SECONDS": 0.3,
         "POLL_SECONDS": 0.2,
         "DRAIN_POLL_SECONDS": 0.6,
+        "DRAIN_AT_MOST_SECONDS": 9.0,
     },
     "flows.following.ending": {
         "BACK_OFF_SECONDS": (0.1, 0.1, 0.1, 0.2, 0.2, 0.2),

@@ -506,8 +506,8 @@ MUTANTS = (
     ),
     (
         "rebyte_flows/starting/ledger.py",
-        "if not self._has_rival(row):",
-        "if True:",
+        "if self._has_rival(row):",
+        "if False:",
         PLACES,
     ),
     (
@@ -683,20 +683,20 @@ MUTANTS = (
     # The end of a stream.
     (
         "rebyte_flows/following/ending.py",
-        "    if connect.cut or connect.silent:\n",
+        "    if connect.cut or connect.left:\n",
         "    if False:\n",
         STREAM,
     ),
     (
         "rebyte_flows/following/ending.py",
-        "whole = connect.came > 0 and not connect.behind and (connect.done or was_over)",
-        "whole = connect.came > 0 and (connect.done or was_over)",
+        "if connect.came == 0 or connect.cut or connect.behind:",
+        "if connect.came == 0 or connect.cut:",
         STREAM,
     ),
     (
         "rebyte_flows/following/ending.py",
-        "whole = connect.came > 0 and not connect.behind and (connect.done or was_over)",
-        "whole = not connect.behind and (connect.done or was_over)",
+        "if connect.came == 0 or connect.cut or connect.behind:",
+        "if connect.cut or connect.behind:",
         STREAM,
     ),
     (
@@ -707,14 +707,20 @@ MUTANTS = (
     ),
     (
         "rebyte_flows/following/ending.py",
-        "return was_over and waited >= DRAIN_AT_LEAST_SECONDS",
+        "return was_over and min(waited, quiet) >= DRAIN_AT_LEAST_SECONDS",
         "return was_over",
         STREAM,
     ),
     (
         "rebyte_flows/following/ending.py",
-        "    if whole and spoken:\n",
-        "    if whole:\n",
+        "return waited >= DRAIN_AT_MOST_SECONDS and quiet >= patience",
+        "return waited >= DRAIN_AT_MOST_SECONDS",
+        STREAM,
+    ),
+    (
+        "rebyte_flows/following/ending.py",
+        "    if spoken and _is_whole(connect, was_over):\n",
+        "    if _is_whole(connect, was_over):\n",
         STREAM,
     ),
     (
@@ -755,7 +761,7 @@ MUTANTS = (
     ),
     (
         "rebyte_flows/following/polling.py",
-        "if isinstance(problem, DeadlineReached) or not may_pass:",
+        "if isinstance(problem, DeadlineReached) or not self._may_pass(problem):",
         "if isinstance(problem, DeadlineReached):",
         STREAM,
     ),

@@ -23,6 +23,7 @@ from measure import (
     short,
     tree_of,
 )
+from mutants import MUTANTS
 
 # Each room may import itself and the rooms below it.
 STOREYS = (
@@ -369,3 +370,13 @@ def test_nothing_slow_is_imported_by(bare_start, server, tmp_path, arguments):
         stdout
     )
     assert SLOW_AND_UNNEEDED & (names - bare_start) == set()
+
+
+def test_each_mutant_is_found_in_the_code_it_breaks():
+    """The list has to keep up with the code; that they are noticed takes `tests/mutants.py`."""
+    odd = [
+        (path, old)
+        for path, old, new, _ in MUTANTS
+        if read(os.path.join(SCRIPTS, path)).count(old) != 1 or old == new
+    ]
+    assert odd == []

@@ -40,15 +40,25 @@ ENDS = {
         False,
     ),
     "a cut does not end the drain": (WHOLE._replace(cut=True), {"waited": 9.9}, False),
-    "cut again and again, and each time there is something new": (
+    "cut again and again, and now and then there is something new": (
         WHOLE._replace(cut=True),
-        {"waited": 60, "news": True},
+        {"waited": 60, "quiet": 9.9},
         False,
     ),
     "cut again and again, and nothing new comes": (
         WHOLE._replace(cut=True),
-        {"waited": 10, "news": False},
+        {"waited": 60, "quiet": 10},
         True,
+    ),
+    "cut again and again, and little time is left": (
+        WHOLE._replace(cut=True),
+        {"waited": 60, "quiet": 2, "patience": 2},
+        True,
+    ),
+    "it ended long ago, and the first connection failed": (
+        Connect(came=0, cut=True, done=False, behind=False),
+        {"waited": 3600, "quiet": 0, "spoken": False},
+        False,
     ),
     "`done` with a later lastSeq is not whole": (
         WHOLE._replace(behind=True),
@@ -66,11 +76,32 @@ ENDS = {
         {"waited": 5},
         True,
     ),
+    "nothing came, though something had just before": (
+        WHOLE._replace(came=0),
+        {"waited": 5, "quiet": 4.9},
+        False,
+    ),
+    "nothing came of a task that ended long ago": (
+        WHOLE._replace(came=0),
+        {"waited": 3600, "quiet": 0, "was_over": False},
+        True,
+    ),
     "it was left before anything came, which may be the answer": (
-        Connect(came=0, cut=False, done=False, behind=False, silent=True),
+        Connect(came=0, cut=False, done=False, behind=False, left=True),
         {"waited": 9.9},
         False,
     ),
+    "it was left in the middle of its work": (
+        WHOLE._replace(done=False, left=True),
+        {"waited": 60, "quiet": 9.9, "spoken": False},
+        False,
+    ),
+    "it was left in the middle of its work, and again": (
+        WHOLE._replace(done=False, left=True),
+        {"waited": 60, "quiet": 10, "spoken": False},
+        True,
+    ),
+    "it was left after words": (WHOLE._replace(done=False, left=True), {}, True),
     "the drain ends after ten seconds whatever comes": (
         Connect(came=0, cut=True, done=False, behind=True),
         {"waited": 10, "spoken": False, "was_over": False},
@@ -82,6 +113,7 @@ ENDS = {
 @pytest.mark.parametrize("connect, change, expected", ENDS.values(), ids=ENDS)
 def test_the_end_is_trusted_or_not_when(connect, change, expected):
     known = dict({"was_over": True, "waited": 0.0, "spoken": True}, **change)
+    known.setdefault("quiet", known["waited"])
     assert may_end(connect, **known) is expected
 
 

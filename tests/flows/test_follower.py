@@ -13,7 +13,7 @@ from rebyte_flows.following.follower import Follower
 from rebyte_flows.starting.kinds import KINDS
 from rebyte_flows.starting.rows import untracked_row
 from rebyte_flows.state import StateFolder
-from rebyte_wire.errors import ServerError
+from rebyte_wire.errors import AnswerUnreadable, ServerError
 from rebyte_wire.requests import Deadline
 
 from .service import WORK, Service, event, frames
@@ -144,10 +144,13 @@ def test_the_answer_comes_from_content_where_the_stream_has_none(follow):
     assert "answer" not in document and "nothing to show" in document["warnings"][0]
 
 
-def test_an_answer_that_cannot_be_read_just_now_is_said_to_be_so(follow):
+@pytest.mark.parametrize(
+    "problem", [ServerError("down"), AnswerUnreadable("a page of a portal")]
+)
+def test_an_answer_that_cannot_be_read_just_now_is_said_to_be_so(follow, problem):
     class Broken(Service):
         def task_content(self, task_id, events=False):
-            raise ServerError("down")
+            raise problem
 
     document, _ = follow(Broken([frames(WORK[:3])]))
     assert (

@@ -51,6 +51,9 @@ def seen_by(service, **more):
 
 ASKS = event("ask_user_question", 4, question="Which?", messageId="m")
 SAME = frames(WORK[:1], done=None)
+LONG_AGO = [
+    [{"id": "p1", "status": "succeeded", "completedAt": "2026-01-01T00:00:00Z"}]
+]
 
 
 @pytest.mark.parametrize("again", [PING, SAME, b"event: ping\ndata: {}\n\n"])
@@ -112,7 +115,12 @@ def test_a_frame_without_a_name_is_an_event(impatient):
     assert seen_by(Service([frames(WORK).replace(b"event: event\n", b"")]))[0] == WORK
 
 
-def test_the_status_is_asked_while_the_head_of_the_stream_is_awaited(impatient):
+def test_the_status_is_asked_while_the_head_of_the_stream_is_awaited(
+    impatient, monkeypatch
+):
+    for module in ("stream", "ending"):
+        name = "rebyte_flows.following.%s.DRAIN_AT_MOST_SECONDS" % module
+        monkeypatch.setattr(name, 1.0)
     gate = threading.Event()
 
     class Held(Service):
@@ -152,6 +160,49 @@ def test_a_stream_that_cannot_be_had_leaves_the_status(problem):
     assert [item.status for item in seen] == ["completed"]
     # It is not hammered.
     assert pauses[:4] == pytest.approx([0.5, 1, 2, 4], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        [ServerError("down")] * 5,
+        [NetworkError("cut")],
+        [Stream(b"", cut=True), Stream(frames(WORK[:2]), cut=True)],
+        [AnswerUnreadable("a page")],
+    ],
+)
+def test_a_task_that_ended_long_ago_is_heard_though_the_first_attempts_fail(first):
+    service = Service([*first, frames(WORK)], prompts=LONG_AGO)
+    events, outcome = told(service, prompt_id="p1")
+    assert events == WORK and outcome.status == "completed"
+
+
+def test_a_page_in_place_of_a_status_passes_unless_it_is_the_first_answer():
+    page = AnswerUnreadable("a page of a portal")
+    events, outcome = told(
+        Service([frames(WORK[:2]), frames(WORK)], ["running", page, page, "completed"])
+    )
+    assert events == WORK and outcome.status == "completed"
+    with pytest.raises(AnswerUnreadable):
+        told(Service([frames(WORK[:2])], [page, "completed"]))
+    with pytest.raises(AnswerUnreadable):
+        told(Service([frames(WORK[:2])], ["running", page]))
+
+
+def test_a_task_that_ended_long_ago_ends_though_its_stream_stays_away():
+    service = Service([ServerError("down")], prompts=LONG_AGO)
+    now = [0.0]
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    seen = list(watch(service, "t", "p1", clock=lambda: now[0], sleep=sleep))
+    assert [item.status for item in seen] == ["completed"] and 10 <= now[0] < 12
+
+
+def test_a_short_look_at_what_ended_long_ago_ends_in_its_time():
+    service = Service([ServerError("down")], prompts=LONG_AGO, deadline=Deadline(2.0))
+    assert [item.status for item in watch(service, "t", "p1")] == ["completed"]
 
 
 def test_a_question_is_found_in_content_where_no_stream_can_be_had():

@@ -7,7 +7,12 @@ from collections import deque
 from rebyte_flows.following.costs import costs_in
 from rebyte_flows.following.events import SPOKEN, event_line, event_text, payload_of
 from rebyte_flows.following.turns import find_turn, latest_turn
-from rebyte_wire.errors import AuthError, DeadlineReached, RebyteError
+from rebyte_wire.errors import (
+    AnswerUnreadable,
+    AuthError,
+    DeadlineReached,
+    RebyteError,
+)
 from rebyte_wire.status import is_id
 
 TYPE_CHECKING = False
@@ -201,7 +206,7 @@ def response_of(
     try:
         return response_in(client.task_content(task_id), prompt_id)
     except RebyteError as problem:
-        if problem.retryable or isinstance(problem, AuthError):
+        if problem.retryable or isinstance(problem, (AuthError, AnswerUnreadable)):
             raise
         return ""
 

@@ -19,9 +19,9 @@ STUCK_SECONDS = 60
 DONE_PER_STEP = 6
 
 # came: how many events it brought, told before or not. cut: it ended badly, or a trouble that may
-# pass kept it from opening. done: it said so. behind: `done` counts more events than came. silent:
-# it was left before anything came.
-Connect = namedtuple("Connect", "came cut done behind silent", defaults=(False,))
+# pass kept it from opening. done: it said so. behind: `done` counts more events than came. left: it
+# was still open, and had brought nothing for a while.
+Connect = namedtuple("Connect", "came cut done behind left", defaults=(False,))
 
 
 class Outcome:
@@ -62,32 +62,35 @@ def may_end(
     *,
     was_over: bool,
     waited: float | None,
+    quiet: float,
     spoken: bool,
-    news: bool = False,
+    patience: float = DRAIN_AT_MOST_SECONDS,
 ) -> bool:
     """Say whether the end can be trusted once a connection is over.
 
-    `waited` are the seconds since the task ended, None while it runs; `was_over` says that the
-    status was final before this connection ended; `spoken` that words followed the last tool use;
-    `news` that the connection brought what was not told before.
+    `waited` are the seconds since the task ended, None while it runs, and `quiet` those since this
+    watch began or heard something new; `was_over` says that the status was final before this
+    connection ended; `spoken` that words followed the last tool use. `patience` is how long nothing
+    new has to come where connections do not get to their end.
     """
-    # A stream that is cut again and again and brings something each time is not at its end.
-    goes_on = connect.cut and news
-    if waited is None or goes_on:
-        return False
-    if waited >= DRAIN_AT_MOST_SECONDS:
-        return True
-    if connect.cut or connect.silent:
-        # What follows the cut, or has not arrived yet, may be the answer.
+    if waited is None:
         return False
     if spoken and _is_whole(connect, was_over):
         return True
-    return was_over and waited >= DRAIN_AT_LEAST_SECONDS
+    if connect.cut or connect.left:
+        # What follows the cut, or has not arrived yet, may be the answer: also where the task
+        # ended long ago, or the machine is so slow that the seconds since are few connections.
+        return waited >= DRAIN_AT_MOST_SECONDS and quiet >= patience
+    if waited >= DRAIN_AT_MOST_SECONDS:
+        return True
+    return was_over and min(waited, quiet) >= DRAIN_AT_LEAST_SECONDS
 
 
 def _is_whole(connect: Connect, was_over: bool) -> bool:
     """Tell whether a connection brought all that there is to say."""
-    return connect.came > 0 and not connect.behind and (connect.done or was_over)
+    if connect.came == 0 or connect.cut or connect.behind:
+        return False
+    return connect.done or was_over
 
 
 def is_stuck(connect: Connect, *, unchanged: float) -> bool:

@@ -28,7 +28,13 @@ from rebyte_flows.following.turns import (
 )
 from rebyte_flows.starting.credit import credit_note
 from rebyte_flows.starting.rows import RECOVERED
-from rebyte_wire.errors import DeadlineReached, NetworkError, RateLimited, ServerError
+from rebyte_wire.errors import (
+    AnswerUnreadable,
+    DeadlineReached,
+    NetworkError,
+    RateLimited,
+    ServerError,
+)
 from rebyte_wire.status import is_id, str_field, terminal_status
 
 TYPE_CHECKING = False
@@ -60,6 +66,8 @@ REHEARSAL = "a rehearsal on this machine: no model read the prompt"
 ANOTHERS_FOLDER = (
     "the folder held what another task had brought; what has the same name was replaced"
 )
+# What leaves it unknown what a task said, and may be gone at the next attempt.
+UNREAD = (AnswerUnreadable, NetworkError, RateLimited, ServerError)
 UNREACHED = "how it stands could not be asked just now: %s"
 UNDOCUMENTED = "the service says %s, which is not documented"
 NO_WORKSPACE = (
@@ -287,7 +295,7 @@ class Follower:
         try:
             prompt_id = self.row.prompt_id or self._builder.prompt_id
             text = text or response_of(self.client, self.row.task_id, prompt_id)
-        except (NetworkError, RateLimited, ServerError) as problem:
+        except UNREAD as problem:
             self._is_unread = True
             self._warnings.append(
                 "what it said could not be read: %s The same line again tries once more."

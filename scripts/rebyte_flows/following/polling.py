@@ -12,6 +12,7 @@ from rebyte_flows.following.turns import (
     undocumented_word,
 )
 from rebyte_wire.errors import (
+    AnswerUnreadable,
     DeadlineReached,
     NetworkError,
     NotFound,
@@ -109,8 +110,13 @@ class StatusPoller:
                 raise problem
             return
         self._failures += 1
-        may_pass = problem.retryable or isinstance(problem, NetworkError)
-        if isinstance(problem, DeadlineReached) or not may_pass:
+        if isinstance(problem, DeadlineReached) or not self._may_pass(problem):
             raise problem
         if self._failures > FAILURES_AT_MOST:
             raise problem
+
+    def _may_pass(self, problem: RebyteError) -> bool:
+        if isinstance(problem, AnswerUnreadable):
+            # A page in place of a status may be a proxy's; before any, the address may be wrong.
+            return bool(self.task)
+        return problem.retryable or isinstance(problem, NetworkError)

@@ -12,6 +12,7 @@ import time
 from rebyte_flows.following.deduplication import EventDeduplicator
 from rebyte_flows.following.delegation import Delegation
 from rebyte_flows.following.ending import (
+    DRAIN_AT_MOST_SECONDS,
     Connect,
     Outcome,
     is_stuck,
@@ -98,7 +99,7 @@ class Watch:
             was_over = self.state.status is not None
             self._poll()
             news = self.news_at > before
-            status = self._status_to_end_with(connect, was_over, news)
+            status = self._status_to_end_with(connect, was_over)
             if status:
                 if status != QUESTION:
                     yield from self.delegation.rest()
@@ -114,7 +115,6 @@ class Watch:
         self,
         connect: Connect,
         was_over: bool,
-        news: bool,
     ) -> str | None:
         """Return the status of the Outcome once it can be trusted, None to go on."""
         state = self.state
@@ -126,8 +126,9 @@ class Watch:
             connect,
             was_over=was_over,
             waited=state.waited,
+            quiet=self.clock() - self.news_at,
             spoken=spoken,
-            news=news,
+            patience=self._of_a_short_watch(DRAIN_AT_MOST_SECONDS),
         ):
             return state.status
         changed_at = max(state.changed_at, self.news_at)
@@ -205,7 +206,7 @@ class Watch:
             cut=problem is not None and (reader.opened or _may_pass(problem)),
             done=done is not None,
             behind=isinstance(last, int) and last > self.seen.highest_seq,
-            silent=reader.opened and was_left and self.seen.came == 0,
+            left=was_left,
         )
 
     def _take(self, event: Event | None) -> Iterator[Event]:
