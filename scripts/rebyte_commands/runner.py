@@ -214,11 +214,10 @@ def describe(problem: BaseException) -> tuple[ErrorView, int]:
         }, AnswerUnreadable.exit_code
     if isinstance(problem, OSError):
         message = "the system says: %s" % problem
-        hint = "mend that (room on the disk, rights), then type the same line again"
         return {
             "code": "system_error",
             "message": message,
-            "hint": hint,
+            "hint": _remedy(),
         }, EXIT_UNEXPECTED
     message = "unexpected %s: %s" % (type(problem).__name__, problem)
     return {
@@ -226,6 +225,15 @@ def describe(problem: BaseException) -> tuple[ErrorView, int]:
         "message": message[:300],
         "hint": "--debug shows where; please report it",
     }, EXIT_UNEXPECTED
+
+
+def _remedy() -> str:
+    """Return what to do about what the system refused."""
+    try:
+        os.getcwd()
+    except OSError:
+        return "the current folder is gone: cd to one that exists, then type the same line again"
+    return "mend that (room on the disk, rights), then type the same line again"
 
 
 def _close(context: Context) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import socket
 import ssl
@@ -28,6 +29,11 @@ CONNECT_CODES = (
     (ConnectionRefusedError, "connection_refused"),
 )
 CONNECT_HINT = "Check the address and the network; in a sandbox, whether HTTPS_PROXY has to be set."
+SHORT_HINT = (
+    "Nothing is wrong with the network: this process may open no more files (ulimit -n),"
+    " or memory is short."
+)
+SHORT_OF = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
 PROXY_HINT = (
     "The proxy or sandbox must allow this host (api.rebyte.ai and storage.googleapis.com);"
     " ask who runs it."
@@ -98,6 +104,12 @@ def connect_failure(
 ) -> NetworkError:
     """Return the error for a host, or the proxy before it, that could not be reached."""
     reason = reason_of(error)
+    if getattr(error, "errno", None) in SHORT_OF:
+        return not_sent(
+            "No connection to {} port {} ({}).".format(host, port, reason),
+            NetworkError.default_code,
+            hint=SHORT_HINT,
+        )
     if proxy:
         return not_sent(
             "No connection to the proxy {} port {} that the environment names ({}).".format(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
+import os
 import socket
 import ssl
 import subprocess
@@ -934,3 +936,19 @@ def test_many_addresses_that_swallow_packets_share_one_deadline(silent_port):
     with pytest.raises(OSError):
         sockets.connect_first([place] * 8, 0.1)
     assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("shortage", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
+def test_who_may_open_no_more_files_is_not_sent_to_look_at_the_network(
+    served, monkeypatch, shortage
+):
+    client, server = served(TASK)
+
+    def refuse(*words, **more):
+        raise OSError(shortage, os.strerror(shortage))
+
+    with monkeypatch.context() as patch, pytest.raises(NetworkError) as caught:
+        patch.setattr("rebyte_wire.sockets.connect_first", refuse)
+        client.get_task("t")
+    assert caught.value.outcome == "not_sent" and server.connections == 0
+    assert caught.value.code == "connect_failed" and "ulimit" in caught.value.hint

@@ -508,6 +508,15 @@ def test_a_full_disk_at_stdout_is_told(world):
     assert done.returncode == 1 and b"Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in use stays there")
+@pytest.mark.parametrize("words", ["run hi --code", "report ."])
+def test_a_folder_that_is_gone_is_named_as_the_cause(rebyte, world, words):
+    world.joinpath("numbers.csv").unlink()
+    world.rmdir()
+    ran = rebyte(*words.split())
+    assert ran.code and "current folder is gone" in ran.error["hint"]
+
+
 def test_an_old_python_gets_one_line_and_two():
     found = [
         path
