@@ -136,19 +136,19 @@ MUTANTS = (
         [CODE + "test_hostile_archives.py"],
     ),
     (
-        "rebyte_flows/code/home/archive_names.py",
+        "rebyte_flows/code/paths.py",
         'plain = IGNORABLE.sub("", part)',
         "plain = part",
         [CODE + "test_hostile_archives.py"],
     ),
     (
-        "rebyte_flows/code/home/archive_names.py",
+        "rebyte_flows/code/paths.py",
         'unicodedata.normalize("NFKC", plain).casefold()',
         "plain.casefold()",
         [CODE + "test_hostile_archives.py"],
     ),
     (
-        "rebyte_flows/code/home/archive_names.py",
+        "rebyte_flows/code/paths.py",
         " or SHORT_NAME.fullmatch(plain) is not None",
         "",
         [CODE + "test_hostile_archives.py"],

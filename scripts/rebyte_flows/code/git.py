@@ -29,11 +29,27 @@ WITHOUT_GIT = (
 )
 BRING_IT_BACK = "bring it back there, or type the line where its working tree lies now"
 MEND_GIT = "mend what git names (room on the disk, rights of .git), then type the same line again"
+MAKE_A_REPOSITORY = "`git init` makes one; " + WITHOUT_GIT
+# What git says where there is a repository all the same, and what helps then.
+NO_WORKING_TREE_HINTS = (
+    (
+        "dubious ownership",
+        "the folder belongs to another user; if you trust what lies there: git config --global "
+        "--add safe.directory DIR, with the folder that git names",
+    ),
+    (
+        "must be run in a work tree",
+        "this is git's own side of a repository; go to its working tree, or make one with: git "
+        "worktree add",
+    ),
+)
 SETTINGS = (
     "core.hooksPath=" + os.devnull,
     "core.fsmonitor=false",
     # Names of branches get no log: nothing is written beside refs and objects.
     "core.logAllRefUpdates=false",
+    # The shared part of a split index would lie in the git folder.
+    "core.splitIndex=false",
     "core.quotePath=false",
     "core.pager=cat",
     "color.ui=false",
@@ -338,13 +354,22 @@ def _root_of(place: str) -> str:
         "%s is in no git repository with a working tree (%s)"
         % (os.path.abspath(place), said),
         code="no_repository",
-        hint="`git init` makes one; " + WITHOUT_GIT,
+        hint=_no_working_tree_hint(said),
     )
+
+
+def _no_working_tree_hint(said: str) -> str:
+    for words, hint in NO_WORKING_TREE_HINTS:
+        if words in said:
+            return hint
+    return MAKE_A_REPOSITORY
 
 
 def _quoted(path: bytes) -> bytes:
     """Return a path on one line as git reads it back."""
-    if b"\n" not in path and path[:1] != b'"':
+    # git drops a carriage return at the end of a line, as in the name of Icon files.
+    is_plain = b"\n" not in path and b"\r" not in path
+    if is_plain and path[:1] != b'"':
         return path
     return b'"%s"' % b"".join(b"\\%03o" % byte for byte in path)
 

@@ -1,14 +1,22 @@
-"""Paths of a tree: which a caller means, and where a link leads."""
+"""Paths of a tree: which a caller means, where a link leads, and which are git's own."""
 
 from __future__ import annotations
 
 import fnmatch
+import re
+import unicodedata
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 LINKS_FOLLOWED_MOST = 40
+# Code points that HFS+ passes over when it compares names, as git lists them.
+IGNORABLE = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+# The short names that NTFS gives to .git and its kin.
+SHORT_NAME = re.compile(r"git[a-z0-9]{0,5}~[0-9]+|gi[0-9a-f]{4,6}~[0-9]+")
+# Folders of git's own make, wherever they stand and however they are spelled.
+GIT_FOLDER = ".git"
 
 
 def matches(path: str, wanted: Sequence[str]) -> bool:
@@ -60,3 +68,12 @@ def is_outside(target: str) -> bool:
 
 def _steps_of(target: str) -> list[str]:
     return [part for part in target.split("/") if part not in ("", ".")]
+
+
+def is_git_folder(part: str) -> bool:
+    """Say whether some system takes a part of a path for .git."""
+    plain = IGNORABLE.sub("", part)
+    plain = unicodedata.normalize("NFKC", plain).casefold()
+    # NTFS: a stream's name, and dots and blanks at the end.
+    plain = plain.partition(":")[0].rstrip(". \t")
+    return plain == GIT_FOLDER or SHORT_NAME.fullmatch(plain) is not None

@@ -6,9 +6,8 @@ A path that was sent is fine as it is, whatever it is called: the rules are for 
 from __future__ import annotations
 
 import os
-import re
-import unicodedata
 
+from rebyte_flows.code.paths import is_git_folder
 from rebyte_flows.files.names import (
     NAME_LIMIT_BYTES,
     fold,
@@ -21,26 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 PATH_LIMIT_BYTES = 4000
-# Code points that HFS+ passes over when it compares names, as git lists them.
-IGNORABLE = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
-# The short names that NTFS gives to .git and its kin.
-SHORT_NAME = re.compile(r"git[a-z0-9]{0,5}~[0-9]+|gi[0-9a-f]{4,6}~[0-9]+")
 # What a packer takes for dependencies and build output, also where it belongs to the code.
 LEFT_BEHIND = frozenset(
     ("node_modules", "bower_components", "vendor", "Pods", "venv", ".venv", ".tox")
     + ("__pycache__", "build", "dist", "target", ".next", ".nuxt", ".gradle")
 )
-# Folders of git's own make, wherever they stand and however they are spelled.
-GIT_FOLDER = ".git"
-
-
-def is_git_folder(part: str) -> bool:
-    """Say whether some system takes a part of a path for .git."""
-    plain = IGNORABLE.sub("", part)
-    plain = unicodedata.normalize("NFKC", plain).casefold()
-    # NTFS: a stream's name, and dots and blanks at the end.
-    plain = plain.partition(":")[0].rstrip(". \t")
-    return plain == GIT_FOLDER or SHORT_NAME.fullmatch(plain) is not None
 
 
 def _climbs(part: str) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+
 from rebyte_wire.errors import RebyteError
 
 TYPE_CHECKING = False
@@ -12,6 +15,12 @@ if TYPE_CHECKING:
 
 HEADS = "refs/heads/"
 TRIES_MOST = 50
+# Files in a git folder that name the branch which a rebase or a bisection goes back to.
+HEADS_TO_COME_BACK_TO = (
+    os.path.join("rebase-merge", "head-name"),
+    os.path.join("rebase-apply", "head-name"),
+    "BISECT_START",
+)
 MOVED_AWAY = "the branch %s is checked out or was moved here, so the changes are on %s"
 NO_BRANCH = "no branch could be made: %s; the changes are the commit %s"
 
@@ -42,11 +51,31 @@ def move_branch(
 
 
 def checked_out(repository: Repository) -> set[str]:
-    """Return the references of the branches that some working tree has checked out."""
+    """Return the references of the branches that some working tree has checked out, or will go
+    back to after a rebase or a bisection.
+    """
+    found = _left_for_a_while(repository)
     out = repository.run("worktree", "list", "--porcelain").decode("utf-8", "replace")
-    found = set()
     for line in out.split("\n"):
         word, _, name = line.partition(" ")
         if word == "branch":
             found.add(name)
+    return found
+
+
+def _left_for_a_while(repository: Repository) -> set[str]:
+    common = os.path.join(
+        repository.root, repository.line("rev-parse", "--git-common-dir")
+    )
+    folders = [common]
+    linked = os.path.join(common, "worktrees")
+    with suppress(OSError):
+        folders += [os.path.join(linked, name) for name in os.listdir(linked)]
+    found: set[str] = set()
+    for folder in folders:
+        for name in HEADS_TO_COME_BACK_TO:
+            with suppress(OSError), open(os.path.join(folder, name), "rb") as file:
+                told = os.fsdecode(file.read()).strip()
+                # A bisection notes the branch's short name.
+                found.update((told, HEADS + told))
     return found

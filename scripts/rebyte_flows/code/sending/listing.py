@@ -16,7 +16,7 @@ from rebyte_flows.code.git import (
     fields_of,
     open_repository,
 )
-from rebyte_flows.code.paths import leaves_tree
+from rebyte_flows.code.paths import is_git_folder, leaves_tree
 from rebyte_wire.errors import RebyteError
 
 TYPE_CHECKING = False
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 SKIPPED = "S"
 LFS_HEAD = b"version https://git-lfs.github.com/spec/"
 POINTER_BYTES = 1024
+LINK_BYTES = 4096
 LEAVES_THE_TREE = "a link that leaves the tree"
 NO_FILE = "neither a file nor a link"
 OWN_REPOSITORY = "a repository of its own"
 LFS_POINTER = "a pointer of Git LFS, whose file is not here"
 NOT_TEXT = "its name is not UTF-8"
+GIT_NAME = "some system takes its name for git's own folder"
 NO_SUBMODULE = "a submodule that is not checked out"
 
 
@@ -61,7 +63,8 @@ def list_tree(repository: Repository) -> list[Item]:
     """Return every path of a working tree that is tracked or new, by name; deleted ones are left
     out.
     """
-    trusts_modes = _trusts_modes(repository)
+    has_modes = os.name != "nt" and _is_on(repository, "core.fileMode")
+    has_links = _is_on(repository, "core.symlinks")
     folders: dict[str, bool] = {"": True}
     found: list[Item] = []
     for item in _named(repository):
@@ -69,16 +72,30 @@ def list_tree(repository: Repository) -> list[Item]:
             found += _submodule_items(repository, item)
         elif _look(repository.root, item, folders):
             found.append(item)
-            if not trusts_modes and item.mode in (FILE_MODE, PROGRAM_MODE):
+            if not has_links:
+                _read_as_link(repository.root, item)
+            if not has_modes and item.mode in (FILE_MODE, PROGRAM_MODE):
                 item.mode = item.tracked[0] if item.tracked else FILE_MODE
     _judge_links(found)
     return sorted(found, key=lambda item: os.fsencode(item.path))
 
 
-def _trusts_modes(repository: Repository) -> bool:
-    """Say whether the disk tells which files can be run."""
-    mode = repository.line("config", "--get", "core.fileMode", codes=(0, 1)).lower()
-    return os.name != "nt" and mode not in ("false", "no", "off", "0")
+def _is_on(repository: Repository, setting: str) -> bool:
+    """Say whether a setting that is on by itself was not turned off."""
+    value = repository.line("config", "--get", setting, codes=(0, 1)).lower()
+    return value not in ("false", "no", "off", "0")
+
+
+def _read_as_link(root: str, item: Item) -> None:
+    """Take a file for the link that git knows at its path: on a disk that has no links it holds
+    the target.
+    """
+    is_link_in_git = item.tracked is not None and item.tracked[0] == LINK_MODE
+    if not is_link_in_git or item.mode not in (FILE_MODE, PROGRAM_MODE):
+        return
+    with open(os.path.join(root, item.path), "rb") as file:
+        item.link = os.fsdecode(file.read(LINK_BYTES))
+    item.mode = LINK_MODE
 
 
 def _judge_links(items: list[Item]) -> None:
@@ -156,6 +173,8 @@ def _why_not(root: str, item: Item, status: os.stat_result) -> str | None:
         item.path.encode("utf-8")
     except UnicodeEncodeError:
         return NOT_TEXT
+    if any(map(is_git_folder, item.path.split("/"))):
+        return GIT_NAME
     if item.mode == LINK_MODE:
         item.link = os.readlink(path)
         return None
