@@ -52,7 +52,7 @@ MUTANTS = (
     # Answers of a given shape: what is taken for a value, what it costs, and what a page may run.
     (
         "rebyte_flows/values/extraction.py",
-        "                return whole[::-1] + pairs[::-1], _breaks_off(prose, start)",
+        "                return whole[::-1] + pairs[::-1], start",
         "                end = start + 1; match = OPENER.search(prose, end); continue",
         ["tests/flows/test_extraction.py"],
     ),

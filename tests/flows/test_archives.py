@@ -42,3 +42,20 @@ def test_the_value_of_a_zip_is_read(name):
 def test_what_is_no_value_says_why(file, why):
     with pytest.raises(ValueError, match=why):
         value_in_archive(file)
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_a_zip_with_a_wrong_byte_anywhere_is_read_or_says_why(method):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("result.json", json.dumps(list(range(300))))
+    whole = buffer.getvalue()
+    for place in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        try:
+            value_in_archive(io.BytesIO(bytes(damaged)))
+        except ValueError as problem:
+            assert str(problem)

@@ -159,6 +159,42 @@ CASES = [
     ("any value, not the citation", ANY_VALUE, 'x {"a": 1} as in [1]', ONE),
     ("any value that is a citation", ANY_VALUE, "the list [1, 2]", [1, 2]),
     ("an inner object of one that does not fit", OBJECT, '{"found": {"a": 1}}', NONE),
+    (
+        "a quoted fence over lines",
+        OBJECT,
+        '> > ```json\n> > {\n> >   "a": 1\n> > }\n> > ```',
+        ONE,
+    ),
+    ("a quoted value over lines", OBJECT, 'It says\n> {\n>  "a": 1\n> }', ONE),
+    ("a value in the line of the fence", OBJECT, '```json {\n"a": 1\n}\n```', ONE),
+    (
+        "a broken piece that is only shown",
+        OBJECT,
+        'It begins so:\n```\n{"items": [\n```\n' + fenced('{"a": 1}'),
+        ONE,
+    ),
+    (
+        "one that broke off, and was begun again",
+        OBJECT,
+        '```json\n{"a": \n\nAgain:\n' + fenced('{"a": 1}'),
+        ONE,
+    ),
+    (
+        "a piece in code after it",
+        OBJECT,
+        fenced('{"a": 1}') + '\nThe line `{"x": [` was wrong.',
+        ONE,
+    ),
+    (
+        "code in a string in code",
+        {"type": "object"},
+        'So `{"t": "a `b` [1]", "u": [{"a": 2}]}` it is',
+        {"t": "a `b` [1]", "u": [{"a": 2}]},
+    ),
+    ("an inner one of a broken one in code", OBJECT, '`{"b": [{"a": 1}, x]}`', NONE),
+    ("brackets in brackets", OBJECT, '{{ b }}, dict[str, list[int]]: {"a": 1}', ONE),
+    ("a table of numbers, not the citation", ANY_VALUE, "[[1, 2]] by [3]", [[1, 2]]),
+    ("colours of a terminal", OBJECT, '\x1b[1;32mDone\x1b[0m {"a": 1}\x1b[K', ONE),
     ("a value of another type", OBJECT, fenced('{"a": "1"}'), NONE),
     ("too much in it", OBJECT, fenced('{"a": 1, "b": 2}'), NONE),
 ]
@@ -207,8 +243,17 @@ def test_the_best_that_was_found_is_kept_beside_its_faults(answer, candidate):
         '"' * 500_000,
         "[1] " * 100_000,
         "```\n" * 100_000,
+        "```" + " " * 300_000 + "`",
+        "~" * 300_000 + "`",
+        '[a"b] ' * 150_000,
+        '`{"a": [` ' * 100_000,
+        "> " * 300_000,
+        "\x1b[0" * 200_000,
     ],
-    ids=["arrays", "objects", "both", "quotes", "pairs", "fences"],
+    ids=[
+        *("arrays", "objects", "both", "quotes", "pairs", "fences"),
+        *("blanks", "tildes", "words", "code", "quoted", "colours"),
+    ],
 )
 def test_a_long_answer_takes_linear_time(answer):
     extract(answer)

@@ -66,6 +66,15 @@ def test_what_is_not_checked_is_refused_with_its_pointer(schema, at):
     assert caught.value.exit_code == EXIT_USAGE
 
 
+@pytest.mark.parametrize("step", [1, -1], ids=["forwards", "backwards"])
+def test_a_long_chain_of_references_is_refused(step):
+    names = ["d%d" % number for number in range(1500)][::step]
+    chain = {one: {"$ref": "#/$defs/" + other} for one, other in zip(names, names[1:])}
+    chain[names[-1]] = True
+    with pytest.raises(InputError, match="nested deeper"):
+        schema_of({"$ref": "#/$defs/" + names[0], "$defs": chain})
+
+
 @pytest.mark.parametrize(
     "definitions",
     [

@@ -16,15 +16,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-FENCE = re.compile(r"[ \t]*(?:>[ \t]*)?(`{3,}|~{3,})[ \t]*([^`\r\n]*?)[ \t]*\r?$")
+# No two parts of it can take the same character, else a long line would take minutes.
+FENCE = re.compile(r"[ \t]*(`{3,}|~{3,}(?!~))([^`\r\n]*)\r?$")
+# A value of JSON has neither: what marks a line as quoted, and what colours a terminal.
+QUOTE_MARKS = re.compile(r"^[ \t]*(?:>[ \t]*)+")
+COLOUR = re.compile("\x1b\\[[0-9;?]*[@-~]")
 # Fences that say they hold a value, or say nothing.
 PLAIN_LABELS = ("", "json", "text", "txt", "plaintext", "markdown", "md", "output")
 OPENER = re.compile(r"[\[{]")
-# A pair of brackets that is plainly prose: a citation, a placeholder, a box to tick, a half-open
-# interval.
-PROSE_PAIR = re.compile(
-    r'\[[^\[\]{}"\n]{0,200}\]|\{[^\[\]{}"\n]{0,200}\}|\[[^\[\]{}()"\n]{0,60}\)'
+WORDS = r'[^\[\]{}"\n]'
+SHORT_PAIR = r"\[%s{0,200}\]|\{%s{0,200}\}" % (WORDS, WORDS)
+# A short pair on one line, which may be a citation although it is JSON.
+CITATION = re.compile(SHORT_PAIR)
+# What is plainly prose where it is no JSON: a placeholder, a box to tick, pairs in a pair as code
+# has them, a half-open interval, words with quotes, a span of code.
+PROSE = re.compile(
+    r"\[(?:%s|%s){0,200}\]|\{(?:%s|%s){0,200}\}"
+    % (WORDS, SHORT_PAIR, WORDS, SHORT_PAIR)
+    + r'|\[[^\[\]{}()"\n]{0,60}\)'
     r'|\[(?=[ \t]*[^\s\[\]{}"\d\-tfn])[^\[\]{}\n]{0,200}\]'
+    r'|(?<=`)[\[{](?:[^`"\n]|"(?:[^`"\\\n]|\\.)*"){0,400}(?=`)'
 )
 # What begins as an object or an array of JSON begins.
 VALUE_BEGINS = re.compile(r'\{\s*(?:"|\Z)|\[\s*(?:[\[{"\d-]|\Z)')
@@ -72,12 +83,15 @@ def extract(answer: str) -> Extraction:
         return Extraction([decode(answer)], is_cut=False)
     except ValueError:
         pass
-    fences, prose = split(answer)
-    found, is_cut = _scan(prose)
-    plain = [fence for fence in fences if fence.is_plain]
-    others = [fence for fence in fences if not fence.is_plain]
+    parts = split(answer)
+    found, stop = _scan(parts.text)
+    plain = [fence for fence in parts.fences if fence.is_plain]
+    others = [fence for fence in parts.fences if not fence.is_plain]
     values = [*_decoded(plain), *_decoded(others), *found]
-    return Extraction(values, is_cut)
+    if stop is None or stop < parts.text_before_fence:
+        # What breaks off before a whole fence was only shown, or begun again.
+        return Extraction(values, is_cut=False)
+    return Extraction(values, is_cut=_breaks_off(parts.text, stop))
 
 
 def _decoded(fences: list[Fence]) -> Iterator[Any]:
@@ -89,30 +103,42 @@ def _decoded(fences: list[Fence]) -> Iterator[Any]:
             continue
 
 
-def split(answer: str) -> tuple[list[Fence], str]:
-    """Return (the fences of an answer, the rest as prose).
+def split(answer: str) -> Parts:
+    """Return the parts of an answer.
 
     A fence that holds no value, and does not say it is of another language, is prose as well.
     """
-    parts = _Parts()
-    for line in answer.split("\n"):
-        parts.take(line)
+    parts = Parts()
+    for line in COLOUR.sub("", answer).split("\n"):
+        parts.take(QUOTE_MARKS.sub("", line))
     # Never closed: whatever its label says, the answer may break off in it.
     parts.put(is_closed=False)
-    return parts.fences, "\n".join(parts.prose)
+    return parts
 
 
-class _Parts:
+class Parts:
     """The fences and the prose of an answer, line by line."""
 
     def __init__(self) -> None:
         self.fences: list[Fence] = []
         self.prose: list[str] = []
+        self._lines_before_fence = 0
         self._fence: Fence | None = None
         self._marks = ""
 
     def __repr__(self) -> str:
-        return "_Parts(%d fences)" % len(self.fences)
+        return "Parts(%d fences)" % len(self.fences)
+
+    @property
+    def text(self) -> str:
+        """The prose."""
+        return "\n".join(self.prose)
+
+    @property
+    def text_before_fence(self) -> int:
+        """How much of the prose stands before the last fence with a value, in characters."""
+        before = self.prose[: self._lines_before_fence]
+        return sum(len(line) + 1 for line in before)
 
     def take(self, line: str) -> None:
         """Take one line."""
@@ -123,7 +149,7 @@ class _Parts:
         elif match and (fence is None or _label(match) == "json"):
             self.prose += fence.lines if fence else []
             self._marks = match.group(1)
-            self._fence = Fence(_label(match))
+            self._fence = _opened(match)
         else:
             (fence.lines if fence else self.prose).append(line)
 
@@ -140,6 +166,16 @@ class _Parts:
                 self.prose += fence.lines
             return
         self.fences.append(fence)
+        self._lines_before_fence = len(self.prose)
+
+
+def _opened(match: re.Match[str]) -> Fence:
+    """Return the fence that a line opens, with what of a value stands in that line already."""
+    fence = Fence(_label(match))
+    begin = VALUE_BEGINS.search(match.group(2))
+    if begin:
+        fence.lines.append(begin.string[begin.start() :])
+    return fence
 
 
 def _label(match: re.Match[str]) -> str:
@@ -149,11 +185,12 @@ def _label(match: re.Match[str]) -> str:
 
 def _closes(match: re.Match[str], marks: str) -> bool:
     own = match.group(1)
-    return not match.group(2) and own[0] == marks[0] and len(own) >= len(marks)
+    is_bare = not match.group(2).strip()
+    return is_bare and own[0] == marks[0] and len(own) >= len(marks)
 
 
-def _scan(prose: str) -> tuple[list[Any], bool]:
-    """Return (the values in prose, whether it breaks off inside one).
+def _scan(prose: str) -> tuple[list[Any], int | None]:
+    """Return (the values in prose, where it was given up: None where it was read to its end).
 
     The last complete one comes first, and short pairs, which may be citations, come last.
     """
@@ -162,17 +199,26 @@ def _scan(prose: str) -> tuple[list[Any], bool]:
     match = OPENER.search(prose)
     while match:
         start = match.start()
-        pair = PROSE_PAIR.match(prose, start)
+        words = PROSE.match(prose, start)
         try:
-            value, end = decode_at(prose, start)
+            value, end = _value_at(prose, start, words)
         except ValueError:
-            if pair is None:
-                return whole[::-1] + pairs[::-1], _breaks_off(prose, start)
-            end = pair.end()
+            if words is None:
+                return whole[::-1] + pairs[::-1], start
+            end = words.end()
         else:
-            (pairs if pair else whole).append(value)
+            (pairs if CITATION.match(prose, start) else whole).append(value)
         match = OPENER.search(prose, end)
-    return whole[::-1] + pairs[::-1], False
+    return whole[::-1] + pairs[::-1], None
+
+
+def _value_at(prose: str, start: int, words: re.Match[str] | None) -> tuple[Any, int]:
+    """Return (the value that begins at a place, where it ends); ValueError where none does."""
+    if words is None:
+        return decode_at(prose, start)
+    # An error of the decoder costs as much as its text is long.
+    value, length = decode_at(words.group(), 0)
+    return value, start + length
 
 
 def _breaks_off(prose: str, start: int) -> bool:

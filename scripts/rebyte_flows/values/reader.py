@@ -8,6 +8,12 @@ from __future__ import annotations
 import zipfile
 import zlib
 
+try:
+    from lzma import LZMAError
+except ImportError:
+    # A Python without it: then no archive is unpacked with it either.
+    from zlib import error as LZMAError  # type: ignore[assignment]
+
 from rebyte_flows.values.extraction import extract
 from rebyte_flows.values.strict_json import decode
 from rebyte_flows.values.validation import fault, find_faults
@@ -34,6 +40,7 @@ UNREADABLE = (
     # An encrypted member.
     RuntimeError,
     OSError,
+    LZMAError,
 )
 NOTHING = "no JSON value at the end of the answer"
 BREAKS_OFF = "an answer that ends inside a value"

@@ -186,6 +186,8 @@ class _Nesting:
         key = id(schema)
         if key in self._under_way:
             raise refused(place, "the reference leads in a circle")
+        if len(self._under_way) > DEPTH_MOST:
+            raise refused(place, "it is nested deeper than %d" % DEPTH_MOST)
         if key not in self._depths:
             self._under_way.add(key)
             parts = _parts(self._root, schema, place)
