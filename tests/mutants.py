@@ -275,20 +275,20 @@ MUTANTS = (
     ),
     (
         "rebyte_flows/code/applying/merging.py",
-        "return mode, _with_style(lines, ours[1])",
-        "return mode, lines",
+        "return _with_style(lines, ours)",
+        "return lines",
         [CODE + "test_apply.py"],
     ),
     (
         "rebyte_flows/code/applying/application.py",
-        "_check_room(repository, path, gone)\n    except",
-        "pass\n    except",
+        "_check_room(self.repository, change.path, self._gone)\n",
+        "pass\n",
         [CODE + "test_apply.py"],
     ),
     (
         "rebyte_flows/code/applying/application.py",
-        "if path in journal.applied:\n        bases",
-        "if False:\n        bases",
+        "if change.path in self._applied:\n            bases",
+        "if False:\n            bases",
         [CODE + "test_verbs.py"],
     ),
     # Agent programs: what goes in, what an end means, what is left behind.

@@ -11,9 +11,15 @@ from rebyte_commands.shell.outcome import Outcome
 from rebyte_commands.shell.output import escape_controls, next_lines
 from rebyte_commands.verb_table import Command
 from rebyte_flows.code.applying.application import plan, write_beside
-from rebyte_flows.code.applying.journal import Journal, locked, recover
+from rebyte_flows.code.applying.journal import (
+    Journal,
+    has_journals,
+    locked,
+    recover,
+)
 from rebyte_flows.code.changes import changes_between, summary
 from rebyte_flows.code.git import find_repository
+from rebyte_flows.code.paths import matches, unmatched
 from rebyte_flows.code.records import CodeRecord
 from rebyte_flows.files.names import expand_user
 from rebyte_wire.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError, NotFound
@@ -28,6 +34,10 @@ if TYPE_CHECKING:
     from rebyte_types import Json, Step
 
 PATHS_SHOWN = 100
+PATHS_AT_ONCE = 500
+NOTHING_CHANGED_AT = (
+    "nothing changed at %s; a path is given as seen from the root of the repository"
+)
 DIFF_EXAMPLES = """examples:
   rebyte_cli.py diff @dates
   rebyte_cli.py diff @dates src/dates.py --field diff
@@ -56,8 +66,8 @@ def diff(context: Context, options: Namespace) -> Outcome:
     result = record.result or record.base
     changes = changes_between(repository, record.base, result)
     if options.path:
-        from rebyte_flows.code.paths import matches
-
+        unknown = unmatched(options.path, [change.path for change in changes])
+        warnings += [NOTHING_CHANGED_AT % word for word in unknown]
         changes = [one for one in changes if matches(one.path, options.path)]
     paths = [change.path for change in changes]
     text = _unified(repository, record, paths)
@@ -86,12 +96,16 @@ def diff(context: Context, options: Namespace) -> Outcome:
 
 
 def _unified(repository: Repository, record: CodeRecord, paths: list[str]) -> str:
-    if not paths:
-        return ""
     words = ["diff-tree", "-p", "-r", "--no-ext-diff", "--no-textconv", "--full-index"]
     words += [record.base, record.result or record.base, "--"]
-    words += [":(top,literal)" + path for path in paths]
-    return repository.run(*words).decode("utf-8", "replace")
+    places = [":(top,literal)" + path for path in paths]
+    # A system takes only so many words at once.
+    groups = range(0, len(places), PATHS_AT_ONCE)
+    texts = [
+        repository.run(*words, *places[start : start + PATHS_AT_ONCE])
+        for start in groups
+    ]
+    return b"".join(texts).decode("utf-8", "replace")
 
 
 def _without_none(document: Json) -> Json:
@@ -173,6 +187,7 @@ def _applied(
     *,
     fits: bool,
 ) -> Outcome:
+    warnings += [NOTHING_CHANGED_AT % word for word in found.unknown]
     written = sorted(step.path for step in found.steps) if fits else []
     document: Json = {
         "id": task_id,
@@ -301,6 +316,9 @@ def _code_of(context: Context, word: str) -> tuple[str, CodeRecord, Repository]:
 
 def recover_cut_off(repository: Repository) -> list[str]:
     """Finish what a killed apply had begun, and return what is to be told of it."""
+    if not has_journals(repository):
+        # Who only looks leaves no file behind.
+        return []
     with locked(repository):
         return recover(repository)
 

@@ -75,6 +75,7 @@ FILE_MODE = "100644"
 PROGRAM_MODE = "100755"
 LINK_MODE = "120000"
 SUBMODULE_MODE = "160000"
+FILE_MODES = (FILE_MODE, PROGRAM_MODE)
 
 
 class Repository:
@@ -124,6 +125,15 @@ class Repository:
     def line(self, *words: str, codes: Sequence[int] = (0,)) -> str:
         """Run git and return the one line that it writes, "" when it says nothing."""
         return os.fsdecode(self.run(*words, codes=codes)).rstrip("\n")
+
+    def is_on(self, setting: str) -> bool:
+        """Say whether a setting that is on by itself was not turned off."""
+        value = self.line("config", "--get", setting, codes=(0, 1)).lower()
+        return value not in ("false", "no", "off", "0")
+
+    def has_modes(self) -> bool:
+        """Say whether the disk tells which files can be run."""
+        return os.name != "nt" and self.is_on("core.fileMode")
 
     def commit_of(self, name: str) -> str | None:
         """Return the commit that a name stands for, None where there is none."""

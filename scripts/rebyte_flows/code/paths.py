@@ -8,7 +8,7 @@ import unicodedata
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 LINKS_FOLLOWED_MOST = 40
 # Code points that HFS+ passes over when it compares names, as git lists them.
@@ -29,6 +29,11 @@ def matches(path: str, wanted: Sequence[str]) -> bool:
         if fnmatch.fnmatchcase(path, plain):
             return True
     return False
+
+
+def unmatched(words: Sequence[str], paths: Collection[str]) -> list[str]:
+    """Return those words that mean none of the paths."""
+    return [word for word in words if not any(matches(path, [word]) for path in paths)]
 
 
 def leaves_tree(path: str, links: Mapping[str, str]) -> bool:

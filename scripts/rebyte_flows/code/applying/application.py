@@ -8,12 +8,12 @@ from rebyte_flows.code.applying.journal import Journal, Step
 from rebyte_flows.code.applying.merging import Conflict, merged
 from rebyte_flows.code.applying.working_tree import OTHER_MODE, read_path, write_path
 from rebyte_flows.code.changes import NO_MODE, Change, changes_between
-from rebyte_flows.code.git import SUBMODULE_MODE, Repository
-from rebyte_flows.code.paths import matches
+from rebyte_flows.code.git import FILE_MODES, SUBMODULE_MODE, Repository
+from rebyte_flows.code.paths import matches, unmatched
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rebyte_flows.code.applying.journal import Held
     from rebyte_flows.code.applying.working_tree import Content
@@ -34,6 +34,8 @@ class Plan:
         self.conflicts: dict[str, str] = {}
         self.held: dict[str, str] = {}
         self.unchanged = 0
+        # Words of `allow` that mean no path of the changes.
+        self.unknown: list[str] = []
 
     def __repr__(self) -> str:
         return "Plan(%d steps, %d conflicts)" % (len(self.steps), len(self.conflicts))
@@ -51,22 +53,76 @@ def plan(
 
     With `beside` a path in conflict stays as it is, and what came home is to lie beside it.
     """
-    found = Plan()
     changes = all_changes(repository, record, journal)
-    contents = Contents(repository, changes, journal)
-    gone = {
-        change.path
-        for change in changes
-        if change.new[0] == NO_MODE and _why_held(change, allow) is None
-    }
+    found = Plan()
+    found.unknown = unmatched(allow, [change.path for change in changes])
+    held = {change.path: _why_held(change, allow) for change in changes}
+    decider = Decider(repository, journal, changes, held)
     for change in changes:
-        why = _why_held(change, allow)
-        if why is not None:
-            if _ours(repository, change.path, gone) != contents.of(change.new):
-                found.held[change.path] = why
-            continue
-        _plan_change(contents, change, journal, found, gone, beside)
+        why = held[change.path]
+        if why is None:
+            _plan_change(decider, change, found, beside)
+        elif decider.would_write(change):
+            found.held[change.path] = why
     return found
+
+
+class Decider:
+    """Decides what each changed path is to hold; `held` says of each why it waits, None if not."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        journal: Journal,
+        changes: Sequence[Change],
+        held: Mapping[str, str | None],
+    ) -> None:
+        self.repository = repository
+        self.changed = {change.path for change in changes}
+        self.contents = Contents(repository, changes, journal)
+        self._applied = journal.applied
+        self._has_modes = repository.has_modes()
+        self._gone = {
+            change.path
+            for change in changes
+            if change.new[0] == NO_MODE and held[change.path] is None
+        }
+
+    def __repr__(self) -> str:
+        return "Decider(%d changes)" % len(self.changed)
+
+    def would_write(self, change: Change) -> bool:
+        """Say whether a change that is held back would change anything here."""
+        if SUBMODULE_MODE in (change.old[0], change.new[0]):
+            return True
+        try:
+            ours, content = self.decide(change)
+        except Conflict:
+            return True
+        return content != ours
+
+    def decide(self, change: Change) -> tuple[Content, Content]:
+        """Return (what lies at a path, what it is to hold); raises Conflict."""
+        ours = self._ours(change)
+        theirs = self.contents.of(change.new)
+        bases = [self.contents.of(change.old)]
+        if change.path in self._applied:
+            bases.append(self.contents.of(self._applied[change.path]))
+        content = _first_merge(self.repository, bases, ours, theirs)
+        if content != ours:
+            _check_room(self.repository, change.path, self._gone)
+        return ours, content
+
+    def _ours(self, change: Change) -> Content:
+        ours = _lying_there(self.repository, change.path, self._gone)
+        if ours is None or self._has_modes or ours[0] not in FILE_MODES:
+            return ours
+        # The disk tells no modes: the file has the one that git knows.
+        known = next(
+            (mode for mode, _ in (change.old, change.new) if mode in FILE_MODES),
+            ours[0],
+        )
+        return known, ours[1]
 
 
 class Contents:
@@ -120,29 +176,15 @@ def _why_held(change: Change, allow: Sequence[str]) -> str | None:
     return None if why is None or matches(change.path, allow) else why
 
 
-def _plan_change(
-    contents: Contents,
-    change: Change,
-    journal: Journal,
-    found: Plan,
-    gone: set[str],
-    beside: bool,
-) -> None:
+def _plan_change(decider: Decider, change: Change, found: Plan, beside: bool) -> None:
     path = change.path
-    repository = contents.repository
-    ours = _ours(repository, path, gone)
-    theirs = contents.of(change.new)
-    bases = [contents.of(change.old)]
-    if path in journal.applied:
-        bases.append(contents.of(journal.applied[path]))
     try:
-        content = _first_merge(repository, bases, ours, theirs)
-        if content != ours:
-            _check_room(repository, path, gone)
+        ours, content = decider.decide(change)
     except Conflict as conflict:
-        if beside and theirs is not None:
-            found.steps.append(_beside_step(repository, path, theirs))
         found.conflicts[path] = str(conflict)
+        theirs = decider.contents.of(change.new)
+        if beside and theirs is not None:
+            found.steps.append(_beside_step(decider, path, theirs))
         return
     found.applied[path] = None if change.new[0] == NO_MODE else change.new
     if content == ours:
@@ -151,11 +193,14 @@ def _plan_change(
         found.steps.append(Step(path, ours, content))
 
 
-def _beside_step(repository: Repository, path: str, theirs: Content) -> Step:
+def _beside_step(decider: Decider, path: str, theirs: Content) -> Step:
+    root = decider.repository.root
     for number in range(1, BESIDE_MOST):
         name = path + BESIDE + (str(number) if number > 1 else "")
-        there = read_path(repository.root, name)
-        if there is None or there == theirs:
+        there = read_path(root, name)
+        is_free = there is None or there == theirs
+        # A change of the task may be called so, too.
+        if is_free and name not in decider.changed:
             break
     return Step(name, there, theirs)
 
@@ -174,7 +219,7 @@ def _first_merge(
     return merged(repository, bases[-1], ours, theirs)
 
 
-def _ours(repository: Repository, path: str, gone: set[str]) -> Content:
+def _lying_there(repository: Repository, path: str, gone: set[str]) -> Content:
     """Return what lies at a path; a folder of which nothing stays counts as nothing."""
     content = read_path(repository.root, path)
     if content is None or content[0] != OTHER_MODE:

@@ -9,7 +9,7 @@ import os
 from contextlib import contextmanager, suppress
 
 from rebyte_flows.code.applying.working_tree import OTHER_MODE, read_path, write_path
-from rebyte_flows.code.git import blob_id
+from rebyte_flows.code.git import FILE_MODES, blob_id
 from rebyte_flows.files.atomic import read_plain
 from rebyte_flows.state import open_private, try_lock
 from rebyte_wire.errors import InputError, RebyteError
@@ -57,6 +57,7 @@ class Journal:
         self.repository = repository
         self.task_id = task_id
         self._path = os.path.join(folder_of(repository), task_id + ".json")
+        self._has_modes = repository.has_modes()
         self.operations: list[Json] = []
         self.applied: dict[str, Held] = {}
         with suppress(OSError, ValueError, TypeError, KeyError):
@@ -176,8 +177,11 @@ class Journal:
             return not held
         if not held:
             return False
-        id = blob_id(content[1], len(held[1]))
-        return (content[0], id) == (held[0], held[1])
+        if blob_id(content[1], len(held[1])) != held[1]:
+            return False
+        if content[0] in FILE_MODES and held[0] in FILE_MODES and not self._has_modes:
+            return True
+        return bool(content[0] == held[0])
 
     def _keep(self, contents: list[Content]) -> list[Any]:
         """Write contents as blobs that a reference keeps, and return what stands for them."""
@@ -205,6 +209,11 @@ class Journal:
         os.replace(temporary, self._path)
 
 
+def has_journals(repository: Repository) -> bool:
+    """Say whether anything was ever applied to this working tree."""
+    return os.path.isdir(repository.git_path(FOLDER))
+
+
 def folder_of(repository: Repository) -> str:
     """Return the folder of the journals of a working tree, made when missing."""
     folder = repository.git_path(FOLDER)
@@ -228,8 +237,6 @@ def locked(repository: Repository) -> Iterator[None]:
 
 def recover(repository: Repository) -> list[str]:
     """Finish what a killed apply had begun in this working tree; returns what is to be told."""
-    if not os.path.isdir(repository.git_path(FOLDER)):
-        return []
     said: list[str] = []
     for journal in _journals(repository):
         if journal.is_begun:

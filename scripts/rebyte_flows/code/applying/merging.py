@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 
+from rebyte_flows.code.applying.working_tree import OTHER_MODE
 from rebyte_flows.code.git import LINK_MODE, Repository
 from rebyte_flows.code.line_ends import (
     CRLF,
@@ -44,16 +45,28 @@ def merged(
         raise Conflict("it was deleted here and changed there")
     if theirs is None:
         raise Conflict("it was changed here and deleted there")
+    if ours[0] == OTHER_MODE:
+        raise Conflict("a folder or something else lies there")
     if base is None:
         raise Conflict("it was added on both sides, with other contents")
     if LINK_MODE in (base[0], ours[0], theirs[0]):
         raise Conflict("it is a link on one side")
-    texts = (base[1], ours[1], theirs[1])
-    if not all(map(is_text, texts)):
-        raise Conflict("it is no text, and was changed on both sides")
     mode = theirs[0] if ours[0] == base[0] else ours[0]
-    lines = merge_texts(repository, *map(to_lf, texts))
-    return mode, _with_style(lines, ours[1])
+    return mode, _merged_data(repository, base[1], ours[1], theirs[1])
+
+
+def _merged_data(
+    repository: Repository, base: bytes, ours: bytes, theirs: bytes
+) -> bytes:
+    """Return the content of a file whose mode or content changed on both sides."""
+    if are_same(base, theirs) or are_same(ours, theirs):
+        return ours
+    if ours == base:
+        return theirs
+    if not all(map(is_text, (base, ours, theirs))):
+        raise Conflict("it is no text, and was changed on both sides")
+    lines = merge_texts(repository, to_lf(base), to_lf(ours), to_lf(theirs))
+    return _with_style(lines, ours)
 
 
 def _is_same(one: Content, other: Content) -> bool:

@@ -9,6 +9,7 @@ import stat
 
 from rebyte_flows.code.git import (
     FILE_MODE,
+    FILE_MODES,
     LINK_MODE,
     PROGRAM_MODE,
     SUBMODULE_MODE,
@@ -63,8 +64,8 @@ def list_tree(repository: Repository) -> list[Item]:
     """Return every path of a working tree that is tracked or new, by name; deleted ones are left
     out.
     """
-    has_modes = os.name != "nt" and _is_on(repository, "core.fileMode")
-    has_links = _is_on(repository, "core.symlinks")
+    has_modes = repository.has_modes()
+    has_links = repository.is_on("core.symlinks")
     folders: dict[str, bool] = {"": True}
     found: list[Item] = []
     for item in _named(repository):
@@ -74,16 +75,10 @@ def list_tree(repository: Repository) -> list[Item]:
             found.append(item)
             if not has_links:
                 _read_as_link(repository.root, item)
-            if not has_modes and item.mode in (FILE_MODE, PROGRAM_MODE):
+            if not has_modes and item.mode in FILE_MODES:
                 item.mode = item.tracked[0] if item.tracked else FILE_MODE
     _judge_links(found)
     return sorted(found, key=lambda item: os.fsencode(item.path))
-
-
-def _is_on(repository: Repository, setting: str) -> bool:
-    """Say whether a setting that is on by itself was not turned off."""
-    value = repository.line("config", "--get", setting, codes=(0, 1)).lower()
-    return value not in ("false", "no", "off", "0")
 
 
 def _read_as_link(root: str, item: Item) -> None:
@@ -91,7 +86,7 @@ def _read_as_link(root: str, item: Item) -> None:
     the target.
     """
     is_link_in_git = item.tracked is not None and item.tracked[0] == LINK_MODE
-    if not is_link_in_git or item.mode not in (FILE_MODE, PROGRAM_MODE):
+    if not is_link_in_git or item.mode not in FILE_MODES:
         return
     with open(os.path.join(root, item.path), "rb") as file:
         item.link = os.fsdecode(file.read(LINK_BYTES))

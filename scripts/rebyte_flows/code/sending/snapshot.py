@@ -15,7 +15,7 @@ from rebyte_flows.code.git import (
     fields_of,
 )
 from rebyte_flows.code.line_ends import BINARY, CRLF, is_converted, is_forced, to_lf
-from rebyte_flows.code.paths import matches
+from rebyte_flows.code.paths import matches, unmatched
 from rebyte_flows.code.sending.listing import list_tree
 from rebyte_flows.code.sending.secrets import SecretScanner, secret_name
 from rebyte_flows.code.sending.tree_archive import PIECE_BYTES, changed
@@ -144,12 +144,12 @@ def _is_to_be_read(tree: Tree, item: Item) -> bool:
 
 
 def _check_words(items: Iterable[Item], words: Sequence[str]) -> None:
-    for word in words:
-        if not any(matches(item.path, [word]) for item in items):
-            raise InputError(
-                "%s names nothing that would be sent" % word,
-                hint="--send-secret and --leave take paths as seen from the root of the repository",
-            )
+    unknown = unmatched(words, [item.path for item in items])
+    if unknown:
+        raise InputError(
+            "%s names nothing that would be sent" % unknown[0],
+            hint="--send-secret and --leave take paths as seen from the root of the repository",
+        )
 
 
 def _leave_out(tree: Tree, item: Item, why: str | None) -> None:

@@ -1,0 +1,114 @@
+"""Both sides of an apply, where each did something that the other did not see: nothing is lost, and
+twice is once.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from .conftest import far, git, make_repository, write
+from .far_side import Trip
+
+TEXT = "".join("line %d\n" % number for number in range(12))
+FILES = {"a.txt": TEXT, "c.bin": b"\0\1", "empty": "", "Makefile": TEXT, "z.txt": "z\n"}
+
+
+def repository(tmp_path, *settings):
+    return make_repository(tmp_path / "demo", FILES, *settings)
+
+
+def mode_of(folder, path):
+    return stat.S_IMODE(os.stat(str(folder / path)).st_mode) & 0o111
+
+
+def test_a_mode_and_a_content_changed_on_two_sides_fit_together(tmp_path):
+    folder = repository(tmp_path)
+    trip = Trip(folder, tmp_path)
+    trip.files["c.bin"] = b"\0theirs"
+    trip.home()
+    os.chmod(str(folder / "c.bin"), 0o755)
+    assert trip.apply().conflicts == {}
+    assert (folder / "c.bin").read_bytes() == b"\0theirs" and mode_of(folder, "c.bin")
+
+
+def test_a_disk_that_tells_no_modes_makes_no_conflict(tmp_path):
+    folder = repository(tmp_path)
+    git(folder, "update-index", "--chmod=+x", "c.bin", "z.txt")
+    git(folder, "commit", "-q", "-m", "modes")
+    git(folder, "config", "core.fileMode", "false")
+    trip = Trip(folder, tmp_path)
+    trip.files["c.bin"] = b"\0theirs"
+    del trip.files["z.txt"]
+    trip.home()
+    assert trip.apply().conflicts == {}
+    assert (folder / "c.bin").read_bytes() == b"\0theirs"
+    os.chmod(str(folder / "c.bin"), 0o644)
+    assert trip.undo() == [] and (folder / "z.txt").exists()
+
+
+def put_folder(path):
+    path.mkdir()
+    (path / "mine").write_text("mine\n")
+
+
+@pytest.mark.parametrize("put", [put_folder, os.mkfifo])
+def test_what_is_no_file_is_never_merged_with_one(tmp_path, put):
+    folder = repository(tmp_path)
+    trip = Trip(folder, tmp_path)
+    trip.files["empty"] = b"full\n"
+    trip.home()
+    os.unlink(str(folder / "empty"))
+    put(folder / "empty")
+    assert list(trip.apply().conflicts) == ["empty"]
+
+
+@pytest.mark.parametrize("settings", [(), ("core.autocrlf=true",)])
+def test_what_was_allowed_once_is_not_held_back_for_ever(tmp_path, settings):
+    folder = repository(tmp_path, *settings)
+    os.unlink(str(folder / "Makefile"))
+    git(folder, "checkout", "--", "Makefile")
+    trip = Trip(folder, tmp_path)
+    trip.files["Makefile"] = trip.files["Makefile"].replace(b"line 3", b"three")
+    trip.home()
+    mine = (folder / "Makefile").read_bytes().replace(b"line 9", b"nine")
+    write(folder, {"Makefile": mine})
+    assert list(trip.apply().held) == ["Makefile"]
+    assert trip.apply(allow=["Makefile"]).steps
+    again = trip.apply()
+    assert again.held == {} and again.steps == []
+
+
+def test_what_lies_beside_a_conflict_takes_no_name_of_the_task(tmp_path):
+    folder = repository(tmp_path)
+    trip = Trip(folder, tmp_path)
+    trip.files["z.txt"] = b"theirs\n"
+    trip.files["z.txt.theirs"] = b"a file of its own\n"
+    trip.home()
+    write(folder, {"z.txt": "mine\n"})
+    trip.apply(beside=True)
+    assert (folder / "z.txt.theirs").read_bytes() == b"a file of its own\n"
+    assert (folder / "z.txt.theirs2").read_bytes() == b"theirs\n"
+
+
+def test_who_only_looks_leaves_nothing_and_is_told_of_a_path_that_means_nothing(
+    repo, rebyte
+):
+    rebyte("run", "--code", ".", far("echo all: > docs/Makefile"), "--once", "fix")
+    shown = rebyte("diff", "@fix", "docs", "Makefile")
+    assert shown["files"] == 1 and "at Makefile" in shown["warnings"][0]
+    assert not (repo / ".git" / "rebyte").exists()
+    held = rebyte("apply", "@fix", "--allow", "Makefile")
+    assert held.code == 9 and "root of the repository" in held["warnings"][0]
+
+
+def test_a_change_of_more_paths_than_one_line_takes_is_shown(repo, rebyte, monkeypatch):
+    from rebyte_commands.verbs import code
+
+    monkeypatch.setattr(code, "PATHS_AT_ONCE", 2)
+    script = "for n in 1 2 3 4 5; do echo $n > n$n.txt; done"
+    rebyte("run", "--code", ".", far(script), "--once", "fix")
+    shown = rebyte("diff", "@fix")
+    assert shown["diff"].count("diff --git") == shown["files"] == 5
