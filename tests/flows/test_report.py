@@ -15,6 +15,8 @@ from rebyte_flows.report.folder import read_folder
 from rebyte_flows.report.markup import link, text
 from rebyte_flows.report.page import duration, render, write_report
 from rebyte_flows.report.timeline import Scale, Timeline, read_timeline
+from rebyte_flows.values.schema import read_schema
+from rebyte_flows.values.table import table_text
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = '"><img src=x onerror=alert(1)>%s\x1b[31m\u202etxt' % SCRIPT
@@ -217,11 +219,63 @@ def test_the_policy_lets_only_the_own_script_and_style_in(tmp_path):
         '{"status": 3, "failure": "x", "error": [], "seconds": "1", "warnings": 4}',
         '{"status": "completed", "value": NaN, "files": [1], "changes": []}',
         "[" * 100_000,
+        '{"value": %s%s}' % ("[" * 900, "]" * 900),
+        '{"seconds": NaN, "costUsd": 1e999}\n{"seconds": -1e999}',
+        '{"seconds": 1%s, "repaired": 1%s}\n{"seconds": 0.5}' % (("0" * 400,) * 2),
+        '{"costUsd": 1%s, "usage": {"a": 1%s}}' % (("0" * 400,) * 2),
     ],
 )
 def test_a_folder_that_others_have_written_to_makes_no_trouble(tmp_path, lines):
     (tmp_path / "results.jsonl").write_text(lines)
     render(read_folder(str(tmp_path)))
+
+
+def test_a_line_that_cannot_be_read_costs_no_other_one_and_is_told(tmp_path):
+    lines = [json.dumps({"index": n, "status": "completed"}).encode() for n in (1, 2)]
+    damaged = [
+        b"\xef\xbb\xbf" + lines[0],
+        b'{"once": "b\xff"}',
+        lines[1],
+        lines[0][:20],
+    ]
+    (tmp_path / "results.jsonl").write_bytes(b"\r\n".join(damaged))
+    view = read_folder(str(tmp_path))
+    assert len(view.tasks) == 3 and view.unread == 1
+    assert "1 line of results.jsonl could not be read" in render(view)
+
+
+PROPERTIES = [
+    *("name", "value.name", "value", "value.value", "url", "=c", "'=d", "", "a\nb"),
+    *("x\u2028y", "x\x0by", " =e"),
+]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "name\x00,id",
+        "name,id,status,problem,url,of,another,run\r\n",
+        'name,id,status,problem,url,"' + "x" * 200_000,
+        table_text(
+            [], read_schema(json.dumps({"properties": dict.fromkeys(PROPERTIES, {})}))
+        ),
+    ],
+    ids=["no table", "empty", "a NUL", "of another run", "too long", "its own"],
+)
+def test_each_property_is_in_the_page_whatever_the_table_calls_it(tmp_path, header):
+    value = {name: place + 100 for place, name in enumerate(PROPERTIES)}
+    folder = batch(tmp_path, {**GOOD, "value": value})
+    if header is not None:
+        (folder / "table.csv").write_bytes(header.encode())
+    figures = shown(folder).all("data-number")
+    assert figures == [str(place + 100) for place in range(len(PROPERTIES))]
+
+
+def test_a_value_that_is_no_object_is_in_the_row_beside_objects(tmp_path):
+    folder = batch(tmp_path, {**GOOD, "value": {"n": 1}}, {**GOOD, "value": [5, 6]})
+    assert "[5, 6]" in shown(folder).words
 
 
 def test_links_and_pipes_in_a_folder_are_not_followed(tmp_path):
@@ -301,7 +355,27 @@ def test_only_addresses_of_the_web_can_be_clicked():
     assert text("\ud800\u2028") == "\\ud800\\u2028"
 
 
-def test_text_that_grows_as_html_is_cut_to_what_the_page_has_room_for(tmp_path):
-    documents = [{**GOOD, "answer": '"' * 20_000, "value": {"x": "<" * 900}}] * 300
-    (tmp_path / "results.jsonl").write_text("\n".join(map(json.dumps, documents)))
+@pytest.mark.parametrize(
+    "count, more",
+    [
+        (300, {"answer": '"' * 20_000, "value": {"x": "<" * 900}}),
+        (1000, {"value": {"k%d" % n: "&" * 200 for n in range(60)}}),
+        (
+            1000,
+            {
+                "url": "https://x/" + "&" * 3000,
+                "value": {"u%d" % n: "https://x/" + "&" * 1900 for n in range(5)},
+                "status": "<" * 3000,
+                "usage": {"<" * 100 + str(n): n for n in range(9)},
+                "files": [{"name": "<" * 200 + str(n)} for n in range(20)],
+                "changes": {"files": "<" * 3000, "branch": "<" * 3000},
+                "conflicts": ["<" * 3000] * 20,
+            },
+        ),
+    ],
+    ids=["texts", "columns", "everything else"],
+)
+def test_what_grows_as_html_is_cut_to_what_the_page_has_room_for(tmp_path, count, more):
+    lines = "\n".join([json.dumps({**GOOD, **more})] * count)
+    (tmp_path / "results.jsonl").write_text(lines)
     assert os.path.getsize(write_report(str(tmp_path))) < 5_000_000

@@ -89,6 +89,11 @@ def test_the_table_has_a_row_for_each_task_whatever_became_of_it():
         ("\t=1", "'\t=1"),
         ("\r=1", "'\r=1"),
         ("\uff1d1", "'\uff1d1"),
+        (" =1", "' =1"),
+        ("\u00a0\ufeff@x", "'\u00a0\ufeff@x"),
+        ("\x00=1", "'\x00=1"),
+        ("\u202e-1", "'\u202e-1"),
+        (" a", " a"),
         ("a=1", "a=1"),
         ("", ""),
         (-1, "-1"),
@@ -126,6 +131,15 @@ def test_a_value_without_properties_is_one_column():
     assert rows(text) == [
         ["name", "id", "status", "problem", "url", "value"],
         ["x", "1", "completed", "", "http://x/1", "[1, 2]"],
+    ]
+
+
+@pytest.mark.parametrize("value", [[1, 2], "x", 0, None])
+def test_a_value_that_no_column_can_hold_is_told_of_in_its_row(value):
+    text = table_text([Record("x", {**DONE, "value": value})], SCHEMA)
+    assert rows(text)[1][2:4] == [
+        "completed",
+        "the value is no object; values.jsonl has it",
     ]
 
 

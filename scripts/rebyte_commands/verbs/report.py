@@ -31,6 +31,7 @@ def report(context: Context, options: Namespace) -> Outcome:
     """Write report.html into a folder of --out; asks no service and needs no key."""
     from rebyte_flows.report.folder import read_folder
     from rebyte_flows.report.page import write_page
+    from rebyte_flows.results import RESULTS
 
     folder = os.path.abspath(expand_user(options.folder))
     if not os.path.isdir(folder):
@@ -48,6 +49,9 @@ def report(context: Context, options: Namespace) -> Outcome:
         "tasks": len(view.tasks),
         "counts": view.counts(),
     }
+    if view.unread:
+        words = "%d of the lines of %s could not be read; the page is without them"
+        document["warnings"] = [words % (view.unread, RESULTS)]
     return Outcome(document)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
 import stat
 from contextlib import suppress
 
-from rebyte_flows.files.atomic import read_plain
 from rebyte_flows.files.out_folder import (
     ANSWER_FILE,
     DOCUMENT_FILE,
@@ -19,7 +19,7 @@ from rebyte_flows.files.out_folder import (
 )
 from rebyte_flows.report.timeline import Timeline, read_timeline
 from rebyte_flows.results import RESULTS, TABLE
-from rebyte_flows.values.table import COLUMNS, VALUE, harmless, standing_of
+from rebyte_flows.values.table import COLUMNS, VALUE, properties_under, standing_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,12 @@ DIFF_FILE = "changes.diff"
 TASK_FOLDER = re.compile(r"(\d{4,})(?:-.*)?")
 TRANSCRIPT_BYTES_MOST = 4 << 20
 TEXT_BYTES_MOST = 1 << 20
+RESULTS_BYTES_MOST = 256 << 20
 FILES_MOST = 200
+STANDING_CHARACTERS = 40
+NUMBER_KINDS: tuple[Any, ...] = (int, (int, float))
+# Seconds, money and counts beyond that, or below nothing, were never told by a task.
+NUMBER_MOST = 1e12
 # What the keys of a document have to be; what is anything else is left out of the page.
 KINDS: dict[str, Any] = {
     "id": str,
@@ -82,7 +87,7 @@ class TaskView:
         self.document = document
         self.folder = folder
         self._path = os.path.join(root, folder)
-        self.standing = standing_of(document)
+        self.standing = standing_of(document)[:STANDING_CHARACTERS]
         self.timeline = _timeline_of(os.path.join(self._path, TRANSCRIPT_FILE))
         self.files = self._find_files()
         self.answer = self._find_answer()
@@ -123,10 +128,14 @@ class TaskView:
 
 
 class FolderView:
-    """Everything that the page shows: the tasks, and the columns of their values."""
+    """Everything that the page shows: the tasks, and the columns of their values.
 
-    def __init__(self, path: str, tasks: list[TaskView]) -> None:
+    `unread` is how many lines of results.jsonl tell nothing that can be shown.
+    """
+
+    def __init__(self, path: str, tasks: list[TaskView], unread: int = 0) -> None:
         self.path = path
+        self.unread = unread
         self.tasks = tasks
         self.columns = _columns_of(path, tasks)
 
@@ -146,7 +155,8 @@ def read_folder(path: str) -> FolderView:
     path = os.path.abspath(path)
     folders = _task_folders(path)
     tasks = []
-    for index, document in enumerate(_documents_in(os.path.join(path, RESULTS)), 1):
+    documents, unread = _documents_in(os.path.join(path, RESULTS))
+    for index, document in enumerate(documents, 1):
         number = document.pop("index", index)
         label = _label_of(document, str(number))
         tasks.append(TaskView(label, document, path, folders.get(number, "")))
@@ -154,7 +164,7 @@ def read_folder(path: str) -> FolderView:
         tasks = [_single(path, "")]
     if not tasks:
         tasks = [_single(path, name) for name in _folders_in(path)]
-    return FolderView(path, tasks)
+    return FolderView(path, tasks, unread)
 
 
 def _holds_task(path: str) -> bool:
@@ -178,14 +188,13 @@ def _folders_in(path: str) -> list[str]:
 def _single(root: str, folder: str) -> TaskView:
     """Return the task of a folder of its own; without its document from what else lies there."""
     path = os.path.join(root, folder)
-    document = _object_in(os.path.join(path, DOCUMENT_FILE))
-    if document is None:
-        manifest = _object_in(os.path.join(path, MANIFEST_FILE), is_document=False)
+    told = _object_in(os.path.join(path, DOCUMENT_FILE))
+    if told is None:
+        manifest = _object_in(os.path.join(path, MANIFEST_FILE))
         # A manifest is written at the end of a task, and only then.
         status = "running" if manifest is None else "completed"
-        document = plain_document(
-            {"id": (manifest or {}).get("taskId"), "status": status}
-        )
+        told = {"id": (manifest or {}).get("taskId"), "status": status}
+    document = plain_document(told)
     label = _label_of(document, folder or os.path.basename(path))
     return TaskView(label, document, root, folder)
 
@@ -206,16 +215,13 @@ def _task_folders(path: str) -> dict[int, str]:
     return found
 
 
-def _documents_in(path: str) -> list[Json]:
-    """Return the documents of a results.jsonl in their order; other lines are passed over."""
-    found = []
-    with suppress(OSError, ValueError):
-        for line in read_plain(path).split("\n"):
-            with suppress(ValueError, RecursionError):
-                value = json.loads(line)
-                if isinstance(value, dict):
-                    found.append(_numbered(value))
-    return found
+def _documents_in(path: str) -> tuple[list[Json], int]:
+    """Return (the documents of a results.jsonl in their order, how many lines are none)."""
+    lines = _read_text(path, RESULTS_BYTES_MOST).split("\n")
+    told = [line for line in lines if line.strip()]
+    objects = [_object_of(line) for line in told]
+    found = [_numbered(value) for value in objects if value is not None]
+    return found, len(told) - len(found)
 
 
 def _numbered(value: Json) -> Json:
@@ -225,22 +231,35 @@ def _numbered(value: Json) -> Json:
     return document
 
 
-def _object_in(path: str, is_document: bool = True) -> Json | None:
-    with suppress(OSError, ValueError, RecursionError):
-        value = json.loads(read_plain(path))
+def _object_of(line: str) -> Json | None:
+    """Return the object in a text, None where it holds anything else."""
+    with suppress(ValueError, RecursionError):
+        value = json.loads(line)
         if isinstance(value, dict):
-            return plain_document(value) if is_document else value
+            return value
     return None
+
+
+def _object_in(path: str) -> Json | None:
+    return _object_of(_read_text(path, RESULTS_BYTES_MOST))
+
+
+def _is_shown(key: str, item: Any) -> bool:
+    """Tell whether a key of a document is one of the page, and holds what it has to."""
+    kind = KINDS.get(key)
+    if kind is None or not isinstance(item, kind):
+        return False
+    return kind not in NUMBER_KINDS or is_plain_number(item)
+
+
+def is_plain_number(item: Any) -> bool:
+    """Tell whether something is a number that a task may have told; NaN is none."""
+    return not isinstance(item, bool) and 0 <= item <= NUMBER_MOST
 
 
 def plain_document(value: Json) -> Json:
     """Return the keys of a document that the page shows and that are what they have to be."""
-    found = {}
-    for key, item in value.items():
-        kind = KINDS.get(key)
-        is_number = kind in (int, (int, float))
-        if kind and isinstance(item, kind) and not (is_number and item is True):
-            found[key] = item
+    found = {key: item for key, item in value.items() if _is_shown(key, item)}
     if isinstance(found.get("valueErrors"), list):
         keys = ("at", "wanted", "came")
         found["valueErrors"] = [
@@ -264,22 +283,13 @@ def _read_text(path: str, most: int) -> str:
         return ""
     try:
         with open(path, "rb") as file:
-            return file.read(most).decode("utf-8", "replace")
+            return file.read(most).decode("utf-8-sig", "replace")
     except OSError:
         return ""
 
 
 def _timeline_of(path: str) -> Timeline:
     return read_timeline(_read_text(path, TRANSCRIPT_BYTES_MOST).split("\n"))
-
-
-def _property_of(name: str) -> str:
-    """Return the property that a column of the table is called after."""
-    if name.startswith("'") and harmless(name[1:]) == name:
-        name = name[1:]
-    bare = name[len(VALUE) + 1 :]
-    is_renamed = name == "%s.%s" % (VALUE, bare) and bare in (*COLUMNS, VALUE)
-    return bare if is_renamed else name
 
 
 def _columns_of(path: str, tasks: list[TaskView]) -> list[str]:
@@ -290,12 +300,14 @@ def _columns_of(path: str, tasks: list[TaskView]) -> list[str]:
     documents = [task.document for task in tasks]
     if not any("value" in one or one.get("valueErrors") for one in documents):
         return []
-    found = [_property_of(name) for name in _header_of(path)]
-    if not found:
-        names: dict[str, None] = {}
-        for document in documents:
-            if isinstance(document.get("value"), dict):
-                names.update(dict.fromkeys(document["value"]))
+    names: dict[str, None] = {}
+    for document in documents:
+        if isinstance(document.get("value"), dict):
+            names.update(dict.fromkeys(document["value"]))
+    header = _header_of(path)
+    found = properties_under(header, names)
+    is_of_another_run = names and not any(name in names for name in found)
+    if not found or (is_of_another_run and header != [VALUE]):
         found = list(names)
     return found or [VALUE]
 
@@ -303,7 +315,8 @@ def _columns_of(path: str, tasks: list[TaskView]) -> list[str]:
 def _header_of(path: str) -> list[str]:
     """Return what the table calls the columns of its values."""
     text = _read_text(os.path.join(path, TABLE), TEXT_BYTES_MOST)
+    rows = csv.reader(io.StringIO(text, newline=""))
     try:
-        return next(csv.reader(text.splitlines()[:1]), [])[len(COLUMNS) :]
+        return next(rows, [])[len(COLUMNS) :]
     except csv.Error:
         return []

@@ -11,6 +11,7 @@ HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
+ADDRESS_CHARACTERS = 2_000
 WEB = re.compile(r"https?://[^\s<>\"'\\]+\Z", re.I)
 
 
@@ -30,9 +31,16 @@ def cut(value: str, characters: int) -> str:
     return value[:characters] + "... [%d characters in all]" % len(value)
 
 
-def link(address: object, shown: object) -> str:
-    """Return a link to an address of the web, and of any other the bare text."""
-    if isinstance(address, str) and WEB.match(address) and not HIDDEN.search(address):
+def is_web(address: object, most: int) -> bool:
+    """Tell whether something is an address of the web that is at most so long and hides nothing."""
+    if not isinstance(address, str) or len(address) > most:
+        return False
+    return bool(WEB.match(address)) and not HIDDEN.search(address)
+
+
+def link(address: object, shown: object, most: int = ADDRESS_CHARACTERS) -> str:
+    """Return a link to an address of the web, and of any other or a longer one the bare text."""
+    if is_web(address, most):
         return '<a href="%s" rel="noreferrer noopener">%s</a>' % (
             text(address),
             text(shown),

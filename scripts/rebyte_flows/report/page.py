@@ -12,36 +12,27 @@ from rebyte_flows.files.out_folder import ANSWER_FILE, FILES_FOLDER, TRANSCRIPT_
 from rebyte_flows.report import templates
 from rebyte_flows.report.folder import DIFF_FILE, read_folder
 from rebyte_flows.report.markup import cut, link, path_address, text
-from rebyte_flows.report.timeline import Scale, legend, scale_words, time_row
+from rebyte_flows.report.room import TEXT_CHARACTERS, Room
+from rebyte_flows.report.timeline import Scale, bar_of, legend, scale_words
+from rebyte_flows.report.value_table import badge_of, value_section
 from rebyte_flows.results import RESULTS, TABLE, VALUES
 from rebyte_flows.values.schema import is_number
-from rebyte_flows.values.table import VALUE, fault_text, problem_of
+from rebyte_flows.values.table import fault_text, problem_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from rebyte_flows.report.folder import FileView, FolderView, TaskView
     from rebyte_types import Json
 
 REPORT = "report.html"
-# All answers together, and the longest; the whole ones lie beside the page.
-ANSWERS_CHARACTERS = 1_200_000
-ANSWER_CHARACTERS = 20_000
-DIFFS_CHARACTERS = 800_000
-DIFF_CHARACTERS = 60_000
-CELLS_CHARACTERS = 800_000
-CELL_CHARACTERS = 400
-TEXTS_CHARACTERS = 600_000
-NOTES_CHARACTERS = 20_000
-LEAST_CHARACTERS = 60
 # Some text becomes six times as long as HTML: then it is cut to a smaller share.
 PAGE_CHARACTERS = 4_500_000
-SHARES = (1, 0.4, 0.15, 0.05)
+SHARES = (1, 0.4, 0.15, 0.05, 0.01)
 BRIEF_CHARACTERS = 120
-TEXT_CHARACTERS = 2_000
-LIST_MOST = 40
-LIST_OF_MANY = 5
+LABEL_CHARACTERS = 200
+# Names, types and figures of what a service tells of its usage.
+USAGE_MOST = 8
+USAGE_CHARACTERS = 40
 OPEN_MOST = 4
 # More tasks than this scroll in boxes, and are laid out only when they come into view.
 MANY = 40
@@ -74,7 +65,7 @@ def render(view: FolderView) -> str:
 
 def _render(view: FolderView, room: Room) -> str:
     scale = Scale(task.timeline for task in view.tasks)
-    parts = [_timeline(view, scale), _values(view, room)]
+    parts = [_timeline(view, scale, room), value_section(view, room)]
     tasks = (
         _task(number, task, view, room) for number, task in enumerate(view.tasks, 1)
     )
@@ -98,27 +89,6 @@ def _render(view: FolderView, room: Room) -> str:
     )
 
 
-class Room:
-    """How much of each text the page has room for."""
-
-    def __init__(self, view: FolderView, share: float) -> None:
-        tasks = max(len(view.tasks), 1) / share
-        cells = tasks * max(len(view.columns), 1)
-        self.answer = _share(ANSWERS_CHARACTERS, tasks, ANSWER_CHARACTERS)
-        self.diff = _share(DIFFS_CHARACTERS, tasks, DIFF_CHARACTERS)
-        self.cell = _share(CELLS_CHARACTERS, cells, CELL_CHARACTERS)
-        self.text = _share(TEXTS_CHARACTERS, tasks, TEXT_CHARACTERS)
-        self.notes = _share(TEXTS_CHARACTERS, tasks, NOTES_CHARACTERS)
-        self.items = LIST_MOST if tasks <= LIST_MOST else LIST_OF_MANY
-
-    def __repr__(self) -> str:
-        return "Room(%d characters an answer)" % self.answer
-
-
-def _share(whole: int, parts: float, most: int) -> int:
-    return max(LEAST_CHARACTERS, min(most, int(whole / parts)))
-
-
 def _digest(part: str) -> str:
     return b64encode(sha256(part.encode("utf-8")).digest()).decode("ascii")
 
@@ -136,6 +106,10 @@ def _facts(view: FolderView) -> str:
         facts.append("$%.2f told by the service" % sum(costs))
     if any(one.get("rehearsal") for one in documents):
         facts.append("a rehearsal on this machine: no model answered")
+    if view.unread:
+        facts.append(
+            "%s of %s could not be read" % (counted(view.unread, "line"), RESULTS)
+        )
     shown = [text(fact) for fact in facts]
     return " &middot; ".join(shown + _data_links(view.path))
 
@@ -169,83 +143,25 @@ def _seconds(task: TaskView) -> str:
     return "" if told is None else duration(told)
 
 
-def _badge(task: TaskView) -> str:
-    return templates.BADGE.format(text(task.standing))
-
-
-def _timeline(view: FolderView, scale: Scale) -> str:
-    rows = [
-        time_row(number, task, scale, _badge(task), _seconds(task))
-        for number, task in enumerate(view.tasks, 1)
-    ]
+def _timeline(view: FolderView, scale: Scale, room: Room) -> str:
     if not scale.seconds:
         return ""
+    rows = [
+        templates.TIME_ROW.format(
+            number=number,
+            label=text(cut(task.label, room.name)),
+            standing=text(task.standing),
+            bar=bar_of(task.timeline, scale, task.standing),
+            badge=badge_of(task),
+            seconds=text(_seconds(task)),
+        )
+        for number, task in enumerate(view.tasks, 1)
+    ]
     return templates.TIMELINE.format(
         rows="".join(rows),
         scale=text(scale_words(scale, duration(scale.seconds))),
         legend=legend(),
     )
-
-
-# The table of values
-
-
-def _values(view: FolderView, room: Room) -> str:
-    if not view.columns:
-        return ""
-    names = ["name", "status", *view.columns]
-    numeric = _numeric_columns(view)
-    head = "".join(
-        templates.HEAD.format(
-            text(cut(name, 80)), ' class="num"' if name in numeric else ""
-        )
-        for name in names
-    )
-    rows = []
-    for number, task in enumerate(view.tasks, 1):
-        label = '<a href="#task-%d">%s</a>' % (number, text(cut(task.label, 80)))
-        cells = [templates.NAME_CELL.format(label), templates.CELL.format(_badge(task))]
-        if "value" in task.document:
-            cells += _value_cells(task.document, view.columns, room)
-            rows.append(templates.ROW.format("".join(cells)))
-        else:
-            problem = text(cut(problem_of(task.document), CELL_CHARACTERS))
-            cells.append(templates.PROBLEM_CELL.format(len(view.columns), problem))
-            rows.append(templates.ROW_WITHOUT.format("".join(cells)))
-    return templates.VALUES.format(head=head, rows="".join(rows))
-
-
-def _numeric_columns(view: FolderView) -> set[str]:
-    """Return the columns that hold numbers wherever they hold anything."""
-    values = [task.document.get("value") for task in view.tasks]
-    objects = [value for value in values if isinstance(value, dict)]
-    found = set()
-    for name in view.columns:
-        parts = [value[name] for value in objects if value.get(name) is not None]
-        if parts and all(map(is_number, parts)):
-            found.add(name)
-    return found
-
-
-def _value_cells(document: Json, columns: list[str], room: Room) -> list[str]:
-    value = document.get("value")
-    if "value" in document and columns == [VALUE] and not isinstance(value, dict):
-        return [_cell(value, room)]
-    parts = value if isinstance(value, dict) else {}
-    if columns == [VALUE] and VALUE not in parts:
-        parts = {VALUE: parts} if parts else {}
-    return [_cell(parts.get(name), room) for name in columns]
-
-
-def _cell(value: Any, room: Room) -> str:
-    if value is None:
-        return templates.CELL.format("")
-    if is_number(value):
-        return templates.NUMBER_CELL.format(json.dumps(value))
-    if isinstance(value, str):
-        return templates.CELL.format(link(value, cut(value, room.cell)))
-    whole = json.dumps(value, ensure_ascii=False)
-    return templates.CELL.format(text(cut(whole, room.cell)))
 
 
 # One task
@@ -261,14 +177,14 @@ def _task(number: int, task: TaskView, view: FolderView, room: Room) -> str:
         _value(task, room),
         _files(task, room),
         _changes(task, room),
-        _about(task),
+        _about(task, room),
     ]
     return templates.TASK.format(
         number=number,
         is_open=" open" if is_open else "",
-        label=text(cut(task.label, 200)),
-        badge=_badge(task),
-        brief=text(brief[:BRIEF_CHARACTERS]),
+        label=text(cut(task.label, room.short(LABEL_CHARACTERS))),
+        badge=badge_of(task),
+        brief=text(brief[: room.short(BRIEF_CHARACTERS)]),
         seconds=text(_seconds(task)),
         body="".join(body),
     )
@@ -332,9 +248,9 @@ def _files(task: TaskView, room: Room) -> str:
         address = path_address(task.folder, FILES_FOLDER, file.name)
         is_picture = file.name.lower().endswith(PICTURES)
         if file.is_here and is_picture and len(pictures) < PICTURES_MOST:
-            name = text(cut(file.name, 200))
+            name = text(cut(file.name, room.short(LABEL_CHARACTERS)))
             pictures.append(templates.PICTURE.format(address, name))
-        rows.append("<li>%s</li>" % _file(file, address))
+        rows.append("<li>%s</li>" % _file(file, address, room))
     more = len(task.files) - len(rows)
     if more > 0:
         rows.append("<li>and %d more</li>" % more)
@@ -344,8 +260,8 @@ def _files(task: TaskView, room: Room) -> str:
     return shown + '<ul class="plain">%s</ul>' % "".join(rows)
 
 
-def _file(file: FileView, address: str) -> str:
-    name = text(cut(file.name, 200))
+def _file(file: FileView, address: str, room: Room) -> str:
+    name = text(cut(file.name, room.short(LABEL_CHARACTERS)))
     if file.is_here:
         name = templates.FILE.format(address, name)
     size = "" if file.size is None else "%d bytes" % file.size
@@ -360,7 +276,8 @@ def _changes(task: TaskView, room: Room) -> str:
     if not changes:
         return ""
     figures = "%s files, +%s &minus;%s lines, on the branch %s" % tuple(
-        text(changes.get(key, "?")) for key in ("files", "added", "removed", "branch")
+        text(cut(str(changes.get(key, "?")), room.short(LABEL_CHARACTERS)))
+        for key in ("files", "added", "removed", "branch")
     )
     shown = templates.HEADING.format("Changes of code") + "<p>%s</p>" % figures
     sensitive = changes.get("sensitive")
@@ -369,7 +286,8 @@ def _changes(task: TaskView, room: Room) -> str:
             words = "look first, this may run by itself: %s" % path
             shown += templates.WHY.format("failed", text(cut(words, room.text)))
     for path in task.document.get("conflicts", ())[: room.items]:
-        shown += templates.WHY.format("failed", text("conflict: %s" % path))
+        words = cut("conflict: %s" % path, room.text)
+        shown += templates.WHY.format("failed", text(words))
     if task.diff:
         shown += templates.FOLDED.format("the diff", text(cut(task.diff, room.diff)))
         if len(task.diff) > room.diff:
@@ -378,33 +296,35 @@ def _changes(task: TaskView, room: Room) -> str:
     return shown
 
 
-def _about(task: TaskView) -> str:
+def _about(task: TaskView, room: Room) -> str:
     """Return the last line: who, how long, how much, and where the rest lies."""
     document = task.document
     facts = []
     if document.get("url"):
-        facts.append(link(document["url"], "live page"))
+        facts.append(link(document["url"], "live page", room.address))
     if task.has(TRANSCRIPT_FILE):
         address = path_address(task.folder, TRANSCRIPT_FILE)
         facts.append(templates.FILE.format(address, "transcript"))
     for key in ("executor", "model", "service"):
         if document.get(key):
-            facts.append(text(cut(document[key], 80)))
+            facts.append(text(cut(document[key], room.name)))
     if document.get("repaired"):
         facts.append(counted(document["repaired"], "repair"))
     if task.timeline.tools:
         facts.append(counted(task.timeline.tools, "tool call"))
     if "costUsd" in document:
         facts.append(text("$%.4f" % document["costUsd"]))
-    facts += _usage(document.get("usage", {}))
+    facts += _usage(document.get("usage", {}), room)
     if document.get("id"):
-        facts.append(text(cut(document["id"], 80)))
+        facts.append(text(cut(document["id"], room.name)))
     return '<p class="soft">%s</p>' % " &middot; ".join(facts)
 
 
-def _usage(usage: Json) -> list[str]:
+def _usage(usage: Json, room: Room) -> list[str]:
+    most = room.short(USAGE_CHARACTERS)
     found = []
-    for name, number in list(usage.items())[:8]:
+    for name, number in list(usage.items())[:USAGE_MOST]:
         if is_number(number):
-            found.append(text("%s %s" % (cut(str(name), 40), number)))
+            figure = "%s %s" % (cut(name, most), cut(str(number), most))
+            found.append(text(figure))
     return found

@@ -229,12 +229,13 @@ LEGEND = (
 )
 VALUES = """<section><h2>Values</h2><div class="card scroll"><table id="values">
 <thead><tr>{head}</tr></thead><tbody>
-{rows}</tbody></table></div></section>
+{rows}</tbody></table></div>{note}</section>
 """
+NOTE = '<p class="soft">{0}</p>'
 HEAD = '<th scope="col"{1}><button type="button">{0}</button></th>'
 ROW = "<tr>{0}</tr>\n"
 ROW_WITHOUT = '<tr class="none">{0}</tr>\n'
-NAME_CELL = '<td class="name">{0}</td>'
+NAME_CELL = '<td class="name"><a href="#task-{0}">{1}</a></td>'
 CELL = "<td>{0}</td>"
 PROBLEM_CELL = '<td class="soft" colspan="{0}">{1}</td>'
 NUMBER_CELL = '<td class="num" data-number="{0}">{0}</td>'

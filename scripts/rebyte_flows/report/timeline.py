@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from rebyte_flows.following.events import SPOKEN, event_text, parse_object, payload_of
 from rebyte_flows.report import templates
-from rebyte_flows.report.markup import cut, text
+from rebyte_flows.report.markup import text
 from rebyte_wire.status import parse_timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rebyte_flows.report.folder import TaskView
     from rebyte_types import Event
 
 TOOL = "tool"
@@ -23,7 +22,6 @@ SPANS_MOST = 60
 # Thinner could not be seen.
 LEAST_WIDTH = 2.0
 TOP, HEIGHT = 4, 12
-LABEL_CHARACTERS = 80
 # (class of the whole, class of the piece, what it means)
 LEGEND = (
     ("", "lead", "until the first word"),
@@ -167,21 +165,7 @@ class Scale:
         return round(min(max(share, 0.0), 1.0) * self.width, 1)
 
 
-def time_row(
-    number: int, task: TaskView, scale: Scale, badge: str, seconds: str
-) -> str:
-    """Return one row of the timeline."""
-    return templates.TIME_ROW.format(
-        number=number,
-        label=text(cut(task.label, LABEL_CHARACTERS)),
-        standing=text(task.standing),
-        bar=_bar(task.timeline, scale, task.standing),
-        badge=badge,
-        seconds=text(seconds),
-    )
-
-
-def _bar(timeline: Timeline, scale: Scale, standing: str) -> str:
+def bar_of(timeline: Timeline, scale: Scale, standing: str) -> str:
     """Return the bar of one task, every colour of it one path; "" without times."""
     if timeline.begin is None or timeline.end is None:
         return ""

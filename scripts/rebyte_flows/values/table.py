@@ -8,7 +8,7 @@ import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from rebyte_flows.values.schema import Schema
@@ -32,6 +32,9 @@ FORMULA_BEGINS = (
     "\uff0d",
     "\uff20",
 )
+# Blanks, control characters, zero widths and marks of direction.
+UNSEEN = "".join(map(chr, (*range(0x21), 0x7F, 0xA0, 0xFEFF, *range(0x200B, 0x2010))))
+UNSEEN += "".join(map(chr, (*range(0x2028, 0x2030), *range(0x2060, 0x2070))))
 PROBLEM_CHARACTERS = 300
 
 
@@ -54,13 +57,16 @@ class Record:
         """How it stands, in one word; see standing_of."""
         return standing_of(self.document)
 
-    def cells(self) -> list[str]:
-        """Return what the row tells beside its value, in the order of COLUMNS."""
+    def cells(self, names: Sequence[str] = ()) -> list[str]:
+        """Return what the row tells beside its value, in the order of COLUMNS.
+
+        `names` are the properties that have columns: a value without any is told of.
+        """
         found = (
             self.name,
             self.document.get("id"),
             self.standing,
-            problem_of(self.document),
+            problem_of(self.document) or _unshown(self.document, names),
             self.document.get("url"),
         )
         return [str(cell or "") for cell in found]
@@ -96,6 +102,13 @@ def problem_of(document: Json) -> str:
     return line
 
 
+def _unshown(document: Json, names: Sequence[str]) -> str:
+    """Return that a value is none of objects, so that no column can hold it; "" else."""
+    if not names or isinstance(document.get("value", {}), dict):
+        return ""
+    return "the value is no object; values.jsonl has it"
+
+
 def fault_text(fault: dict[str, str]) -> str:
     """Return one fault of a value in words."""
     place = fault["at"] or "the top"
@@ -125,7 +138,7 @@ def table_text(records: Sequence[Record], schema: Schema) -> str:
     writer = csv.writer(buffer, lineterminator="\r\n")
     writer.writerow(map(harmless, header_of(names)))
     for record in records:
-        cells = [harmless(cell) for cell in record.cells()]
+        cells = [harmless(cell) for cell in record.cells(names)]
         writer.writerow(cells + value_cells(record.document, names))
     return buffer.getvalue()
 
@@ -139,6 +152,14 @@ def header_of(names: Sequence[str]) -> list[str]:
             column = "%s.%s" % (VALUE, column)
         own.append(column)
     return [*COLUMNS, *(own or [VALUE])]
+
+
+def properties_under(header: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Return the properties that stand in the columns of a table, `names` being those known."""
+    known = list(names)
+    columns = map(harmless, header_of(known)[len(COLUMNS) :])
+    renamed = dict(zip(columns, known))
+    return [renamed.get(column, column) for column in header]
 
 
 def value_cells(document: Json, names: Sequence[str]) -> list[str]:
@@ -163,7 +184,10 @@ def cell_of(value: Any) -> str:
 
 def harmless(text: str) -> str:
     """Return a text that no spreadsheet takes for a formula."""
-    return "'" + text if text.startswith(FORMULA_BEGINS) else text
+    # Some programs drop what cannot be seen, and then take what follows for a formula.
+    seen = text.lstrip(UNSEEN)
+    is_formula = text.startswith(FORMULA_BEGINS) or seen.startswith(FORMULA_BEGINS)
+    return "'" + text if is_formula else text
 
 
 def choose(records: Sequence[Record], rule: str, prop: str) -> list[Record]:
