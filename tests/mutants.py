@@ -317,7 +317,12 @@ MUTANTS = (
         "if code == 0:",
         AGENTS,
     ),
-    ("rebyte_local/agents/reading.py", "if kind in GOING_ON:", "if False:", AGENTS),
+    (
+        "rebyte_local/agents/reading.py",
+        "if kind in GOING_ON and is_own:",
+        "if False:",
+        AGENTS,
+    ),
     (
         "rebyte_local/agents/opencode.py",
         'if model or MODEL.search(environ.get(OPTIONS, "")) or _has_login(environ):',

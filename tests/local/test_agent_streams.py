@@ -412,6 +412,54 @@ def test_a_last_word_that_more_work_follows_was_none():
     assert reader.failed(0, "cut off") == "cut off"
 
 
+INNER = {"type": "assistant", "parent_tool_use_id": "t1"}
+
+
+@pytest.mark.parametrize(
+    "name, after, reason",
+    [
+        ("opencode", BAD_ENDS["opencode"][0], "no key"),
+        ("codex", {"type": "error", "message": "no key"}, "no key"),
+        ("claude", dict(INNER, message={"content": "inner words"}), None),
+        ("claude", dict(INNER, message={"content": "inner words"}, error="e"), None),
+    ],
+)
+def test_after_the_last_word_a_failure_counts_and_a_sub_agent_does_not(
+    name, after, reason
+):
+    reader, _ = read(name, [*STREAMS[name], after])
+    assert reader.failed(0, "noise") == reason
+
+
+@pytest.mark.parametrize(
+    "name, tokens, cost",
+    [("claude", 40, 0.5), ("codex", 20, None), ("gemini", 40, None)],
+)
+def test_of_several_last_words_costs_add_up_unless_the_program_counts_on(
+    name, tokens, cost
+):
+    reader, _ = read(name, STREAMS[name] * 2)
+    assert (reader.usage["inputTokens"], reader.cost) == (tokens, cost)
+
+
+@pytest.mark.parametrize("number", [-1, -0.5, 10**30, 1e300, "9", None, True])
+@pytest.mark.parametrize("name, index", [("claude", -1), ("opencode", -1), ("pi", 1)])
+def test_a_number_that_cannot_be_what_a_turn_cost_is_none(name, index, number):
+    line = json.dumps(STREAMS[name][index])
+    for known in ("0.5", "0.25", "20", "11", "9"):
+        line = line.replace(": %s" % known, ": %s" % json.dumps(number))
+    reader, _ = read(name, [line])
+    assert reader.cost is None and "inputTokens" not in reader.usage
+
+
+@each_program
+def test_an_answer_that_is_empty_is_told(name):
+    words = re.compile("|".join(map(re.escape, (SAID, ANSWER, ANSWER[:6], ANSWER[6:]))))
+    reader, _ = read(name, [words.sub("", json.dumps(one)) for one in STREAMS[name]])
+    assert reader.failed(0, "") is None
+    assert reader.warnings(0) == ["its answer is empty"]
+
+
 def test_a_refusal_of_the_service_is_not_waited_for():
     clock = Clock()
     reader, _ = read("claude", [dict(RETRIES["claude"], error_status=401)], clock)
@@ -450,6 +498,22 @@ def test_no_number_of_a_stream_makes_an_event_that_is_no_json():
     reader, events = read("codex", [line, "[" * 100000, '{"a":' * 100000])
     json.dumps(events, allow_nan=False)
     assert len(events) == 3
+
+
+@each_program
+@pytest.mark.parametrize("depth", [90, 150, 900, *range(970, 1000)])
+def test_a_line_that_is_nested_very_deep_is_an_event_and_no_end(name, depth):
+    deep = "[" * depth + "]" * depth
+    reader, events = read(name, ['{"type":"brand.new","a":%s}' % deep])
+    kinds = [kind for kind, _ in events]
+    assert kinds == ["agent_event" if depth == 90 else "stdout"]
+    assert deep in events[0][1]["content"]
+
+
+def test_a_line_of_stderr_without_end_is_looked_through_in_time():
+    reader, _ = read("opencode", [])
+    line = '"stream error" message=failed ' * 100000
+    assert reader.read_stderr(line) == [("stderr", {"content": line})]
 
 
 def test_a_line_of_megabytes_is_read_whole():

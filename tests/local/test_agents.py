@@ -14,7 +14,7 @@ from agent_programs import calls, make_programs, plan
 from measure import run_quietly
 from rebyte_commands.shell.environment import HARNESS_MARKERS
 from rebyte_local.agents import readiness
-from rebyte_local.agents.roster import PROGRAMS
+from rebyte_local.agents.roster import PROGRAMS, parse_agents
 
 
 @pytest.fixture
@@ -270,6 +270,30 @@ def test_what_a_program_says_last_outranks_its_exit_code(start, programs):
     assert (done["status"], done["finalResult"]) == ("failed", "no key")
     _, events, done = api.run(plan(say="", end=False), executor="claude")
     assert done["status"] == "failed" and "no last word" in done["finalResult"]
+
+
+@pytest.mark.parametrize(
+    "words, spelled",
+    [
+        ("", []),
+        (" codex:full , claude ", ["codex:full", "claude"]),
+        ("all,codex:full", ["claude", "codex:full"]),
+        ("claude,claude", ["claude"]),
+        ("claude:full,claude", "claude:full or claude: name one"),
+        (" , ", "it names no program; known are claude, "),
+        ("ALL", "ALL is no program known here; known are claude, codex, gemini,"),
+        ("all:full", "opencode, pi, and all"),
+    ],
+)
+def test_the_words_that_switch_programs_on_mean_one_level_each(
+    programs, monkeypatch, words, spelled
+):
+    monkeypatch.setenv("PATH", programs["PATH"].split(os.pathsep)[0])
+    if isinstance(spelled, str):
+        with pytest.raises(ValueError, match=spelled):
+            parse_agents(words)
+    else:
+        assert [one.spelled for one in parse_agents(words).values()] == spelled
 
 
 def test_a_cost_that_no_float_can_hold_is_no_cost(start, programs):

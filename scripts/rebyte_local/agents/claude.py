@@ -100,11 +100,11 @@ def _message(record: JsonObject, is_assistant: bool) -> list[Finding]:
     found = [_block(block, is_assistant) for block in blocks]
     if None in blocks:  # it stands elsewhere
         return [unknown(record)]
+    if is_assistant and record.get("error"):
+        found.append(failure(words_of(content) or words_of(record.get("error"))))
     parent = string_at(record, "parent_tool_use_id")
     if parent:
         found = [(kind, dict(payload, parent=parent)) for kind, payload in found]
-    if is_assistant and record.get("error"):
-        found.append(failure(words_of(content) or words_of(record.get("error"))))
     return found
 
 

@@ -20,6 +20,9 @@ INPUT_TOKENS = "inputTokens"
 OUTPUT_TOKENS = "outputTokens"
 CACHED_TOKENS = "cachedInputTokens"
 REASONING_TOKENS = "reasoningTokens"
+# What a turn cannot have cost: a number beyond is a fault of the program that told it.
+TOKENS_MOST = 10**12
+USD_MOST = 10.0**6
 
 
 def session(session_id: str, model: str = "") -> Finding:
@@ -87,7 +90,11 @@ def failure(reason: str) -> Finding:
 
 def spent(usage: JsonObject, cost: float | None = None) -> Finding:
     """Return what one step cost; the steps of a turn add up."""
-    return "spent", {"usage": usage, "cost": cost}
+    return "spent", {"usage": usage, "cost": _plausible(cost)}
+
+
+def _plausible(cost: float | None) -> float | None:
+    return cost if cost is not None and 0 <= cost <= USD_MOST else None
 
 
 def end(
@@ -97,11 +104,15 @@ def end(
     cost: float | None = None,
 ) -> Finding:
     """Return the program's last word on the turn: its answer, or why it failed."""
-    payload = {"is_error": is_error, "words": words, "usage": usage, "cost": cost}
-    return "end", payload
+    payload = {"is_error": is_error, "words": words, "usage": usage}
+    return "end", dict(payload, cost=_plausible(cost))
 
 
 def counts(record: JsonObject, **names: str) -> JsonObject:
     """Return token counts of a record under our names, given as ours=theirs."""
     found = {ours: record.get(theirs) for ours, theirs in names.items()}
-    return {name: value for name, value in found.items() if type(value) is int}
+    return {name: value for name, value in found.items() if _is_count(value)}
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= TOKENS_MOST

@@ -25,6 +25,7 @@ STACK = "    at "  # how a line begins that tells where in a program something h
 SESSION_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,199}", re.ASCII)
 WARNING_CHARACTERS = 300
 DENIALS_SHOWN = 5
+STDERR_CHARACTERS = 16 * 1024  # of a line of stderr, in which a reason is looked for
 
 
 class Limits:
@@ -114,10 +115,11 @@ class TurnReader:
 
     def read_stderr(self, line: str) -> list[Finding]:
         """Take a line of stderr; return it as an event, unless it is one of a stack of calls."""
-        found = self._program.retry_line.search(line)
+        head = line[:STDERR_CHARACTERS]
+        found = self._program.retry_line.search(head)
         if found:
             self._retry = {"reason": found.group(1), "status": None}
-        found = self._program.reason_line.search(line)
+        found = self._program.reason_line.search(head)
         if found:
             self._told = found.group(1)
         return [] if line.startswith(STACK) else [("stderr", {"content": line})]
@@ -129,7 +131,8 @@ class TurnReader:
         if kind in SHOWN:
             self._retry = None
             self._progress_at = self._clock()
-        if kind in GOING_ON:
+        is_own = not payload.get("parent")
+        if kind in GOING_ON and is_own:
             self._end = None  # it was the last word on an earlier part only
         takers = {
             "session": self._take_session,
@@ -142,7 +145,7 @@ class TurnReader:
             "end": self._take_end,
         }
         take = takers.get(kind)
-        if take and not payload.get("parent"):
+        if take and is_own:
             take(payload)
 
     def _take_session(self, payload: JsonObject) -> None:
@@ -178,12 +181,19 @@ class TurnReader:
 
     def _take_failure(self, payload: JsonObject) -> None:
         self.failure = payload["reason"] or self.failure
+        self._end = None  # what fails after it outranks it
 
     def _take_costs(self, payload: JsonObject) -> None:
-        for name, count in (payload.get("usage") or {}).items():
-            self.usage[name] = self.usage.get(name, 0) + count
-        if payload.get("cost") is not None:
-            self.cost = (self.cost or 0.0) + payload["cost"]
+        """Add to what earlier parts cost, or take the new total where the program counts on."""
+        usage = payload.get("usage") or {}
+        cost = payload.get("cost")
+        if not self._program.is_usage_cumulative:
+            usage = {name: n + self.usage.get(name, 0) for name, n in usage.items()}
+        if cost is not None and not self._program.is_cost_cumulative:
+            cost += self.cost or 0.0
+        self.usage.update(usage)
+        if cost is not None:
+            self.cost = cost
 
     def _take_end(self, payload: JsonObject) -> None:
         self._end = payload
@@ -251,4 +261,6 @@ class TurnReader:
             found.append("%d uses of tools were denied: %s" % (len(names), shown))
         if self.tools and self.failed_tools >= self.tools:
             found.append("none of its %d uses of tools went well" % self.tools)
+        if has_ended_well and not self.answer().strip():
+            found.append("its answer is empty")
         return [words[:WARNING_CHARACTERS] for words in found]

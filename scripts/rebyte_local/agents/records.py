@@ -14,15 +14,34 @@ if TYPE_CHECKING:
 # Where programs put words, the first that holds any counts.
 WORD_KEYS = ("text", "content", "message", "output", "error", "delta", "result")
 DEPTH_MOST = 8  # a nested record deeper than this is told as JSON
+# Far above what programs write, and far below where writing it as JSON again fails.
+NESTING_MOST = 100
 
 
 def parse_line(line: str) -> JsonObject | None:
-    """Return the JSON object of a line, None for anything else; no number in it is infinite."""
+    """Return the JSON object of a line, None for anything else, also for one that is nested too
+    deep to be written again; no number in it is infinite.
+    """
     try:
         found = json.loads(line, parse_constant=lambda word: None, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and not _is_too_deep(found) else None
+
+
+def _is_too_deep(record: JsonObject) -> bool:
+    """Return True for a record of more levels than NESTING_MOST; looks level by level."""
+    level: list[Any] = [record]
+    for _ in range(NESTING_MOST):
+        inner = [list(one.values()) if isinstance(one, dict) else one for one in level]
+        level = [item for items in inner for item in items if _is_container(item)]
+        if not level:
+            return False
+    return True
+
+
+def _is_container(value: object) -> bool:
+    return isinstance(value, (dict, list))
 
 
 def _finite(text: str) -> float | None:
@@ -90,6 +109,11 @@ def _words_in(value: JsonObject, depth: int) -> str:
 
 
 def words_at(record: JsonObject, key: str) -> str:
-    """Return the words under a key, or else under any that words stand under elsewhere."""
-    found = (words_of(record.get(name)) for name in (key, *WORD_KEYS))
+    """Return the words under a key; where it is missing, those under any that words stand under
+    elsewhere. What is empty says nothing, and a truth value is a setting.
+    """
+    if isinstance(record.get(key), str):
+        return string_at(record, key)
+    values = (record.get(name) for name in (key, *WORD_KEYS))
+    found = (words_of(value) for value in values if not isinstance(value, bool))
     return next(filter(None, found), "")

@@ -16,6 +16,7 @@ PROGRAMS: dict[str, Program] = {
     for module in (claude, codex, gemini, opencode, pi)
 }
 ALL = "all"
+KNOWN = "known are %s, and all" % ", ".join(PROGRAMS)
 
 
 class Agent(NamedTuple):
@@ -32,15 +33,32 @@ class Agent(NamedTuple):
 
 
 def parse_agents(words: str) -> dict[str, Agent]:
-    """Return the agents that words name, in order; raises ValueError.
+    """Return the agents that words name, in order, none for no words; raises ValueError.
 
-    `all` stands for every program that is found here and has a level of its own to work under.
+    `all` stands for every program that is found here and has a level of its own to work under; a
+    level that is named for one of them counts.
     """
+    parts = [part.strip() for part in words.split(",")]
+    names = [part for part in parts if part]
+    if words and not names:
+        raise ValueError("it names no program; %s" % KNOWN)
+    named = _named([word for word in names if word != ALL])
     agents: dict[str, Agent] = {}
-    for word in filter(None, (part.strip() for part in words.split(","))):
+    for word in names:
         for agent in _found() if word == ALL else [_agent(word)]:
-            agents.setdefault(agent.program.name, agent)
+            name = agent.program.name
+            agents.setdefault(name, named.get(name, agent))
     return agents
+
+
+def _named(words: list[str]) -> dict[str, Agent]:
+    """Return the agents of words without `all`; raises ValueError for two levels of one program."""
+    named: dict[str, Agent] = {}
+    for agent in map(_agent, words):
+        known = named.setdefault(agent.program.name, agent)
+        if known != agent:
+            raise ValueError("%s or %s: name one" % (known.spelled, agent.spelled))
+    return named
 
 
 def _found() -> list[Agent]:
@@ -55,9 +73,7 @@ def _agent(word: str) -> Agent:
     name, _, level = word.partition(":")
     program = PROGRAMS.get(name)
     if program is None:
-        raise ValueError(
-            "%s is no program known here; known are %s" % (name, ", ".join(PROGRAMS))
-        )
+        raise ValueError("%s is no program known here; %s" % (word, KNOWN))
     level = level or DEFAULT
     if level in program.levels:
         return Agent(program, level)
