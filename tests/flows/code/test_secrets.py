@@ -109,6 +109,7 @@ CONTENTS = [
     token("SG.", LETTERS, 22) + "." + token("", LETTERS, 43),
     token("dop_v1_", "0a1b2c3d", 64),
     token("rbk_", LETTERS, 32),
+    token("AGE-SECRET-KEY-1", "QPZRY9X8GF2TVDW0", 58),
     "AKIAIOSFODNN7EXAMPLE",
     "x = my-own-key-0001",
 ]
@@ -142,6 +143,14 @@ def test_a_content_is_known_also_where_pieces_meet(text, cut):
     data = b"before\n" + text.encode() + b"\nafter"
     scanner.feed(data[: 7 + cut])
     scanner.feed(data[7 + cut :])
+    assert scanner.found
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-be"])
+@pytest.mark.parametrize("text", [CONTENTS[0], CONTENTS[-1]])
+def test_a_content_is_known_in_the_coding_of_other_shells(text, coding):
+    scanner = SecretScanner([b"my-own-key-0001"])
+    scanner.feed(text.encode(coding))
     assert scanner.found
 
 

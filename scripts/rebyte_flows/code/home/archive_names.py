@@ -6,6 +6,7 @@ A path that was sent is fine as it is, whatever it is called: the rules are for 
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 from rebyte_flows.code.paths import is_git_folder
 from rebyte_flows.files.names import (
@@ -108,7 +109,8 @@ def common_root(paths: Collection[str], sent: Collection[str], name: str) -> str
 
     Of all folders that hold everything the one counts under which most of what was sent is found.
     Where nothing of it is found it is the one called `name`, as was asked for; what stands below
-    that one belongs to the tree, also when everything was moved there.
+    that one belongs to the tree, also when everything was moved there. It may stand beside other
+    things, too, and then has to hold something that was sent.
     """
     best = ""
     most = sum(path in sent for path in paths)
@@ -123,7 +125,20 @@ def common_root(paths: Collection[str], sent: Collection[str], name: str) -> str
             most = fitting
             best = prefix
         is_named = has_name
-    return best
+    return best if best or most else _root_beside_others(paths, sent, name)
+
+
+def _root_beside_others(
+    paths: Collection[str], sent: Collection[str], name: str
+) -> str:
+    """Return the folder called `name` that holds most of what was sent, "" where none does."""
+    found: Counter[str] = Counter()
+    for path in paths:
+        for folder in _folders(path):
+            is_named = folder.rpartition("/")[2] == name
+            found[folder + "/"] += is_named and path[len(folder) + 1 :] in sent
+    (best, most), *_ = found.most_common(1) or [("", 0)]
+    return best if most else ""
 
 
 def looks_whole(returned: Collection[str], sent: Collection[str]) -> bool:

@@ -36,11 +36,16 @@ if TYPE_CHECKING:
 ID_CHARACTERS = 8
 SHORT_ID_CHARACTERS = 10
 TASK_REFS = "refs/rebyte/tasks/"
+EARLIER_REFS = "refs/rebyte/earlier/"
 LEFT_OUT_SHOWN = 3
 NOT_SENT = "%d paths of the code were not sent: %s"
 NOTHING_CHANGED = "nothing in the code was changed, whatever the answer says"
 NOTHING_NEW = (
     "no new code was published in this turn: the archive is that of an earlier one"
+)
+APART = (
+    "the tree was sent anew, so what came home before is no part of this: it is the"
+    " commit %s"
 )
 NO_ARCHIVE = (
     "no code came home: %s was not published, so nothing is known of its changes"
@@ -184,9 +189,10 @@ class Homecoming:
             commit = tree.commit(previous, commit_message(self.task_id))
         finally:
             archive.close()
-        if commit is not None:
-            repository.update_ref(TASK_REFS + self.task_id, commit)
         warnings = list(tree.warnings)
+        if commit is not None:
+            warnings += self._keep_earlier(repository, previous)
+            repository.update_ref(TASK_REFS + self.task_id, commit)
         changes: Json = {"files": 0, "added": 0, "removed": 0}
         if commit is None:
             warnings.append(NOTHING_CHANGED)
@@ -204,6 +210,16 @@ class Homecoming:
         found = {"changes": _without_empty(changes), "warnings": warnings + said}
         record.changes = found
         return found
+
+    def _keep_earlier(self, repository: Repository, previous: str) -> list[str]:
+        """Keep the result before where the new one does not go on from it, as after a follow-up
+        that sent the tree anew; returns what is to be told.
+        """
+        earlier = self.record.results[-1] if self.record.results else previous
+        if earlier == previous or repository.commit_of(earlier) is None:
+            return []
+        repository.update_ref(EARLIER_REFS + earlier, earlier)
+        return [APART % earlier[:SHORT_ID_CHARACTERS]]
 
     def _move_branch(self, repository: Repository) -> tuple[str | None, list[str]]:
         record = self.record

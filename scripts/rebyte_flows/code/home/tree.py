@@ -43,10 +43,13 @@ IGNORED = "%d files that git ignores here were left out"
 STAYED_HOME = (
     "%d paths that had not been sent came back all the same, and were left out"
 )
+BESIDE = "%d files in the archive lie beside the code, and were left out"
+MACOS_FOLDER = "__MACOSX/"
 IN_SUBMODULE = "%d changes inside submodules are in the archive, and in no commit"
 # A file may become so many times as large before its compression is judged.
 GROWTH_MOST = 2
-LARGE_BYTES = 1024 * 1024
+PIECE_BYTES = 1024 * 1024
+LARGE_BYTES = 4 * 1024 * 1024
 GROUP_BYTES = 4 * 1024 * 1024
 
 
@@ -124,7 +127,23 @@ class HomeTree:
             reason = None if is_known else bad_path(name)
             if reason is not None:
                 raise Spoiled(name, reason)
-        return {member.path[len(root) :]: member for member in self.archive.members}
+        found = {
+            member.path[len(root) :]: member
+            for member in self.archive.members
+            if member.path.startswith(root)
+        }
+        beside = [path for path in found if self._is_no_code(path)]
+        for path in beside:
+            del found[path]
+        left = len(names) - len(found)
+        if left:
+            self.warnings.append(BESIDE % left)
+        return found
+
+    def _is_no_code(self, path: str) -> bool:
+        """Say whether a packer made a path up: the archive itself, or what macOS lays beside."""
+        is_made_up = path == self.record.home_name or path.startswith(MACOS_FOLDER)
+        return is_made_up and path not in self._before
 
     def _refuse_bombs(self, members: dict[str, Member]) -> None:
         """Raise Spoiled for what grows too much; a file that was as large before may be so."""
@@ -231,7 +250,7 @@ class HomeTree:
                 self.archive.copy(member, target)
             digest = blob_digest(member.info.file_size, self._digits)
             with open(place, "rb") as source:
-                for piece in iter(lambda: source.read(LARGE_BYTES), b""):
+                for piece in iter(lambda: source.read(PIECE_BYTES), b""):
                     digest.update(piece)
             id = self._known_id(path, mode, digest.hexdigest())
             if id is None:
@@ -294,12 +313,15 @@ class HomeTree:
         return like(data, old)
 
     def _tells_modes(self, returned: dict[str, Member]) -> bool:
-        """Say whether the archive knows which files can be run: not when none can be any more."""
+        """Say whether the archive knows which files can be run: not when none can be any more, or
+        when all of several can.
+        """
         programs = [
             path for path in returned if self._mode_before(path) == PROGRAM_MODE
         ]
         can_run = [path for path in returned if returned[path].mode == PROGRAM_MODE]
-        return bool(can_run) or len(programs) <= 1
+        can_all_run = len(can_run) == len(returned) > max(len(programs), 1)
+        return not can_all_run and (bool(can_run) or len(programs) <= 1)
 
     def _mode_before(self, path: str) -> str | None:
         before = self._before.get(path)

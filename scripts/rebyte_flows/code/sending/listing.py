@@ -30,6 +30,8 @@ SKIPPED = "S"
 LFS_HEAD = b"version https://git-lfs.github.com/spec/"
 POINTER_BYTES = 1024
 LINK_BYTES = 4096
+# Settings of the filters that encrypt what git stores: git-crypt, transcrypt, git-agecrypt.
+ENCRYPTING = r"^filter\.[^.]*crypt[^.]*\.(smudge|process)$"
 LEAVES_THE_TREE = "a link that leaves the tree"
 NO_FILE = "neither a file nor a link"
 OWN_REPOSITORY = "a repository of its own"
@@ -91,6 +93,25 @@ def _read_as_link(root: str, item: Item) -> None:
     with open(os.path.join(root, item.path), "rb") as file:
         item.link = os.fsdecode(file.read(LINK_BYTES))
     item.mode = LINK_MODE
+
+
+def encrypted_paths(repository: Repository) -> set[str]:
+    """Return the tracked paths that git keeps encrypted, by a filter like that of git-crypt, and
+    that lie here in the clear. Nothing is asked where no such filter is set up.
+    """
+    words = ("config", "--name-only", "-z", "--get-regexp", ENCRYPTING)
+    drivers = {
+        name.split(".", 1)[1].rpartition(".")[0]
+        for name in fields_of(repository.run(*words, codes=(0, 1)))
+    }
+    if not drivers:
+        return set()
+    tracked = repository.run("ls-files", "-z")
+    asked = ("check-attr", "-z", "--stdin", "filter")
+    fields = list(fields_of(repository.run(*asked, data=tracked)))
+    return {
+        path for path, driver in zip(fields[::3], fields[2::3]) if driver in drivers
+    }
 
 
 def _judge_links(items: list[Item]) -> None:

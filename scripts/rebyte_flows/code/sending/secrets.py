@@ -100,6 +100,7 @@ CONTENTS = (
     (b"dop_v1_", rb"\bdop_v1_[0-9a-f]{32}", "a DigitalOcean token"),
     (b"dapi", rb"\bdapi[0-9a-f]{32}", "a Databricks token"),
     (b"shpat_", rb"\bshpat_[0-9a-fA-F]{32}", "a Shopify token"),
+    (b"AGE-SECRET-KEY-1", rb"\bAGE-SECRET-KEY-1[A-Z0-9]{30}", "an age key"),
     (b"hvs.", rb"\bhvs\.[\w-]{24}", "a Vault token"),
     (b"rbk_", rb"\brbk_[\w-]{12}", "a Rebyte key"),
 )
@@ -110,6 +111,7 @@ PATTERNS = tuple(
 BLANKED_OUT = re.compile(rb"x{12}|X{12}|\*{12}|\.{12}")
 # No pattern is longer; so much of the last piece is looked at again with the next one.
 OVERLAP_BYTES = 256
+NUL = b"\0"
 
 
 def secret_name(path: str) -> str | None:
@@ -164,6 +166,11 @@ class SecretScanner:
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece."""
-        if self.found is None:
-            self.found = secret_content(self._rest + piece, self._own_keys)
-            self._rest = piece[-OVERLAP_BYTES:]
+        if self.found is not None:
+            return
+        seen = self._rest + piece
+        self.found = secret_content(seen, self._own_keys)
+        if self.found is None and NUL in seen:
+            # Some shells write UTF-16.
+            self.found = secret_content(seen.replace(NUL, b""), self._own_keys)
+        self._rest = piece[-OVERLAP_BYTES:]
