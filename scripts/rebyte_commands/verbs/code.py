@@ -150,6 +150,10 @@ def add_apply_flags(parser: ArgumentParser) -> None:
 
 def apply(context: Context, options: Namespace) -> Outcome:
     """Bring the changes of a task into the working tree, all or nothing."""
+    if options.undo and (options.allow or options.worktree or options.theirs_beside):
+        raise InputError(
+            "--undo goes alone: it takes back what apply wrote last", code="usage"
+        )
     task_id, record, repository = _code_of(context, options.id)
     if record.result is None:
         raise InputError(
@@ -311,7 +315,15 @@ def _code_of(context: Context, word: str) -> tuple[str, CodeRecord, Repository]:
             code="no_code",
             hint="its files: %s" % context.command_line("artifacts", "list", task_id),
         )
-    return task_id, record, find_repository(record.repository, record.base)
+    repository = find_repository(record.repository, record.base)
+    if record.result is not None and repository.commit_of(record.result) is None:
+        raise NotFound(
+            "what came home of the task %s is not in %s any more"
+            % (task_id, repository.root),
+            code="no_changes",
+            hint="bring it home again: %s" % context.command_line("result", task_id),
+        )
+    return task_id, record, repository
 
 
 def recover_cut_off(repository: Repository) -> list[str]:

@@ -9,8 +9,10 @@ import stat
 
 import pytest
 
+from rebyte_flows.code.applying.journal import recover
+
 from .conftest import far, git, make_repository, write
-from .far_side import Trip
+from .far_side import TASK, Trip
 
 TEXT = "".join("line %d\n" % number for number in range(12))
 FILES = {"a.txt": TEXT, "c.bin": b"\0\1", "empty": "", "Makefile": TEXT, "z.txt": "z\n"}
@@ -112,3 +114,44 @@ def test_a_change_of_more_paths_than_one_line_takes_is_shown(repo, rebyte, monke
     rebyte("run", "--code", ".", far(script), "--once", "fix")
     shown = rebyte("diff", "@fix")
     assert shown["diff"].count("diff --git") == shown["files"] == 5
+
+
+def test_what_lies_beside_already_is_not_told_as_written(tmp_path):
+    folder = repository(tmp_path)
+    trip = Trip(folder, tmp_path)
+    trip.files["z.txt"] = b"theirs\n"
+    trip.home()
+    write(folder, {"z.txt": "mine\n"})
+    assert trip.apply(beside=True).steps
+    assert trip.apply(beside=True).steps == []
+
+
+def test_an_undo_goes_alone(repo, rebyte):
+    for words in (["--allow", "x"], ["--worktree", "../x"], ["--theirs-beside"]):
+        refused = rebyte("apply", "@fix", "--undo", *words)
+        assert refused.code == 2 and "alone" in refused.error["message"]
+
+
+def test_what_git_has_cleaned_away_is_brought_home_again(repo, rebyte):
+    rebyte("run", "--code", ".", far("echo new > new.txt"), "--once", "fix")
+    git(repo, "branch", "-q", "-D", "rebyte/fix")
+    names = git(repo, "for-each-ref", "--format=%(refname)", "refs/rebyte/tasks")
+    for name in names.decode().split():
+        git(repo, "update-ref", "-d", name)
+    git(repo, "gc", "-q", "--prune=now")
+    for verb in ("diff", "apply"):
+        lost = rebyte(verb, "@fix")
+        assert lost.code == 5 and " result " in lost.error["hint"]
+    assert rebyte("result", "@fix")["changes"]["branch"] == "rebyte/fix"
+    assert rebyte("apply", "@fix")["applied"] == ["new.txt"]
+
+
+@pytest.mark.parametrize("text", ["[]", '{"operations": [{"x": 1}], "applied": {}}'])
+def test_a_journal_that_somebody_spoiled_stops_nothing(tmp_path, text):
+    folder = repository(tmp_path)
+    trip = Trip(folder, tmp_path)
+    trip.files["z.txt"] = b"theirs\n"
+    trip.home()
+    write(folder, {".git/rebyte/%s.json" % TASK: text})
+    assert recover(trip.repository) == []
+    assert trip.apply().steps

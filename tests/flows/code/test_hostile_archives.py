@@ -382,5 +382,6 @@ def test_nothing_of_git_is_asked_for_a_root_that_is_gone(tmp_path):
     listing = [{"name": "demo-home.zip", "size": 1}]
     files = [{"name": "demo-home.zip", "path": str(path)}]
     found = home.bring(None, "space", listing, files, "turn")
-    assert found["refused"] and str(path) in found["refused"][0]["reason"]
+    reason = found["refused"][0]["reason"]
+    assert str(path) in reason and "bring it back there" in reason
     assert Repository(str(tmp_path / "moved")).commit_of("rebyte/11111111") is None

@@ -184,7 +184,7 @@ def _plan_change(decider: Decider, change: Change, found: Plan, beside: bool) ->
         found.conflicts[path] = str(conflict)
         theirs = decider.contents.of(change.new)
         if beside and theirs is not None:
-            found.steps.append(_beside_step(decider, path, theirs))
+            found.steps += _beside_steps(decider, path, theirs)
         return
     found.applied[path] = None if change.new[0] == NO_MODE else change.new
     if content == ours:
@@ -193,7 +193,8 @@ def _plan_change(decider: Decider, change: Change, found: Plan, beside: bool) ->
         found.steps.append(Step(path, ours, content))
 
 
-def _beside_step(decider: Decider, path: str, theirs: Content) -> Step:
+def _beside_steps(decider: Decider, path: str, theirs: Content) -> list[Step]:
+    """Return the step that lays a content beside a path, none where it lies there already."""
     root = decider.repository.root
     for number in range(1, BESIDE_MOST):
         name = path + BESIDE + (str(number) if number > 1 else "")
@@ -202,7 +203,7 @@ def _beside_step(decider: Decider, path: str, theirs: Content) -> Step:
         # A change of the task may be called so, too.
         if is_free and name not in decider.changed:
             break
-    return Step(name, there, theirs)
+    return [] if there == theirs else [Step(name, there, theirs)]
 
 
 def _first_merge(

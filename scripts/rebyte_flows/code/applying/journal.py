@@ -60,13 +60,18 @@ class Journal:
         self._has_modes = repository.has_modes()
         self.operations: list[Json] = []
         self.applied: dict[str, Held] = {}
-        with suppress(OSError, ValueError, TypeError, KeyError):
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             found = json.loads(read_plain(self._path))
-            self.operations = list(found["operations"])
-            self.applied = {
+            applied = {
                 path: tuple(held) if held else None
                 for path, held in found["applied"].items()
             }
+            operations = [
+                dict(one, state=one["state"], steps=one["steps"])
+                for one in found["operations"]
+            ]
+            self.operations = operations
+            self.applied = applied
 
     def __repr__(self) -> str:
         return "Journal(%s, %d operations)" % (self.task_id, len(self.operations))

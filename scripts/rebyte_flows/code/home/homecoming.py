@@ -5,6 +5,7 @@ tree and status stay as they are.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from rebyte_flows.code.changes import changes_between, summary
 from rebyte_flows.code.git import Repository, find_repository
@@ -62,6 +63,8 @@ class Homecoming:
         # True once an archive came and was not taken.
         self.is_refused = False
         self._told: Json | None = None
+        # True once the repository has lost what came home before, so that it is taken again.
+        self._is_lost = False
 
     def __repr__(self) -> str:
         return "Homecoming(%s, %r)" % (self.task_id, self.record)
@@ -78,6 +81,7 @@ class Homecoming:
 
         The archive is taken from `files` where it came home already, else it is fetched.
         """
+        self._forget_what_is_lost()
         found = self._bring(client, workspace_id, listing, files, turn)
         self.is_refused = bool(found.get("refused"))
         left_out = sorted(self.record.left_out.items())
@@ -118,6 +122,21 @@ class Homecoming:
         self._told = found
         return found
 
+    def _forget_what_is_lost(self) -> None:
+        """Forget a result that is not in the repository any more, as after its references were
+        deleted and git has cleaned up.
+        """
+        record = self.record
+        if record.result is None:
+            return
+        with suppress(RebyteError):
+            repository = find_repository(record.repository, record.base)
+            self._is_lost = repository.commit_of(record.result) is None
+        if self._is_lost:
+            record.result = None
+            record.results = []
+            record.turn = None
+
     def _note(
         self, workspace_id: str, digest: str, turn: str | None, size: int | None
     ) -> None:
@@ -133,6 +152,8 @@ class Homecoming:
             return None
         if earlier[0] != self.task_id:
             return self._not_published()
+        if self._is_lost:
+            return None
         if turn in (None, self.record.turn):
             return self._as_told()
         if self._told:
@@ -177,7 +198,9 @@ class Homecoming:
         try:
             return self._commit(path, name)
         except RebyteError as problem:
-            raise Spoiled(name, problem.message) from problem
+            # What is wrong lies here, not in the archive: how to mend it is told as well.
+            said = [problem.message, problem.hint]
+            raise Spoiled(name, "; ".join(filter(None, said))) from problem
 
     def _commit(self, path: str, name: str) -> Json:
         record = self.record
