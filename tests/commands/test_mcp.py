@@ -127,6 +127,7 @@ def test_a_version_that_is_not_spoken_is_told_with_those_that_are():
         (b"{broken", -32700),
         (b"\xff\xfe", -32700),
         (b'{"jsonrpc":"2.0","id":NaN,"method":"ping"}', -32700),
+        (b'{"jsonrpc":"2.0","id":2,"method":"ping","params":{"a":-1e999}}', -32700),
         (b"[" * 100_000, -32700),
         (b'[{"jsonrpc":"2.0","id":1,"method":"ping"}]', -32600),
         (b'"ping"', -32600),
@@ -142,8 +143,18 @@ def test_a_version_that_is_not_spoken_is_told_with_those_that_are():
 def test_what_is_no_message_is_answered_and_survived(line, code):
     host = Host()
     host.server.take(line)
-    assert host.lines[0]["error"]["code"] == code and host.lines[0]["id"] is None
-    assert host.ask("ping")["result"] == {}
+    known = 1 if b'"id":1,"method"' in line and line.startswith(b"{") else None
+    assert host.lines[0]["error"]["code"] == code and host.lines[0]["id"] == known
+    assert host.ask("ping", id="after")["result"] == {}
+
+
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b" \t"])
+@pytest.mark.parametrize("params", [b"null", b"{}", b"[]"])
+def test_what_hosts_write_loosely_is_understood(before, params):
+    host = Host()
+    line = b'{"jsonrpc":"2.0","id":"p","method":"ping","params":%s}\r\n'
+    host.server.take(before + line % params)
+    assert host.answered("p")["result"] == {}
 
 
 @pytest.mark.parametrize("method", ["no/such", "resources/list", "x" * 10_000])
@@ -201,6 +212,8 @@ SOME_ID = "0d26ef30-c2fe-4be2-b133-7178a804f735"
         ("reply", {"id": SOME_ID, "option": []}),
         ("reply", {"id": "abcdef", "say": "x", "prompt": "y"}),
         ("reply", {"id": "abcdef", "say": "x", "files": ["y"]}),
+        ("look", {"ids": [SOME_ID], "wait_seconds": 1.5}),
+        ("look", {"ids": [SOME_ID], "any": 1.0}),
         ("list_tasks", {"limit": 0}),
         ("list_tasks", []),
     ],
@@ -213,6 +226,25 @@ def test_arguments_that_do_not_fit_are_a_tools_error_and_reach_nothing(
     message = result["structuredContent"]["error"]["message"]
     assert result["isError"] and message and "--option" not in message
     assert posts(server) == []
+
+
+@pytest.mark.parametrize("arguments", [None, {}, {"limit": 3.0}])
+def test_what_means_the_same_to_a_host_is_taken(host, arguments):
+    params = {"name": "list_tasks", "arguments": arguments}
+    result = host.ask("tools/call", params)["result"]
+    assert result["structuredContent"]["total"] == 0
+
+
+def test_a_disk_without_room_for_a_call_is_a_tools_error(world, monkeypatch):
+    def refuse():
+        raise OSError(28, "No space left on device")
+
+    host = Host(most=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(calls.tempfile, "TemporaryFile", refuse)
+        error = host.document("start_task", prompt="one")["error"]
+    assert "No space left" in error["message"] and error["hint"]
+    assert host.document("start_task", prompt="one")["id"]
 
 
 def test_a_tool_that_is_not_there_is_a_protocols_error():
@@ -414,6 +446,14 @@ def test_the_folders_of_the_client_count_where_the_owner_named_none(world, serve
     assert host.document("start_task", prompt="x", files=["n.csv"])["id"]
     other = host.document("start_task", prompt="y", files=[str(world / "numbers.csv")])
     assert other["error"]["code"] == "outside_roots"
+    # A folder that is taken back is not used while the client says which are left.
+    host.tell("notifications/roots/list_changed")
+    params = {"name": "start_task", "arguments": {"prompt": "z", "files": ["n.csv"]}}
+    late = host.send("tools/call", params)
+    host.server.take(json.dumps({**answer, "result": {"roots": []}}).encode())
+    assert host.wait(late)["result"]["structuredContent"]["error"]["code"] == (
+        "outside_roots"
+    )
 
 
 # Time
@@ -479,12 +519,41 @@ def test_what_no_command_line_can_hold_is_a_tools_error_and_counts_for_nothing(
     assert host.document("start_task", prompt="two")["id"]
 
 
+class Begun:
+    """A command that goes on, until a test says that it ended long ago."""
+
+    def __init__(self, may_start):
+        self.may_start = may_start
+        self.is_forgotten = False
+
+    def document(self):
+        return {"reused": True}
+
+
+def test_a_start_that_nobody_waited_for_is_not_given_for_the_same_words_much_later():
+    starts, line = Starts(1), Line(["follow-up"], "go on")
+    first = starts.join(line, Begun, new=1)
+    first.is_forgotten = True
+    second = starts.join(line, Begun, new=1)
+    assert second is not first and second.may_start
+    starts.ended(line, first, {})
+    assert starts.join(line, Begun, new=1) is second
+
+
+def test_a_command_is_forgotten_some_time_after_its_end(host, monkeypatch):
+    child = host.server._child(Line(["ledger", "list"]))
+    wait_until(lambda: child.is_over)
+    assert not child.is_forgotten and child.last_line() == ""
+    monkeypatch.setattr(calls, "KEPT_SECONDS", 0)
+    assert child.is_forgotten and child.document()["total"] == 0
+
+
 def test_of_two_calls_that_waited_for_one_start_the_first_counts_it():
     starts, line = Starts(2), Line(["create"], "x")
-    first = starts.join(line, lambda may_start: object(), new=1)
+    first = starts.join(line, Begun, new=1)
     assert starts.join(line, None, new=1) is first
     starts.ended(line, first, {"id": "a"})
-    second = starts.join(line, lambda may_start: object(), new=1)
+    second = starts.join(line, Begun, new=1)
     starts.ended(line, first, {"id": "a"})
     starts.ended(line, second, {"id": "a", "reused": True})
     assert starts.join(Line(["create"], "y"), lambda may_start: may_start, new=1)
@@ -671,8 +740,10 @@ def test_a_task_that_failed_or_was_cancelled_says_so(host):
     assert host.ask("tasks/get", failing)["result"]["result"]["isError"]
     assert host.ask("tasks/cancel", running)["result"] == {}
     assert host.ask("tasks/get", running)["result"]["status"] == "cancelled"
-    for id in ("00000000-0000-4000-8000-000000000000", "x", "", None):
-        assert host.ask("tasks/get", {"taskId": id})["error"]["code"] == -32602
+    unknown = "00000000-0000-4000-8000-000000000000"
+    for id in (unknown, "x", "", None, "@none", "a\0b", "\ud800"):
+        error = host.ask("tasks/get", {"taskId": id})["error"]
+        assert error["code"] == -32602 and "rebyte_cli" not in json.dumps(error)
 
 
 def test_a_key_that_is_refused_is_no_fault_of_the_request(world, monkeypatch):

@@ -5,11 +5,13 @@ paid start that outlives whoever asked for it.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 
 from rebyte_commands.shell.environment import CLI_PATH
 from rebyte_wire.errors import InputError, RebyteError
@@ -30,6 +32,10 @@ END_SECONDS = 2
 TAIL_BYTES = 2000
 MESSAGE_CHARACTERS = 300
 PREFIX = "rebyte: "
+# So long a start is kept for the call that nobody waited for to the end; the same words later mean
+# something new.
+KEPT_SECONDS = 600
+HINT = "shorten its arguments, or correct them"
 NO_DOCUMENT = "no_document"
 # After such an error nobody knows whether a task was made.
 UNSURE = ("outcome_unknown", "not_recorded", "interrupted", "deadline", NO_DOCUMENT)
@@ -46,27 +52,34 @@ class Child:
     ) -> None:
         self._document: Json | None = None
         self._lock = threading.Lock()
-        self._out: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        self._err: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._began = time.monotonic()
+        with ExitStack() as opened:
+            try:
+                self._out: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())
+                self._err: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())
+                self._process = self._start(words, stdin, environ)
+            except (OSError, ValueError) as problem:
+                # An argument of 128 KB, or with half of a surrogate pair; or a full disk.
+                reason = "this call cannot be made: %s" % problem
+                raise InputError(reason[:MESSAGE_CHARACTERS], hint=HINT) from problem
+            # It ended well: they are closed once they are read.
+            opened.pop_all()
+
+    def _start(
+        self, words: Sequence[str], stdin: str | None, environ: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
         with tempfile.TemporaryFile() as source:
             source.write((stdin or "").encode("utf-8", "surrogatepass"))
             source.seek(0)
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, CLI_PATH, *words],
-                    stdin=source,
-                    stdout=self._out,
-                    stderr=self._err,
-                    env=dict(environ),
-                    # A host that is killed with its group must not take a paid start with it.
-                    start_new_session=True,
-                )
-            except (OSError, ValueError) as problem:
-                # An argument of 128 KB, or with half of a surrogate pair.
-                self._out.close()
-                self._err.close()
-                reason = "this call cannot be made: %s" % problem
-                raise InputError(reason[:MESSAGE_CHARACTERS]) from problem
+            return subprocess.Popen(
+                [sys.executable, CLI_PATH, *words],
+                stdin=source,
+                stdout=self._out,
+                stderr=self._err,
+                env=dict(environ),
+                # A host that is killed with its group must not take a paid start with it.
+                start_new_session=True,
+            )
 
     def __repr__(self) -> str:
         return "Child(%d)" % self._process.pid
@@ -75,6 +88,11 @@ class Child:
     def is_over(self) -> bool:
         """True once it has ended."""
         return self._process.poll() is not None
+
+    @property
+    def is_forgotten(self) -> bool:
+        """True for one that has ended, and began so long ago that nobody will ask for it."""
+        return self.is_over and time.monotonic() - self._began > KEPT_SECONDS
 
     def document(self) -> Json:
         """Return the one document that it printed; several calls may wait for the same command."""
@@ -91,17 +109,20 @@ class Child:
         try:
             found: Json = json.loads(text)
         except ValueError:
-            words = "the command ended without a document: %s" % self.last_line()
+            words = "the command ended without a document: %s" % self._last_told()
             return {"error": RebyteError(words, code=NO_DOCUMENT).as_dict()}
         return found
 
     def last_line(self) -> str:
         """Return what it told last on stderr, as one plain line; empty once that was read."""
-        if self._err.closed:
-            return ""
-        size = self._err.seek(0, 2)
-        self._err.seek(max(0, size - TAIL_BYTES))
-        lines = self._err.read().decode("utf-8", "replace").splitlines()
+        with self._lock:
+            return "" if self._err.closed else self._last_told()
+
+    def _last_told(self) -> str:
+        # Its place in the file is the command's own: a seek here would move where that writes.
+        size = os.fstat(self._err.fileno()).st_size
+        tail = os.pread(self._err.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES))
+        lines = tail.decode("utf-8", "replace").splitlines()
         line = lines[-1] if lines else ""
         return line[len(PREFIX) :] if line.startswith(PREFIX) else line
 
@@ -173,6 +194,9 @@ class Starts:
         """
         key = _key_of(line)
         with self._lock:
+            known = self._under_way.get(key)
+            if known is not None and known.is_forgotten:
+                self._end(key, known.document())
             if key not in self._under_way:
                 may_start = self._most is None or self._count + new <= self._most
                 self._under_way[key] = begin(may_start)
@@ -187,12 +211,14 @@ class Starts:
         """
         key = _key_of(line)
         with self._lock:
-            if self._under_way.get(key) is not child:
-                return
-            del self._under_way[key]
-            new = self._new.pop(key)
-            if document.get("reused") or _made_nothing(document):
-                self._count -= new
+            if self._under_way.get(key) is child:
+                self._end(key, document)
+
+    def _end(self, key: str, document: Json) -> None:
+        del self._under_way[key]
+        new = self._new.pop(key)
+        if document.get("reused") or _made_nothing(document):
+            self._count -= new
 
 
 def _key_of(line: Line) -> str:

@@ -34,7 +34,7 @@ def tool_result(document: Json) -> Json:
     """
     shown = {name: value for name, value in document.items() if name != "next"}
     if "error" in shown:
-        shown["error"] = _without_flags(shown["error"])
+        shown["error"] = without_flags(shown["error"])
     steps = [_step(step) for step in document.get("next", [])]
     if steps:
         shown["next"] = steps
@@ -56,7 +56,7 @@ def error_result(problem: RebyteError) -> Json:
     return result
 
 
-def _without_flags(error: Json) -> Json:
+def without_flags(error: Json) -> Json:
     """Return an error without the hints that speak of flags: nobody types them here."""
     hint = error.get("hint", "")
     if "--" in hint or PROGRAM in hint:

@@ -8,6 +8,7 @@ era. Source: modelcontextprotocol.io/specification/2025-11-25 and /2026-07-28.
 from __future__ import annotations
 
 import json
+import math
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,16 +29,26 @@ INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 UNSUPPORTED_VERSION = -32022
 LINE_LIMIT_BYTES = 4 << 20
+NO_MESSAGE = "one JSON-RPC 2.0 object a line was expected; no batches"
 
 
 class ProtocolError(Exception):
-    """A message that cannot be served: answered as a JSON-RPC error."""
+    """A message that cannot be served: answered as a JSON-RPC error, to the request with `id` where
+    that is known.
+    """
 
-    def __init__(self, code: int, message: str, data: Json | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        data: Json | None = None,
+        id: RequestId | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.data = data
+        self.id = id
 
 
 class Message:
@@ -77,18 +88,24 @@ class Message:
 def read_message(line: bytes) -> Message:
     """Return the message on a line; ProtocolError for what is none.
 
-    The id of a message that is none is not known, so its error goes out with the id null.
+    Such an error has the id of the request where that can be read, so that nobody waits for it.
     """
     try:
-        fields = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+        # Some hosts begin with a byte order mark.
+        text = line.decode("utf-8-sig")
+        fields = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as problem:
         raise ProtocolError(PARSE_ERROR, "not JSON: %s" % problem) from problem
-    if not isinstance(fields, dict) or fields.get("jsonrpc") != "2.0":
-        raise ProtocolError(
-            INVALID_REQUEST, "one JSON-RPC 2.0 object a line was expected; no batches"
-        )
-    if not _is_well_formed(fields):
-        raise ProtocolError(INVALID_REQUEST, "no valid request, response or notice")
+    if not isinstance(fields, dict):
+        raise ProtocolError(INVALID_REQUEST, NO_MESSAGE)
+    id = fields.get("id")
+    known = id if _is_id(id) and "method" in fields else None
+    if fields.get("jsonrpc") != "2.0":
+        raise ProtocolError(INVALID_REQUEST, NO_MESSAGE, id=known)
+    has_no_id = "id" in fields and not _is_id(id)
+    if has_no_id or not _is_well_formed(fields):
+        words = "no valid request, response or notice"
+        raise ProtocolError(INVALID_REQUEST, words, id=known)
     return Message(fields)
 
 
@@ -96,15 +113,22 @@ def _no_constant(word: str) -> NoReturn:
     raise ValueError("%s is no JSON" % word)
 
 
+def _finite(word: str) -> float:
+    number = float(word)
+    if math.isinf(number):
+        raise ValueError("%.20s is too large" % word)
+    return number
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, (str, int)) and not isinstance(value, bool)
+
+
 def _is_well_formed(fields: Json) -> bool:
-    has_id = "id" in fields
-    id = fields.get("id")
-    if has_id and (isinstance(id, bool) or not isinstance(id, (str, int))):
-        return False
     if "method" in fields:
-        params = fields.get("params", {})
+        params = fields.get("params") or {}
         return isinstance(fields["method"], str) and isinstance(params, (dict, list))
-    return has_id and ("result" in fields or "error" in fields)
+    return "id" in fields and ("result" in fields or "error" in fields)
 
 
 def check_version(message: Message) -> None:

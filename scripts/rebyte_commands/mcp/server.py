@@ -132,7 +132,7 @@ class McpServer:
         try:
             message = protocol.read_message(line)
         except ProtocolError as problem:
-            self._write(protocol.error_line(None, problem))
+            self._write(protocol.error_line(problem.id, problem))
             return
         if message.method is None:
             if message.id == ROOTS_ID:
@@ -196,6 +196,9 @@ class McpServer:
             line = protocol.result_line(message, work(), self.info)
         except ProtocolError as problem:
             line = protocol.error_line(message.id, problem)
+        except RebyteError as problem:
+            failure = _task_error({"error": problem.as_dict()})
+            line = protocol.error_line(message.id, failure)
         except Exception as problem:
             words = "%s: %s" % (type(problem).__name__, problem)
             self._log(words)
@@ -255,6 +258,8 @@ class McpServer:
             if call is not None:
                 call.cancel()
         elif message.method in ROOTS_NOTICES and self.roots.is_asked_for:
+            # Those that were told before may be gone.
+            self.roots.expect()
             request = {"id": ROOTS_ID, "method": "roots/list"}
             self._write(protocol.to_line(request))
 
@@ -268,7 +273,7 @@ class McpServer:
                 protocol.INVALID_PARAMS, "there is no tool %.80s" % (name,)
             )
         try:
-            arguments = check_arguments(tool, message.params.get("arguments", {}))
+            arguments = check_arguments(tool, message.params.get("arguments"))
             if name == LOOK:
                 arguments = self._with_schema(arguments)
             line = tool.line_for(arguments, self.roots)
@@ -370,7 +375,7 @@ def _task_error(document: Json) -> ProtocolError:
     """Return the protocol's error for a task that could not be looked at or changed: the request's
     fault, or the network's and the service's, which may pass.
     """
-    error = document.get("error") or {}
+    error = documents.without_flags(document.get("error") or {})
     is_request = error.get("code") in REQUEST_FAULTS
     code = protocol.INVALID_PARAMS if is_request else protocol.INTERNAL_ERROR
     return ProtocolError(code, str(error.get("message") or "no such task"), error)

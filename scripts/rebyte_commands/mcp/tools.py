@@ -262,9 +262,10 @@ TOOLS = {
 
 
 def check_arguments(tool: Tool, arguments: Any) -> Json:
-    """Return the arguments of a call; InputError names the first that does not fit the tool's
-    schema.
+    """Return the arguments of a call, none for null; InputError names the first that does not fit
+    the tool's schema.
     """
+    arguments = {} if arguments is None else arguments
     if not isinstance(arguments, dict):
         raise InputError("arguments have to be an object", code="usage")
     properties = tool.schema["properties"]
@@ -284,12 +285,18 @@ def check_arguments(tool: Tool, arguments: Any) -> Json:
 def _check(name: str, value: Any, schema: Json) -> None:
     """Raise InputError when a value does not fit the little of JSON Schema that is used here."""
     kind = schema["type"]
-    is_right = isinstance(value, KINDS[kind]) and (
-        kind == "boolean" or not isinstance(value, bool)
-    )
-    if not is_right:
+    if not _is_of(kind, value):
         raise InputError("%s has to be of type %s" % (name, kind), code="usage")
     CHECKS.get(kind, _check_nothing)(name, value, schema)
+
+
+def _is_of(kind: str, value: Any) -> bool:
+    """Tell whether a value is of a type of JSON Schema, for which 45.0 is an integer too."""
+    if isinstance(value, bool):
+        return kind == "boolean"
+    if isinstance(value, float):
+        return kind == "integer" and value.is_integer()
+    return isinstance(value, KINDS[kind])
 
 
 def _check_number(name: str, value: int, schema: Json) -> None:
