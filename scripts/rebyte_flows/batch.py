@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import suppress
 
+from rebyte_flows.documents import is_sound
 from rebyte_flows.entries import Entry
 from rebyte_flows.files.atomic import open_folder, remove_stale
 from rebyte_flows.following.follower import Follower
@@ -169,6 +170,9 @@ class Batch:
     def _is_whole(self, document: Json) -> bool:
         """Tell whether nothing more can come of a document; a value has to fit this very schema."""
         schema = self.results.schema
+        if not is_sound(document):
+            # Somebody else wrote in it: it is asked for again, and not paid for again.
+            return False
         if document.get("status") != "completed" or schema is None:
             return document.get("status") in FINAL
         return "value" in document and not find_faults(schema, document["value"])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FOLDER_NAME_CHARACTERS = 40
 TWICE_SHOWN = 5
+ATTEMPTS_MOST = 100
 
 
 class Entry:
@@ -75,7 +76,14 @@ class Entry:
 
 
 def attempts_at(entries: Iterable[Entry], count: int) -> list[Entry]:
-    """Return so many entries for each, with names and places of their own."""
+    """Return so many entries for each, with names and places of their own; InputError for more
+    than anybody would compare.
+    """
+    if count > ATTEMPTS_MOST:
+        raise InputError(
+            "--attempts is %d; at most %d was expected" % (count, ATTEMPTS_MOST),
+            hint="each attempt at each line is a task that is paid for",
+        )
     found: list[Entry] = []
     for entry in entries:
         for attempt in range(1, count + 1):

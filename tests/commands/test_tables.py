@@ -86,6 +86,36 @@ def test_a_batch_with_a_schema_ends_as_one_table(rebyte, server):
     assert Path("out/table.csv").read_bytes() == before
 
 
+ODD = [
+    (0, "warnings", [None]),
+    (0, "error", None),
+    (0, "value", {"city": 1}),
+    (2, "failure", {"reason": [1]}),
+    (2, "valueErrors", [1]),
+]
+
+
+def test_results_that_somebody_edited_are_asked_for_again_and_cost_nothing(
+    rebyte, server
+):
+    line = ["batch", write_lines(ROWS), "--schema", SCHEMA, "--out", "out"]
+    counts = rebyte(*line)["counts"]
+    path = Path("out/results.jsonl")
+    for which, key, odd in ODD:
+        documents = [json.loads(text) for text in path.read_text().splitlines()]
+        documents[which][key] = odd
+        path.write_text("".join(json.dumps(one) + "\n" for one in documents))
+        again = rebyte(*line)
+        assert again.code == 9 and again["counts"] == counts, again
+        found = json.loads(path.read_text().splitlines()[which])
+        assert (key, odd) not in found.items() and len(posts(server)) == 4
+
+
+def test_more_attempts_than_anybody_would_compare_are_refused(rebyte, server):
+    ran = rebyte("batch", "--prompt", "x", "--attempts", "101", "--dry-run")
+    assert ran.code == 2 and "at most 100" in ran.error["message"]
+
+
 def test_without_a_schema_there_is_no_table(rebyte):
     ran = rebyte("batch", "--prompt", price("x", 1), "--out", "out")
     assert sorted(set(os.listdir("out")) - {"report.html"}) == ["0001", "results.jsonl"]

@@ -278,6 +278,12 @@ def test_a_value_that_is_no_object_is_in_the_row_beside_objects(tmp_path):
     assert "[5, 6]" in shown(folder).words
 
 
+def test_a_table_of_an_earlier_run_is_no_part_of_a_page_without_values(tmp_path):
+    folder = batch(tmp_path, GOOD)
+    (folder / "table.csv").write_text("name,id,status,problem,url,n\r\n")
+    assert "table.csv" not in shown(folder).all("href")
+
+
 def test_links_and_pipes_in_a_folder_are_not_followed(tmp_path):
     (tmp_path / "secret.txt").write_text("SECRET")
     folder = batch(tmp_path / "out", {**GOOD, "answer": ""})

@@ -10,6 +10,7 @@ import re
 import stat
 from contextlib import suppress
 
+from rebyte_flows.documents import FAULT_PARTS, has_kind
 from rebyte_flows.files.out_folder import (
     ANSWER_FILE,
     DOCUMENT_FILE,
@@ -23,8 +24,6 @@ from rebyte_flows.values.table import COLUMNS, VALUE, properties_under, standing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from rebyte_types import Json
 
 DIFF_FILE = "changes.diff"
@@ -34,37 +33,6 @@ TEXT_BYTES_MOST = 1 << 20
 RESULTS_BYTES_MOST = 256 << 20
 FILES_MOST = 200
 STANDING_CHARACTERS = 40
-NUMBER_KINDS: tuple[Any, ...] = (int, (int, float))
-# Seconds, money and counts beyond that, or below nothing, were never told by a task.
-NUMBER_MOST = 1e12
-# What the keys of a document have to be; what is anything else is left out of the page.
-KINDS: dict[str, Any] = {
-    "id": str,
-    "url": str,
-    "once": str,
-    "status": str,
-    "answer": str,
-    "seconds": (int, float),
-    "costUsd": (int, float),
-    "usage": dict,
-    "failure": dict,
-    "error": dict,
-    "question": dict,
-    "warnings": list,
-    "missing": list,
-    "refused": list,
-    "changes": dict,
-    "conflicts": list,
-    "valueErrors": list,
-    "repaired": int,
-    "executor": str,
-    "model": str,
-    "service": str,
-    "rehearsal": bool,
-    "files": list,
-    "value": object,
-    "candidate": object,
-}
 
 
 class FileView:
@@ -244,26 +212,12 @@ def _object_in(path: str) -> Json | None:
     return _object_of(_read_text(path, RESULTS_BYTES_MOST))
 
 
-def _is_shown(key: str, item: Any) -> bool:
-    """Tell whether a key of a document is one of the page, and holds what it has to."""
-    kind = KINDS.get(key)
-    if kind is None or not isinstance(item, kind):
-        return False
-    return kind not in NUMBER_KINDS or is_plain_number(item)
-
-
-def is_plain_number(item: Any) -> bool:
-    """Tell whether something is a number that a task may have told; NaN is none."""
-    return not isinstance(item, bool) and 0 <= item <= NUMBER_MOST
-
-
 def plain_document(value: Json) -> Json:
     """Return the keys of a document that the page shows and that are what they have to be."""
-    found = {key: item for key, item in value.items() if _is_shown(key, item)}
+    found = {key: item for key, item in value.items() if has_kind(key, item)}
     if isinstance(found.get("valueErrors"), list):
-        keys = ("at", "wanted", "came")
         found["valueErrors"] = [
-            {name: str(fault.get(name, "")) for name in keys}
+            {name: str(fault.get(name, "")) for name in FAULT_PARTS}
             for fault in found["valueErrors"]
             if isinstance(fault, dict)
         ]

@@ -111,15 +111,17 @@ def _facts(view: FolderView) -> str:
             "%s of %s could not be read" % (counted(view.unread, "line"), RESULTS)
         )
     shown = [text(fact) for fact in facts]
-    return " &middot; ".join(shown + _data_links(view.path))
+    return " &middot; ".join(shown + _data_links(view))
 
 
-def _data_links(folder: str) -> list[str]:
+def _data_links(view: FolderView) -> list[str]:
     """Return links to the files that hold what the page shows."""
+    # A table beside tasks that were asked for no value is that of an earlier run.
+    tables = (TABLE, VALUES) if view.columns else ()
     return [
         templates.FILE.format(path_address(name), text(name))
-        for name in (TABLE, VALUES, RESULTS)
-        if os.path.isfile(os.path.join(folder, name))
+        for name in (*tables, RESULTS)
+        if os.path.isfile(os.path.join(view.path, name))
     ]
 
 
