@@ -1,0 +1,86 @@
+"""What is known of a tree that went out, before the archive that came home is looked at."""
+
+from __future__ import annotations
+
+import os
+
+from rebyte_flows.code.git import FILE_MODES, LINK_MODE, SUBMODULE_MODE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from rebyte_flows.code.git import Repository
+    from rebyte_flows.code.records import CodeRecord
+
+
+class Known:
+    """The tree as the far side found it.
+
+    `entries` are those of the last result, or of what was sent where none came home yet; `sent`
+    those of what was sent; `expected` the paths that lie on the far side; `links` path -> target;
+    `digits` how many an id has.
+    """
+
+    def __init__(self, repository: Repository, record: CodeRecord) -> None:
+        self.repository = repository
+        self.record = record
+        self.entries = repository.tree_of(record.result or record.base)
+        self.sent = repository.tree_of(record.base)
+        self.digits = len(record.base)
+        self._kept = set(record.kept)
+        self.expected = {
+            path
+            for path, (mode, _) in self.entries.items()
+            if path not in self._kept and mode != SUBMODULE_MODE
+        }
+        self.links = self._read_links()
+
+    def __repr__(self) -> str:
+        return "Known(%d entries)" % len(self.entries)
+
+    def names(self) -> set[str]:
+        """Return the paths whose names went out, those in submodules among them."""
+        return self.expected | set(self.record.differs)
+
+    def _read_links(self) -> dict[str, str]:
+        paths = [path for path, (mode, _) in self.entries.items() if mode == LINK_MODE]
+        targets = self.repository.blobs([self.entries[path][1] for path in paths])
+        # A partial clone may lack some.
+        return {
+            path: os.fsdecode(target)
+            for path, target in zip(paths, targets)
+            if target is not None
+        }
+
+    def mode_of(self, path: str) -> str | None:
+        """Return the mode that a path had, None for a new one."""
+        entry = self.entries.get(path)
+        return entry[0] if entry else None
+
+    def stayed_home(self, path: str) -> bool:
+        """Say whether a path was not sent, so that the far side cannot know what it holds."""
+        left_out = self.record.left_out
+        if path in self._kept or path in left_out:
+            return True
+        return any(path.startswith(place + "/") for place in left_out)
+
+    def stored_id(self, path: str, mode: str, id: str) -> str | None:
+        """Return the id in git of bytes that lay at a path before, None where they are others.
+
+        `id` is that of the bytes as they came.
+        """
+        entry = self.entries.get(path)
+        if entry is None or (entry[0] == LINK_MODE) != (mode == LINK_MODE):
+            return None
+        if id == entry[1]:
+            return id
+        if path not in self.sent or id != self.record.differs.get(path):
+            return None
+        return self.sent[path][1]
+
+    def contents(self, paths: Collection[str]) -> dict[str, bytes]:
+        """Return what those of the paths held that were files, as far as it is here."""
+        files = [path for path in paths if self.mode_of(path) in FILE_MODES]
+        found = self.repository.blobs([self.entries[path][1] for path in files])
+        return {path: data for path, data in zip(files, found) if data is not None}

@@ -1,0 +1,198 @@
+"""Which members of an archive belong to the tree, each by its path in it. What must not come into
+a repository raises Spoiled; what is no part of the code is left out and told.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rebyte_flows.code.git import LINK_MODE, blob_id, fields_of
+from rebyte_flows.code.home.archive import Spoiled, find_bomb
+from rebyte_flows.code.home.archive_names import bad_path, collisions, common_root
+from rebyte_wire.errors import RebyteError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from rebyte_flows.code.git import Repository
+    from rebyte_flows.code.home.archive import HomeArchive, Member
+    from rebyte_flows.code.home.known import Known
+
+STAYED_HOME = (
+    "%d paths that had not been sent came back all the same, and were left out"
+)
+BESIDE = "%d files in the archive lie beside the code, and were left out"
+IN_SUBMODULE = "%d changes inside submodules are in the archive, and in no commit"
+MACOS_FOLDER = "__MACOSX/"
+# A file may become so many times as large before its compression is judged.
+GROWTH_MOST = 2
+
+
+class Selection:
+    """The members that become part of the tree, and what became of the others.
+
+    `links` are links of the tree that a packer followed, and that stay; `ignored` is how many
+    paths git ignores here.
+    """
+
+    def __init__(self, known: Known, archive: HomeArchive) -> None:
+        """Choose among the members; raises Spoiled."""
+        self.warnings: list[str] = []
+        self.links: set[str] = set()
+        self.ignored = 0
+        self._known = known
+        self._archive = archive
+        members = self._below_root()
+        self._refuse_bombs(members)
+        refuse_collisions(members, known.names())
+        self.members = self._without_apart(self._unfollow_links(members))
+
+    def __repr__(self) -> str:
+        return "Selection(%d members)" % len(self.members)
+
+    def _below_root(self) -> dict[str, Member]:
+        """Return the members by their path in the tree, whatever folder the archive has around
+        them.
+        """
+        members = self._archive.members
+        paths = [member.path for member in members]
+        root = common_root(paths, self._known.names(), self._known.record.name)
+        self._refuse_names([*paths, *self._archive.folders], root)
+        found: dict[str, Member] = {}
+        for member in members:
+            path = member.path[len(root) :]
+            if member.path.startswith(root) and not self._is_made_up(path):
+                found[path] = member
+        if len(found) < len(members):
+            self.warnings.append(BESIDE % (len(members) - len(found)))
+        return found
+
+    def _refuse_names(self, names: Iterable[str], root: str) -> None:
+        """Raise Spoiled for a bad name; one that went out may come home."""
+        known = self._known.names()
+        folder = root.rstrip("/")
+        for name in [*names, folder] if folder else names:
+            is_known = name.startswith(root) and name[len(root) :] in known
+            reason = None if is_known else bad_path(name)
+            if reason is not None:
+                raise Spoiled(name, reason)
+
+    def _is_made_up(self, path: str) -> bool:
+        """Say whether a packer made a path up: the archive itself, or what macOS lays beside."""
+        home_name = self._known.record.home_name
+        is_made_up = path == home_name or path.startswith(MACOS_FOLDER)
+        return is_made_up and path not in self._known.entries
+
+    def _refuse_bombs(self, members: dict[str, Member]) -> None:
+        """Raise Spoiled for what grows too much; a file that was as large before may be so."""
+        if find_bomb(members.values()) is None:
+            return
+        entries = self._known.entries
+        there = [path for path in members if path in entries]
+        sizes = self._known.repository.sizes([entries[path][1] for path in there])
+        before = dict(zip(there, sizes))
+        grown = [
+            member
+            for path, member in members.items()
+            if member.info.file_size > GROWTH_MOST * before.get(path, 0)
+        ]
+        bomb = find_bomb(grown)
+        if bomb is not None:
+            raise Spoiled(bomb or self._archive.name, "it grows too much when unpacked")
+
+    def _unfollow_links(self, members: dict[str, Member]) -> dict[str, Member]:
+        """Return the members without what a packer made of a link by following it.
+
+        The link itself stays. What lies under one and is not what its target holds is refused.
+        """
+        links = self._known.links
+        kept = dict(members)
+        for path, member in members.items():
+            link = _link_above(path, links)
+            if link is None or member.mode == LINK_MODE:
+                continue
+            twin = members.get(_place_behind(link, links[link]) + path[len(link) :])
+            if twin is not None and _are_equal(member, twin):
+                del kept[path]
+                self.links.add(link)
+            elif path != link:
+                raise Spoiled(path, "it lies behind the link %s" % link)
+        return kept
+
+    def _without_apart(self, members: dict[str, Member]) -> dict[str, Member]:
+        """Return the members without submodules' files, new ones that git ignores here, and what
+        had not been sent.
+        """
+        inside = self._in_submodules(members)
+        fresh = [path for path in members if path not in self._known.entries]
+        asked = [path for path in fresh if path not in inside]
+        ignored = ignored_paths(self._known.repository, asked)
+        self.ignored = len(ignored)
+        stayed = {path for path in members if self._known.stayed_home(path)}
+        if stayed:
+            self.warnings.append(STAYED_HOME % len(stayed))
+        apart = inside | ignored | stayed
+        return {path: member for path, member in members.items() if path not in apart}
+
+    def _in_submodules(self, members: dict[str, Member]) -> set[str]:
+        """Return the members that lie in submodules, and warn of those that changed."""
+        places = tuple(place + "/" for place in self._known.record.submodules)
+        inside = {path for path in members if places and path.startswith(places)}
+        changed = [path for path in inside if not self._is_as_sent(path, members[path])]
+        if changed:
+            self.warnings.append(IN_SUBMODULE % len(changed))
+        return inside
+
+    def _is_as_sent(self, path: str, member: Member) -> bool:
+        """Say whether a submodule's file has the bytes that were sent."""
+        id = blob_id(self._archive.read(member), self._known.digits)
+        return id == self._known.record.differs.get(path)
+
+
+def refuse_collisions(paths: Iterable[str], known: Collection[str]) -> None:
+    """Raise Spoiled for two paths of which some system would make one, unless both are `known`."""
+    found = collisions(paths, known)
+    if found:
+        raise Spoiled(found[0][1], "it collides with %s" % found[0][0])
+
+
+def _are_equal(one: Member, other: Member) -> bool:
+    """Say whether two members hold the same, by their sizes and checksums."""
+    if one.info.CRC != other.info.CRC:
+        return False
+    return one.info.file_size == other.info.file_size
+
+
+def _link_above(path: str, links: dict[str, str]) -> str | None:
+    """Return the link at a path or above it, None where there is none."""
+    if not links:
+        return None
+    parts = path.split("/")
+    places = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return next((place for place in places if place in links), None)
+
+
+def _place_behind(link: str, target: str) -> str:
+    """Return the path in the tree that a link leads to."""
+    place = os.path.join(os.path.dirname(link), target)
+    return os.path.normpath(place).replace(os.sep, "/")
+
+
+def ignored_paths(repository: Repository, paths: list[str]) -> set[str]:
+    """Return those of some paths that git ignores in this working tree.
+
+    One path behind a link makes git refuse them all: then they are asked for by halves.
+    """
+    if not paths:
+        return set()
+    data = b"".join(os.fsencode(path) + b"\0" for path in paths)
+    words = ("check-ignore", "--no-index", "--stdin", "-z")
+    try:
+        return set(fields_of(repository.run(*words, data=data, codes=(0, 1))))
+    except RebyteError:
+        if len(paths) == 1:
+            return set()
+    middle = len(paths) // 2
+    first = ignored_paths(repository, paths[:middle])
+    return first | ignored_paths(repository, paths[middle:])
