@@ -577,6 +577,23 @@ def test_a_document_of_many_small_things_is_shortened_and_says_so(document):
     assert result["structuredContent"].get("id") == document.get("id")
 
 
+@pytest.mark.parametrize("answer", ["a" * 9000, "\u6f22" * 5000, "\U0001f600\n" * 3000])
+def test_what_is_of_use_only_whole_is_not_cut(answer):
+    path = "/" + "d" * 300 + "/answer.md"
+    words = ["follow-up", SOME_ID, "wrong: " + "x" * 900]
+    files = [{"name": "n", "path": path, "sha256": "0" * 64}] * 3
+    steps = [{"why": "w", "run": shell_join(words)}]
+    document = {"id": SOME_ID, "answer": answer, "answerPath": path, "files": files}
+    result = documents.tool_result({**document, "next": steps})
+    shown = result["structuredContent"]
+    assert len(result["content"][0]["text"]) <= 8192
+    assert shown["answerPath"] == path and shown["files"] == files
+    assert shown["next"][0]["arguments"] == {"id": SOME_ID, "prompt": words[-1]}
+    steps[0]["run"] += "y" * 9000
+    shown = documents.tool_result({**document, "next": steps})["structuredContent"]
+    assert "next" not in shown and shown["answerPath"].startswith("/ddd")
+
+
 def test_a_slow_look_holds_up_nothing_quick(host):
     made = host.document("start_task", prompt=sh("sleep 2"))
     arguments = {"ids": [made["id"]], "wait_seconds": 30}

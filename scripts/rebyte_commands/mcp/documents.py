@@ -23,6 +23,8 @@ PROGRAM = "rebyte_cli.py"
 SAME = "the same arguments as before"
 ASK = "Please run this in a terminal, if you agree: %s"
 CUT = " [cut]"
+# What is of no use in part: where the whole lies, and what is to be called.
+WHOLE = frozenset(("id", "url", "answerPath", "transcriptPath", "files", "next"))
 # More entries than this, at two bytes each, do not fit anyway.
 ENTRIES_MOST = BUDGET_BYTES // 2
 SHORTENED = "of each list and object in here at most %d entries are shown"
@@ -32,7 +34,7 @@ def tool_result(document: Json) -> Json:
     """Return the result of tools/call: the document as text and as structured content, 8 KB at
     most; an error of the tool sets the flag.
     """
-    shown = {name: value for name, value in document.items() if name != "next"}
+    shown = _without_next(document)
     if "error" in shown:
         shown["error"] = without_flags(shown["error"])
     steps = [_step(step) for step in document.get("next", [])]
@@ -145,18 +147,37 @@ CALLS = {
 
 def _within_budget(document: Json) -> Json:
     """Return a document that is short enough: its longest texts cut where that is needed, and where
-    that does not do, its lists and the objects in it.
+    that does not do, its lists and the objects in it. A step of next is there whole or not at all.
     """
+    if len(_text({"next": document.get("next")})) > BUDGET_BYTES // 2:
+        document = _without_next(document)
     limit = BUDGET_BYTES
-    while len(_text(document)) > BUDGET_BYTES and limit > TEXT_LEAST_CHARACTERS:
+    while _is_too_long(document) and limit > TEXT_LEAST_CHARACTERS:
         limit = max(limit // 2, TEXT_LEAST_CHARACTERS)
-        document = _cut(document, limit)
+        document = {
+            name: value if name in WHOLE else _cut(value, limit)
+            for name, value in document.items()
+        }
     most = ENTRIES_MOST
-    while len(_text(document)) > BUDGET_BYTES and most > 1:
+    while _is_too_long(document) and most > 1:
         most //= 2
-        shown = {name: _shortened(value, most) for name, value in document.items()}
+        shown = {
+            name: value if name == "next" else _shortened(value, most)
+            for name, value in document.items()
+        }
         document = {**shown, "cut": SHORTENED % most}
-    return document
+    if not _is_too_long(document):
+        return document
+    cut: Json = _cut(_without_next(document), TEXT_LEAST_CHARACTERS)
+    return cut
+
+
+def _without_next(document: Json) -> Json:
+    return {name: value for name, value in document.items() if name != "next"}
+
+
+def _is_too_long(document: Json) -> bool:
+    return len(_text(document)) > BUDGET_BYTES
 
 
 def _shortened(value: Any, most: int) -> Any:
