@@ -94,8 +94,8 @@ MUTANTS = (
     ),
     (
         "rebyte_flows/following/expectation.py",
-        "        if number > self.repairs:",
-        "        if len(self.rows) >= self.repairs:",
+        "        if number > self.repairs and",
+        "        if len(self.rows) >= self.repairs and",
         ["tests/flows/test_expectation.py"],
     ),
     (

@@ -174,8 +174,10 @@ def test_a_repair_sends_only_the_errors_once_however_often_the_line_is_typed(
     assert "once" not in ran.document
     sent = prompt_of(server, ran)
     assert "/price: a number was wanted" in sent and "JSON Schema" not in sent
-    again = rebyte(*line)
-    assert again.code == 0 and again["value"] == GOOD and again["repaired"] == 1
+    for more in (line, [*line[:4], "--out", "out"]):
+        # What was paid for is told without --repair too.
+        again = rebyte(*more)
+        assert again.code == 0 and again["value"] == GOOD and again["repaired"] == 1
     turn = rebyte("result", ran["id"], "--prompt", ran["promptId"])
     assert turn.code == 0 and "once" not in turn.document
     assert again["reused"] and again["promptId"] == ran["promptId"]

@@ -8,6 +8,7 @@ import types
 import pytest
 
 from rebyte_flows.following.expectation import Expectation, is_repair
+from rebyte_flows.starting.rows import RECONCILE, RESUME, REUSE, START
 from rebyte_flows.values.schema import read_schema
 from rebyte_wire.errors import AuthError, DeadlineReached, NetworkError, ServerError
 
@@ -19,7 +20,8 @@ BAD = '{"b": 1}'
 class Submitter:
     """Notes what it was asked to pay for."""
 
-    def __init__(self, expired=False, name=None):
+    def __init__(self, expired=False, name=None, move=START):
+        self.move = move
         deadline = types.SimpleNamespace(expired=expired)
         self.client = types.SimpleNamespace(deadline=deadline)
         earlier = types.SimpleNamespace(name=name)
@@ -28,6 +30,9 @@ class Submitter:
 
     def info(self, text):
         pass
+
+    def move_for(self, request, name, again):
+        return self.move
 
     def submit(self, request, name):
         self.paid.append((request.body["prompt"], name))
@@ -67,6 +72,15 @@ def test_an_answer_is_asked_for_once_more_before_it_is_found_wanting():
     assert "valueErrors" in keys(Expectation(SCHEMA), BAD, again=NetworkError("x"))
     with pytest.raises(AuthError):
         keys(Expectation(SCHEMA), BAD, again=AuthError("x"))
+
+
+@pytest.mark.parametrize(
+    "move, is_told", [(REUSE, True), (RESUME, True), (START, False), (RECONCILE, False)]
+)
+def test_a_repair_that_was_paid_for_is_told_whatever_is_allowed_now(move, is_told):
+    submitter = Submitter(move=move)
+    turn = Expectation(SCHEMA, submitter, 0).next_turn(row(), document())
+    assert bool(turn) == is_told
 
 
 def test_the_name_of_a_repair_is_made_from_the_turn_and_the_errors():

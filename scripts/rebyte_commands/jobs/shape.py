@@ -124,13 +124,11 @@ def expectation_of(
     """Return what the answers of one task are held against, None where no value was asked for."""
     if schema is None:
         return None
+    from rebyte_commands.jobs.start import submitter_for
     from rebyte_flows.following.expectation import Expectation
 
-    if not getattr(options, "repair", 0):
-        return Expectation(schema)
-    from rebyte_commands.jobs.start import submitter_for
-
-    return Expectation(schema, submitter_for(context, options), options.repair)
+    repairs = getattr(options, "repair", 0)
+    return Expectation(schema, submitter_for(context, options), repairs)
 
 
 def shape_words(options: Namespace) -> list[str]:

@@ -6,6 +6,7 @@ import io
 import re
 
 from rebyte_flows.starting.requests import digest_of_part, follow_up_request
+from rebyte_flows.starting.rows import RESUME, REUSE, START
 from rebyte_flows.values.prompts import repair_prompt
 from rebyte_flows.values.reader import ARCHIVE_BYTES_MOST, read_value_or_archive
 from rebyte_flows.values.validation import fault
@@ -99,20 +100,27 @@ class Expectation:
     def next_turn(self, row: Row, document: TaskDocument) -> Row | None:
         """Pay for the turn that sends the errors of a document back, and return its row.
 
-        None where no more may be paid for. Raises what Submitter.submit raises.
+        None where no more may be paid for; one that was paid for before is gone on with whatever
+        is allowed now. Raises what Submitter.submit raises.
         """
         submitter = self._submitter
         if submitter is None or self._is_unread or not document.get("valueErrors"):
             return None
         number = self._number_of(row, document) + 1
-        if number > self.repairs:
+        if number > REPAIRS_MOST:
             return None
-        if submitter.client.deadline.expired:
-            raise DeadlineReached("the time is over, and the errors were not sent back")
         request = follow_up_request(row.task_id, repair_prompt(document["valueErrors"]))
         mark = digest_of_part([document.get("promptId"), request.digest()])
         name = "@repair-%d-%s-%s" % (number, row.task_id[:ID_CHARACTERS], mark)
-        submitter.info("the value is not as asked for; sending the errors back, paid")
+        move = submitter.move_for(request, name=name, again=False)
+        if number > self.repairs and move not in (REUSE, RESUME):
+            return None
+        if submitter.client.deadline.expired:
+            raise DeadlineReached("the time is over, and the errors were not sent back")
+        if move == START:
+            submitter.info(
+                "the value is not as asked for; sending the errors back, paid"
+            )
         turn = submitter.submit(request, name=name).row
         turn.workspace_id = row.workspace_id
         turn.url = row.url
