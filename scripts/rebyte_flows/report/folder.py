@@ -24,6 +24,8 @@ from rebyte_flows.values.table import COLUMNS, VALUE, properties_under, standing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from rebyte_types import Json
 
 DIFF_FILE = "changes.diff"
@@ -78,21 +80,37 @@ class TaskView:
 
     def _find_files(self) -> list[FileView]:
         """Return the files that lie there, and those that were only listed."""
-        folder = os.path.join(self._path, FILES_FOLDER)
-        found: dict[str, FileView] = {}
-        if not os.path.islink(folder):
-            with suppress(OSError):
-                for name in sorted(os.listdir(folder)):
-                    path = os.path.join(folder, name)
-                    if _is_plain(path) and not name.startswith("."):
-                        found[name] = FileView(name, os.path.getsize(path), True)
+        found = {}
+        for file in _files_in(os.path.join(self._path, FILES_FOLDER)):
+            found[file.name] = file
         for item in self.document.get("files", ()):
-            listed = item.get("name") if isinstance(item, dict) else None
-            if isinstance(listed, str):
-                size = item.get("bytes")
-                told = size if isinstance(size, int) else None
-                found.setdefault(listed, FileView(listed, told, False))
+            listed = _listed_file(item)
+            if listed is not None:
+                found.setdefault(listed.name, listed)
         return list(found.values())[:FILES_MOST]
+
+
+def _files_in(folder: str) -> list[FileView]:
+    """Return the plain files of a folder by their names, none where it is a link."""
+    found: list[FileView] = []
+    if os.path.islink(folder):
+        return found
+    with suppress(OSError):
+        for name in sorted(os.listdir(folder)):
+            path = os.path.join(folder, name)
+            if _is_plain(path) and not name.startswith("."):
+                found.append(FileView(name, os.path.getsize(path), True))
+    return found
+
+
+def _listed_file(item: Any) -> FileView | None:
+    """Return a file that a document tells of, None where it is not told as a file is."""
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        return None
+    size = item.get("bytes")
+    if not isinstance(size, int):
+        size = None
+    return FileView(item["name"], size, False)
 
 
 class FolderView:
@@ -185,11 +203,15 @@ def _task_folders(path: str) -> dict[int, str]:
 
 def _documents_in(path: str) -> tuple[list[Json], int]:
     """Return (the documents of a results.jsonl in their order, how many lines are none)."""
-    lines = _read_text(path, RESULTS_BYTES_MOST).split("\n")
-    told = [line for line in lines if line.strip()]
-    objects = [_object_of(line) for line in told]
-    found = [_numbered(value) for value in objects if value is not None]
-    return found, len(told) - len(found)
+    found = []
+    unread = 0
+    for line in _read_text(path, RESULTS_BYTES_MOST).split("\n"):
+        value = _object_of(line)
+        if value is not None:
+            found.append(_numbered(value))
+        elif line.strip():
+            unread += 1
+    return found, unread
 
 
 def _numbered(value: Json) -> Json:

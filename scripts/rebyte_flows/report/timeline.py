@@ -115,12 +115,21 @@ class Timeline:
 def _halved(spans: list[Span]) -> list[Span]:
     """Return half as many spans, neighbours of one kind drawn together."""
     found: list[Span] = []
-    pairs = zip(spans[::2], spans[1::2])
-    for one, other in pairs:
-        kind = QUESTION if QUESTION in (one.kind, other.kind) else TOOL
-        ends = [span.end or span.begin for span in (one, other)]
-        found.append(Span(kind, one.begin, max(ends)))
-    return found + spans[len(found) * 2 :]
+    firsts = spans[::2]
+    seconds = spans[1::2]
+    for one, other in zip(firsts, seconds):
+        found.append(_joined(one, other))
+    left_over = spans[len(found) * 2 :]
+    return found + left_over
+
+
+def _joined(one: Span, other: Span) -> Span:
+    """Return one span in place of two; a question in either is not lost."""
+    kind = TOOL
+    if QUESTION in (one.kind, other.kind):
+        kind = QUESTION
+    end = max(one.end or one.begin, other.end or other.begin)
+    return Span(kind, one.begin, end)
 
 
 def read_timeline(lines: Iterable[str]) -> Timeline:
@@ -145,10 +154,16 @@ class Scale:
     least_share = 1 / 40
 
     def __init__(self, timelines: Iterable[Timeline]) -> None:
-        known = [one for one in timelines if one.begin is not None]
-        self.longest = max([one.seconds or 0.0 for one in known], default=0.0)
-        begins = [one.begin or 0.0 for one in known]
-        ends = [one.end or 0.0 for one in known]
+        begins = []
+        ends = []
+        lengths = []
+        for one in timelines:
+            if one.begin is None or one.end is None:
+                continue
+            begins.append(one.begin)
+            ends.append(one.end)
+            lengths.append(one.end - one.begin)
+        self.longest = max(lengths, default=0.0)
         self.begin = min(begins, default=0.0)
         self.seconds = max(ends, default=0.0) - self.begin
         self.is_shared = self.longest >= self.seconds * self.least_share
@@ -160,9 +175,14 @@ class Scale:
 
     def place(self, timeline: Timeline, moment: float) -> float:
         """Return where a moment of a task lies, from 0 to `width`."""
-        begin = self.begin if self.is_shared else timeline.begin or 0.0
-        share = (moment - begin) / self.seconds if self.seconds > 0 else 0.0
-        return round(min(max(share, 0.0), 1.0) * self.width, 1)
+        if self.seconds <= 0:
+            return 0.0
+        begin = self.begin
+        if not self.is_shared and timeline.begin is not None:
+            begin = timeline.begin
+        share = (moment - begin) / self.seconds
+        within = min(max(share, 0.0), 1.0)
+        return round(within * self.width, 1)
 
 
 def bar_of(timeline: Timeline, scale: Scale, standing: str) -> str:

@@ -96,10 +96,16 @@ def _numeric_columns(view: FolderView, columns: Sequence[str]) -> set[str]:
 
 
 def _value_cells(value: Any, columns: Sequence[str], room: Room) -> list[str]:
-    if list(columns) == [VALUE] and not (isinstance(value, dict) and VALUE in value):
-        # The one column stands for all of it.
+    if _is_one_column(value, columns):
         return [_cell(value, room)]
     return [_cell(value.get(name), room) for name in columns]
+
+
+def _is_one_column(value: Any, columns: Sequence[str]) -> bool:
+    """Tell whether one column stands for all of a value, and not for a property of that name."""
+    if list(columns) != [VALUE]:
+        return False
+    return not isinstance(value, dict) or VALUE not in value
 
 
 def _cell(value: Any, room: Room) -> str:

@@ -184,9 +184,11 @@ def _label(match: re.Match[str]) -> str:
 
 
 def _closes(match: re.Match[str], marks: str) -> bool:
+    if match.group(2).strip():
+        return False
     own = match.group(1)
-    is_bare = not match.group(2).strip()
-    return is_bare and own[0] == marks[0] and len(own) >= len(marks)
+    # At least as many of the same.
+    return own.startswith(marks)
 
 
 def _scan(prose: str) -> tuple[list[Any], int | None]:

@@ -222,9 +222,15 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_type(value: Any) -> bool:
-    words = value if isinstance(value, list) else [value]
-    are_words = all(isinstance(word, str) and word in TYPES for word in words)
-    return bool(words) and are_words and len(set(words)) == len(words)
+    if not isinstance(value, list):
+        return _is_word(value)
+    if not value or not all(map(_is_word, value)):
+        return False
+    return len(set(value)) == len(value)
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and value in TYPES
 
 
 def _is_list(value: Any) -> bool:

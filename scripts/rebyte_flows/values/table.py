@@ -214,6 +214,9 @@ def _is_better(record: Record, best: Record, rule: str, prop: str) -> bool:
 def number_of(record: Record, prop: str) -> float | None:
     """Return the number that a record's value has in a property, None where it has none."""
     value = record.document.get("value")
-    number = value.get(prop) if isinstance(value, dict) else None
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    return number if is_number else None
+    if not isinstance(value, dict):
+        return None
+    number = value.get(prop)
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        return None
+    return number

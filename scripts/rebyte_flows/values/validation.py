@@ -96,17 +96,20 @@ def _check_reference(root: Any, schema: Json, value: Any, at: str) -> Iterator[F
 
 def _check_type(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
     words = schema["type"]
-    words = words if isinstance(words, list) else [words]
-    if not any(has_type(value, word) for word in words):
-        wanted = " or ".join(ARTICLES[word] for word in words)
-        yield fault(at, wanted, shown(value))
+    if not isinstance(words, list):
+        words = [words]
+    if any(has_type(value, word) for word in words):
+        return
+    wanted = " or ".join(ARTICLES[word] for word in words)
+    yield fault(at, wanted, shown(value))
 
 
 def _check_enum(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
     choices = schema["enum"]
-    if not any(is_same(value, choice) for choice in choices):
-        wanted = "one of " + _short(choices)
-        yield fault(at, wanted, shown(value))
+    if any(is_same(value, choice) for choice in choices):
+        return
+    wanted = "one of " + _short(choices)
+    yield fault(at, wanted, shown(value))
 
 
 def _check_const(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
@@ -115,17 +118,21 @@ def _check_const(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault
 
 
 def _check_required(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
-    if isinstance(value, dict):
-        for name in schema["required"]:
-            if name not in value:
-                yield fault(pointer(at, name), "a value", "nothing")
+    if not isinstance(value, dict):
+        return
+    for name in schema["required"]:
+        if name not in value:
+            place = pointer(at, name)
+            yield fault(place, "a value", "nothing")
 
 
 def _check_properties(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
-    if isinstance(value, dict):
-        for name, part in schema["properties"].items():
-            if name in value:
-                yield from _faults(root, part, value[name], pointer(at, name))
+    if not isinstance(value, dict):
+        return
+    for name, part in schema["properties"].items():
+        if name in value:
+            place = pointer(at, name)
+            yield from _faults(root, part, value[name], place)
 
 
 def _check_others(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
@@ -139,9 +146,12 @@ def _check_others(root: Any, schema: Json, value: Any, at: str) -> Iterator[Faul
 
 
 def _check_items(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _faults(root, schema["items"], item, pointer(at, index))
+    if not isinstance(value, list):
+        return
+    part = schema["items"]
+    for index, item in enumerate(value):
+        place = pointer(at, index)
+        yield from _faults(root, part, item, place)
 
 
 def _size_check(keyword: str, kind: type, noun: str, word: str) -> Check:
