@@ -280,15 +280,15 @@ MUTANTS = (
         [CODE + "test_apply.py"],
     ),
     (
-        "rebyte_flows/code/applying/application.py",
-        "_check_room(self.repository, change.path, self._gone)\n",
+        "rebyte_flows/code/applying/deciding.py",
+        "self._check_room(change.path)\n",
         "pass\n",
         [CODE + "test_apply.py"],
     ),
     (
-        "rebyte_flows/code/applying/application.py",
-        "if change.path in self._applied:\n            bases",
-        "if False:\n            bases",
+        "rebyte_flows/code/applying/deciding.py",
+        "if change.path not in self._applied:",
+        "if True:",
         [CODE + "test_verbs.py"],
     ),
     # Agent programs: what goes in, what an end means, what is left behind.
