@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 
 from rebyte_local.agents.environment import agent_environment
-from rebyte_local.agents.program import Turn
+from rebyte_local.agents.program import Program, Turn
 from rebyte_local.agents.readiness import telling_words, why_not_ready
 from rebyte_local.agents.reading import TurnReader
 from rebyte_local.agents.roster import Agent, command_of
@@ -63,6 +64,7 @@ class AgentTurn:
         self._agent = agent
         self._task = run.task["id"]
         self._program = agent.program
+        self._sessions = run.service.sessions
         self._env = agent_environment(
             os.environ, agent.program, agent.level, run.path, run.scratch
         )
@@ -78,10 +80,10 @@ class AgentTurn:
         if problem:
             return Answer(problem, is_failure=True)
         before = Snapshot(run.path)
-        session = run.service.sessions.find(self._task, self._program.name)
+        session = self._sessions.find(self._task, self._program.name)
         result, reader = self._execute(session)
         if session and self._is_gone(result, reader):
-            run.service.sessions.forget(self._task, self._program.name)
+            self._sessions.forget(self._task, self._program.name)
             run.emit("agent_event", name="note", content=NEW_CONVERSATION)
             result, reader = self._execute(None)
         changes = before.changes()
@@ -93,14 +95,17 @@ class AgentTurn:
         run = self._run
         reader = TurnReader(self._program, run.service.limits, self._keep_session)
         turn = Turn(self._agent.level, run.task["model"], session)
+        command = command_of(self._agent, turn, self._env, run.path)
+        prompt = self._prompt(session)
+        allowance = Allowance(
+            reader.overdue, AGENT_LINE_LIMIT_BYTES, AGENT_GRACE_SECONDS
+        )
         result = run.execute(
-            command_of(self._agent, turn, self._env, run.path),
+            command,
             env=self._env,
-            stdin_path=run.write_scratch("prompt.txt", self._prompt(session)),
-            allowance=Allowance(
-                reader.overdue, AGENT_LINE_LIMIT_BYTES, AGENT_GRACE_SECONDS
-            ),
-            read_line=lambda stream, line: self._events(reader, stream, line),
+            stdin_path=run.write_scratch("prompt.txt", prompt),
+            allowance=allowance,
+            read_line=partial(self._events, reader),
         )
         return result, reader
 
@@ -112,41 +117,49 @@ class AgentTurn:
         known = reader.model
         events = reader.read(line)
         if reader.model != known:
-            told = {"session_id": reader.session, "model": reader.model}
-            events.insert(0, ("init", dict(told, executor=self._program.name)))
+            init = {
+                "session_id": reader.session,
+                "model": reader.model,
+                "executor": self._program.name,
+            }
+            events.insert(0, ("init", init))
         return events
 
     def _keep_session(self, session: str) -> None:
-        self._run.service.sessions.keep(self._task, self._program.name, session)
+        self._sessions.keep(self._task, self._program.name, session)
 
     def _prompt(self, session: str | None) -> str:
-        run = self._run
-        text = substitute_code_path(str(run.prompt["text"]), run.path)
-        if session:
-            return IS_NO_COMMAND + text if text.lstrip().startswith("/") else text
-        earlier = self._earlier()
-        if earlier:
-            asked, answered = earlier
-            text = EARLIER % (asked, answered, text)
-        return "%s\n\n%s" % (ARTIFACTS_LINE % run.path, run.instructed(text))
+        """Return what is said to the program: less to one that knows the conversation."""
+        text = str(self._run.prompt["text"])
+        text = substitute_code_path(text, self._run.path)
+        return _next_words(text) if session else self._first_words(text)
 
-    def _earlier(self) -> tuple[str, str] | None:
-        """Return what the turn before this one was asked and answered, if there was one."""
-        prompts = self._run.service.tasks.prompts(self._task)
-        ids = [prompt["id"] for prompt in prompts]
-        index = ids.index(self._run.prompt["id"])
-        if not index:
-            return None
-        prompt = prompts[index - 1]
-        answer = prompt.get("response") or prompt.get("final") or "(nothing)"
-        return prompt["text"][:EARLIER_CHARACTERS], answer[:EARLIER_CHARACTERS]
+    def _first_words(self, text: str) -> str:
+        before = self._turn_before()
+        if before is not None:
+            asked = str(before["text"])[:EARLIER_CHARACTERS]
+            answered = _answer_of(before)[:EARLIER_CHARACTERS]
+            text = EARLIER % (asked, answered, text)
+        text = self._run.instructed(text)
+        where = ARTIFACTS_LINE % self._run.path
+        return "%s\n\n%s" % (where, text)
+
+    def _turn_before(self) -> JsonObject | None:
+        """Return the prompt before this one, if there was one."""
+        before = None
+        for prompt in self._run.service.tasks.prompts(self._task):
+            if prompt["id"] == self._run.prompt["id"]:
+                break
+            before = prompt
+        return before
 
     def _is_gone(self, result: ProcessResult, reader: TurnReader) -> bool:
         """Return True when the program says that it does not know the conversation."""
-        words = reader.failed(result.code, "\n".join(result.stderr.last))
-        if words is None or reader.tools:
+        last = "\n".join(result.stderr.last)
+        reason = reader.failed(result.code, last)
+        if reason is None or reader.tools:
             return False
-        said = "\n".join([words, result.stderr.text()])
+        said = reason + "\n" + result.stderr.text()
         return bool(self._program.no_session.search(said))
 
     def _conclude(
@@ -162,32 +175,52 @@ class AgentTurn:
         if reason and result.overdue:
             reason = "%s was ended: %s" % (self._program.name, result.overdue)
         if reason:
-            said = reason + "\n" + result.stderr.text()
-            if self._program.not_logged_in.search(said):
-                reason += "\n%s is not logged in: %s" % (
-                    self._program.name,
-                    self._program.sign_in,
-                )
+            reason += self._remedy(reason + "\n" + result.stderr.text())
             is_said = reason == reader.words
             return Answer(reason, True, is_streamed=is_said, account=account)
         if changes == []:
             warnings.append(NO_CHANGE + ("" if reader.tools else NO_TOOL))
         return Answer(reader.answer(), is_streamed=bool(reader.words), account=account)
 
+    def _remedy(self, said: str) -> str:
+        """Return the line that says how to log in, where a failure says that nobody is."""
+        program = self._program
+        if not program.not_logged_in.search(said):
+            return ""
+        return "\n%s is not logged in: %s" % (program.name, program.sign_in)
+
     def _account(self, reader: TurnReader) -> JsonObject:
         """Return the model and this turn's share of the costs."""
-        program = self._program
-        totals: JsonObject = {}
-        if program.is_usage_cumulative:
-            totals.update(reader.usage)
-        if program.is_cost_cumulative and reader.cost is not None:
-            totals["cost"] = reader.cost
-        shares = self._run.service.sessions.share(self._task, program.name, totals)
-        usage = {name: shares.get(name, n) for name, n in reader.usage.items()}
-        account: JsonObject = {"usage": usage} if any(usage.values()) else {}
+        totals = _totals_of(self._program, reader)
+        shares = self._sessions.share(self._task, self._program.name, totals)
+        account: JsonObject = {}
+        usage = dict(reader.usage)
+        usage.update((name, shares[name]) for name in usage if name in shares)
+        if any(usage.values()):
+            account["usage"] = usage
         cost = shares.get("cost", reader.cost)
         if cost is not None:
             account["costUsd"] = round(cost, 6)
         if reader.model:
             account["model"] = reader.model
         return account
+
+
+def _next_words(text: str) -> str:
+    """Return the words of a later turn so that they are no command of the program itself."""
+    is_command = text.lstrip().startswith("/")
+    return IS_NO_COMMAND + text if is_command else text
+
+
+def _answer_of(prompt: JsonObject) -> str:
+    return prompt.get("response") or prompt.get("final") or "(nothing)"
+
+
+def _totals_of(program: Program, reader: TurnReader) -> JsonObject:
+    """Return what a program counts over its conversation; the rest is the turn's own."""
+    totals: JsonObject = {}
+    if program.is_usage_cumulative:
+        totals.update(reader.usage)
+    if program.is_cost_cumulative and reader.cost is not None:
+        totals["cost"] = reader.cost
+    return totals

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from calendar import timegm
+from collections.abc import Collection
 from typing import NamedTuple
 
 from rebyte_local.formats import JsonObject, now_us
@@ -14,7 +15,15 @@ from rebyte_local.storage.task_table import OPEN_STATUSES
 LINES_MOST = 2000
 WIDTH = 1000
 LEAST_WIDTH = 2.0
-TOP, HEIGHT = 4, 12
+# From the lowest to the uppermost: where each begins, and how high it is.
+LAYERS = {
+    "lead": (4, 12),
+    "talk": (4, 12),
+    "tool": (7, 6),
+    "ask": (7, 6),
+    "end": (1, 18),
+}
+MARKS = ("tool", "ask", "end")
 # Below this share of the whole the longest bar could hardly be seen.
 LEAST_SHARE = 1 / 40
 MICROSECONDS = 1_000_000
@@ -30,6 +39,13 @@ BAR = (
     '<svg class="bar {standing}" viewBox="0 0 1000 20" preserveAspectRatio="none" role="img"'
     ' aria-label="{words}">{paths}</svg>'
 )
+
+
+class Event(NamedTuple):
+    """A moment, in seconds since 1970, and the type of what happened then."""
+
+    moment: float
+    kind: str
 
 
 class Stretch(NamedTuple):
@@ -56,33 +72,51 @@ class Bar:
 
     def add_prompt(self, begin: float, end: float, lines: list[str]) -> None:
         """Add one prompt, from its submission to its end or to now, and its events."""
-        events = [event for event in map(_event, lines) if event]
-        word = next((moment for moment, kind in events if kind in SPOKEN), end)
-        self.stretches += [Stretch("lead", begin, word), Stretch("talk", word, end)]
+        events = list(filter(None, map(_event, lines)))
+        word = _first_word(events, end)
+        self.stretches.append(Stretch("lead", begin, word))
+        self.stretches.append(Stretch("talk", word, end))
         self.stretches += _stretches(events, end)
 
 
-def _stretches(events: list[tuple[float, str]], end: float) -> list[Stretch]:
+def _first_word(events: list[Event], end: float) -> float:
+    """Return when the first word was said, the end where none was."""
+    for event in events:
+        if event.kind in SPOKEN:
+            return event.moment
+    return end
+
+
+def _stretches(events: list[Event], end: float) -> list[Stretch]:
     """Return when tools were used and questions waited; what nobody ended lasts to the end."""
     found: list[Stretch] = []
     opened: dict[str, float] = {}
-    for moment, kind in events:
-        if "ask" in opened:
-            found.append(Stretch("ask", opened.pop("ask"), moment))
-        if kind == "tool_result" and "tool" in opened:
-            found.append(Stretch("tool", opened.pop("tool"), moment))
-        if kind in BEGINS:
-            opened.setdefault(BEGINS[kind], moment)
-    return found + [Stretch(kind, since, end) for kind, since in opened.items()]
+    for event in events:
+        for kind in _ended_by(event, opened):
+            begin = opened.pop(kind)
+            found.append(Stretch(kind, begin, event.moment))
+        if event.kind in BEGINS:
+            begun = BEGINS[event.kind]
+            opened.setdefault(begun, event.moment)
+    for kind, begin in opened.items():
+        found.append(Stretch(kind, begin, end))
+    return found
 
 
-def _event(line: str) -> tuple[float, str] | None:
-    """Return (moment, type) of a stored event."""
+def _ended_by(event: Event, opened: Collection[str]) -> list[str]:
+    """Return the open stretches that an event ends: any ends a question, a result all."""
+    ended = [*opened] if event.kind == "tool_result" else ["ask"]
+    return [kind for kind in ended if kind in opened]
+
+
+def _event(line: str) -> Event | None:
+    """Return a stored event, None for a line that is none."""
     match = HEAD.match(line)
     if not match:
         return None
-    date = tuple(map(int, match.groups()[:6]))
-    return timegm(date) + float(match.group(7) or 0), match.group(8)
+    *date, fraction, kind = match.groups()
+    seconds = timegm(tuple(map(int, date)))
+    return Event(seconds + float(fraction or 0), kind)
 
 
 def bars_of(service: Service, tasks: list[JsonObject]) -> list[Bar]:
@@ -92,36 +126,49 @@ def bars_of(service: Service, tasks: list[JsonObject]) -> list[Bar]:
 
 
 def _bar_of(service: Service, task: JsonObject, now: float) -> Bar:
-    prompts = service.tasks.prompts(task["id"])
-    standing = service.tasks.status(task["id"])[0]
-    bar = Bar(task["created"] / MICROSECONDS, task["created"] / MICROSECONDS, standing)
-    for prompt in prompts:
+    task_id = task["id"]
+    created = task["created"] / MICROSECONDS
+    standing = service.tasks.status(task_id)[0]
+    bar = Bar(created, created, standing)
+    for prompt in service.tasks.prompts(task_id):
         begin = prompt["submitted"] / MICROSECONDS
-        is_open = prompt["status"] in OPEN_STATUSES
-        ended = now if is_open else (prompt["completed"] or 0) / MICROSECONDS
-        end = max(ended, begin)
-        lines = next(service.events.read(prompt["id"]), [])
+        end = max(begin, _end_of(prompt, now))
+        blocks = service.events.read(prompt["id"])
+        lines = next(blocks, [])
         bar.add_prompt(begin, end, lines[:LINES_MOST])
         bar.end = max(bar.end, end)
     return bar
+
+
+def _end_of(prompt: JsonObject, now: float) -> float:
+    """Return when a prompt ended, now for an open one, 0 where that was not kept."""
+    if prompt["status"] in OPEN_STATUSES:
+        return now
+    completed = prompt["completed"] or 0
+    return float(completed / MICROSECONDS)
 
 
 class Scale:
     """Where a moment lies on bars that share one clock, or that each begin at the left."""
 
     def __init__(self, bars: list[Bar]) -> None:
-        self.longest = max((bar.seconds for bar in bars), default=0.0)
-        self.begin = min((bar.begin for bar in bars), default=0.0)
-        self.seconds = max((bar.end for bar in bars), default=0.0) - self.begin
-        self.is_shared = self.longest >= self.seconds * LEAST_SHARE
-        if not self.is_shared:
-            self.seconds = self.longest
+        durations = [bar.seconds for bar in bars]
+        begins = [bar.begin for bar in bars]
+        ends = [bar.end for bar in bars]
+        longest = max(durations, default=0.0)
+        self.begin = min(begins, default=0.0)
+        whole = max(ends, default=0.0) - self.begin
+        self.is_shared = longest >= whole * LEAST_SHARE
+        self.seconds = whole if self.is_shared else longest
 
     def place(self, bar: Bar, moment: float) -> float:
         """Return where a moment of a bar lies, from 0 to WIDTH."""
+        if self.seconds <= 0:
+            return 0.0
         begin = self.begin if self.is_shared else bar.begin
-        share = (moment - begin) / self.seconds if self.seconds > 0 else 0.0
-        return round(min(max(share, 0.0), 1.0) * WIDTH, 1)
+        share = (moment - begin) / self.seconds
+        inside = min(max(share, 0.0), 1.0)
+        return round(inside * WIDTH, 1)
 
     def words(self) -> str:
         """Return what the whole width stands for."""
@@ -132,21 +179,26 @@ class Scale:
 
 def draw(bar: Bar, scale: Scale) -> str:
     """Return a bar as SVG."""
-    outlines = dict.fromkeys(("lead", "talk", "tool", "ask", "end"), "")
-    for kind, begin, end in bar.stretches:
-        left = scale.place(bar, begin)
-        right = scale.place(bar, end)
-        if kind in ("tool", "ask"):
-            right = max(right, left + LEAST_WIDTH)
-            outlines[kind] += _box(left, right, TOP + 3, HEIGHT - 6)
-        else:
-            outlines[kind] += _box(left, right, TOP, HEIGHT)
+    outlines = dict.fromkeys(LAYERS, "")
+    for stretch in bar.stretches:
+        left = scale.place(bar, stretch.begin)
+        right = scale.place(bar, stretch.end)
+        outlines[stretch.kind] += _outline(stretch.kind, left, right)
     if bar.standing not in OPEN_STATUSES:
-        left = min(scale.place(bar, bar.end), WIDTH - LEAST_WIDTH)
-        outlines["end"] = _box(left, left + LEAST_WIDTH, 1, 18)
-    paths = [PATH.format(*pair) for pair in outlines.items() if pair[1]]
+        end = scale.place(bar, bar.end)
+        left = min(end, WIDTH - LEAST_WIDTH)
+        outlines["end"] = _outline("end", left, left)
+    paths = [PATH.format(kind, d) for kind, d in outlines.items() if d]
     words = "%s, %.1f seconds" % (bar.standing, bar.seconds)
     return BAR.format(standing=bar.standing, words=words, paths="".join(paths))
+
+
+def _outline(kind: str, left: float, right: float) -> str:
+    """Return the outline of a stretch; what marks something is seen however short it was."""
+    top, height = LAYERS[kind]
+    if kind in MARKS:
+        right = max(right, left + LEAST_WIDTH)
+    return _box(left, right, top, height)
 
 
 def _box(left: float, right: float, top: int, height: int) -> str:
