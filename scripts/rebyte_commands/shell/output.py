@@ -32,6 +32,13 @@ NOTE_BYTES, PATH_BYTES, LEAST_ANSWER_BYTES = 48, 60, 400
 # separators.
 UNSAFE_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
 INDEX_DIGITS = 9
+# What a document for people ends with, and where it stands.
+PLACES = (
+    ("the whole answer: ", "answerPath"),
+    ("the whole value: ", "valuePath"),
+    ("id:   ", "id"),
+    ("live: ", "url"),
+)
 # Made once: a stream has an event on each line.
 ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False)
 
@@ -125,13 +132,18 @@ def field_of(document: Any, path: str) -> Any:
 
 def _index_of(part: str, value: Any) -> int | None:
     """Return the place in a list that a part of a path names, None if it names none."""
-    digits = part[1:] if part.startswith("-") else part
-    if not isinstance(value, list) or len(digits) > INDEX_DIGITS:
+    if not isinstance(value, list):
         return None
-    if not (digits.isascii() and digits.isdigit()):
+    digits = part
+    if part.startswith("-"):
+        digits = part[1:]
+    is_number = digits.isascii() and digits.isdigit()
+    if not is_number or len(digits) > INDEX_DIGITS:
         return None
     index = int(part)
-    return index if -len(value) <= index < len(value) else None
+    if -len(value) <= index < len(value):
+        return index
+    return None
 
 
 def _parts_of(value: Any) -> str:
@@ -230,25 +242,35 @@ def _shorten(value: Any, text_limit: int, list_limit: int, depth: int) -> Any:
     """Return any JSON with its texts and lists cut to limits."""
     if depth > DEPTH_LIMIT:
         return "..."
-    if isinstance(value, str):
-        return _noted(value, text_limit) if len(value) > text_limit else value
+    if isinstance(value, str) and len(value) > text_limit:
+        return _noted(value, text_limit)
     if isinstance(value, list):
-        head = [
-            _shorten(item, text_limit, list_limit, depth + 1)
-            for item in value[:list_limit]
-        ]
-        # A word among objects would break whoever reads them; `cut` tells that something is
-        # missing.
-        if len(value) > list_limit and not isinstance(value[0], dict):
-            head.append("... [cut: %d in all]" % len(value))
-        return head
+        return _shorten_list(value, text_limit, list_limit, depth + 1)
     if isinstance(value, dict):
-        pairs = list(value.items())[: list_limit * 2]
-        return {
-            key[:text_limit]: _shorten(item, text_limit, list_limit, depth + 1)
-            for key, item in pairs
-        }
+        return _shorten_object(value, text_limit, list_limit, depth + 1)
     return value
+
+
+def _shorten_list(
+    items: list[Any], text_limit: int, list_limit: int, depth: int
+) -> list[Any]:
+    head = [
+        _shorten(item, text_limit, list_limit, depth) for item in items[:list_limit]
+    ]
+    if len(items) <= list_limit:
+        return head
+    # A word among objects would break whoever reads them; `cut` tells that something is missing.
+    if not isinstance(items[0], dict):
+        head.append("... [cut: %d in all]" % len(items))
+    return head
+
+
+def _shorten_object(item: Json, text_limit: int, list_limit: int, depth: int) -> Json:
+    found = {}
+    for key in list(item)[: list_limit * 2]:
+        short = key[:text_limit]
+        found[short] = _shorten(item[key], text_limit, list_limit, depth)
+    return found
 
 
 # Text for people
@@ -268,22 +290,17 @@ def task_text(document: TaskDocument) -> str:
     if document.get("failure"):
         lines.append("why: " + document["failure"]["reason"])
     for item in document.get("files", []):
-        lines.append(
-            "file: %s (%s bytes)"
-            % (item.get("path") or item["name"], item.get("bytes"))
-        )
+        place = item.get("path") or item["name"]
+        lines.append("file: %s (%s bytes)" % (place, item.get("bytes")))
     if document.get("changes"):
         lines.append(_code_line(document["changes"]))
     lines += _notes(document)
-    labels = (
-        ("the whole answer: ", "answerPath"),
-        ("the whole value: ", "valuePath"),
-        ("id:   ", "id"),
-        ("live: ", "url"),
-    )
     fields: Json = dict(document)
-    lines += [label + str(fields[key]) for label, key in labels if fields.get(key)]
-    return "\n".join(lines + next_lines(document))
+    for label, key in PLACES:
+        if fields.get(key):
+            lines.append(label + str(fields[key]))
+    lines += next_lines(document)
+    return "\n".join(lines)
 
 
 def _code_line(changes: Json) -> str:

@@ -30,6 +30,7 @@ PAGE_CHARACTERS = 4_500_000
 SHARES = (1, 0.4, 0.15, 0.05, 0.01)
 BRIEF_CHARACTERS = 120
 LABEL_CHARACTERS = 200
+VALUE_HEADINGS = (("value", "the value"), ("candidate", "the best that came"))
 # Names, types and figures of what a service tells of its usage.
 USAGE_MOST = 8
 USAGE_CHARACTERS = 40
@@ -234,10 +235,12 @@ def _answer(task: TaskView, room: Room) -> str:
 
 
 def _value(task: TaskView, room: Room) -> str:
-    for key, heading in (("value", "the value"), ("candidate", "the best that came")):
-        if key in task.document:
-            whole = json.dumps(task.document[key], ensure_ascii=False, indent=1)
-            return templates.FOLDED.format(heading, text(cut(whole, room.text)))
+    for key, heading in VALUE_HEADINGS:
+        if key not in task.document:
+            continue
+        whole = json.dumps(task.document[key], ensure_ascii=False, indent=1)
+        shown = text(cut(whole, room.text))
+        return templates.FOLDED.format(heading, shown)
     return ""
 
 
@@ -264,12 +267,15 @@ def _files(task: TaskView, room: Room) -> str:
 
 def _file(file: FileView, address: str, room: Room) -> str:
     name = text(cut(file.name, room.short(LABEL_CHARACTERS)))
+    notes = []
+    if file.size is not None:
+        notes.append("%d bytes" % file.size)
     if file.is_here:
         name = templates.FILE.format(address, name)
-    size = "" if file.size is None else "%d bytes" % file.size
-    away = "" if file.is_here else "not brought home"
-    notes = ", ".join(filter(None, (size, away)))
-    return '%s <span class="soft">%s</span>' % (name, text(notes))
+    else:
+        notes.append("not brought home")
+    told = text(", ".join(notes))
+    return '%s <span class="soft">%s</span>' % (name, told)
 
 
 def _changes(task: TaskView, room: Room) -> str:
