@@ -250,7 +250,7 @@ MUTANTS = (
         [CODE + "test_secrets.py"],
     ),
     (
-        "rebyte_flows/code/sending/snapshot.py",
+        "rebyte_flows/code/sending/storing.py",
         "if _has_filter(attributes) and tracked is not None:",
         "if False:",
         [CODE + "test_kinds.py"],

@@ -11,7 +11,8 @@ import unicodedata
 
 from rebyte_flows.code.prompts import location_line, publish_line
 from rebyte_flows.code.records import CodeRecord, write_record
-from rebyte_flows.code.sending.snapshot import commit, look_at
+from rebyte_flows.code.sending.snapshot import look_at
+from rebyte_flows.code.sending.storing import commit
 from rebyte_flows.code.sending.tree_archive import TooLarge, write_archive
 from rebyte_flows.files.packing import Spooled
 from rebyte_wire.errors import InputError
