@@ -116,13 +116,15 @@ class TurnReader:
     def read_stderr(self, line: str) -> list[Finding]:
         """Take a line of stderr; return it as an event, unless it is one of a stack of calls."""
         head = line[:STDERR_CHARACTERS]
-        found = self._program.retry_line.search(head)
-        if found:
-            self._retry = {"reason": found.group(1), "status": None}
-        found = self._program.reason_line.search(head)
-        if found:
-            self._told = found.group(1)
-        return [] if line.startswith(STACK) else [("stderr", {"content": line})]
+        retried = self._program.retry_line.search(head)
+        if retried:
+            self._retry = {"reason": retried.group(1), "status": None}
+        told = self._program.reason_line.search(head)
+        if told:
+            self._told = told.group(1)
+        if line.startswith(STACK):
+            return []
+        return [("stderr", {"content": line})]
 
     def _take(self, kind: str, payload: JsonObject) -> None:
         if kind == "retry":
@@ -203,7 +205,8 @@ class TurnReader:
     @property
     def words(self) -> str:
         """What was said after the last use of a tool."""
-        return "\n\n".join(piece.strip("\n") for piece in self._pieces if piece.strip())
+        said = [piece for piece in self._pieces if piece.strip()]
+        return "\n\n".join(piece.strip("\n") for piece in said)
 
     def overdue(self) -> str | None:
         """Return why the turn is to be ended now, None while it may go on."""
@@ -250,17 +253,26 @@ class TurnReader:
 
     def warnings(self, code: int) -> list[str]:
         """Return what an honest reader wants to know of a turn besides its answer."""
+        found = [*self._warnings_of_end(code), *self._warnings_of_tools()]
+        if self._has_ended_well() and not self.answer().strip():
+            found.append("its answer is empty")
+        return [words[:WARNING_CHARACTERS] for words in found]
+
+    def _has_ended_well(self) -> bool:
+        return self._end is not None and not self._end["is_error"]
+
+    def _warnings_of_end(self, code: int) -> list[str]:
+        if code == 0 or not self._has_ended_well():
+            return []
+        how = "exit code %d" % code if code > 0 else "signal %d" % -code
+        return ["it said that it was done, and ended with " + how]
+
+    def _warnings_of_tools(self) -> list[str]:
         found = []
-        has_ended_well = self._end is not None and not self._end["is_error"]
-        if has_ended_well and code != 0:
-            how = "exit code %d" % code if code > 0 else "signal %d" % -code
-            found.append("it said that it was done, and ended with " + how)
         if self._denied:
             names = list(self._denied.values())
             shown = ", ".join(names[:DENIALS_SHOWN])
             found.append("%d uses of tools were denied: %s" % (len(names), shown))
         if self.tools and self.failed_tools >= self.tools:
             found.append("none of its %d uses of tools went well" % self.tools)
-        if has_ended_well and not self.answer().strip():
-            found.append("its answer is empty")
-        return [words[:WARNING_CHARACTERS] for words in found]
+        return found
