@@ -698,6 +698,47 @@ def test_a_client_that_takes_tasks_gets_the_task_of_the_service(host):
     assert plain["resultType"] == "complete" and plain["structuredContent"]["id"]
 
 
+def test_a_task_tells_when_it_was_made_and_last_changed_also_after_a_restart(
+    host, rebyte
+):
+    params = {"name": "start_task", "arguments": {"prompt": sh("sleep 1")}}
+    made = host.ask("tools/call", {**params, "_meta": TASKED})["result"]
+    where = {"taskId": made["taskId"], "_meta": TASKED}
+    wait_until(lambda: host.ask("tasks/get", where)["result"]["status"] != "working")
+    seen = host.ask("tasks/get", where)["result"]
+    task = rebyte("get", made["taskId"])
+    made_at, ended_at = (task[name][:19] + "Z" for name in ("createdAt", "completedAt"))
+    assert made["createdAt"] == seen["createdAt"] == made_at
+    assert (made["lastUpdatedAt"], seen["lastUpdatedAt"]) == (made_at, ended_at)
+    again = Host().ask("tasks/get", where)["result"]
+    assert [again[name] for name in TIMES] == [seen[name] for name in TIMES]
+
+
+TIMES = ("createdAt", "lastUpdatedAt")
+
+
+@pytest.mark.parametrize(
+    "task, status, moments",
+    [
+        ({"createdAt": "1970-01-01T00:00:05Z"}, "running", (5, 5)),
+        ({"createdAt": "1970-01-01T00:00:05Z"}, "question", (5, 99)),
+        (
+            {
+                "createdAt": "1970-01-01T00:00:05.000Z",
+                "completedAt": 7,
+                "prompts": [{"submittedAt": "1970-01-01T00:00:07Z"}, None],
+            },
+            "running",
+            (5, 7),
+        ),
+        ({"error": {}}, "running", (99, 99)),
+    ],
+)
+def test_the_moments_of_a_task_are_those_that_its_service_tells(task, status, moments):
+    found = task_states.moments_of(task, {"status": status}, 99)
+    assert (found.created, found.updated) == moments
+
+
 def test_a_question_is_input_that_the_client_is_asked_for(host):
     prompt = WHICH
     params = {"name": "start_task", "arguments": {"prompt": prompt}, "_meta": TASKED}

@@ -14,6 +14,7 @@ from rebyte_commands.mcp.protocol import Message, ProtocolError
 from rebyte_commands.mcp.tools import (
     CANCEL,
     LOOK,
+    MAX_WAIT,
     REPLY,
     START,
     TOOLS,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from rebyte_commands.mcp.roots import Roots
+    from rebyte_commands.mcp.task_states import Moments
     from rebyte_types import Json
 
 CALLS_AT_ONCE = 64
@@ -92,6 +94,8 @@ class McpServer:
         self._calls: dict[Any, Call] = {}
         # Which shape each task was started for here, by its id.
         self._schemas: dict[str, Any] = {}
+        # When each task was made and last changed, by its id, status and turn.
+        self._moments: dict[tuple[Any, ...], Moments] = {}
         self._methods: dict[str, Callable[[Message], Json]] = {
             "initialize": self._initialize,
             "server/discover": self._discover,
@@ -283,7 +287,8 @@ class McpServer:
         if name == START and document.get("id"):
             self._schemas[document["id"]] = arguments.get("schema")
             if message.takes_tasks:
-                return task_states.created(document)
+                moments = self._moments_of(document, message, call)
+                return task_states.created(document, moments)
         return documents.tool_result(document)
 
     def _with_schema(self, arguments: Json) -> Json:
@@ -346,7 +351,24 @@ class McpServer:
         return document
 
     def _get_task(self, message: Message, call: Call) -> Json:
-        return task_states.state(self._look_at(message, call))
+        document = self._look_at(message, call)
+        moments = self._moments_of(document, message, call)
+        return task_states.state(document, moments)
+
+    def _moments_of(self, document: Json, message: Message, call: Call) -> Moments:
+        """Return when a task was made and last changed; asked for once in each of its states."""
+        state = tuple(document.get(name) for name in ("id", "status", "promptId"))
+        known = self._moments.get(state)
+        if known is not None:
+            return known
+        task = document
+        if "createdAt" not in document:
+            line = Line(["get", MAX_WAIT, "--", document["id"]])
+            task = self._document("get", line, message, call)
+        moments = task_states.moments_of(task, document, time.time())
+        if "error" not in task:
+            self._moments[state] = moments
+        return moments
 
     def _update_task(self, message: Message, call: Call) -> Json:
         document = self._look_at(message, call)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from rebyte_commands.mcp.documents import tool_result
+from rebyte_wire.status import dict_items, parse_timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,17 +22,50 @@ STATES = {
     "canceled": "cancelled",
 }
 ANSWER = "answer"
+TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ"
+# What the service tells of a task and its turns.
+MOMENTS = ("createdAt", "submittedAt", "completedAt")
 
 
-def created(document: Json) -> Json:
+class Moments:
+    """When a task was created and when it last changed, in seconds since 1970."""
+
+    def __init__(self, created: float, updated: float) -> None:
+        self.created = created
+        self.updated = updated
+
+    def __repr__(self) -> str:
+        return "Moments(%.0f, %.0f)" % (self.created, self.updated)
+
+
+def moments_of(task: Json, document: Json, now: float) -> Moments:
+    """Return the moments that the service's words on a task tell, `now` where they tell none.
+
+    Of a question nothing tells since when it is asked: it is as old as it is known here.
+    """
+    created = parse_timestamp(task.get("createdAt"))
+    if created is None:
+        return Moments(now, now)
+    told = [
+        parse_timestamp(part.get(name))
+        for part in (task, *dict_items(task, "prompts"))
+        for name in MOMENTS
+    ]
+    known = [moment for moment in told if moment is not None]
+    is_asking = document.get("status") == "question"
+    return Moments(created, now if is_asking else max(known))
+
+
+def created(document: Json, moments: Moments) -> Json:
     """Return what a start answers to a client that takes tasks: the handle, durable by now."""
-    return {"resultType": "task", **_task(document["id"], "working", document)}
+    task = _task(document["id"], "working", document, moments)
+    return {"resultType": "task", **task}
 
 
-def state(document: Json) -> Json:
+def state(document: Json, moments: Moments) -> Json:
     """Return a task as tasks/get tells it: its result once it has ended, or what it asks."""
     status = STATES.get(document["status"], "working")
-    task = _task(document["id"], status, document)
+    task = _task(document["id"], status, document, moments)
     if status == "completed":
         result = tool_result(document)
         # The call came to nothing, though nothing of the protocol did.
@@ -70,19 +104,22 @@ def _dict(value: Any) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _task(id: str, status: str, document: Json) -> Json:
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+def _task(id: str, status: str, document: Json, moments: Moments) -> Json:
     task: Json = {
         "taskId": id,
         "status": status,
-        "createdAt": document.get("createdAt") or now,
-        "lastUpdatedAt": now,
+        "createdAt": _timestamp(moments.created),
+        "lastUpdatedAt": _timestamp(moments.updated),
         "ttlMs": None,
         "pollIntervalMs": POLL_INTERVAL_MILLISECONDS,
     }
     if document.get("url"):
         task["statusMessage"] = "live: %s" % document["url"]
     return task
+
+
+def _timestamp(moment: float) -> str:
+    return time.strftime(TIMESTAMP, time.gmtime(moment))
 
 
 def _key(question: Json) -> str:
