@@ -7,18 +7,18 @@ from functools import partial
 from itertools import islice
 
 from rebyte_flows.values.schema import is_number, pointer, target_of
-from rebyte_flows.values.strict_json import is_same
+from rebyte_flows.values.strict_json import children_of, is_same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from rebyte_flows.values.schema import Schema
     from rebyte_types import Json
 
     Fault = dict[str, str]
-    Check = Callable[[Any, Json, Any, str], Iterator[Fault]]
+    Check = Callable[["_Judging", Json, Any, str], Iterator[Fault]]
 
 FAULTS_MOST = 10
 SHOWN_CHARACTERS = 60
@@ -39,7 +39,36 @@ def find_faults(schema: Schema, value: Any) -> list[Fault]:
 
     `at` and `wanted` hold words of the schema alone; `came` may hold foreign text, shortened.
     """
-    return list(islice(_faults(schema.root, schema.root, value, ""), FAULTS_MOST))
+    return _first(_faults(_Judging(schema.root), schema.root, value, ""))
+
+
+class _Judging:
+    """One value held against one schema: a definition is judged once at each place.
+
+    Definitions that refer to each other twice would else take twice as long at every level.
+    """
+
+    def __init__(self, root: Any) -> None:
+        self._root = root
+        self._found: dict[tuple[int, str], list[Fault]] = {}
+
+    def __repr__(self) -> str:
+        return "_Judging(%d places)" % len(self._found)
+
+    def definition_faults(self, reference: str, value: Any, at: str) -> Iterable[Fault]:
+        """Return where a value does not fit what a reference stands for."""
+        definition = target_of(self._root, reference)
+        if not children_of(value):
+            # Nothing stands below it, and to keep it would cost more than it saves.
+            return _faults(self, definition, value, at)
+        key = (id(definition), at)
+        if key not in self._found:
+            self._found[key] = _first(_faults(self, definition, value, at))
+        return self._found[key]
+
+
+def _first(faults: Iterator[Fault]) -> list[Fault]:
+    return list(islice(faults, FAULTS_MOST))
 
 
 def fault(at: str, wanted: str, came: str) -> Fault:
@@ -47,14 +76,14 @@ def fault(at: str, wanted: str, came: str) -> Fault:
     return {"at": at, "wanted": wanted, "came": came}
 
 
-def _faults(root: Any, schema: Any, value: Any, at: str) -> Iterator[Fault]:
+def _faults(judging: _Judging, schema: Any, value: Any, at: str) -> Iterator[Fault]:
     if schema is False:
         yield fault(at, "nothing", shown(value))
     if not isinstance(schema, dict):
         return
     for keyword, check in CHECKS.items():
         if keyword in schema:
-            yield from check(root, schema, value, at)
+            yield from check(judging, schema, value, at)
 
 
 def shown(value: Any) -> str:
@@ -90,11 +119,15 @@ KINDS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _check_reference(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
-    yield from _faults(root, target_of(root, schema["$ref"]), value, at)
+def _check_reference(
+    judging: _Judging, schema: Json, value: Any, at: str
+) -> Iterator[Fault]:
+    yield from judging.definition_faults(schema["$ref"], value, at)
 
 
-def _check_type(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+def _check_type(
+    judging: _Judging, schema: Json, value: Any, at: str
+) -> Iterator[Fault]:
     words = schema["type"]
     if not isinstance(words, list):
         words = [words]
@@ -104,7 +137,9 @@ def _check_type(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]
     yield fault(at, wanted, shown(value))
 
 
-def _check_enum(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+def _check_enum(
+    judging: _Judging, schema: Json, value: Any, at: str
+) -> Iterator[Fault]:
     choices = schema["enum"]
     if any(is_same(value, choice) for choice in choices):
         return
@@ -112,12 +147,16 @@ def _check_enum(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]
     yield fault(at, wanted, shown(value))
 
 
-def _check_const(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+def _check_const(
+    judging: _Judging, schema: Json, value: Any, at: str
+) -> Iterator[Fault]:
     if not is_same(value, schema["const"]):
         yield fault(at, "just " + _short(schema["const"]), shown(value))
 
 
-def _check_required(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+def _check_required(
+    judging: _Judging, schema: Json, value: Any, at: str
+) -> Iterator[Fault]:
     if not isinstance(value, dict):
         return
     for name in schema["required"]:
@@ -126,16 +165,20 @@ def _check_required(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fa
             yield fault(place, "a value", "nothing")
 
 
-def _check_properties(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+def _check_properties(
+    judging: _Judging, schema: Json, value: Any, at: str
+) -> Iterator[Fault]:
     if not isinstance(value, dict):
         return
     for name, part in schema["properties"].items():
         if name in value:
             place = pointer(at, name)
-            yield from _faults(root, part, value[name], place)
+            yield from _faults(judging, part, value[name], place)
 
 
-def _check_others(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+def _check_others(
+    judging: _Judging, schema: Json, value: Any, at: str
+) -> Iterator[Fault]:
     if schema["additionalProperties"] or not isinstance(value, dict):
         return
     names = schema.get("properties", {})
@@ -145,13 +188,15 @@ def _check_others(root: Any, schema: Json, value: Any, at: str) -> Iterator[Faul
             yield fault(at, wanted if names else "no property", _short(name))
 
 
-def _check_items(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+def _check_items(
+    judging: _Judging, schema: Json, value: Any, at: str
+) -> Iterator[Fault]:
     if not isinstance(value, list):
         return
     part = schema["items"]
     for index, item in enumerate(value):
         place = pointer(at, index)
-        yield from _faults(root, part, item, place)
+        yield from _faults(judging, part, item, place)
 
 
 def _size_check(keyword: str, kind: type, noun: str, word: str) -> Check:
@@ -160,7 +205,13 @@ def _size_check(keyword: str, kind: type, noun: str, word: str) -> Check:
 
 
 def _check_size(
-    keyword: str, kind: type, words: str, root: Any, schema: Json, value: Any, at: str
+    keyword: str,
+    kind: type,
+    words: str,
+    judging: _Judging,
+    schema: Json,
+    value: Any,
+    at: str,
 ) -> Iterator[Fault]:
     if not isinstance(value, kind):
         return
@@ -171,12 +222,16 @@ def _check_size(
         yield fault(at, words % schema[keyword], "%d" % len(value))  # type: ignore[arg-type]
 
 
-def _check_minimum(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+def _check_minimum(
+    judging: _Judging, schema: Json, value: Any, at: str
+) -> Iterator[Fault]:
     if is_number(value) and value < schema["minimum"]:
         yield fault(at, "at least " + _short(schema["minimum"]), _short(value))
 
 
-def _check_maximum(root: Any, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+def _check_maximum(
+    judging: _Judging, schema: Json, value: Any, at: str
+) -> Iterator[Fault]:
     if is_number(value) and value > schema["maximum"]:
         yield fault(at, "at most " + _short(schema["maximum"]), _short(value))
 
