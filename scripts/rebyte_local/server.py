@@ -27,6 +27,7 @@ from rebyte_local.service import Service
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 OPEN_FILES = 8192
@@ -186,8 +187,9 @@ def _flock(file: io.BufferedWriter, folder: str) -> None:
     raise FolderInUse("another local server has the folder %s" % folder)
 
 
-def serve(folder: str, **settings: Any) -> int:
-    """Serve in the foreground until SIGTERM, SIGINT or idleness; `settings` as of LocalServer.
+def serve(folder: str, *, flags: Sequence[str] = (), **settings: Any) -> int:
+    """Serve in the foreground until SIGTERM, SIGINT or idleness; `settings` as of LocalServer, and
+    `flags` what they were called on the command line.
 
     Prints one line of JSON that says where it listens, and keeps it in server.json meanwhile.
     Returns 0, 1 when it cannot start, 2 when a setting is wrong.
@@ -210,7 +212,7 @@ def serve(folder: str, **settings: Any) -> int:
         return 2 if isinstance(error, ValueError) else 1
     path = os.path.join(server.folder, "server.json")
     try:
-        line = json.dumps(_describe(server))
+        line = json.dumps({**_describe(server), "flags": list(flags)})
         with open(path + ".new", "w", encoding="utf-8", opener=private) as file:
             file.write(line + "\n")
         os.replace(path + ".new", path)

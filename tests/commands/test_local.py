@@ -59,6 +59,33 @@ def test_the_status_tells_the_page_of_all_tasks(state):
     assert told["pageUrl"].startswith(told["url"] + "/?token=")
 
 
+@pytest.mark.parametrize(
+    "started, asked, lacks",
+    [
+        (["--fault", "slow-create=1", "--width", "2"], [], None),
+        (["--fault", "slow-create=1"], ["--fault", "slow-create=1"], None),
+        (["--width", "2", "--idle", "60"], ["--idle", "60"], None),
+        (
+            ["--width", "2"],
+            ["--width", "3"],
+            "--width 3; it was started with --width 2",
+        ),
+        ([], ["--credits", "5"], "without --credits 5; it was started with no flag"),
+    ],
+)
+def test_a_start_with_the_settings_of_the_running_server_says_that_it_runs(
+    state, started, asked, lacks
+):
+    first = json.loads(run_quietly(LINE + ["local", "start", *started]).stdout)
+    ran = run_quietly(LINE + ["local", "start", *asked])
+    again = json.loads(ran.stdout)
+    if lacks:
+        assert ran.returncode == 2 and lacks in again["error"]["message"]
+        return
+    assert ran.returncode == 0 and b"already with these settings" in ran.stderr
+    assert again["reused"] and again["pid"] == first["pid"] and "reused" not in first
+
+
 def test_a_program_that_the_owner_switched_on_answers_the_named_executor(
     state, monkeypatch, tmp_path
 ):

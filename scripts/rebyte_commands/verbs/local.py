@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import time
+from urllib.parse import urlsplit
 
 from rebyte_commands.jobs.start import add_list_flag
 from rebyte_commands.shell.arguments import count
@@ -37,6 +38,7 @@ NONE_FOUND = (
     "no agent program was found on the PATH (claude, codex, gemini, opencode, pi are looked for):"
     " this stays a rehearsal; install one, then local stop and start again"
 )
+RUNS_ALREADY = "the local server runs already with these settings"
 EXAMPLES = """examples:
   rebyte_cli.py local start
   rebyte_cli.py local start --repos ~/src --fault slow-create=3
@@ -127,15 +129,40 @@ def start(context: Context, options: Namespace) -> Outcome:
     _check(options)
     words = _serve_words(options)
     server = running_server(context)
-    if server and words:
-        raise InputError(
-            "the local server runs already, with other settings",
-            hint="%s, then start it again" % context.command_line("local", "stop"),
-        )
+    if server:
+        _check_same(context, server, words)
+        context.info(RUNS_ALREADY)
     document = _told(context, server or start_server(context, words))
+    if server:
+        document["reused"] = True
     if options.agents and not document.get("agents"):
         document["warnings"] = [NONE_FOUND]
     return Outcome(document)
+
+
+def _check_same(context: Context, server: Json, words: list[str]) -> None:
+    """Raise InputError where a running server lacks a setting that is asked for."""
+    started = server.get("flags") or []
+    has = _settings(started)
+    has.append(("--port", str(urlsplit(server["url"]).port)))
+    lacking = [pair for pair in _settings(words) if pair not in has]
+    if not lacking:
+        return
+    wanted = _quoted([word for pair in lacking for word in pair])
+    raise InputError(
+        "the local server runs already, without %s; it was started with %s"
+        % (wanted, _quoted(started) or "no flag"),
+        hint="%s, then start it again" % context.command_line("local", "stop"),
+    )
+
+
+def _quoted(words: list[str]) -> str:
+    return " ".join(map(shlex.quote, words))
+
+
+def _settings(words: list[str]) -> list[tuple[str, str]]:
+    """Return flags and their values as pairs."""
+    return list(zip(words[::2], words[1::2]))
 
 
 def status(context: Context, options: Namespace) -> Outcome:
@@ -197,6 +224,7 @@ def serve(context: Context, options: Namespace) -> Outcome:
         width=_width(options),
         idle_seconds=options.idle or None,
         faults=_faults(options.fault),
+        flags=_serve_words(options),
         **extra,
     )
     os._exit(code)
