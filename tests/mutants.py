@@ -251,7 +251,7 @@ MUTANTS = (
     ),
     (
         "rebyte_flows/code/sending/storing.py",
-        "if _has_filter(attributes) and tracked is not None:",
+        "if is_converted_by_git(attributes) and tracked is not None:",
         "if False:",
         [CODE + "test_kinds.py"],
     ),

@@ -76,6 +76,11 @@ PROGRAM_MODE = "100755"
 LINK_MODE = "120000"
 SUBMODULE_MODE = "160000"
 FILE_MODES = (FILE_MODE, PROGRAM_MODE)
+LFS_HEAD = b"version https://git-lfs.github.com/spec/"
+LFS_POINTER_BYTES = 1024
+# Attributes by which git stores other bytes than lie in the working tree.
+CONVERSIONS = ("filter", "ident", "working-tree-encoding")
+NO_CONVERSION = ("unspecified", "unset")
 
 
 class Repository:
@@ -215,6 +220,27 @@ class Repository:
             found[path] = (mode, id)
         return found
 
+    def attributes(
+        self, paths: Iterable[str], names: Sequence[str], tree: str | None = None
+    ) -> dict[str, dict[str, str]]:
+        """Return path -> name -> value of some attributes, as the working tree has them, or as it
+        would with the .gitattributes of a tree.
+        """
+        data = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        words = ["check-attr", "-z", "--stdin"]
+        with tempfile.TemporaryDirectory(prefix="rebyte-") as folder:
+            index = None
+            if tree is not None:
+                index = os.path.join(folder, "index")
+                self.run("read-tree", tree, index=index)
+                words.append("--cached")
+            out = self.run(*words, *names, data=data, index=index)
+        fields = list(fields_of(out))
+        found: dict[str, dict[str, str]] = {}
+        for path, name, value in zip(fields[::3], fields[1::3], fields[2::3]):
+            found.setdefault(path, {})[name] = value
+        return found
+
     def blob(self, id: str) -> bytes:
         """Return the content of a blob."""
         return self.run("cat-file", "blob", id)
@@ -307,6 +333,12 @@ def fields_of(out: bytes) -> Iterator[str]:
     for field in out.split(b"\0"):
         if field:
             yield os.fsdecode(field)
+
+
+def is_converted_by_git(attributes: dict[str, str]) -> bool:
+    """Say whether git stores other bytes than lie in the working tree, line ends apart."""
+    found = (attributes.get(name, NO_CONVERSION[0]) for name in CONVERSIONS)
+    return any(value not in NO_CONVERSION for value in found)
 
 
 def open_repository(folder: str | None = None) -> Repository:

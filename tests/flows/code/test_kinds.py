@@ -522,6 +522,31 @@ def test_a_file_behind_a_filter_keeps_what_git_stores(folder, tmp_path):
     assert trip.home()["changes"]["files"] == 0
 
 
+def test_what_came_home_behind_a_filter_is_named_and_how_git_is_to_store_it(
+    folder, tmp_path
+):
+    attributes = "*.up filter=x\n*.psd filter=lfs\n"
+    write(folder, {".gitattributes": attributes, "x.up": "abc\n", "kept.up": "ab\n"})
+    write(folder, {"big.psd": POINTER})
+    git(folder, "config", "filter.x.clean", "tr a-z A-Z")
+    commit(folder)
+    write(folder, {"mine.up": "mine\n"})
+    trip = Trip(folder, tmp_path)
+    trip.files.update({"x.up": b"abc\nd\n", "new.up": b"new\n", "plain": b"plain\n"})
+    trip.files["big.psd"] = POINTER.encode()
+    trip.files["new.psd"] = POINTER.encode()
+    said = [text for text in trip.home()["warnings"] if "--renormalize" in text]
+    assert len(said) == 1 and "'mine.up', 'new.up', 'x.up';" in said[0]
+    assert trip.entries()["big.psd"] == trip.entries("HEAD")["big.psd"]
+    assert trip.apply().conflicts == {}
+    assert (folder / "x.up").read_bytes() == b"abc\nd\n" and trip.apply().steps == []
+    assert trip.undo() == [] and (folder / "x.up").read_bytes() == b"abc\n"
+    git(folder, "clean", "-q", "-f")
+    git(folder, "merge", "-q", trip.record.branch)
+    git(folder, "add", "--renormalize", "x.up", "new.up", "mine.up")
+    assert git(folder, "show", ":x.up") == b"ABC\nD\n"
+
+
 def test_git_says_which_version_this_was_run_with(folder):
     out = subprocess.check_output(["git", "--version"]).decode()
     assert out.startswith("git version ")

@@ -59,7 +59,7 @@ def plan(
         for change in changes
         if change.new[0] == NO_MODE and held[change.path] is None
     }
-    decider = Decider(repository, changes, journal.applied, gone)
+    decider = Decider(repository, changes, journal.applied, gone, record.differs)
     found = Plan()
     found.unknown = unmatched(allow, paths)
     for change in changes:

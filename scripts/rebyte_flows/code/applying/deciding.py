@@ -9,7 +9,7 @@ import os
 from rebyte_flows.code.applying.merging import Conflict, merged
 from rebyte_flows.code.applying.working_tree import OTHER_MODE, read_path
 from rebyte_flows.code.changes import NO_MODE
-from rebyte_flows.code.git import FILE_MODES, SUBMODULE_MODE, Repository
+from rebyte_flows.code.git import FILE_MODES, SUBMODULE_MODE, Repository, blob_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Decider:
     """Decides what each changed path is to hold.
 
-    `applied` is what an earlier apply brought, `gone` the paths that this one will delete.
+    `applied` is what an earlier apply brought, `gone` the paths that this one will delete,
+    `differs` path -> id of what was sent in other bytes than git stores.
     """
 
     def __init__(
@@ -32,11 +33,13 @@ class Decider:
         changes: Sequence[Change],
         applied: Mapping[str, Held],
         gone: Collection[str],
+        differs: Mapping[str, str],
     ) -> None:
         self.repository = repository
         self.contents = Contents(repository, changes, applied)
         self._applied = applied
         self._gone = gone
+        self._differs = differs
         self._has_modes = repository.has_modes()
 
     def __repr__(self) -> str:
@@ -64,7 +67,7 @@ class Decider:
         """Return the merge with the first base that it works with: what was sent, else what an
         earlier apply brought.
         """
-        sent = self.contents.of(change.old)
+        sent = self._sent(change, ours)
         theirs = self.contents.of(change.new)
         try:
             return merged(self.repository, sent, ours, theirs)
@@ -73,6 +76,17 @@ class Decider:
                 raise
         brought = self.contents.of(self._applied[change.path])
         return merged(self.repository, brought, ours, theirs)
+
+    def _sent(self, change: Change, ours: Content) -> Content:
+        """Return what was sent of a path: where a filter stands between, what lies here if that is
+        still it, else what git stores.
+        """
+        stored = self.contents.of(change.old)
+        id = self._differs.get(change.path)
+        if stored is None or ours is None or id is None:
+            return stored
+        is_as_sent = blob_id(ours[1], len(id)) == id
+        return (stored[0], ours[1]) if is_as_sent else stored
 
     def _ours(self, change: Change) -> Content:
         """Return what lies at a path; a folder of which nothing stays counts as nothing."""

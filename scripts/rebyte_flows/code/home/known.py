@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from rebyte_flows.code.git import Repository
+    from rebyte_flows.code.git import Entries, Repository
     from rebyte_flows.code.records import CodeRecord
 
 
@@ -42,6 +42,11 @@ class Known:
     def names(self) -> set[str]:
         """Return the paths whose names went out, those in submodules among them."""
         return self.expected | set(self.record.differs)
+
+    def before(self) -> Entries:
+        """Return the entries of the commit that lay under what was sent, none where it was none."""
+        parent = self.repository.commit_of(self.record.base + "^")
+        return self.repository.tree_of(parent) if parent else {}
 
     def _read_links(self) -> dict[str, str]:
         paths = [path for path, (mode, _) in self.entries.items() if mode == LINK_MODE]

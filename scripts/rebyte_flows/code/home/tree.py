@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from rebyte_flows.code.git import LINK_MODE
+from rebyte_flows.code.git import (
+    CONVERSIONS,
+    FILE_MODES,
+    LFS_HEAD,
+    LFS_POINTER_BYTES,
+    LINK_MODE,
+    is_converted_by_git,
+)
 from rebyte_flows.code.home.archive import Spoiled
 from rebyte_flows.code.home.archive_names import (
     left_behind,
@@ -16,7 +23,7 @@ from rebyte_flows.code.paths import leaves_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from rebyte_flows.code.git import Entries, Repository
     from rebyte_flows.code.home.archive import HomeArchive
@@ -25,6 +32,11 @@ if TYPE_CHECKING:
 PARTIAL = (
     "%d files that the archive lacks were kept: it does not look whole, or packers leave such"
     " folders out"
+)
+FILTERED_SHOWN = 5
+FILTERED = (
+    "a filter of git was not run, so the branch holds these %d files as they came, and not as git"
+    " would store them: %s; after git merge: git add --renormalize PATH; after apply: git add PATH"
 )
 IGNORED = "%d files that git ignores here were left out"
 
@@ -65,7 +77,40 @@ class HomeTree:
         tree = repository.write_tree(
             (path, mode, id) for path, (mode, id) in self._entries.items()
         )
+        self._warn_of_filters(tree)
         return repository.commit_tree(tree, [parent], message, dated_as=parent)
+
+    def _warn_of_filters(self, tree: str) -> None:
+        """Name the files of a written tree that git would store otherwise: nobody runs its filters
+        on what comes from afar.
+        """
+        repository = self._known.repository
+        stored = self._known.before()
+        changed = [
+            path
+            for path, entry in self._entries.items()
+            if entry[0] in FILE_MODES and entry != stored.get(path)
+        ]
+        attributes = repository.attributes(changed, CONVERSIONS, tree)
+        paths = [path for path in changed if is_converted_by_git(attributes[path])]
+        raw = sorted(set(paths) - self._pointers(paths))
+        if raw:
+            shown = ", ".join(map(repr, raw[:FILTERED_SHOWN]))
+            more = " ..." if len(raw) > FILTERED_SHOWN else ""
+            self.warnings.append(FILTERED % (len(raw), shown + more))
+
+    def _pointers(self, paths: Sequence[str]) -> set[str]:
+        """Return which files are pointers of LFS, as its filter would store them."""
+        repository = self._known.repository
+        ids = {path: self._entries[path][1] for path in paths}
+        sizes = zip(paths, repository.sizes(list(ids.values())))
+        small = [path for path, size in sizes if 0 < size < LFS_POINTER_BYTES]
+        contents = repository.blobs([ids[path] for path in small])
+        return {
+            path
+            for path, data in zip(small, contents)
+            if data is not None and data.startswith(LFS_HEAD)
+        }
 
     def _staying(self, selection: Selection) -> Entries:
         """Return the entries that stay as they were: what the archive lacks and did not delete."""

@@ -10,6 +10,8 @@ import stat
 from rebyte_flows.code.git import (
     FILE_MODE,
     FILE_MODES,
+    LFS_HEAD,
+    LFS_POINTER_BYTES,
     LINK_MODE,
     PROGRAM_MODE,
     SUBMODULE_MODE,
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from rebyte_flows.code.git import Entry
 
 SKIPPED = "S"
-LFS_HEAD = b"version https://git-lfs.github.com/spec/"
-POINTER_BYTES = 1024
 LINK_BYTES = 4096
 # Settings of the filters that encrypt what git stores: git-crypt, transcrypt, git-agecrypt.
 ENCRYPTING = r"^filter\.[^.]*crypt[^.]*\.(smudge|process)$"
@@ -106,12 +106,9 @@ def encrypted_paths(repository: Repository) -> set[str]:
     }
     if not drivers:
         return set()
-    tracked = repository.run("ls-files", "-z")
-    asked = ("check-attr", "-z", "--stdin", "filter")
-    fields = list(fields_of(repository.run(*asked, data=tracked)))
-    return {
-        path for path, driver in zip(fields[::3], fields[2::3]) if driver in drivers
-    }
+    tracked = fields_of(repository.run("ls-files", "-z"))
+    found = repository.attributes(tracked, ("filter",))
+    return {path for path, values in found.items() if values["filter"] in drivers}
 
 
 def _judge_links(items: list[Item]) -> None:
@@ -196,7 +193,7 @@ def _why_not(root: str, item: Item, status: os.stat_result) -> str | None:
         return None
     if not item.mode:
         return NO_FILE
-    if status.st_size < POINTER_BYTES and _is_pointer(path):
+    if status.st_size < LFS_POINTER_BYTES and _is_pointer(path):
         return LFS_POINTER
     return None
 

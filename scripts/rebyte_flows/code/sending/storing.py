@@ -6,7 +6,13 @@ from __future__ import annotations
 
 import os
 
-from rebyte_flows.code.git import LINK_MODE, Repository, blob_id, fields_of
+from rebyte_flows.code.git import (
+    CONVERSIONS,
+    LINK_MODE,
+    Repository,
+    blob_id,
+    is_converted_by_git,
+)
 from rebyte_flows.code.line_ends import CRLF, is_converted, is_forced, to_lf
 from rebyte_flows.code.sending.tree_archive import changed
 
@@ -16,8 +22,6 @@ if TYPE_CHECKING:
     from rebyte_flows.code.sending.snapshot import Tree, TreeFile
 
 UNSPECIFIED = "unspecified"
-# Attributes by which git stores other bytes than lie in the working tree.
-CONVERSIONS = ("filter", "ident", "working-tree-encoding")
 MESSAGE = "The working tree as it was sent\n"
 
 
@@ -78,19 +82,13 @@ def _attributes(tree: Tree) -> dict[str, dict[str, str]]:
     Asked only for those: to know them costs nothing where nothing was changed.
     """
     paths = [
-        os.fsencode(file.path)
+        file.path
         for file in tree.files
         if not _is_as_stored(file) and file.link is None and not file.item.submodule
     ]
     if not paths:
         return {}
-    words = ("check-attr", "-z", "--stdin", "text", "eol", *CONVERSIONS)
-    out = tree.repository.run(*words, data=b"".join(path + b"\0" for path in paths))
-    fields = list(fields_of(out))
-    found: dict[str, dict[str, str]] = {}
-    for path, name, value in zip(fields[::3], fields[1::3], fields[2::3]):
-        found.setdefault(path, {})[name] = value
-    return found
+    return tree.repository.attributes(paths, ("text", "eol", *CONVERSIONS))
 
 
 def _store(
@@ -108,7 +106,7 @@ def _store(
     if file.mode == LINK_MODE:
         stored.writes.append((file, os.fsencode(file.link or "")))
         return
-    if _has_filter(attributes) and tracked is not None:
+    if is_converted_by_git(attributes) and tracked is not None:
         # What its filter would store nobody can tell without running it.
         _enter(stored, file, tracked[1])
         return
@@ -134,11 +132,6 @@ def _store_converted(
         stored.writes.append((file, path))
     else:
         stored.writes.append((file, data))
-
-
-def _has_filter(attributes: dict[str, str]) -> bool:
-    found = (attributes.get(name, UNSPECIFIED) for name in CONVERSIONS)
-    return any(value not in (UNSPECIFIED, "unset") for value in found)
 
 
 def _keeps_crlf(repository: Repository, tracked: Entry | None, forced: bool) -> bool:
