@@ -15,6 +15,7 @@ from measure import run_quietly
 from rebyte_commands.shell.environment import HARNESS_MARKERS
 from rebyte_local.agents import readiness
 from rebyte_local.agents.roster import PROGRAMS, parse_agents
+from rebyte_local.execution.file_changes import Snapshot
 
 
 @pytest.fixture
@@ -302,6 +303,78 @@ def test_a_cost_that_no_float_can_hold_is_no_cost(start, programs):
     task, _, done = api.run(plan(raw=[raw], say="end"), executor="claude")
     assert (done["status"], done["finalResult"]) == ("succeeded", "end")
     assert latest(api, task)["costUsd"] == 0.25
+
+
+@pytest.mark.parametrize(
+    "line, warning",
+    [
+        ("true", "no file in its folder changed"),
+        ('rm -rf "$PWD"', "cannot be read any more (No such file"),
+        ('rm -rf "$PWD"; touch "$PWD"', "cannot be read any more (Not a directory"),
+        ('rm -rf "$PWD"; ln -s / "$PWD"', "a link is in its place"),
+    ],
+)
+def test_what_became_of_the_folder_of_a_turn_is_told_as_it_is(
+    start, programs, line, warning
+):
+    api = start(agents="claude")
+    task, events, done = api.run(plan(run=[line], say="did"), executor="claude")
+    assert (done["status"], done["finalResult"]) == ("succeeded", "did")
+    assert warning in " ".join(latest(api, task)["warnings"])
+    assert "files_changed" not in [event["eventType"] for event in events]
+
+
+def test_files_in_a_folder_that_was_locked_are_not_told_as_deleted(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "kept").write_text("x")
+    before = Snapshot(str(tmp_path))
+    look = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert before.changes() == []
+    assert "what it changed in closed is not known" in before.trouble
+
+
+@pytest.mark.parametrize(
+    "first, words",
+    [
+        (
+            "#!/no/such",
+            "its first line names an interpreter that is not there: /no/such",
+        ),
+        ("#! /bin/sh\r", r"an interpreter that is not there: /bin/sh\r"),
+        ("\x7fELF", "Exec format error"),
+    ],
+)
+def test_a_program_that_cannot_be_started_says_what_is_missing(
+    start, programs, first, words
+):
+    path = os.path.join(programs["PATH"].split(os.pathsep)[0], "claude")
+    with open(path, "w") as file:
+        file.write(first + "\n")
+    _, _, done = start(agents="claude").run("x", executor="claude")
+    assert done["status"] == "failed" and words in done["finalResult"]
+
+
+def test_a_byte_order_mark_before_a_stream_is_passed_over(start, programs):
+    path = os.path.join(programs["PATH"].split(os.pathsep)[0], "claude")
+    with open(path) as file:
+        text = file.read()
+    with open(path, "w") as file:
+        file.write(
+            text.replace('out(type="system"', 'print(end="\\ufeff")\nout(type="system"')
+        )
+    api = start(agents="claude")
+    _, events, done = api.run(plan(say="fine", code=0), executor="claude")
+    assert (done["status"], done["finalResult"]) == ("succeeded", "fine")
+    assert api.words(events, "stdout") == []
 
 
 def test_a_line_of_a_megabyte_and_a_line_that_is_no_json_go_through(start, programs):

@@ -16,14 +16,17 @@ WORD_KEYS = ("text", "content", "message", "output", "error", "delta", "result")
 DEPTH_MOST = 8  # a nested record deeper than this is told as JSON
 # Far above what programs write, and far below where writing it as JSON again fails.
 NESTING_MOST = 100
+BYTE_ORDER_MARK = "\ufeff"
 
 
 def parse_line(line: str) -> JsonObject | None:
     """Return the JSON object of a line, None for anything else, also for one that is nested too
-    deep to be written again; no number in it is infinite.
+    deep to be written again; no number in it is infinite. A byte order mark before it is none of
+    its words.
     """
+    text = line.lstrip(BYTE_ORDER_MARK)
     try:
-        found = json.loads(line, parse_constant=lambda word: None, parse_float=_finite)
+        found = json.loads(text, parse_constant=lambda word: None, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and not _is_too_deep(found) else None

@@ -89,7 +89,11 @@ class AgentTurn:
         changes = before.changes()
         if changes:
             run.emit("files_changed", files=changes)
-        return self._conclude(result, reader, changes)
+        is_idle = changes == [] and before.trouble is None
+        answer = self._conclude(result, reader, is_idle=is_idle)
+        if before.trouble:
+            answer.account["warnings"].append(before.trouble)
+        return answer
 
     def _execute(self, session: str | None) -> tuple[ProcessResult, TurnReader]:
         run = self._run
@@ -163,10 +167,7 @@ class AgentTurn:
         return bool(self._program.no_session.search(said))
 
     def _conclude(
-        self,
-        result: ProcessResult,
-        reader: TurnReader,
-        changes: list[JsonObject] | None,
+        self, result: ProcessResult, reader: TurnReader, *, is_idle: bool
     ) -> Answer:
         account = self._account(reader)
         warnings = reader.warnings(result.code)
@@ -178,7 +179,7 @@ class AgentTurn:
             reason += self._remedy(reason + "\n" + result.stderr.text())
             is_said = reason == reader.words
             return Answer(reason, True, is_streamed=is_said, account=account)
-        if changes == []:
+        if is_idle:
             warnings.append(NO_CHANGE + ("" if reader.tools else NO_TOOL))
         return Answer(reader.answer(), is_streamed=bool(reader.words), account=account)
 

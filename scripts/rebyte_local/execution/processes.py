@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import time
@@ -18,6 +20,7 @@ AGENT_LINE_LIMIT_BYTES = 32 * 1024 * 1024  # some write the whole prompt in one 
 READ_BYTES = 64 * 1024
 TICK_SECONDS = 0.1
 LAST_LINES = 5
+FIRST_LINE_BYTES = 256
 GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL
 AGENT_GRACE_SECONDS = 6.0  # some take a while to end their tools
 STDOUT_LIMIT_CHARS = 1024 * 1024
@@ -104,6 +107,36 @@ class ProcessResult:
         else:
             sentence = "%s ended with exit code %d" % (subject, self.code)
         return "\n".join([sentence, *self.stderr.last])
+
+
+def why_not_started(command: str, cwd: str, error: OSError) -> str:
+    """Return why a program could not be started: the system's word for a program that is not there
+    also stands for a missing folder or interpreter.
+    """
+    words = "%s cannot be started: " % command
+    if not os.path.isdir(cwd):
+        return words + "the folder %s is not there" % cwd
+    path = shutil.which(command)
+    if error.errno != errno.ENOENT or path is None:
+        return words + (error.strerror or str(error))
+    interpreter = _interpreter_of(path)
+    if interpreter:
+        return words + "its first line names an interpreter that is not there: %s" % (
+            interpreter
+        )
+    return words + "what the system needs to run it is not there (another C library?)"
+
+
+def _interpreter_of(path: str) -> str:
+    """Return what the first line of a script names as its interpreter, empty where none does."""
+    try:
+        with open(path, "rb") as file:
+            line = file.readline(FIRST_LINE_BYTES)
+    except OSError:
+        return ""
+    named = line[2:].decode("utf-8", "replace").strip(" \t\n")
+    # A carriage return at its end is part of the name, and worth to be seen.
+    return repr(named)[1:-1] if line.startswith(b"#!") else ""
 
 
 def _never() -> str | None:

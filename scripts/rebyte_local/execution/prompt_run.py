@@ -11,7 +11,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from functools import partial
 
-from rebyte_local.execution.processes import Allowance, Process, ProcessResult
+from rebyte_local.execution.processes import (
+    Allowance,
+    Process,
+    ProcessResult,
+    why_not_started,
+)
 from rebyte_local.formats import JsonObject
 from rebyte_local.service import Service
 
@@ -200,7 +205,7 @@ class PromptRun:
                 )
                 self._process = process
         except OSError as error:
-            on_lines("stderr", ["%s cannot be started: %s" % (argv[0], error.strerror)])
+            on_lines("stderr", [why_not_started(argv[0], self.path, error)])
             result.code = 127
             return result
         try:

@@ -170,6 +170,8 @@ def publish(run: PromptRun) -> None:
                     _say(run, "artifacts/%s was not published: %s" % (shown, problem))
     except FileNotFoundError:
         return
+    except PermissionError:
+        _say(run, "nothing was published: artifacts cannot be read any more")
     except NotADirectoryError:  # what O_NOFOLLOW makes of a link, too
         _say(
             run,
@@ -193,6 +195,10 @@ def _publish_file(run: PromptRun, folder: int, name: str) -> str | None:
         return "it cannot be read as a plain file (%s)" % error.strerror
     try:
         return _publish_handle(run, handle, name)
+    except (
+        OSError
+    ) as error:  # a full disk, most of all: the answer is kept all the same
+        return "it cannot be kept (%s)" % error.strerror
     finally:
         os.close(handle)
 
