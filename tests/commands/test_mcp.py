@@ -223,9 +223,40 @@ def test_arguments_that_do_not_fit_are_a_tools_error_and_reach_nothing(
 ):
     params = {"name": name, "arguments": arguments}
     result = host.ask("tools/call", params)["result"]
-    message = result["structuredContent"]["error"]["message"]
-    assert result["isError"] and message and "--option" not in message
+    error = result["structuredContent"]["error"]
+    assert result["isError"] and error["hint"] and "--option" not in error["message"]
     assert posts(server) == []
+
+
+@pytest.mark.parametrize(
+    "name, arguments, message, hint",
+    [
+        ("start_task", {}, "prompt is missing", "prompt (string, required), files ("),
+        ("start_task", {"prompt": "x", "code": "none"}, "/none: ", "code (string)"),
+        ("start_task", {"prompt": "x", "code": "."}, "no git repo", "git repository"),
+        (
+            "start_task",
+            {"prompt": "x", "files": ["none"]},
+            "cannot read",
+            "files (array",
+        ),
+        ("look", {"ids": ["@none"]}, "under the name none", "list_tasks shows"),
+        ("list_tasks", {"limit": 0}, "limit has", "limit (integer from 1 to 100)"),
+    ],
+)
+def test_a_wrong_call_says_what_to_do_in_words_of_the_tools(
+    world, name, arguments, message, hint
+):
+    error = Host(roots=[str(world)]).document(name, **arguments)["error"]
+    assert message in error["message"] and hint in error["hint"]
+    assert "--" not in error["message"] + error["hint"]
+
+
+def test_an_answer_to_a_task_that_asks_nothing_says_what_to_call(host):
+    made = host.document("start_task", prompt=sh("echo hi"))
+    host.document("look", ids=[made["id"]])
+    error = host.document("reply", id=made["id"], option=["1"])["error"]
+    assert error["code"] == "no_question" and "look tells" in error["hint"]
 
 
 @pytest.mark.parametrize("arguments", [None, {}, {"limit": 3.0}])

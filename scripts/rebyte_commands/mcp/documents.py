@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 
 from rebyte_commands.mcp.tools import CANCEL, FETCH, LIST, LOOK, REPLY, START
@@ -23,6 +24,15 @@ PROGRAM = "rebyte_cli.py"
 SAME = "the same arguments as before"
 ASK = "Please run this in a terminal, if you agree: %s"
 CUT = " [cut]"
+# What a tool takes is worth to be told again.
+WRONG_CALL = ("usage", "invalid_input", "validation_error")
+# What to do about an error that says nothing of it itself.
+REMEDIES = {
+    "not_found": "list_tasks shows the tasks that were started from here, with their ids",
+    "no_question": "look tells what a task asks; reply with prompt gives it one more turn",
+    "no_repository": "code is a folder of a git repository; single files go with files",
+}
+LEADING_FLAG = re.compile("--(?=[a-z]+ )")
 # What is of no use in part: where the whole lies, and what is to be called.
 WHOLE = frozenset(("id", "url", "answerPath", "transcriptPath", "files", "next"))
 # More entries than this, at two bytes each, do not fit anyway.
@@ -30,13 +40,15 @@ ENTRIES_MOST = BUDGET_BYTES // 2
 SHORTENED = "of each list and object in here at most %d entries are shown"
 
 
-def tool_result(document: Json) -> Json:
+def tool_result(document: Json, hint: str = "") -> Json:
     """Return the result of tools/call: the document as text and as structured content, 8 KB at
     most; an error of the tool sets the flag.
+
+    `hint` says what a wrong call should have been, where the error says nothing of its own.
     """
     shown = _without_next(document)
     if "error" in shown:
-        shown["error"] = without_flags(shown["error"])
+        shown["error"] = _with_hint(without_flags(shown["error"]), hint)
     steps = [_step(step) for step in document.get("next", [])]
     if steps:
         shown["next"] = steps
@@ -48,9 +60,9 @@ def tool_result(document: Json) -> Json:
     }
 
 
-def error_result(problem: RebyteError) -> Json:
+def error_result(problem: RebyteError, hint: str) -> Json:
     """Return the result of a call that came to nothing before any command ran."""
-    result = tool_result({"error": problem.as_dict(), "next": problem.next})
+    result = tool_result({"error": problem.as_dict(), "next": problem.next}, hint)
     # These words are our own, for the owner of this server.
     if problem.hint:
         result["structuredContent"]["error"]["hint"] = problem.hint
@@ -58,9 +70,21 @@ def error_result(problem: RebyteError) -> Json:
     return result
 
 
+def _with_hint(error: Json, hint: str) -> Json:
+    """Return an error with something to do about it, where the request is at fault."""
+    code = error.get("code")
+    told = error.get("hint") or REMEDIES.get(str(code))
+    if code in WRONG_CALL:
+        told = told or hint
+    return {**error, "hint": told} if told else error
+
+
 def without_flags(error: Json) -> Json:
-    """Return an error without the hints that speak of flags: nobody types them here."""
+    """Return an error whose words speak of no flags: nobody types them here."""
     hint = error.get("hint", "")
+    named = LEADING_FLAG.match(error.get("message", ""))
+    if named:
+        error = {**error, "message": error["message"][named.end() :]}
     if "--" in hint or PROGRAM in hint:
         return {name: value for name, value in error.items() if name != "hint"}
     return error

@@ -20,6 +20,7 @@ from rebyte_commands.mcp.tools import (
     TOOLS,
     Line,
     check_arguments,
+    usage_hint,
 )
 from rebyte_wire.errors import GuardRefused, RebyteError
 
@@ -273,9 +274,9 @@ class McpServer:
         name = message.params.get("name")
         tool = TOOLS.get(name) if isinstance(name, str) else None
         if tool is None:
-            raise ProtocolError(
-                protocol.INVALID_PARAMS, "there is no tool %.80s" % (name,)
-            )
+            words = "there is no tool %.80s; there are %s" % (name, ", ".join(TOOLS))
+            raise ProtocolError(protocol.INVALID_PARAMS, words)
+        hint = usage_hint(str(name))
         try:
             arguments = check_arguments(tool, message.params.get("arguments"))
             if name == LOOK:
@@ -283,13 +284,13 @@ class McpServer:
             line = tool.line_for(arguments, self.roots)
             document = self._document(str(name), line, message, call)
         except RebyteError as problem:
-            return documents.error_result(problem)
+            return documents.error_result(problem, hint)
         if name == START and document.get("id"):
             self._schemas[document["id"]] = arguments.get("schema")
             if message.takes_tasks:
                 moments = self._moments_of(document, message, call)
                 return task_states.created(document, moments)
-        return documents.tool_result(document)
+        return documents.tool_result(document, hint)
 
     def _with_schema(self, arguments: Json) -> Json:
         """Return the arguments of a look with the shape that its one task was started for."""

@@ -261,6 +261,23 @@ TOOLS = {
 }
 
 
+def usage_hint(name: str) -> str:
+    """Return what a tool takes, in a sentence."""
+    schema = TOOLS[name].schema
+    takes = [
+        _described(argument, kind, argument in schema["required"])
+        for argument, kind in schema["properties"].items()
+    ]
+    return "%s takes %s" % (name, ", ".join(takes))
+
+
+def _described(argument: str, kind: Json, is_required: bool) -> str:
+    words = "array of %s" % kind["items"]["type"] if "items" in kind else kind["type"]
+    if "minimum" in kind:
+        words += " from %d to %d" % (kind["minimum"], kind["maximum"])
+    return "%s (%s%s)" % (argument, words, ", required" if is_required else "")
+
+
 def check_arguments(tool: Tool, arguments: Any) -> Json:
     """Return the arguments of a call, none for null; InputError names the first that does not fit
     the tool's schema.
