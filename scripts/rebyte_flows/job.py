@@ -20,6 +20,7 @@ from rebyte_flows.starting.ledger import open_ledger
 from rebyte_flows.starting.requests import task_request
 from rebyte_flows.starting.submitter import Submitter
 from rebyte_flows.state import find_state
+from rebyte_flows.values.contradictions import check_possible
 from rebyte_flows.values.prompts import shape_lines
 from rebyte_flows.values.schema import read_schema
 from rebyte_wire.status import FINAL
@@ -68,6 +69,8 @@ def run(
     paid turns may send the errors back, 2 at the most.
     """
     expected = None if schema is None else read_schema(json.dumps(schema))
+    if expected:
+        check_possible(expected)
     state = state or find_state(os.environ)
     if out:
         open_folder(out)

@@ -288,3 +288,29 @@ def test_a_small_value_is_whole_beside_an_answer_that_is_cut(rebyte):
     words = "word " * 5000 + "\n" + json.dumps(value)
     ran = rebyte("run", "x\n```python run\nprint(%r)\n```" % words, "--json-answer")
     assert ran["value"] == value and len(ran.out) < 8000 and ran["answerPath"]
+
+
+IMPOSSIBLE = json.dumps(
+    {"type": "object", "properties": {"a": {"enum": []}}, "required": ["a"]}
+)
+
+
+def test_no_line_pays_for_a_value_that_cannot_exist(rebyte, server, world):
+    ran = rebyte("run", saying(GOOD))
+    (world / "lines.jsonl").write_text(json.dumps({"prompt": "Sum it."}) + "\n")
+    seen = len(server.requests)
+    for words in (
+        ["run", saying(GOOD)],
+        ["create", saying(GOOD)],
+        ["batch", "lines.jsonl"],
+        ["follow-up", ran["id"], "And now?"],
+        ["reply", ran["id"], "--say", "yes"],
+        ["result", ran["id"], "--repair", "1"],
+    ):
+        refused = rebyte(*words, "--schema", IMPOSSIBLE)
+        assert refused.code == 2 and refused.error["code"] == "schema_refused", refused
+        assert refused["details"] == {"at": "/properties/a/enum"}
+    assert len(server.requests) == seen
+    # What is paid for already is only looked at.
+    told = rebyte("result", ran["id"], "--schema", IMPOSSIBLE)
+    assert told.code == 9 and told["valueErrors"]

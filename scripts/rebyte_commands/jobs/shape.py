@@ -78,6 +78,22 @@ def read_shape(context: Context, options: Namespace) -> Schema | None:
     return read_schema(text)
 
 
+def read_paid_shape(context: Context, options: Namespace) -> Schema | None:
+    """Return the same for a line that pays for an answer; see check_payable."""
+    schema = read_shape(context, options)
+    check_payable(schema)
+    return schema
+
+
+def check_payable(schema: Schema | None) -> None:
+    """Raise InputError for a schema that no value can fit: an answer would be paid in vain."""
+    if schema is None:
+        return
+    from rebyte_flows.values.contradictions import check_possible
+
+    check_possible(schema)
+
+
 def _check_repair(options: Namespace) -> None:
     number = getattr(options, "repair", 0)
     if number and options.schema is None and not options.json_answer:

@@ -15,7 +15,12 @@ from rebyte_commands.jobs.exit_codes import exit_code_of_many, standing_for_exit
 from rebyte_commands.jobs.next_steps import bringing_steps, reply_steps
 from rebyte_commands.jobs.pages import keep_diff, write_page
 from rebyte_commands.jobs.record_place import tell_place
-from rebyte_commands.jobs.shape import expectation_of, read_keep, read_shape, value_keys
+from rebyte_commands.jobs.shape import (
+    expectation_of,
+    read_keep,
+    read_paid_shape,
+    value_keys,
+)
 from rebyte_commands.jobs.start import (
     add_task_flags,
     add_turn_flags,
@@ -161,7 +166,7 @@ def _line_of(field: str, value: str) -> Json:
 
 def batch(context: Context, options: Namespace) -> Outcome:
     """Run every line as one task and return counts, failures, paths and one next line."""
-    schema = read_shape(context, options)
+    schema = read_paid_shape(context, options)
     keep = read_keep(options, schema)
     entries = read_entries(context, options, schema)
     if options.attempts is not None:

@@ -7,7 +7,7 @@ import time
 from rebyte_commands.jobs.code import go_on_lines
 from rebyte_commands.jobs.follow import deliver_replies, follow
 from rebyte_commands.jobs.next_steps import go_on_line, label_text, reply_steps
-from rebyte_commands.jobs.shape import add_shape_flags, read_shape
+from rebyte_commands.jobs.shape import add_shape_flags, read_paid_shape
 from rebyte_commands.jobs.start import (
     add_list_flag,
     add_once_flag,
@@ -83,7 +83,7 @@ def follow_up(context: Context, options: Namespace) -> Outcome:
     """Send one more prompt to a task; with --wait return that turn's document."""
     task_id = resolve(context, options.id)
     prompt = read_prompt(context, options)
-    schema = read_shape(context, options)
+    schema = read_paid_shape(context, options)
     parts = turn_parts(context, options, schema)
     if options.code is None:
         parts["lines"] = [*parts["lines"], *go_on_lines(context, task_id)]
@@ -168,7 +168,7 @@ def reply(context: Context, options: Namespace) -> Outcome:
         raise InputError("a reply needs --option N or --say TEXT", code="usage")
     if options.out:
         open_folder(options.out)
-    schema = read_shape(context, options)
+    schema = read_paid_shape(context, options)
     digest = digest_of_part([options.option, options.say])
     question = standing(context.client, task_id, context.ledger.answered(task_id))
     earlier = _earlier_reply(context, task_id, options, digest, question)

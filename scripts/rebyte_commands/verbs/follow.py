@@ -9,7 +9,7 @@ from rebyte_commands.jobs.code import add_no_code_flag
 from rebyte_commands.jobs.exit_codes import STATUS_CODES
 from rebyte_commands.jobs.follow import deliver_replies, follow
 from rebyte_commands.jobs.next_steps import reply_steps
-from rebyte_commands.jobs.shape import add_shape_flags, read_shape
+from rebyte_commands.jobs.shape import add_shape_flags, check_payable, read_shape
 from rebyte_commands.jobs.start import add_list_flag
 from rebyte_commands.shell.identifiers import resolve, row_of, workspace_of
 from rebyte_commands.shell.interrupts import Interrupted
@@ -94,6 +94,8 @@ def result(context: Context, options: Namespace) -> Outcome:
     if options.out:
         open_folder(options.out)
     schema = read_shape(context, options)
+    if options.repair:
+        check_payable(schema)
     task_id = resolve(context, options.id)
     row = row_of(context, task_id, options.prompt_id)
     row.prompt_id = options.prompt_id

@@ -42,6 +42,11 @@ def find_faults(schema: Schema, value: Any) -> list[Fault]:
     return _first(_faults(_Judging(schema.root), schema.root, value, ""))
 
 
+def is_fit(root: Any, part: Any, value: Any) -> bool:
+    """Tell whether a value fits a part of a document of schemas."""
+    return next(_faults(_Judging(root), part, value, ""), None) is None
+
+
 class _Judging:
     """One value held against one schema: a definition is judged once at each place.
 

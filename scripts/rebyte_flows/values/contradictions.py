@@ -1,0 +1,197 @@
+"""Whether a schema contradicts itself, so that no value can fit: then no answer is paid for.
+
+Only what is certain is told. A keyword speaks of values of its own type alone: `minimum` over
+`maximum` contradicts nothing where a text would fit as well.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from urllib.parse import unquote
+
+from rebyte_flows.values.schema import NAME_CHARACTERS, TYPES, pointer, target_of
+from rebyte_flows.values.validation import is_fit
+from rebyte_wire.errors import InputError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+    from rebyte_flows.values.schema import Schema
+    from rebyte_types import Json
+
+    # (JSON pointer, why)
+    Contradiction = tuple[str, str]
+    # What holds at one place of a value at once: (JSON pointer, schema).
+    Levels = list[tuple[str, Json]]
+
+# More values of an enum than this are not tried.
+CHOICES_MOST = 200
+
+
+def check_possible(schema: Schema) -> None:
+    """Raise InputError, with the place and the reason, where no value can fit a schema."""
+    found = find_contradiction(schema)
+    if found is None:
+        return
+    place, why = found
+    raise InputError(
+        "no value can fit the schema, at %s: %s" % (place or "its top", why),
+        code="schema_refused",
+        hint="mend it there: an answer would be paid for, and could not be right",
+        details={"at": place},
+    )
+
+
+def find_contradiction(schema: Schema) -> Contradiction | None:
+    """Return (JSON pointer, why) where a schema certainly allows no value, else None."""
+    return _Finder(schema.root).find(schema.root, "")
+
+
+class _Finder:
+    """Looks at each schema of a document once."""
+
+    def __init__(self, root: Any) -> None:
+        self._root = root
+        self._found: dict[int, Contradiction | None] = {}
+
+    def __repr__(self) -> str:
+        return "_Finder(%d schemas)" % len(self._found)
+
+    def find(self, schema: Any, place: str) -> Contradiction | None:
+        """Return why no value fits a schema, None where one may."""
+        if schema is False:
+            return place, "false allows no value"
+        if not isinstance(schema, dict):
+            return None
+        key = id(schema)
+        if key not in self._found:
+            self._found[key] = self._find(schema, place)
+        return self._found[key]
+
+    def _find(self, schema: Json, place: str) -> Contradiction | None:
+        levels: Levels = []
+        part: Any = schema
+        while isinstance(part, dict):
+            levels.append((place, part))
+            if "$ref" not in part:
+                break
+            reference = part["$ref"]
+            place = unquote(reference[1:])
+            part = target_of(self._root, reference)
+        if part is False:
+            return self.find(part, place)
+        for choices, at in _choices(levels):
+            if any(is_fit(self._root, schema, choice) for choice in choices):
+                return None
+            return at, "none of its %d values fits the rest of the schema" % len(
+                choices
+            )
+        return self._find_in_types(levels)
+
+    def _find_in_types(self, levels: Levels) -> Contradiction | None:
+        left = set(TYPES)
+        for words, place in _arguments(levels, "type"):
+            left &= _types_of(words)
+            if not left:
+                return pointer(place, "type"), "the types exclude each other"
+        found = [self._find_in_type(word, levels) for word in sorted(left)]
+        # One type that allows a value is enough.
+        return found[0] if all(found) else None
+
+    def _find_in_type(self, word: str, levels: Levels) -> Contradiction | None:
+        if word == "array":
+            return self._find_in_array(levels)
+        if word == "object":
+            return self._find_in_object(levels)
+        bounds = BOUNDS.get(word)
+        return bounds(levels) if bounds else None
+
+    def _find_in_array(self, levels: Levels) -> Contradiction | None:
+        found = _find_in_bounds("minItems", "maxItems", levels)
+        if found:
+            return found
+        if not any(count > 0 for count, _ in _arguments(levels, "minItems")):
+            return None
+        return _first(
+            self.find(items, pointer(place, "items"))
+            for items, place in _arguments(levels, "items")
+        )
+
+    def _find_in_object(self, levels: Levels) -> Contradiction | None:
+        return _first(
+            self._find_in_property(name, pointer(place, "required"), levels)
+            for names, place in _arguments(levels, "required")
+            for name in names
+        )
+
+    def _find_in_property(
+        self, name: str, at: str, levels: Levels
+    ) -> Contradiction | None:
+        """Return why no value fits a required property."""
+        for place, level in levels:
+            properties = level.get("properties", {})
+            if name in properties:
+                part = pointer(pointer(place, "properties"), name)
+                found = self.find(properties[name], part)
+                if found:
+                    return found
+            elif level.get("additionalProperties") is False:
+                shown = name[:NAME_CHARACTERS]
+                return at, "%s is required, and additionalProperties forbids it" % shown
+        return None
+
+
+def _first(found: Iterable[Contradiction | None]) -> Contradiction | None:
+    return next(filter(None, found), None)
+
+
+def _arguments(levels: Levels, keyword: str) -> Iterator[tuple[Any, str]]:
+    """Yield (argument, pointer of its schema) of a keyword wherever it stands."""
+    for place, level in levels:
+        if keyword in level:
+            yield level[keyword], place
+
+
+def _choices(levels: Levels) -> Iterator[tuple[list[Any], str]]:
+    """Yield (all values that may fit, pointer of the keyword that says so)."""
+    for value, place in _arguments(levels, "const"):
+        yield [value], pointer(place, "const")
+    for values, place in _arguments(levels, "enum"):
+        if len(values) <= CHOICES_MOST:
+            yield values, pointer(place, "enum")
+
+
+def _types_of(words: Any) -> set[str]:
+    """Return the types that a `type` allows; every integer is a number."""
+    found = set(words) if isinstance(words, list) else {words}
+    if "number" in found:
+        found.add("integer")
+    return found
+
+
+def _find_in_bounds(least: str, most: str, levels: Levels) -> Contradiction | None:
+    """Return that a least is over a most."""
+    low = max(_arguments(levels, least), default=None)
+    high = min(_arguments(levels, most), default=None)
+    if low is None or high is None or low[0] <= high[0]:
+        return None
+    return pointer(low[1], least), "%s is over %s" % (least, most)
+
+
+def _find_in_integers(levels: Levels) -> Contradiction | None:
+    """Return that no integer lies between a minimum and a maximum."""
+    low = max(_arguments(levels, "minimum"), default=None)
+    high = min(_arguments(levels, "maximum"), default=None)
+    if low is None or high is None or math.ceil(low[0]) <= math.floor(high[0]):
+        return None
+    return pointer(low[1], "minimum"), "no integer lies between it and maximum"
+
+
+BOUNDS: dict[str, Callable[[Levels], Contradiction | None]] = {
+    "integer": _find_in_integers,
+    "number": partial(_find_in_bounds, "minimum", "maximum"),
+    "string": partial(_find_in_bounds, "minLength", "maxLength"),
+}
