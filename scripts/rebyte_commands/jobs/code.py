@@ -7,8 +7,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from rebyte_flows.code.prompts import go_on_line
-from rebyte_flows.code.records import record_of_task
+from rebyte_flows.code.prompts import HOME_ENDING, go_on_line
+from rebyte_flows.code.records import record_of_task, seen_archive
 from rebyte_wire.credentials import key_file_path, read_key
 from rebyte_wire.errors import InputError, LedgerUnwritable, RebyteError
 
@@ -22,12 +22,17 @@ if TYPE_CHECKING:
     from rebyte_flows.code.sending.attachment import CodeTree
     from rebyte_flows.files.uploads import Attachment
     from rebyte_flows.starting.requests import StartRequest
-    from rebyte_types import Json, Step
+    from rebyte_types import Json, Step, TaskDocument
 
 LEFT_OUT_SHOWN = 5
 MOVING_TREE = (
     "while it runs, a change in the code makes the same line another task: go on with the line of"
     " next, or give it a name with --once"
+)
+UNKNOWN_TREE = (
+    "no branch was made of %r: which tree was sent is not known here, as on another machine or when"
+    " the state folder is another one or lost; fetch it (%s) and unpack it over the code, or send"
+    " the code anew: follow-up ID --code"
 )
 
 
@@ -154,6 +159,25 @@ def bring_home(
         return home.bring(context.client, workspace_id, listing, (), turn)
     except RebyteError as problem:
         return {"warnings": ["its code was not brought home: %s" % problem.message]}
+
+
+def warn_of_unknown_tree(context: Context, document: TaskDocument) -> list[str]:
+    """Return what is to be told of code that a task published and of which nothing is known here.
+
+    An archive that another task of the same workspace brought home is none of this one's.
+    """
+    workspace_id = document.get("workspaceId") or ""
+    is_looked_at = getattr(context.options, "no_code", False)
+    if is_looked_at or seen_archive(context.state, workspace_id):
+        return []
+    names = [str(file["name"]) for file in document.get("files", [])]
+    wanted = getattr(context.options, "want", None) or ()
+    line = context.command_line("artifacts", "get", document["id"], "--out", "DIR")
+    return [
+        UNKNOWN_TREE % (name, line)
+        for name in names
+        if name.endswith(HOME_ENDING) and name not in wanted
+    ]
 
 
 def go_on_lines(context: Context, task_id: str) -> list[str]:

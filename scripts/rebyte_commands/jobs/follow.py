@@ -7,7 +7,11 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from rebyte_commands.jobs.code import MOVING_TREE, homecoming_for
+from rebyte_commands.jobs.code import (
+    MOVING_TREE,
+    homecoming_for,
+    warn_of_unknown_tree,
+)
 from rebyte_commands.jobs.exit_codes import exit_code_of
 from rebyte_commands.jobs.next_steps import Facts, next_steps
 from rebyte_commands.jobs.pages import write_task_page
@@ -94,6 +98,9 @@ def follow(
     if home:
         facts.code_record = home.record
         facts.is_code_refused = home.is_refused
+    if home is None:
+        unknown = warn_of_unknown_tree(context, document)
+        fields["warnings"] = [*fields.get("warnings", []), *unknown]
     if home and document["status"] == "running" and not row.name:
         fields["warnings"] = [*fields.get("warnings", []), MOVING_TREE]
     fields["next"] = next_steps(facts)

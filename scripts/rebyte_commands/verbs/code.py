@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from rebyte_commands.jobs.code import record_of
 from rebyte_commands.jobs.start import add_list_flag
@@ -18,11 +19,17 @@ from rebyte_flows.code.applying.journal import (
     recover,
 )
 from rebyte_flows.code.changes import changes_between, summary
-from rebyte_flows.code.git import find_repository
+from rebyte_flows.code.git import find_repository, open_repository
 from rebyte_flows.code.paths import matches, unmatched
-from rebyte_flows.code.records import CodeRecord
+from rebyte_flows.code.records import TASK_REFS, CodeRecord
 from rebyte_flows.files.names import expand_user
-from rebyte_wire.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError, NotFound
+from rebyte_wire.errors import (
+    EXIT_DONE,
+    EXIT_SOME_FAILED,
+    InputError,
+    NotFound,
+    RebyteError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -310,11 +317,7 @@ def _code_of(context: Context, word: str) -> tuple[str, CodeRecord, Repository]:
     task_id = resolve(context, word)
     record = record_of(context, task_id)
     if record is None:
-        raise NotFound(
-            "the task %s was not sent with --code from here" % task_id,
-            code="no_code",
-            hint="its files: %s" % context.command_line("artifacts", "list", task_id),
-        )
+        raise _unknown(context, task_id)
     repository = find_repository(record.repository, record.base)
     if record.result is not None and repository.commit_of(record.result) is None:
         raise NotFound(
@@ -324,6 +327,27 @@ def _code_of(context: Context, word: str) -> tuple[str, CodeRecord, Repository]:
             hint="bring it home again: %s" % context.command_line("result", task_id),
         )
     return task_id, record, repository
+
+
+def _unknown(context: Context, task_id: str) -> NotFound:
+    """Return the error for a task of whose code nothing is known here, with what is left of it."""
+    line = context.command_line("artifacts", "get", task_id, "--out", "DIR")
+    hint = "what it published: %s; unpack a NAME-home.zip over the code" % line
+    with suppress(RebyteError):
+        if open_repository(None).commit_of(TASK_REFS + task_id):
+            # The record was lost, and git has kept what came home.
+            hint = "git show %s%s shows what came home, git merge takes it; or %s" % (
+                TASK_REFS,
+                task_id,
+                hint,
+            )
+    return NotFound(
+        "nothing is known here of code that went out with the task %s: it was sent without --code,"
+        " or from another machine, or with a state folder that is another one or lost"
+        % task_id,
+        code="no_code",
+        hint=hint,
+    )
 
 
 def recover_cut_off(repository: Repository) -> list[str]:

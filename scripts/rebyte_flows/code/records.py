@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FOLDER = "code"
 HOME_FOLDER = "homecomings"
+# Where the last result of each task is kept in the repository.
+TASK_REFS = "refs/rebyte/tasks/"
 KEY = re.compile(r"[0-9a-f-]{36,64}")
 COMMIT = re.compile(r"[0-9a-f]{40,64}")
 

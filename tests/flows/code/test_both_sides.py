@@ -5,6 +5,7 @@ twice is once.
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 
 import pytest
@@ -144,6 +145,28 @@ def test_what_git_has_cleaned_away_is_brought_home_again(repo, rebyte):
         assert lost.code == 5 and " result " in lost.error["hint"]
     assert rebyte("result", "@fix")["changes"]["branch"] == "rebyte/fix"
     assert rebyte("apply", "@fix")["applied"] == ["new.txt"]
+
+
+def test_what_is_known_nowhere_any_more_says_what_is_left(
+    repo, rebyte, monkeypatch, tmp_path
+):
+    done = rebyte("run", "--code", ".", far("echo new > new.txt"), "--once", "fix")
+    shutil.rmtree(str(tmp_path / "state" / "code"))
+    get = "artifacts get %s --out DIR" % done["id"]
+    for verb in ("diff", "apply"):
+        lost = rebyte(verb, "@fix")
+        assert lost.code == 5 and "state folder" in lost.error["message"]
+        hint = lost.error["hint"]
+        assert get in hint and "git show refs/rebyte/tasks/" + done["id"] in hint
+    # On another machine not even the name of the task is known.
+    monkeypatch.setenv("REBYTE_STATE_DIR", str(tmp_path / "other"))
+    monkeypatch.chdir(tmp_path)
+    words = ("result", done["id"], "--workspace", done["workspaceId"])
+    found = rebyte(*words)
+    said = [text for text in found["warnings"] if "demo-home.zip" in text]
+    assert len(said) == 1 and get in said[0]
+    assert rebyte("diff", done["id"]).error["code"] == "no_code"
+    assert rebyte(*words, "--no-code")["warnings"] == done["warnings"]
 
 
 @pytest.mark.parametrize("text", ["[]", '{"operations": [{"x": 1}], "applied": {}}'])

@@ -14,6 +14,7 @@ from rebyte_flows.code.home.branches import move_branch
 from rebyte_flows.code.home.tree import HomeTree
 from rebyte_flows.code.records import (
     HOME_FOLDER,
+    TASK_REFS,
     note_archive,
     record_of_task,
     seen_archive,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 ID_CHARACTERS = 8
 SHORT_ID_CHARACTERS = 10
-TASK_REFS = "refs/rebyte/tasks/"
 EARLIER_REFS = "refs/rebyte/earlier/"
 LEFT_OUT_SHOWN = 3
 NOT_SENT = "%d paths of the code were not sent: %s"
