@@ -55,6 +55,9 @@ SETTINGS = (
     "color.ui=false",
     "gc.auto=0",
     "maintenance.auto=false",
+    # What is tracked stays, also where another system takes its name for git's own.
+    "core.protectNTFS=false",
+    "core.protectHFS=false",
     # Objects that a partial clone lacks are not fetched behind anybody's back.
     "protocol.allow=never",
 )
@@ -76,6 +79,7 @@ PROGRAM_MODE = "100755"
 LINK_MODE = "120000"
 SUBMODULE_MODE = "160000"
 FILE_MODES = (FILE_MODE, PROGRAM_MODE)
+PASSED_OVER = b"Ignoring path "
 LFS_HEAD = b"version https://git-lfs.github.com/spec/"
 LFS_POINTER_BYTES = 1024
 # Attributes by which git stores other bytes than lie in the working tree.
@@ -123,7 +127,8 @@ class Repository:
             environ["GIT_AUTHOR_DATE"] = date
             environ["GIT_COMMITTER_DATE"] = date
         code, out, err = run_git(self.root, words, data, environ)
-        if code not in codes:
+        # What an index cannot hold git passes over with a word, and no tree may lose a path.
+        if code not in codes or err.startswith(PASSED_OVER):
             raise failed(words, code, err)
         return code, out
 

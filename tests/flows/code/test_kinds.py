@@ -14,7 +14,7 @@ import pytest
 from rebyte_flows.code.git import Repository, find_repository, open_repository
 from rebyte_flows.code.records import CodeRecord
 from rebyte_flows.code.sending.script import CodeScript
-from rebyte_wire.errors import InputError
+from rebyte_wire.errors import InputError, RebyteError
 
 from .conftest import git, make_repository, write
 from .far_side import Trip
@@ -545,6 +545,34 @@ def test_what_came_home_behind_a_filter_is_named_and_how_git_is_to_store_it(
     git(folder, "merge", "-q", trip.record.branch)
     git(folder, "add", "--renormalize", "x.up", "new.up", "mine.up")
     assert git(folder, "show", ":x.up") == b"ABC\nD\n"
+
+
+def test_a_tracked_name_that_git_is_wary_of_is_kept_or_named_and_never_lost(
+    folder, tmp_path
+):
+    odd = ["dot.", "blank ", "back\\slash", "CON", "a:b"]
+    write(folder, {name: name for name in odd})
+    wary = ["git~1", "dir/GITMOD~1"]
+    write(folder, {name: "mine\n" for name in wary})
+    git(folder, "config", "core.protectNTFS", "false")
+    commit(folder)
+    git(folder, "config", "--unset", "core.protectNTFS")
+    # A name that no index takes, as another program wrote it.
+    id = git(folder, "rev-parse", "HEAD:a.txt").decode().strip()
+    tree = git(folder, "ls-tree", "HEAD") + ("100644 blob %s\t.GIT\n" % id).encode()
+    made = git(folder, "mktree", data=tree).decode().strip()
+    head = git(folder, "commit-tree", made, "-p", "HEAD", "-m", "x").decode().strip()
+    git(folder, "update-ref", "HEAD", head)
+    trip = Trip(folder, tmp_path)
+    assert set(wary) | {".GIT"} == set(trip.record.left_out)
+    assert set(odd + wary) <= set(trip.entries())
+    trip.files["dot."] = b"changed\n"
+    del trip.files["CON"]
+    assert trip.home()["changes"]["files"] == 2
+    assert trip.content("dot.") == b"changed\n"
+    assert set(odd + wary) - {"CON"} <= set(trip.entries())
+    with pytest.raises(RebyteError, match="Ignoring path .GIT"):
+        trip.repository.write_tree([(".GIT/config", "100644", id)])
 
 
 def test_git_says_which_version_this_was_run_with(folder):

@@ -38,6 +38,7 @@ OWN_REPOSITORY = "a repository of its own"
 LFS_POINTER = "a pointer of Git LFS, whose file is not here"
 NOT_TEXT = "its name is not UTF-8"
 GIT_NAME = "some system takes its name for git's own folder"
+NOT_CHECKED_OUT = "git checks no such name out, so the branch lacks it as well"
 NO_SUBMODULE = "a submodule that is not checked out"
 
 
@@ -137,7 +138,23 @@ def _named(repository: Repository) -> Iterator[Item]:
         repository.run("ls-files", "--others", "--exclude-standard", "-z")
     ):
         if path not in seen:
+            seen.add(path)
             yield Item(path)
+    yield from _not_checked_out(repository, seen)
+
+
+def _not_checked_out(repository: Repository, seen: set[str]) -> Iterator[Item]:
+    """Yield what stands in the commit under a name that no index can hold, such as .GIT."""
+    if repository.commit_of("HEAD") is None:
+        return
+    words = ("ls-tree", "-r", "-z", "--name-only", "--full-tree", "HEAD")
+    # Clones without trees know only a part of them.
+    for path in fields_of(repository.run(*words, codes=(0, 128))):
+        if path not in seen and any(map(is_git_folder, path.split("/"))):
+            item = Item(path)
+            item.is_here = False
+            item.why_not = NOT_CHECKED_OUT
+            yield item
 
 
 def _look(root: str, item: Item, folders: dict[str, bool]) -> bool:
