@@ -10,6 +10,7 @@ import stat
 
 import pytest
 
+from rebyte_flows.code.applying import application
 from rebyte_flows.code.applying.journal import recover
 
 from .conftest import far, git, make_repository, write
@@ -94,6 +95,24 @@ def test_what_lies_beside_a_conflict_takes_no_name_of_the_task(tmp_path):
     trip.apply(beside=True)
     assert (folder / "z.txt.theirs").read_bytes() == b"a file of its own\n"
     assert (folder / "z.txt.theirs2").read_bytes() == b"theirs\n"
+
+
+def test_with_every_name_beside_taken_nothing_is_written_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(application, "BESIDE_MOST", 4)
+    folder = repository(tmp_path)
+    trip = Trip(folder, tmp_path)
+    trip.files.update({"z.txt": b"theirs\n", "a.txt": b"new\n"})
+    trip.home()
+    taken = ["z.txt.theirs", "z.txt.theirs2", "z.txt.theirs3"]
+    mine = {name: "mine %s\n" % name for name in ["z.txt", *taken]}
+    write(folder, mine)
+    found = trip.apply(beside=True)
+    assert list(found.conflicts) == ["z.txt"]
+    assert [step.path for step in found.steps] == ["a.txt"]
+    assert {name: (folder / name).read_text() for name in mine} == mine
+    os.unlink(str(folder / taken[1]))
+    assert [step.path for step in trip.apply(beside=True).steps] == [taken[1]]
+    assert (folder / taken[1]).read_text() == "theirs\n"
 
 
 def test_who_only_looks_leaves_nothing_and_is_told_of_a_path_that_means_nothing(
