@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,13 +15,14 @@ import pytest
 
 from commands.conftest import DOOR, ask, posts, sh, wait_until
 from measure import run_quietly
-from rebyte_commands.mcp import calls, documents, protocol, task_states
+from rebyte_commands.mcp import calls, documents, protocol, roots, task_states
 from rebyte_commands.mcp import server as server_module
 from rebyte_commands.mcp.calls import Starts
 from rebyte_commands.mcp.roots import Roots
 from rebyte_commands.mcp.server import McpServer, Settings
 from rebyte_commands.mcp.tools import TOOLS, Line
 from rebyte_commands.shell.environment import shell_join
+from rebyte_wire.errors import GuardRefused
 
 META = protocol.META
 MODERN = {META + "protocolVersion": "2026-07-28", META + "clientCapabilities": {}}
@@ -674,6 +676,57 @@ def test_no_call_outlasts_its_time(host, monkeypatch):
     seen = host.document("look", ids=[made["id"]])
     assert seen["status"] == "running" and time.monotonic() - began < 6
     host.document("cancel_task", ids=[made["id"]])
+
+
+@pytest.mark.parametrize(
+    "method, params",
+    [
+        ("tools/call", {"name": "cancel_task", "arguments": {"ids": [SOME_ID]}}),
+        ("tools/call", {"name": "start_task", "arguments": {"prompt": "x"}}),
+        ("tasks/update", {"taskId": SOME_ID, "inputResponses": {}}),
+        ("tasks/cancel", {"taskId": SOME_ID}),
+    ],
+)
+def test_no_call_outlasts_its_time_where_the_service_takes_it_and_stays_silent(
+    world, monkeypatch, method, params
+):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("REBYTE_BASE_URL", "http://127.0.0.1:%d" % port)
+        monkeypatch.setattr(calls, "CALL_SECONDS", 1)
+        host = Host(environ=dict(os.environ))
+        began = time.monotonic()
+        told = host.ask(method, params)
+        assert time.monotonic() - began < 3
+        assert "document" not in json.dumps(told)
+    # The service is gone: a start under way comes to its end.
+    for child in host.server.starts._under_way.values():
+        child.stop()
+        child.document()
+
+
+def test_a_service_that_is_away_changes_nothing_about_when_a_task_was_made(
+    host, server, monkeypatch
+):
+    made = host.document("start_task", prompt=sh("echo hi"))
+    document = {"id": made["id"], "status": "running"}
+    server.faults.enable("server-error")
+    monkeypatch.setattr(calls, "CALL_SECONDS", 1)
+    message = protocol.Message({"id": 1})
+    moments = host.server._moments_of(document, message, calls.Call())
+    row = host.document("list_tasks")["rows"][0]
+    assert task_states.state(document, moments)["createdAt"] == row["startedAt"]
+
+
+def test_many_files_wait_together_for_folders_that_no_client_names(monkeypatch):
+    monkeypatch.setattr(roots, "ANSWER_SECONDS", 0.2)
+    asked = Roots([])
+    asked.expect()
+    began = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(GuardRefused):
+            asked.path("a")
+    assert time.monotonic() - began < 2
 
 
 def test_a_start_that_outlasts_a_call_is_waited_for_by_the_next_and_made_once(

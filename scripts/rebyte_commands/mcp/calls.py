@@ -137,9 +137,12 @@ class Child:
 
 
 class Call:
-    """One call under way: `cancel()` stops the waiting, never the task."""
+    """One call under way: `cancel()` stops the waiting, never the task. Its time counts from here,
+    for all the commands that it takes.
+    """
 
     def __init__(self) -> None:
+        self._began = time.monotonic()
         self._cancelled = threading.Event()
 
     def __repr__(self) -> str:
@@ -149,6 +152,11 @@ class Call:
     def is_cancelled(self) -> bool:
         """True once nobody waits for the result any more."""
         return self._cancelled.is_set()
+
+    @property
+    def is_over(self) -> bool:
+        """True once its time is over."""
+        return time.monotonic() - self._began >= CALL_SECONDS
 
     def cancel(self) -> None:
         """Stop the waiting."""
@@ -160,15 +168,14 @@ class Call:
 
         `on_tick(seconds, line)` is told now and then what goes on.
         """
-        began = time.monotonic()
-        told = began
+        told = time.monotonic()
         while not child.is_over and not self.is_cancelled:
-            now = time.monotonic()
-            if now - began >= CALL_SECONDS:
+            if self.is_over:
                 return False
+            now = time.monotonic()
             if now - told >= TICK_SECONDS:
                 told = now
-                on_tick(now - began, child.last_line())
+                on_tick(now - self._began, child.last_line())
             self._cancelled.wait(POLL_SECONDS)
         return child.is_over
 

@@ -12,7 +12,8 @@ import math
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn, Union
+    from collections.abc import Iterator
+    from typing import IO, Any, NoReturn, Union
 
     from rebyte_types import Json
 
@@ -173,3 +174,17 @@ def to_line(fields: Json) -> bytes:
     """Return a message as the bytes that are written: one line, ASCII."""
     text = json.dumps({"jsonrpc": "2.0", **fields}, separators=(",", ":"))
     return text.encode("ascii") + b"\n"
+
+
+def lines_of(stdin: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of the input; one that is far too long is told as what it is not."""
+    while True:
+        line = stdin.readline(LINE_LIMIT_BYTES)
+        if not line:
+            return
+        if len(line) >= LINE_LIMIT_BYTES and not line.endswith(b"\n"):
+            while line and not line.endswith(b"\n"):
+                line = stdin.readline(LINE_LIMIT_BYTES)
+            yield b"a line that is too long"
+            continue
+        yield line

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from urllib.parse import unquote, urlsplit
 
 from rebyte_wire.errors import GuardRefused, InputError
@@ -31,6 +32,7 @@ class Roots:
         self.is_asked_for = False
         self._answered = threading.Event()
         self._answered.set()
+        self._until = 0.0
 
     def __repr__(self) -> str:
         return "Roots(%r)" % self._folders
@@ -41,8 +43,9 @@ class Roots:
         return not self._is_owners
 
     def expect(self) -> None:
-        """Note that the client can name its roots; a call that needs one waits a little."""
+        """Note that the client can name its roots; calls that need one wait a little for them."""
         self.is_asked_for = True
+        self._until = time.monotonic() + ANSWER_SECONDS
         self._answered.clear()
 
     def take(self, result: Any) -> None:
@@ -64,7 +67,7 @@ class Roots:
         Raises GuardRefused for one that lies outside of all of them, by links too; InputError for
         what is no path.
         """
-        self._answered.wait(ANSWER_SECONDS)
+        self._answered.wait(max(0.0, self._until - time.monotonic()))
         if not self._folders:
             raise GuardRefused(
                 "no folder was named that files may come from or go to",

@@ -9,7 +9,7 @@ import time
 from functools import partial
 
 from rebyte_commands.mcp import documents, protocol, task_states
-from rebyte_commands.mcp.calls import Call, Child, Starts
+from rebyte_commands.mcp.calls import NO_DOCUMENT, Call, Child, Starts
 from rebyte_commands.mcp.protocol import Message, ProtocolError
 from rebyte_commands.mcp.tools import (
     CANCEL,
@@ -41,6 +41,12 @@ LEAVE_SECONDS = 3
 LEAVE_POLL_SECONDS = 0.02
 TOO_MANY = -32000
 ROOTS_ID = "rebyte-roots"
+TIME_IS_OVER = {
+    "code": "deadline",
+    "message": "the time of this call was over before the service had answered",
+    "hint": "make the same call again",
+    "retryable": True,
+}
 STILL_STARTING = {
     "status": "starting",
     "next": [
@@ -119,7 +125,7 @@ class McpServer:
         What only waits ends with it, also when a signal ends this.
         """
         try:
-            for line in _lines(stdin):
+            for line in protocol.lines_of(stdin):
                 if line.strip():
                     self.take(line)
         finally:
@@ -305,7 +311,9 @@ class McpServer:
         child = self._child(line)
         if not call.wait_for(child, self._ticker(message)):
             child.stop()
-        return child.document()
+        document = child.document()
+        is_cut = (document.get("error") or {}).get("code") == NO_DOCUMENT
+        return {"error": TIME_IS_OVER} if is_cut and call.is_over else document
 
     def _paid(self, line: Line, message: Message, call: Call, *, new: int) -> Json:
         """Begin what costs money, or wait for the same one under way; it is never ended by us."""
@@ -366,6 +374,11 @@ class McpServer:
         if "createdAt" not in document:
             line = Line(["get", MAX_WAIT, "--", document["id"]])
             task = self._document("get", line, message, call)
+        if "error" in task:
+            # What is known here, though the service does not answer: in a moment of its own.
+            line = Line(["ledger", "show", "--max-wait=1", "--", document["id"]])
+            row = self._document("ledger", line, message, Call())
+            task = {"error": {}, "createdAt": row.get("startedAt")}
         moments = task_states.moments_of(task, document, time.time())
         if "error" not in task:
             self._moments[state] = moments
@@ -427,17 +440,3 @@ def _nothing(message: Message) -> Json:
 
 def _ignore(seconds: float, text: str) -> None:
     """Tell nobody."""
-
-
-def _lines(stdin: IO[bytes]) -> Any:
-    """Yield the lines of the input; one that is far too long is told as what it is not."""
-    while True:
-        line = stdin.readline(protocol.LINE_LIMIT_BYTES)
-        if not line:
-            return
-        if len(line) >= protocol.LINE_LIMIT_BYTES and not line.endswith(b"\n"):
-            while line and not line.endswith(b"\n"):
-                line = stdin.readline(protocol.LINE_LIMIT_BYTES)
-            yield b"a line that is too long"
-            continue
-        yield line
