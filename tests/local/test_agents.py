@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import time
 
 import pytest
@@ -15,6 +16,8 @@ from measure import run_quietly
 from rebyte_commands.shell.environment import HARNESS_MARKERS
 from rebyte_local.agents import readiness
 from rebyte_local.agents.roster import PROGRAMS, parse_agents
+from rebyte_local.execution import agent_turn
+from rebyte_local.execution.agent_turn import AgentTurn
 from rebyte_local.execution.file_changes import Snapshot
 
 
@@ -149,6 +152,68 @@ def test_what_stands_in_the_way_of_a_program_is_told_at_once_with_the_remedy(
     monkeypatch.setenv("PATH", programs["PATH"].split(os.pathsep)[0])
     assert "--agents claude:full" in reason(api, executor="claude")
     assert calls(programs) == []
+
+
+def test_a_box_that_the_system_does_not_allow_is_told_at_once(start, programs):
+    path = os.path.join(programs["PATH"].split(os.pathsep)[0], "bwrap")
+    os.unlink(path)
+    with open(path, "w") as file:
+        file.write("#!/bin/sh\nexit 1\n")
+    os.chmod(path, 0o755)
+    api = start(agents="claude:boxed")
+    _, _, done = api.run("x", executor="claude")
+    assert "bwrap does not work here" in done["finalResult"]
+    assert "bwrap" in api.server.programs[0]["problem"]
+
+
+@pytest.mark.parametrize(
+    "error", [sqlite3.OperationalError("database or disk is full"), OSError(28, "full")]
+)
+def test_a_program_that_fills_the_disk_fails_with_the_folder_to_clear(
+    start, programs, monkeypatch, error
+):
+    def fill(self, result, reader, **more):
+        raise error
+
+    api = start(agents="claude")
+    monkeypatch.setattr(AgentTurn, "_conclude", fill)
+    task, _, done = api.run(plan(say="x"), executor="claude")
+    assert done["status"] == "failed" and "The disk is full" in done["finalResult"]
+    assert task["workspaceId"] in done["finalResult"]
+
+
+def test_a_file_that_finds_no_room_in_the_store_costs_no_answer(
+    start, programs, monkeypatch
+):
+    def refuse(read, limit=None):
+        raise OSError(28, "No space left on device")
+
+    api = start(agents="claude")
+    monkeypatch.setattr(api.server._service.blobs, "store", refuse)
+    order = plan(run=["echo 3 > artifacts/n.csv"], say="There are 3.")
+    _, events, done = api.run(order, executor="claude")
+    assert (done["status"], done["finalResult"]) == ("succeeded", "There are 3.")
+    assert "No space left" in api.words(events, "stderr")[-1]
+
+
+def test_a_program_that_does_not_heed_its_end_is_killed_with_its_tools(
+    start, programs, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(agent_turn, "AGENT_GRACE_SECONDS", 0.2)
+    path = os.path.join(programs["PATH"].split(os.pathsep)[0], "claude")
+    with open(path) as file:
+        text = file.read()
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    with open(path, "w") as file:
+        file.write(text.replace("\n", "\n%s\n" % deaf, 1))
+    api = start(agents="claude")
+    mark = str(tmp_path / "pid")
+    line = "trap '' TERM; echo $$ > %s; %s; %s" % (mark, SLEEP, SLEEP)
+    task = api.create(plan(run=[line]), executor="claude")
+    api.wait_until(lambda: os.path.exists(mark) and sleeping())
+    api.cancel(task["id"])
+    assert api.stream(task["id"])[1]["status"] == "canceled"
+    api.wait_until(lambda: not sleeping())
 
 
 def test_without_a_name_the_owners_first_answers_and_marked_code_is_rehearsed(

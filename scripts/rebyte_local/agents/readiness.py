@@ -22,6 +22,11 @@ CHECK_SECONDS = 8
 VERSION_SECONDS = 5
 ANSWER_BYTES = 1024 * 1024
 VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
+BOX_CHECK = ("bwrap", "--ro-bind", "/", "/", "true")
+NO_BOX = (
+    "%s cannot be kept in its folder, because bwrap does not work here: it needs user namespaces,"
+    " which this system or a container around it does not allow"
+)
 PACKAGE_FOLDERS = 4  # from the command's file upwards
 PACKAGE_BYTES = 1024 * 1024
 TELLING = re.compile(
@@ -46,6 +51,8 @@ def why_not_ready(
     missing = missing_needs(agent)
     if missing:
         return _cannot_fence(agent, " and ".join(missing))
+    if agent.level == BOXED and _fails(BOX_CHECK, env):
+        return NO_BOX % agent.spelled
     problem = program.login_problem(env, model) or _login_problem(agent, env)
     return "%s: %s" % (problem, program.sign_in) if problem else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 import threading
 import time
@@ -17,6 +18,19 @@ from rebyte_local.service import Service
 
 JOIN_SECONDS = 10.0
 RETRY_SECONDS = 0.5
+SQLITE_FULL = "database or disk is full"
+DISK_FULL = (
+    "The disk is full, so this was ended. Its files lie in the folder %s: make room there, and give"
+    " the task one more turn."
+)
+
+
+def _reason_of(error: Exception, workspace: str) -> str:
+    """Return what ended a prompt that did not come to its own end, and what to do about it."""
+    if getattr(error, "errno", None) == errno.ENOSPC or SQLITE_FULL in str(error):
+        return DISK_FULL % (workspace or "of the local server")
+    reason = traceback.format_exception_only(type(error), error)[-1].strip()
+    return "The local server failed: " + reason
 
 
 class Waiting(NamedTuple):
@@ -106,8 +120,7 @@ class Runner:
             Exception
         ) as error:  # a full disk or our own bug must not leave the task running
             log_exception()
-            reason = traceback.format_exception_only(type(error), error)[-1].strip()
-            self._fail(prompt_id, "The local server failed: " + reason)
+            self._fail(prompt_id, _reason_of(error, run.path))
         finally:
             with contextlib.suppress(sqlite3.Error):
                 service.credits.take_for_work(time.monotonic() - started)
