@@ -29,6 +29,7 @@ def test_serve_says_where_it_is_in_one_line_and_in_a_file(spawn, folder):
         "faults",
         "agents",
         "programs",
+        "flags",
     }
     assert api.facts["pid"] == process.pid and api.facts["baseUrl"] == api.url + "/v1"
     assert (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import Dict, Tuple
 
 from rebyte_local.formats import JsonObject
 
@@ -12,6 +13,10 @@ SHOWN_MOST = 200
 LOST = "its folder cannot be read any more (%s), so what it changed is not known"
 UNREAD = "what it changed in %s is not known: that folder cannot be read"
 SKIPPED_FOLDERS = frozenset((".git", "node_modules", "__pycache__"))
+
+
+# The size and the time of change of each file, by name.
+Files = Dict[str, Tuple[int, int]]
 
 
 class Snapshot:
@@ -30,8 +35,8 @@ class Snapshot:
     def __repr__(self) -> str:
         return "Snapshot(%r, files=%d)" % (self._path, len(self._files))
 
-    def _look(self) -> dict[str, tuple[int, int]]:
-        files: dict[str, tuple[int, int]] = {}
+    def _look(self) -> Files:
+        files: Files = {}
         for folder, folders, names in os.walk(self._path, onerror=self._note):
             folders[:] = [name for name in folders if name not in SKIPPED_FOLDERS]
             for name in names:
@@ -67,15 +72,26 @@ class Snapshot:
             return None
         if self._unread:
             self.trouble = UNREAD % _readable(self._unread[0])
-        kinds = {
-            name: "added" if name not in self._files else "changed"
-            for name, state in after.items()
-            if self._files.get(name) != state
-        }
-        gone = [name for name in self._files if name not in after]
-        kinds.update((name, "deleted") for name in gone if not self._is_hidden(name))
+        kinds = {**self._written(after), **self._deleted(after)}
         shown = sorted(kinds.items())[:SHOWN_MOST]
         return [{"path": _readable(name), "kind": kind} for name, kind in shown]
+
+    def _written(self, after: Files) -> dict[str, str]:
+        kinds = {}
+        for name, state in after.items():
+            known = self._files.get(name)
+            if known is None:
+                kinds[name] = "added"
+            elif known != state:
+                kinds[name] = "changed"
+        return kinds
+
+    def _deleted(self, after: Files) -> dict[str, str]:
+        kinds = {}
+        for name in self._files:
+            if name not in after and not self._is_hidden(name):
+                kinds[name] = "deleted"
+        return kinds
 
     def _is_hidden(self, name: str) -> bool:
         """Return True for a file in a folder that cannot be read: it may still be there."""
