@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from rebyte_commands.shell.context import Context
     from rebyte_flows.code.applying.application import Plan
+    from rebyte_flows.code.changes import Change
     from rebyte_flows.code.git import Repository
     from rebyte_types import Json, Step
 
@@ -73,9 +74,8 @@ def diff(context: Context, options: Namespace) -> Outcome:
     result = record.result or record.base
     changes = changes_between(repository, record.base, result)
     if options.path:
-        unknown = unmatched(options.path, [change.path for change in changes])
-        warnings += [NOTHING_CHANGED_AT % word for word in unknown]
-        changes = [one for one in changes if matches(one.path, options.path)]
+        changes, said = _wanted(changes, options.path)
+        warnings += said
     paths = [change.path for change in changes]
     text = _unified(repository, record, paths)
     document: Json = {
@@ -85,21 +85,31 @@ def diff(context: Context, options: Namespace) -> Outcome:
         "branch": record.branch,
         "base": record.base,
         "result": result,
-        "changes": [
-            {
-                "path": change.path,
-                "kind": change.kind,
-                "added": change.added,
-                "removed": change.removed,
-                "why": change.why_sensitive,
-            }
-            for change in changes[:PATHS_SHOWN]
-        ],
+        "changes": [_row(change) for change in changes[:PATHS_SHOWN]],
         "warnings": warnings,
         "diff": text,
     }
-    document["changes"] = [_without_none(one) for one in document["changes"]]
     return Outcome(_without_none(document), text=_diff_text)
+
+
+def _wanted(changes: list[Change], words: list[str]) -> tuple[list[Change], list[str]]:
+    """Return the changes that the words mean, and what is to be told of words that mean none."""
+    unknown = unmatched(words, [change.path for change in changes])
+    said = [NOTHING_CHANGED_AT % word for word in unknown]
+    return [change for change in changes if matches(change.path, words)], said
+
+
+def _row(change: Change) -> Json:
+    """Return what the document says of one changed path."""
+    return _without_none(
+        {
+            "path": change.path,
+            "kind": change.kind,
+            "added": change.added,
+            "removed": change.removed,
+            "why": change.why_sensitive,
+        }
+    )
 
 
 def _unified(repository: Repository, record: CodeRecord, paths: list[str]) -> str:
@@ -157,7 +167,8 @@ def add_apply_flags(parser: ArgumentParser) -> None:
 
 def apply(context: Context, options: Namespace) -> Outcome:
     """Bring the changes of a task into the working tree, all or nothing."""
-    if options.undo and (options.allow or options.worktree or options.theirs_beside):
+    others = (options.allow, options.worktree, options.theirs_beside)
+    if options.undo and any(others):
         raise InputError(
             "--undo goes alone: it takes back what apply wrote last", code="usage"
         )

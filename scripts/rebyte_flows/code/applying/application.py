@@ -12,9 +12,10 @@ from rebyte_flows.code.paths import matches, unmatched
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Iterable, Sequence
 
     from rebyte_flows.code.applying.journal import Held
+    from rebyte_flows.code.applying.working_tree import Content
     from rebyte_flows.code.records import CodeRecord
 
 BESIDE = ".theirs"
@@ -54,11 +55,7 @@ def plan(
     changes = all_changes(repository, record, journal)
     paths = [change.path for change in changes]
     held = {change.path: _why_held(change, allow) for change in changes}
-    gone = {
-        change.path
-        for change in changes
-        if change.new[0] == NO_MODE and held[change.path] is None
-    }
+    gone = _deleted(change for change in changes if held[change.path] is None)
     decider = Decider(repository, changes, journal.applied, gone, record.differs)
     found = Plan()
     found.unknown = unmatched(allow, paths)
@@ -69,9 +66,13 @@ def plan(
         elif decider.would_write(change):
             found.held[change.path] = why
     if beside:
-        in_conflict = [one for one in changes if one.path in found.conflicts]
-        found.steps += _beside_steps(decider, in_conflict, paths)
+        _plan_beside(decider, changes, found)
     return found
+
+
+def _deleted(changes: Iterable[Change]) -> set[str]:
+    """Return the paths that some changes delete."""
+    return {change.path for change in changes if change.new[0] == NO_MODE}
 
 
 def all_changes(
@@ -114,25 +115,30 @@ def _plan_change(decider: Decider, change: Change, found: Plan) -> None:
         found.steps.append(Step(path, ours, content))
 
 
-def _beside_steps(
-    decider: Decider, changes: Sequence[Change], taken: Collection[str]
-) -> list[Step]:
-    """Return the steps that lay what came home beside paths in conflict, under names that no path
-    of the task has.
+def _plan_beside(decider: Decider, changes: Sequence[Change], found: Plan) -> None:
+    """Add the steps that lay what came home beside paths in conflict, under names that no path of
+    the task has.
     """
-    steps: list[Step] = []
-    for change in changes:
+    taken = {change.path for change in changes}
+    in_conflict = [change for change in changes if change.path in found.conflicts]
+    for change in in_conflict:
         theirs = decider.contents.of(change.new)
-        if theirs is None:
-            continue
-        for name in _names_beside(change.path):
-            there = read_path(decider.repository.root, name)
-            if there == theirs and name not in taken:
-                break
-            if there is None and name not in taken:
-                steps.append(Step(name, None, theirs))
-                break
-    return steps
+        if theirs is not None:
+            free = [name for name in _names_beside(change.path) if name not in taken]
+            found.steps += _beside_step(decider.repository.root, free, theirs)
+
+
+def _beside_step(root: str, names: Sequence[str], theirs: Content) -> list[Step]:
+    """Return the step that lays a content under the first name where nothing lies, none where it
+    lies there already or every name is taken.
+    """
+    for name in names:
+        there = read_path(root, name)
+        if there == theirs:
+            return []
+        if there is None:
+            return [Step(name, None, theirs)]
+    return []
 
 
 def _names_beside(path: str) -> list[str]:

@@ -61,20 +61,23 @@ class Journal:
         self.operations: list[Json] = []
         self.applied: dict[str, Held] = {}
         with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            found = json.loads(read_plain(self._path))
-            applied = {
-                path: tuple(held) if held else None
-                for path, held in found["applied"].items()
-            }
-            operations = [
-                dict(one, state=one["state"], steps=one["steps"])
-                for one in found["operations"]
-            ]
-            self.operations = operations
-            self.applied = applied
+            self._read()
 
     def __repr__(self) -> str:
         return "Journal(%s, %d operations)" % (self.task_id, len(self.operations))
+
+    def _read(self) -> None:
+        """Read what was written down; raises what a spoiled file raises, and then takes nothing."""
+        found = json.loads(read_plain(self._path))
+        applied: dict[str, Held] = {}
+        for path, held in found["applied"].items():
+            applied[path] = tuple(held) if held else None
+        operations = [
+            dict(one, state=one["state"], steps=one["steps"])
+            for one in found["operations"]
+        ]
+        self.operations = operations
+        self.applied = applied
 
     def run(self, steps: list[Step], applied: dict[str, Held]) -> None:
         """Carry out steps as one operation that is finished, or taken up again by recover()."""
@@ -91,11 +94,14 @@ class Journal:
 
     def begin(self, steps: list[Step], applied: dict[str, Held]) -> None:
         """Write down what will be done; after this a kill is harmless."""
-        contents = [step.old for step in steps] + [step.new for step in steps]
-        held = self._keep(contents)
+        before = [step.old for step in steps]
+        after = [step.new for step in steps]
+        held = self._keep(before + after)
+        olds = held[: len(steps)]
+        news = held[len(steps) :]
         rows = [
             {"path": step.path, "old": old, "new": new}
-            for step, old, new in zip(steps, held, held[len(steps) :])
+            for step, old, new in zip(steps, olds, news)
         ]
         self.operations.append({"state": BEGUN, "steps": rows})
         self.applied.update(applied)
@@ -104,10 +110,7 @@ class Journal:
     def begin_undo(self, operation: Json) -> None:
         """Write down that an operation will be taken back."""
         operation["state"] = UNDONE
-        rows = [
-            {"path": row["path"], "old": row["new"], "new": row["old"]}
-            for row in operation["steps"]
-        ]
+        rows = _turned_back(operation["steps"])
         for row in rows:
             self.applied.pop(row["path"], None)
         self.operations.append({"state": BEGUN, "steps": rows, "undoes": True})
@@ -126,13 +129,7 @@ class Journal:
     def _roll_back(self, applied: Iterable[str]) -> None:
         """Put back what an operation that cannot be finished has written."""
         operation = self.operations.pop()
-        back = [
-            {"path": row["path"], "old": row["new"], "new": row["old"]}
-            for row in operation["steps"]
-        ]
-        self._carry_out(
-            [row for row in back if not self._holds(row["path"], row["new"])]
-        )
+        self._carry_out(_turned_back(operation["steps"]))
         for path in applied:
             self.applied.pop(path, None)
         self._write()
@@ -149,31 +146,33 @@ class Journal:
 
     def differing(self, operation: Json) -> list[str]:
         """Return the paths that do not hold any more what an operation wrote."""
-        return [
-            row["path"]
-            for row in operation["steps"]
-            if not self._holds(row["path"], row["new"])
-        ]
+        return [row["path"] for row in self._not_done(operation["steps"])]
+
+    def _not_done(self, rows: list[Json]) -> list[Json]:
+        """Return the rows whose path does not hold what it is to hold."""
+        return [row for row in rows if not self._holds(row["path"], row["new"])]
 
     def _carry_out(self, rows: list[Json]) -> list[str]:
-        root = self.repository.root
+        """Write what rows say where it is not done; returns the paths that hold neither the old nor
+        the new.
+        """
         # What goes makes room first: a folder may take the place of a file.
-        ordered = sorted(rows, key=lambda row: row["new"] is not None)
-        open_rows = [row for row in ordered if not self._holds(row["path"], row["new"])]
-        ready = [row for row in open_rows if self._holds(row["path"], row["old"])]
-        ids = [row["new"][1] for row in ready if row["new"]]
-        contents = iter(self.repository.blobs(ids))
+        ordered = sorted(rows, key=_is_written)
+        ready: list[Json] = []
+        left: list[str] = []
+        for row in self._not_done(ordered):
+            if self._holds(row["path"], row["old"]):
+                ready.append(row)
+            else:
+                left.append(row["path"])
+        ids = [row["new"][1] for row in ready if _is_written(row)]
+        contents = self.repository.blobs(ids)
         for row in ready:
             content: Content = None
-            if row["new"]:
-                content = (row["new"][0], self._present(next(contents)))
-            write_path(root, row["path"], content)
-        return [row["path"] for row in open_rows if row not in ready]
-
-    def _present(self, data: bytes | None) -> bytes:
-        if data is None:
-            raise RebyteError("git has lost what apply had noted", code="git_failed")
-        return data
+            if _is_written(row):
+                content = (row["new"][0], _present(next(contents)))
+            write_path(self.repository.root, row["path"], content)
+        return left
 
     def _holds(self, path: str, held: Any) -> bool:
         content = read_path(self.repository.root, path)
@@ -182,21 +181,28 @@ class Journal:
             return not held
         if not held:
             return False
-        if blob_id(content[1], len(held[1])) != held[1]:
+        mode, id = held
+        if blob_id(content[1], len(id)) != id:
             return False
-        if content[0] in FILE_MODES and held[0] in FILE_MODES and not self._has_modes:
+        are_files = content[0] in FILE_MODES and mode in FILE_MODES
+        if are_files and not self._has_modes:
             return True
-        return bool(content[0] == held[0])
+        return bool(content[0] == mode)
 
     def _keep(self, contents: list[Content]) -> list[Any]:
         """Write contents as blobs that a reference keeps, and return what stands for them."""
-        ids = iter(
-            self.repository.write_blobs(content[1] for content in contents if content)
-        )
-        held = [[content[0], next(ids)] if content else None for content in contents]
-        entries = [
-            ("%d" % number, one[0], one[1]) for number, one in enumerate(held) if one
-        ]
+        blobs = [content[1] for content in contents if content]
+        ids = iter(self.repository.write_blobs(blobs))
+        held: list[Any] = []
+        entries: list[tuple[str, str, str]] = []
+        for number, content in enumerate(contents):
+            if content is None:
+                held.append(None)
+                continue
+            mode = content[0]
+            id = next(ids)
+            held.append([mode, id])
+            entries.append((str(number), mode, id))
         tree = self.repository.write_tree(entries)
         name = UNDO_REFS + self.task_id
         before = self.repository.commit_of(name)
@@ -212,6 +218,21 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self._path)
+
+
+def _turned_back(rows: list[Json]) -> list[Json]:
+    """Return the rows of an operation that takes another one back."""
+    return [{"path": row["path"], "old": row["new"], "new": row["old"]} for row in rows]
+
+
+def _is_written(row: Json) -> bool:
+    return bool(row["new"])
+
+
+def _present(data: bytes | None) -> bytes:
+    if data is None:
+        raise RebyteError("git has lost what apply had noted", code="git_failed")
+    return data
 
 
 def has_journals(repository: Repository) -> bool:

@@ -113,19 +113,33 @@ def common_root(paths: Collection[str], sent: Collection[str], name: str) -> str
     things, too, and then has to hold something that was sent.
     """
     best = ""
-    most = sum(path in sent for path in paths)
+    most = _fitting(paths, sent, best)
     is_named = False
-    for folder in os.path.commonprefix([_folders(path) for path in paths]):
-        has_name = folder.rpartition("/")[2] == name
+    for folder in os.path.commonprefix(list(map(_folders, paths))):
+        has_name = _own_name(folder) == name
         if is_named and not has_name:
             break
         prefix = folder + "/"
-        fitting = sum(path[len(prefix) :] in sent for path in paths)
-        if fitting > most or (has_name and not is_named and not most):
+        fitting = _fitting(paths, sent, prefix)
+        is_first_named = has_name and not is_named
+        is_wanted = is_first_named and most == 0
+        if fitting > most or is_wanted:
             most = fitting
             best = prefix
         is_named = has_name
-    return best if best or most else _root_beside_others(paths, sent, name)
+    if best or most:
+        return best
+    return _root_beside_others(paths, sent, name)
+
+
+def _fitting(paths: Collection[str], sent: Collection[str], prefix: str) -> int:
+    """Return how many of the paths are paths that were sent, below a prefix that they all have."""
+    length = len(prefix)
+    return sum(path[length:] in sent for path in paths)
+
+
+def _own_name(folder: str) -> str:
+    return folder.rpartition("/")[2]
 
 
 def _root_beside_others(
@@ -135,10 +149,12 @@ def _root_beside_others(
     found: Counter[str] = Counter()
     for path in paths:
         for folder in _folders(path):
-            is_named = folder.rpartition("/")[2] == name
-            found[folder + "/"] += is_named and path[len(folder) + 1 :] in sent
-    (best, most), *_ = found.most_common(1) or [("", 0)]
-    return best if most else ""
+            prefix = folder + "/"
+            if _own_name(folder) == name and path[len(prefix) :] in sent:
+                found[prefix] += 1
+    for best, _ in found.most_common(1):
+        return best
+    return ""
 
 
 def looks_whole(returned: Collection[str], sent: Collection[str]) -> bool:
@@ -167,6 +183,6 @@ def left_behind(missing: Collection[str], returned: Iterable[str]) -> set[str]:
 
 def _is_left_behind(path: str, there: set[str]) -> bool:
     return any(
-        folder.rpartition("/")[2] in LEFT_BEHIND and folder not in there
+        _own_name(folder) in LEFT_BEHIND and folder not in there
         for folder in _folders(path)
     )
