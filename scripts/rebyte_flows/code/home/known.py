@@ -29,6 +29,7 @@ class Known:
         self.sent = repository.tree_of(record.base)
         self.digits = len(record.base)
         self._kept = set(record.kept)
+        self._left_out_folders = tuple(place + "/" for place in record.left_out)
         self.expected = {
             path
             for path, (mode, _) in self.entries.items()
@@ -49,26 +50,27 @@ class Known:
         return self.repository.tree_of(parent) if parent else {}
 
     def _read_links(self) -> dict[str, str]:
-        paths = [path for path, (mode, _) in self.entries.items() if mode == LINK_MODE]
-        targets = self.repository.blobs([self.entries[path][1] for path in paths])
-        # A partial clone may lack some.
-        return {
-            path: os.fsdecode(target)
-            for path, target in zip(paths, targets)
-            if target is not None
-        }
+        paths = [path for path in self.entries if self.mode_of(path) == LINK_MODE]
+        targets = self.repository.blobs(self._ids(paths))
+        links: dict[str, str] = {}
+        for path, target in zip(paths, targets):
+            # A partial clone may lack some.
+            if target is not None:
+                links[path] = os.fsdecode(target)
+        return links
 
     def mode_of(self, path: str) -> str | None:
         """Return the mode that a path had, None for a new one."""
         entry = self.entries.get(path)
-        return entry[0] if entry else None
+        if entry is None:
+            return None
+        return entry[0]
 
     def stayed_home(self, path: str) -> bool:
         """Say whether a path was not sent, so that the far side cannot know what it holds."""
-        left_out = self.record.left_out
-        if path in self._kept or path in left_out:
+        if path in self._kept or path in self.record.left_out:
             return True
-        return any(path.startswith(place + "/") for place in left_out)
+        return path.startswith(self._left_out_folders)
 
     def stored_id(self, path: str, mode: str, id: str) -> str | None:
         """Return the id in git of bytes that lay at a path before, None where they are others.
@@ -76,7 +78,11 @@ class Known:
         `id` is that of the bytes as they came.
         """
         entry = self.entries.get(path)
-        if entry is None or (entry[0] == LINK_MODE) != (mode == LINK_MODE):
+        if entry is None:
+            return None
+        was_link = entry[0] == LINK_MODE
+        is_link = mode == LINK_MODE
+        if was_link != is_link:
             return None
         if id == entry[1]:
             return id
@@ -84,8 +90,18 @@ class Known:
             return None
         return self.sent[path][1]
 
+    def sizes(self, paths: Collection[str]) -> dict[str, int]:
+        """Return how many bytes those of the paths had that were there before."""
+        there = [path for path in paths if path in self.entries]
+        found = self.repository.sizes(self._ids(there))
+        return dict(zip(there, found))
+
+    def _ids(self, paths: Collection[str]) -> list[str]:
+        return [self.entries[path][1] for path in paths]
+
     def contents(self, paths: Collection[str]) -> dict[str, bytes]:
         """Return what those of the paths held that were files, as far as it is here."""
         files = [path for path in paths if self.mode_of(path) in FILE_MODES]
-        found = self.repository.blobs([self.entries[path][1] for path in files])
-        return {path: data for path, data in zip(files, found) if data is not None}
+        found = self.repository.blobs(self._ids(files))
+        pairs = zip(files, found)
+        return {path: data for path, data in pairs if data is not None}

@@ -13,7 +13,7 @@ from rebyte_wire.errors import RebyteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from rebyte_flows.code.git import Repository
     from rebyte_flows.code.home.archive import HomeArchive, Member
@@ -57,24 +57,32 @@ class Selection:
         """
         members = self._archive.members
         paths = [member.path for member in members]
-        root = common_root(paths, self._known.names(), self._known.record.name)
-        self._refuse_names([*paths, *self._archive.folders], root)
+        names = self._known.names()
+        root = common_root(paths, names, self._known.record.name)
+        self._refuse_names(paths, root, names)
+        self._refuse_names(self._archive.folders, root, names)
         found: dict[str, Member] = {}
         for member in members:
-            path = member.path[len(root) :]
-            if member.path.startswith(root) and not self._is_made_up(path):
+            path = _path_below(root, member.path)
+            if path is not None and not self._is_made_up(path):
                 found[path] = member
-        if len(found) < len(members):
-            self.warnings.append(BESIDE % (len(members) - len(found)))
+        beside = len(members) - len(found)
+        if beside:
+            self.warnings.append(BESIDE % beside)
         return found
 
-    def _refuse_names(self, names: Iterable[str], root: str) -> None:
+    def _refuse_names(
+        self, names: Sequence[str], root: str, known: Collection[str]
+    ) -> None:
         """Raise Spoiled for a bad name; one that went out may come home."""
-        known = self._known.names()
         folder = root.rstrip("/")
-        for name in [*names, folder] if folder else names:
-            is_known = name.startswith(root) and name[len(root) :] in known
-            reason = None if is_known else bad_path(name)
+        asked = list(names)
+        if folder:
+            asked.append(folder)
+        for name in asked:
+            if _path_below(root, name) in known:
+                continue
+            reason = bad_path(name)
             if reason is not None:
                 raise Spoiled(name, reason)
 
@@ -88,15 +96,12 @@ class Selection:
         """Raise Spoiled for what grows too much; a file that was as large before may be so."""
         if find_bomb(members.values()) is None:
             return
-        entries = self._known.entries
-        there = [path for path in members if path in entries]
-        sizes = self._known.repository.sizes([entries[path][1] for path in there])
-        before = dict(zip(there, sizes))
-        grown = [
-            member
-            for path, member in members.items()
-            if member.info.file_size > GROWTH_MOST * before.get(path, 0)
-        ]
+        before = self._known.sizes(members)
+        grown: list[Member] = []
+        for path, member in members.items():
+            limit = GROWTH_MOST * before.get(path, 0)
+            if member.info.file_size > limit:
+                grown.append(member)
         bomb = find_bomb(grown)
         if bomb is not None:
             raise Spoiled(bomb or self._archive.name, "it grows too much when unpacked")
@@ -112,7 +117,9 @@ class Selection:
             link = _link_above(path, links)
             if link is None or member.mode == LINK_MODE:
                 continue
-            twin = members.get(_place_behind(link, links[link]) + path[len(link) :])
+            place = _place_behind(link, links[link])
+            rest = path[len(link) :]
+            twin = members.get(place + rest)
             if twin is not None and _are_equal(member, twin):
                 del kept[path]
                 self.links.add(link)
@@ -124,12 +131,13 @@ class Selection:
         """Return the members without submodules' files, new ones that git ignores here, and what
         had not been sent.
         """
+        known = self._known
         inside = self._in_submodules(members)
-        fresh = [path for path in members if path not in self._known.entries]
+        fresh = [path for path in members if path not in known.entries]
         asked = [path for path in fresh if path not in inside]
-        ignored = ignored_paths(self._known.repository, asked)
+        ignored = ignored_paths(known.repository, asked)
         self.ignored = len(ignored)
-        stayed = {path for path in members if self._known.stayed_home(path)}
+        stayed = set(filter(known.stayed_home, members))
         if stayed:
             self.warnings.append(STAYED_HOME % len(stayed))
         apart = inside | ignored | stayed
@@ -138,23 +146,36 @@ class Selection:
     def _in_submodules(self, members: dict[str, Member]) -> set[str]:
         """Return the members that lie in submodules, and warn of those that changed."""
         places = tuple(place + "/" for place in self._known.record.submodules)
-        inside = {path for path in members if places and path.startswith(places)}
-        changed = [path for path in inside if not self._is_as_sent(path, members[path])]
+        inside: set[str] = set()
+        changed = 0
+        for path, member in members.items():
+            if not path.startswith(places):
+                continue
+            inside.add(path)
+            if not self._is_as_sent(path, member):
+                changed += 1
         if changed:
-            self.warnings.append(IN_SUBMODULE % len(changed))
+            self.warnings.append(IN_SUBMODULE % changed)
         return inside
 
     def _is_as_sent(self, path: str, member: Member) -> bool:
         """Say whether a submodule's file has the bytes that were sent."""
-        id = blob_id(self._archive.read(member), self._known.digits)
+        data = self._archive.read(member)
+        id = blob_id(data, self._known.digits)
         return id == self._known.record.differs.get(path)
+
+
+def _path_below(root: str, path: str) -> str | None:
+    """Return a path as seen from a folder of the archive, None for one that is not in it."""
+    if not path.startswith(root):
+        return None
+    return path[len(root) :]
 
 
 def refuse_collisions(paths: Iterable[str], known: Collection[str]) -> None:
     """Raise Spoiled for two paths of which some system would make one, unless both are `known`."""
-    found = collisions(paths, known)
-    if found:
-        raise Spoiled(found[0][1], "it collides with %s" % found[0][0])
+    for other, path in collisions(paths, known):
+        raise Spoiled(path, "it collides with %s" % other)
 
 
 def _are_equal(one: Member, other: Member) -> bool:
@@ -168,9 +189,12 @@ def _link_above(path: str, links: dict[str, str]) -> str | None:
     """Return the link at a path or above it, None where there is none."""
     if not links:
         return None
-    parts = path.split("/")
-    places = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
-    return next((place for place in places if place in links), None)
+    place = ""
+    for part in path.split("/"):
+        place = place + "/" + part if place else part
+        if place in links:
+            return place
+    return None
 
 
 def _place_behind(link: str, target: str) -> str:
@@ -189,7 +213,8 @@ def ignored_paths(repository: Repository, paths: list[str]) -> set[str]:
     data = b"".join(os.fsencode(path) + b"\0" for path in paths)
     words = ("check-ignore", "--no-index", "--stdin", "-z")
     try:
-        return set(fields_of(repository.run(*words, data=data, codes=(0, 1))))
+        out = repository.run(*words, data=data, codes=(0, 1))
+        return set(fields_of(out))
     except RebyteError:
         if len(paths) == 1:
             return set()
