@@ -291,6 +291,24 @@ MUTANTS = (
         "if True:",
         [CODE + "test_verbs.py"],
     ),
+    (
+        "rebyte_flows/code/applying/deciding.py",
+        "return (stored[0], ours[1]) if is_as_sent else stored",
+        "return stored",
+        [CODE + "test_kinds.py"],
+    ),
+    (
+        "rebyte_flows/code/home/tree.py",
+        "self._warn_of_filters(tree)\n",
+        "pass\n",
+        [CODE + "test_kinds.py"],
+    ),
+    (
+        "rebyte_flows/code/git.py",
+        " or err.startswith(PASSED_OVER)",
+        "",
+        [CODE + "test_kinds.py"],
+    ),
     # Agent programs: what goes in, what an end means, what is left behind.
     (
         "rebyte_local/agents/environment.py",

@@ -103,10 +103,14 @@ def read_record(state: StateFolder, key: str | None) -> CodeRecord | None:
     """
     if not key or not KEY.fullmatch(key):
         return None
-    places = [state.path, *filter(is_trusted, state.others)]
-    found = [_read(os.path.join(place, FOLDER, key + ".json")) for place in places]
-    records = [record for record in found if record is not None]
-    return max(records, key=lambda record: len(record.results), default=None)
+    best: CodeRecord | None = None
+    for place in (state.path, *filter(is_trusted, state.others)):
+        record = _read(os.path.join(place, FOLDER, key + ".json"))
+        if record is None:
+            continue
+        if best is None or len(record.results) > len(best.results):
+            best = record
+    return best
 
 
 def _read(path: str) -> CodeRecord | None:
@@ -135,8 +139,9 @@ def record_of_task(
             continue
         if known is not None and known.digest == row.digest:
             return known
+        names = (row.name for row in rows if row.kind == "task")
         sent.digest = row.digest
-        sent.once = next((row.name for row in rows if row.kind == "task"), None)
+        sent.once = next(names, None)
         if known is not None:
             # The same task with a new tree: its branch moves on.
             sent.branch = known.branch

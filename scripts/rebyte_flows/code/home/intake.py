@@ -74,7 +74,8 @@ class Intake:
             mode = self._mode(path, member)
             if mode == LINK_MODE:
                 self.links[path] = os.fsdecode(data)
-            id = self._known.stored_id(path, mode, blob_id(data, self._known.digits))
+            came = blob_id(data, self._known.digits)
+            id = self._known.stored_id(path, mode, came)
             self.entries[path] = (mode, id or "")
             if id is None:
                 changed[path] = data
@@ -82,13 +83,14 @@ class Intake:
 
     def _write(self, changed: dict[str, bytes]) -> None:
         """Write what changed, but for texts that differ in their line ends alone."""
-        files = [path for path in changed if self.entries[path][0] != LINK_MODE]
+        files = [path for path in changed if path not in self.links]
         olds = self._known.contents(files)
         fresh: dict[str, bytes] = {}
         for path, data in changed.items():
             old = olds.get(path)
             if old is not None and are_same(old, data):
-                self._set_id(path, self._known.entries[path][1])
+                _, id = self._known.entries[path]
+                self._set_id(path, id)
             else:
                 fresh[path] = self._styled(path, data, old)
         ids = self._known.repository.write_blobs(fresh.values())
@@ -112,18 +114,22 @@ class Intake:
     def _mode(self, path: str, member: Member) -> str:
         """Return the mode of a member: what the archive tells, where it knows, else as before."""
         before = self._known.mode_of(path)
-        if member.mode == LINK_MODE or before not in FILE_MODES:
-            return member.mode or FILE_MODE
-        is_told = member.mode is not None and self._tells_modes
-        return str(member.mode if is_told else before)
+        told = member.mode
+        if told == LINK_MODE or before not in FILE_MODES:
+            return told or FILE_MODE
+        if told is not None and self._tells_modes:
+            return told
+        return str(before)
 
 
 def tells_modes(known: Known, members: dict[str, Member]) -> bool:
     """Say whether an archive knows which files can be run: not when none can be any more, or when
     all of several can.
     """
-    programs = sum(known.mode_of(path) == PROGRAM_MODE for path in members)
-    can_run = sum(member.mode == PROGRAM_MODE for member in members.values())
+    before = list(map(known.mode_of, members))
+    programs = before.count(PROGRAM_MODE)
+    told = [member.mode for member in members.values()]
+    can_run = told.count(PROGRAM_MODE)
     if can_run == 0:
         return programs <= 1
     return can_run < len(members) or can_run <= max(programs, 1)

@@ -138,8 +138,5 @@ def _keeps_crlf(repository: Repository, tracked: Entry | None, forced: bool) -> 
     """Say whether git would store a file with its CRLF: where it is stored so already."""
     if tracked is None or forced:
         return False
-    return any(
-        CRLF in stored
-        for stored in repository.blobs([tracked[1]])
-        if stored is not None
-    )
+    (stored,) = repository.blobs([tracked[1]])
+    return stored is not None and CRLF in stored
