@@ -57,8 +57,10 @@ class TaskView:
         self.document = document
         self.folder = folder
         self._path = os.path.join(root, folder)
-        self.standing = standing_of(document)[:STANDING_CHARACTERS]
-        self.timeline = _timeline_of(os.path.join(self._path, TRANSCRIPT_FILE))
+        standing = standing_of(document)
+        self.standing = standing[:STANDING_CHARACTERS]
+        transcript = self._place(TRANSCRIPT_FILE)
+        self.timeline = _timeline_of(transcript)
         self.files = self._find_files()
         self.answer = self._find_answer()
         self.diff = self.read(DIFF_FILE)
@@ -68,26 +70,36 @@ class TaskView:
 
     def has(self, name: str) -> bool:
         """Tell whether a plain file of that name lies in the task's folder."""
-        return _is_plain(os.path.join(self._path, name))
+        path = self._place(name)
+        return _is_plain(path)
 
     def read(self, name: str) -> str:
         """Return the beginning of a file of the task's folder, "" where there is none."""
-        return _read_text(os.path.join(self._path, name), TEXT_BYTES_MOST)
+        path = self._place(name)
+        return _read_text(path, TEXT_BYTES_MOST)
+
+    def _place(self, name: str) -> str:
+        return os.path.join(self._path, name)
 
     def _find_answer(self) -> str:
-        told = str(self.document.get("answer", ""))
-        return told or self.read(ANSWER_FILE).rstrip("\n")
+        told = self.document.get("answer")
+        if told:
+            return str(told)
+        whole = self.read(ANSWER_FILE)
+        return whole.rstrip("\n")
 
     def _find_files(self) -> list[FileView]:
         """Return the files that lie there, and those that were only listed."""
         found = {}
-        for file in _files_in(os.path.join(self._path, FILES_FOLDER)):
+        for file in _files_in(self._place(FILES_FOLDER)):
             found[file.name] = file
         for item in self.document.get("files", ()):
             listed = _listed_file(item)
-            if listed is not None:
-                found.setdefault(listed.name, listed)
-        return list(found.values())[:FILES_MOST]
+            if listed is None:
+                continue
+            found.setdefault(listed.name, listed)
+        files = list(found.values())
+        return files[:FILES_MOST]
 
 
 def _files_in(folder: str) -> list[FileView]:
@@ -97,20 +109,27 @@ def _files_in(folder: str) -> list[FileView]:
         return found
     with suppress(OSError):
         for name in sorted(os.listdir(folder)):
+            if name.startswith("."):
+                continue
             path = os.path.join(folder, name)
-            if _is_plain(path) and not name.startswith("."):
-                found.append(FileView(name, os.path.getsize(path), True))
+            if not _is_plain(path):
+                continue
+            size = os.path.getsize(path)
+            found.append(FileView(name, size, True))
     return found
 
 
 def _listed_file(item: Any) -> FileView | None:
     """Return a file that a document tells of, None where it is not told as a file is."""
-    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+    if not isinstance(item, dict):
+        return None
+    name = item.get("name")
+    if not isinstance(name, str):
         return None
     size = item.get("bytes")
     if not isinstance(size, int):
         size = None
-    return FileView(item["name"], size, False)
+    return FileView(name, size, False)
 
 
 class FolderView:
@@ -132,30 +151,45 @@ class FolderView:
         """Return how many tasks stand how."""
         found: dict[str, int] = {}
         for task in self.tasks:
-            found[task.standing] = found.get(task.standing, 0) + 1
+            before = found.get(task.standing, 0)
+            found[task.standing] = before + 1
         return found
 
 
 def read_folder(path: str) -> FolderView:
     """Return what a folder of --out holds: of a batch, of one task, or of folders of one each."""
     path = os.path.abspath(path)
-    folders = _task_folders(path)
-    tasks = []
-    documents, unread = _documents_in(os.path.join(path, RESULTS))
-    for index, document in enumerate(documents, 1):
-        number = document.pop("index", index)
-        label = _label_of(document, str(number))
-        tasks.append(TaskView(label, document, path, folders.get(number, "")))
-    if not tasks and _holds_task(path):
+    results = os.path.join(path, RESULTS)
+    documents, unread = _documents_in(results)
+    if documents:
+        tasks = _batch_tasks(path, documents)
+    elif _holds_task(path):
         tasks = [_single(path, "")]
-    if not tasks:
-        tasks = [_single(path, name) for name in _folders_in(path)]
+    else:
+        names = _folders_in(path)
+        tasks = [_single(path, name) for name in names]
     return FolderView(path, tasks, unread)
 
 
+def _batch_tasks(path: str, documents: list[Json]) -> list[TaskView]:
+    """Return the tasks of a results.jsonl, each with the folder that is its own."""
+    folders = _task_folders(path)
+    tasks = []
+    for index, document in enumerate(documents, 1):
+        number = document.pop("index", index)
+        label = _label_of(document, str(number))
+        folder = folders.get(number, "")
+        task = TaskView(label, document, path, folder)
+        tasks.append(task)
+    return tasks
+
+
 def _holds_task(path: str) -> bool:
-    names = (DOCUMENT_FILE, MANIFEST_FILE, ANSWER_FILE, TRANSCRIPT_FILE)
-    return any(_is_plain(os.path.join(path, name)) for name in names)
+    for name in (DOCUMENT_FILE, MANIFEST_FILE, ANSWER_FILE, TRANSCRIPT_FILE):
+        place = os.path.join(path, name)
+        if _is_plain(place):
+            return True
+    return False
 
 
 def _folders_in(path: str) -> list[str]:
@@ -179,14 +213,17 @@ def _single(root: str, folder: str) -> TaskView:
         manifest = _object_in(os.path.join(path, MANIFEST_FILE))
         # A manifest is written at the end of a task, and only then.
         status = "running" if manifest is None else "completed"
-        told = {"id": (manifest or {}).get("taskId"), "status": status}
+        listed = manifest or {}
+        told = {"id": listed.get("taskId"), "status": status}
     document = plain_document(told)
-    label = _label_of(document, folder or os.path.basename(path))
+    name = folder or os.path.basename(path)
+    label = _label_of(document, name)
     return TaskView(label, document, root, folder)
 
 
 def _label_of(document: Json, otherwise: str) -> str:
-    return str(document.get("once") or otherwise)
+    name = document.get("once")
+    return str(name or otherwise)
 
 
 def _task_folders(path: str) -> dict[int, str]:
@@ -195,9 +232,13 @@ def _task_folders(path: str) -> dict[int, str]:
     with suppress(OSError):
         for name in os.listdir(path):
             match = TASK_FOLDER.fullmatch(name)
+            if match is None:
+                continue
             place = os.path.join(path, name)
-            if match and os.path.isdir(place) and not os.path.islink(place):
-                found[int(match.group(1))] = name
+            if os.path.islink(place) or not os.path.isdir(place):
+                continue
+            number = int(match.group(1))
+            found[number] = name
     return found
 
 
@@ -205,7 +246,8 @@ def _documents_in(path: str) -> tuple[list[Json], int]:
     """Return (the documents of a results.jsonl in their order, how many lines are none)."""
     found = []
     unread = 0
-    for line in _read_text(path, RESULTS_BYTES_MOST).split("\n"):
+    text = _read_text(path, RESULTS_BYTES_MOST)
+    for line in text.split("\n"):
         value = _object_of(line)
         if value is not None:
             found.append(_numbered(value))
@@ -216,8 +258,9 @@ def _documents_in(path: str) -> tuple[list[Json], int]:
 
 def _numbered(value: Json) -> Json:
     document = plain_document(value)
-    if type(value.get("index")) is int:
-        document["index"] = value["index"]
+    number = value.get("index")
+    if type(number) is int:
+        document["index"] = number
     return document
 
 
@@ -231,26 +274,35 @@ def _object_of(line: str) -> Json | None:
 
 
 def _object_in(path: str) -> Json | None:
-    return _object_of(_read_text(path, RESULTS_BYTES_MOST))
+    text = _read_text(path, RESULTS_BYTES_MOST)
+    return _object_of(text)
 
 
 def plain_document(value: Json) -> Json:
     """Return the keys of a document that the page shows and that are what they have to be."""
     found = {key: item for key, item in value.items() if has_kind(key, item)}
-    if isinstance(found.get("valueErrors"), list):
+    faults = found.get("valueErrors")
+    if isinstance(faults, list):
         found["valueErrors"] = [
-            {name: str(fault.get(name, "")) for name in FAULT_PARTS}
-            for fault in found["valueErrors"]
-            if isinstance(fault, dict)
+            _plain_fault(fault) for fault in faults if isinstance(fault, dict)
         ]
     return found
 
 
+def _plain_fault(fault: Json) -> dict[str, str]:
+    plain = {}
+    for name in FAULT_PARTS:
+        part = fault.get(name, "")
+        plain[name] = str(part)
+    return plain
+
+
 def _is_plain(path: str) -> bool:
     try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
+        status = os.lstat(path)
     except (OSError, ValueError):
         return False
+    return stat.S_ISREG(status.st_mode)
 
 
 def _read_text(path: str, most: int) -> str:
@@ -259,13 +311,16 @@ def _read_text(path: str, most: int) -> str:
         return ""
     try:
         with open(path, "rb") as file:
-            return file.read(most).decode("utf-8-sig", "replace")
+            data = file.read(most)
     except OSError:
         return ""
+    return data.decode("utf-8-sig", "replace")
 
 
 def _timeline_of(path: str) -> Timeline:
-    return read_timeline(_read_text(path, TRANSCRIPT_BYTES_MOST).split("\n"))
+    text = _read_text(path, TRANSCRIPT_BYTES_MOST)
+    lines = text.split("\n")
+    return read_timeline(lines)
 
 
 def _columns_of(path: str, tasks: list[TaskView]) -> list[str]:
@@ -274,25 +329,41 @@ def _columns_of(path: str, tasks: list[TaskView]) -> list[str]:
     Empty where no task was asked for a value; one name without properties stands for all of it.
     """
     documents = [task.document for task in tasks]
-    if not any("value" in one or one.get("valueErrors") for one in documents):
+    if not any(map(_was_asked_for_value, documents)):
         return []
-    names: dict[str, None] = {}
-    for document in documents:
-        if isinstance(document.get("value"), dict):
-            names.update(dict.fromkeys(document["value"]))
+    names = _properties_of(documents)
     header = _header_of(path)
     found = properties_under(header, names)
-    is_of_another_run = names and not any(name in names for name in found)
-    if not found or (is_of_another_run and header != [VALUE]):
+    if names and header != [VALUE] and names.keys().isdisjoint(found):
+        # The table is that of another run.
         found = list(names)
     return found or [VALUE]
 
 
+def _was_asked_for_value(document: Json) -> bool:
+    if "value" in document:
+        return True
+    return bool(document.get("valueErrors"))
+
+
+def _properties_of(documents: list[Json]) -> dict[str, None]:
+    """Return the properties of all values, each once, in the order in which they come."""
+    names: dict[str, None] = {}
+    for document in documents:
+        value = document.get("value")
+        if isinstance(value, dict):
+            names.update(dict.fromkeys(value))
+    return names
+
+
 def _header_of(path: str) -> list[str]:
     """Return what the table calls the columns of its values."""
-    text = _read_text(os.path.join(path, TABLE), TEXT_BYTES_MOST)
-    rows = csv.reader(io.StringIO(text, newline=""))
+    table = os.path.join(path, TABLE)
+    text = _read_text(table, TEXT_BYTES_MOST)
+    lines = io.StringIO(text, newline="")
+    rows = csv.reader(lines)
     try:
-        return next(rows, [])[len(COLUMNS) :]
+        header = next(rows, [])
     except csv.Error:
         return []
+    return header[len(COLUMNS) :]

@@ -26,7 +26,8 @@ PROBLEM_CHARACTERS = 400
 
 def badge_of(task: TaskView) -> str:
     """Return how a task stands, in a word and a colour."""
-    return templates.BADGE.format(text(task.standing))
+    word = text(task.standing)
+    return templates.BADGE.format(word)
 
 
 def value_section(view: FolderView, room: Room) -> str:
@@ -34,20 +35,23 @@ def value_section(view: FolderView, room: Room) -> str:
     if not view.columns:
         return ""
     columns = view.columns[: room.columns]
-    rows = [
-        _row(number, task, columns, room) for number, task in enumerate(view.tasks, 1)
-    ]
+    rows = []
+    for number, task in enumerate(view.tasks, 1):
+        row = _row(number, task, columns, room)
+        rows.append(row)
+    left_out = len(view.columns) - len(columns)
     return templates.VALUES.format(
         head=_head(view, columns, room),
         rows="".join(rows),
-        note=_note(len(view.columns) - len(columns)),
+        note=_note(left_out),
     )
 
 
 def _note(left_out: int) -> str:
     if not left_out:
         return ""
-    return templates.NOTE.format("%d more columns are not shown here." % left_out)
+    words = "%d more columns are not shown here." % left_out
+    return templates.NOTE.format(words)
 
 
 def _head(view: FolderView, columns: Sequence[str], room: Room) -> str:
@@ -55,69 +59,102 @@ def _head(view: FolderView, columns: Sequence[str], room: Room) -> str:
     cells = []
     for name in ("name", "status", *columns):
         kind = NUMERIC if name in numeric else ""
-        cells.append(templates.HEAD.format(text(cut(name, room.name)), kind))
+        shown = cut(name, room.name)
+        cell = templates.HEAD.format(text(shown), kind)
+        cells.append(cell)
     return "".join(cells)
 
 
 def _row(number: int, task: TaskView, columns: Sequence[str], room: Room) -> str:
-    label = text(cut(task.label, room.name))
+    label = cut(task.label, room.name)
+    badge = badge_of(task)
     cells = [
-        templates.NAME_CELL.format(number, label),
-        templates.CELL.format(badge_of(task)),
+        templates.NAME_CELL.format(number, text(label)),
+        templates.CELL.format(badge),
     ]
-    instead = _instead_of_cells(task.document, columns, room)
+    document = task.document
+    instead = _instead_of_cells(document, columns, room)
     if instead is None:
-        cells += _value_cells(task.document["value"], columns, room)
-        return templates.ROW.format("".join(cells))
-    cells.append(templates.PROBLEM_CELL.format(len(columns), text(instead)))
-    return templates.ROW_WITHOUT.format("".join(cells))
+        cells += _value_cells(document["value"], columns, room)
+        row = templates.ROW
+    else:
+        width = len(columns)
+        cell = templates.PROBLEM_CELL.format(width, text(instead))
+        cells.append(cell)
+        row = templates.ROW_WITHOUT
+    return row.format("".join(cells))
 
 
 def _instead_of_cells(document: Json, columns: Sequence[str], room: Room) -> str | None:
     """Return what stands in a row whose value has no properties, or that has no value."""
     if "value" not in document:
-        return cut(problem_of(document), room.short(PROBLEM_CHARACTERS))
+        problem = problem_of(document)
+        most = room.short(PROBLEM_CHARACTERS)
+        return cut(problem, most)
     value = document["value"]
-    if isinstance(value, dict) or list(columns) == [VALUE]:
+    if isinstance(value, dict):
+        return None
+    if list(columns) == [VALUE]:
         return None
     return _as_json(value, room.cell)
 
 
 def _numeric_columns(view: FolderView, columns: Sequence[str]) -> set[str]:
     """Return the columns that hold numbers wherever they hold anything."""
-    values = [task.document.get("value") for task in view.tasks]
-    objects = [value for value in values if isinstance(value, dict)]
-    found = set()
-    for name in columns:
-        parts = [value[name] for value in objects if value.get(name) is not None]
-        if parts and all(map(is_number, parts)):
-            found.add(name)
-    return found
+    objects = []
+    for task in view.tasks:
+        value = task.document.get("value")
+        if isinstance(value, dict):
+            objects.append(value)
+    return {name for name in columns if _is_numeric(name, objects)}
+
+
+def _is_numeric(name: str, objects: Sequence[Json]) -> bool:
+    """Tell whether a property is a number wherever it is anything."""
+    count = 0
+    for value in objects:
+        part = value.get(name)
+        if part is None:
+            continue
+        if not is_number(part):
+            return False
+        count += 1
+    return count > 0
 
 
 def _value_cells(value: Any, columns: Sequence[str], room: Room) -> list[str]:
     if _is_one_column(value, columns):
         return [_cell(value, room)]
-    return [_cell(value.get(name), room) for name in columns]
+    cells = []
+    for name in columns:
+        part = value.get(name)
+        cells.append(_cell(part, room))
+    return cells
 
 
 def _is_one_column(value: Any, columns: Sequence[str]) -> bool:
     """Tell whether one column stands for all of a value, and not for a property of that name."""
     if list(columns) != [VALUE]:
         return False
-    return not isinstance(value, dict) or VALUE not in value
+    if not isinstance(value, dict):
+        return True
+    return VALUE not in value
 
 
 def _cell(value: Any, room: Room) -> str:
     if value is None:
         return templates.CELL.format("")
     if isinstance(value, str):
-        return templates.CELL.format(link(value, cut(value, room.cell), room.address))
+        shown = cut(value, room.cell)
+        content = link(value, shown, room.address)
+        return templates.CELL.format(content)
     whole = _as_json(value, room.cell)
-    if is_number(value) and len(whole) <= NUMBER_CHARACTERS:
+    is_figure = is_number(value) and len(whole) <= NUMBER_CHARACTERS
+    if is_figure:
         return templates.NUMBER_CELL.format(whole)
     return templates.CELL.format(text(whole))
 
 
 def _as_json(value: Any, most: int) -> str:
-    return cut(json.dumps(value, ensure_ascii=False), most)
+    whole = json.dumps(value, ensure_ascii=False)
+    return cut(whole, most)

@@ -8,7 +8,7 @@ import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
     from rebyte_flows.values.schema import Schema
@@ -88,23 +88,35 @@ def standing_of(document: Json) -> str:
 
 def problem_of(document: Json) -> str:
     """Return in one line why there is no value, or what is wrong with it; "" where nothing is."""
-    parts = []
-    if "error" in document:
-        parts.append(document["error"].get("message"))
-    if "failure" in document:
-        parts.append(document["failure"].get("reason"))
-    if "question" in document:
-        parts.append("it asks: %s" % document["question"].get("text"))
-    parts += [fault_text(fault) for fault in document.get("valueErrors", ())]
-    line = " ".join("; ".join(map(str, filter(None, parts))).split())
+    found = [str(part) for part in _problems(document) if part]
+    text = "; ".join(found)
+    line = " ".join(text.split())
     if len(line) > PROBLEM_CHARACTERS:
         line = line[: PROBLEM_CHARACTERS - 3] + "..."
     return line
 
 
+def _problems(document: Json) -> Iterator[Any]:
+    """Yield what may be wrong, None where a part of a document says nothing."""
+    if "error" in document:
+        error = document["error"]
+        yield error.get("message")
+    if "failure" in document:
+        failure = document["failure"]
+        yield failure.get("reason")
+    if "question" in document:
+        question = document["question"]
+        yield "it asks: %s" % question.get("text")
+    for fault in document.get("valueErrors", ()):
+        yield fault_text(fault)
+
+
 def _unshown(document: Json, names: Sequence[str]) -> str:
     """Return that a value is none of objects, so that no column can hold it; "" else."""
-    if not names or isinstance(document.get("value", {}), dict):
+    if not names:
+        return ""
+    value = document.get("value", {})
+    if isinstance(value, dict):
         return ""
     return "the value is no object; values.jsonl has it"
 
@@ -112,22 +124,29 @@ def _unshown(document: Json, names: Sequence[str]) -> str:
 def fault_text(fault: dict[str, str]) -> str:
     """Return one fault of a value in words."""
     place = fault["at"] or "the top"
-    return "at %s: %s was wanted, %s came" % (place, fault["wanted"], fault["came"])
+    wanted = fault["wanted"]
+    came = fault["came"]
+    return "at %s: %s was wanted, %s came" % (place, wanted, came)
 
 
 def values_text(records: Sequence[Record]) -> str:
     """Return values.jsonl: a line for each record, with `value`, or with its `problem`."""
-    return "".join(json.dumps(_line(record)) + "\n" for record in records)
+    lines = []
+    for record in records:
+        line = json.dumps(_line(record))
+        lines.append(line + "\n")
+    return "".join(lines)
 
 
 def _line(record: Record) -> Json:
+    document = record.document
     line: Json = {"name": record.name}
-    line["id"] = record.document.get("id")
+    line["id"] = document.get("id")
     line["status"] = record.standing
-    if "value" in record.document:
-        line["value"] = record.document["value"]
+    if "value" in document:
+        line["value"] = document["value"]
     else:
-        line["problem"] = problem_of(record.document)
+        line["problem"] = problem_of(document)
     return line
 
 
@@ -136,28 +155,39 @@ def table_text(records: Sequence[Record], schema: Schema) -> str:
     names = schema.properties()
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\r\n")
-    writer.writerow(map(harmless, header_of(names)))
+    header = header_of(names)
+    writer.writerow(map(harmless, header))
     for record in records:
-        cells = [harmless(cell) for cell in record.cells(names)]
-        writer.writerow(cells + value_cells(record.document, names))
+        row = [harmless(cell) for cell in record.cells(names)]
+        row += value_cells(record.document, names)
+        writer.writerow(row)
     return buffer.getvalue()
 
 
 def header_of(names: Sequence[str]) -> list[str]:
     """Return the names of all columns, each once."""
-    own = []
-    for name in names:
-        column = name
-        while column in (*COLUMNS, VALUE) or (column != name and column in names):
-            column = "%s.%s" % (VALUE, column)
-        own.append(column)
-    return [*COLUMNS, *(own or [VALUE])]
+    own = [_column_of(name, names) for name in names]
+    if not own:
+        own = [VALUE]
+    return [*COLUMNS, *own]
+
+
+def _column_of(name: str, names: Sequence[str]) -> str:
+    """Return what the column of a property is called: as no other column is."""
+    taken: tuple[str, ...] = (*COLUMNS, VALUE)
+    column = name
+    while column in taken:
+        column = "%s.%s" % (VALUE, column)
+        taken = (*COLUMNS, VALUE, *names)
+    return column
 
 
 def properties_under(header: Sequence[str], names: Iterable[str]) -> list[str]:
     """Return the properties that stand in the columns of a table, `names` being those known."""
     known = list(names)
-    columns = map(harmless, header_of(known)[len(COLUMNS) :])
+    all_columns = header_of(known)
+    own = all_columns[len(COLUMNS) :]
+    columns = map(harmless, own)
     renamed = dict(zip(columns, known))
     return [renamed.get(column, column) for column in header]
 
@@ -165,12 +195,15 @@ def properties_under(header: Sequence[str], names: Iterable[str]) -> list[str]:
 def value_cells(document: Json, names: Sequence[str]) -> list[str]:
     """Return the cells of a value: a property each, or all of it in one."""
     if "value" not in document:
-        return [""] * max(len(names), 1)
+        width = max(len(names), 1)
+        return [""] * width
     value = document["value"]
     if not names:
         return [cell_of(value)]
-    parts = value if isinstance(value, dict) else {}
-    return [cell_of(parts.get(name)) for name in names]
+    if not isinstance(value, dict):
+        return [""] * len(names)
+    parts = map(value.get, names)
+    return [cell_of(part) for part in parts]
 
 
 def cell_of(value: Any) -> str:
@@ -186,8 +219,10 @@ def harmless(text: str) -> str:
     """Return a text that no spreadsheet takes for a formula."""
     # Some programs drop what cannot be seen, and then take what follows for a formula.
     seen = text.lstrip(UNSEEN)
-    is_formula = text.startswith(FORMULA_BEGINS) or seen.startswith(FORMULA_BEGINS)
-    return "'" + text if is_formula else text
+    for begin in (text, seen):
+        if begin.startswith(FORMULA_BEGINS):
+            return "'" + text
+    return text
 
 
 def choose(records: Sequence[Record], rule: str, prop: str) -> list[Record]:
@@ -206,9 +241,13 @@ def choose(records: Sequence[Record], rule: str, prop: str) -> list[Record]:
 def _is_better(record: Record, best: Record, rule: str, prop: str) -> bool:
     number = number_of(record, prop)
     other = number_of(best, prop)
-    if number is None or other is None:
-        return number is not None
-    return number < other if rule == "least" else number > other
+    if number is None:
+        return False
+    if other is None:
+        return True
+    if rule == "least":
+        return number < other
+    return number > other
 
 
 def number_of(record: Record, prop: str) -> float | None:
@@ -217,6 +256,8 @@ def number_of(record: Record, prop: str) -> float | None:
     if not isinstance(value, dict):
         return None
     number = value.get(prop)
-    if isinstance(number, bool) or not isinstance(number, (int, float)):
+    if isinstance(number, bool):
+        return None
+    if not isinstance(number, (int, float)):
         return None
     return number
