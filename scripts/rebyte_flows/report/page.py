@@ -21,6 +21,8 @@ from rebyte_flows.values.table import fault_text, problem_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rebyte_flows.report.folder import FileView, FolderView, TaskView
     from rebyte_types import Json
 
@@ -66,32 +68,51 @@ def render(view: FolderView) -> str:
 
 def _render(view: FolderView, room: Room) -> str:
     scale = Scale(task.timeline for task in view.tasks)
-    parts = [_timeline(view, scale, room), value_section(view, room)]
-    tasks = (
-        _task(number, task, view, room) for number, task in enumerate(view.tasks, 1)
-    )
-    parts.append(templates.TASKS.format("".join(tasks)))
+    parts = [
+        _timeline(view, scale, room),
+        value_section(view, room),
+        _tasks(view, room),
+    ]
     policy = templates.POLICY.format(
-        style=_digest(templates.STYLE), script=_digest(templates.SCRIPT)
+        style=_digest(templates.STYLE),
+        script=_digest(templates.SCRIPT),
     )
-    chips = (
-        templates.CHIP.format(text(word), count)
-        for word, count in view.counts().items()
-    )
+    name = os.path.basename(view.path)
+    many = ' class="many"' if len(view.tasks) > MANY else ""
     return templates.PAGE.format(
         policy=text(policy),
-        many=' class="many"' if len(view.tasks) > MANY else "",
-        title=text(os.path.basename(view.path) or "results"),
+        many=many,
+        title=text(name or "results"),
         style=templates.STYLE,
         script=templates.SCRIPT,
         facts=_facts(view),
-        chips="".join(chips),
+        chips=_chips(view),
         parts="\n".join(parts),
     )
 
 
+def _tasks(view: FolderView, room: Room) -> str:
+    shown = []
+    for number, task in enumerate(view.tasks, 1):
+        part = _task(number, task, view, room)
+        shown.append(part)
+    return templates.TASKS.format("".join(shown))
+
+
+def _chips(view: FolderView) -> str:
+    """Return how many tasks stand how, a chip for each word."""
+    shown = []
+    for word, count in view.counts().items():
+        chip = templates.CHIP.format(text(word), count)
+        shown.append(chip)
+    return "".join(shown)
+
+
 def _digest(part: str) -> str:
-    return b64encode(sha256(part.encode("utf-8")).digest()).decode("ascii")
+    """Return the digest of a style or a script, as a policy names it."""
+    data = part.encode("utf-8")
+    digest = sha256(data).digest()
+    return b64encode(digest).decode("ascii")
 
 
 def _facts(view: FolderView) -> str:
@@ -104,65 +125,76 @@ def _facts(view: FolderView) -> str:
         facts.append("%s of work" % duration(spent))
     costs = [one["costUsd"] for one in documents if "costUsd" in one]
     if costs:
-        facts.append("$%.2f told by the service" % sum(costs))
+        total = sum(costs)
+        facts.append("$%.2f told by the service" % total)
     if any(one.get("rehearsal") for one in documents):
         facts.append("a rehearsal on this machine: no model answered")
     if view.unread:
-        facts.append(
-            "%s of %s could not be read" % (counted(view.unread, "line"), RESULTS)
-        )
+        lines = counted(view.unread, "line")
+        facts.append("%s of %s could not be read" % (lines, RESULTS))
     shown = [text(fact) for fact in facts]
-    return " &middot; ".join(shown + _data_links(view))
+    shown += _data_links(view)
+    return " &middot; ".join(shown)
 
 
 def _data_links(view: FolderView) -> list[str]:
     """Return links to the files that hold what the page shows."""
     # A table beside tasks that were asked for no value is that of an earlier run.
     tables = (TABLE, VALUES) if view.columns else ()
-    return [
-        templates.FILE.format(path_address(name), text(name))
-        for name in (*tables, RESULTS)
-        if os.path.isfile(os.path.join(view.path, name))
-    ]
+    links = []
+    for name in (*tables, RESULTS):
+        path = os.path.join(view.path, name)
+        if os.path.isfile(path):
+            address = path_address(name)
+            links.append(templates.FILE.format(address, text(name)))
+    return links
 
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun."""
-    return "1 %s" % noun if number == 1 else "%d %ss" % (number, noun)
+    if number == 1:
+        return "1 %s" % noun
+    return "%d %ss" % (number, noun)
 
 
 def duration(seconds: float) -> str:
     """Return a length of time as people write it."""
     if seconds < 60:
         return "%.3g s" % seconds
-    minutes, rest = divmod(int(round(seconds)), 60)
+    whole = int(round(seconds))
+    minutes, rest = divmod(whole, 60)
     if minutes < 60:
         return "%d min %02d s" % (minutes, rest)
-    return "%d h %02d min" % divmod(minutes, 60)
+    hours, minutes = divmod(minutes, 60)
+    return "%d h %02d min" % (hours, minutes)
 
 
 def _seconds(task: TaskView) -> str:
     told = task.document.get("seconds", task.timeline.seconds)
-    return "" if told is None else duration(told)
+    if told is None:
+        return ""
+    return duration(told)
 
 
 def _timeline(view: FolderView, scale: Scale, room: Room) -> str:
     if not scale.seconds:
         return ""
-    rows = [
-        templates.TIME_ROW.format(
+    rows = []
+    for number, task in enumerate(view.tasks, 1):
+        label = cut(task.label, room.name)
+        row = templates.TIME_ROW.format(
             number=number,
-            label=text(cut(task.label, room.name)),
+            label=text(label),
             standing=text(task.standing),
             bar=bar_of(task.timeline, scale, task.standing),
             badge=badge_of(task),
             seconds=text(_seconds(task)),
         )
-        for number, task in enumerate(view.tasks, 1)
-    ]
+        rows.append(row)
+    words = scale_words(scale, duration(scale.seconds))
     return templates.TIMELINE.format(
         rows="".join(rows),
-        scale=text(scale_words(scale, duration(scale.seconds))),
+        scale=text(words),
         legend=legend(),
     )
 
@@ -172,8 +204,9 @@ def _timeline(view: FolderView, scale: Scale, room: Room) -> str:
 
 def _task(number: int, task: TaskView, view: FolderView, room: Room) -> str:
     is_open = len(view.tasks) <= OPEN_MOST
-    problem = problem_of(task.document)
-    brief = problem or " ".join(task.answer[:TEXT_CHARACTERS].split())
+    label = cut(task.label, room.short(LABEL_CHARACTERS))
+    brief = _brief(task)
+    most = room.short(BRIEF_CHARACTERS)
     body = [
         _why(task, room),
         _answer(task, room),
@@ -185,53 +218,73 @@ def _task(number: int, task: TaskView, view: FolderView, room: Room) -> str:
     return templates.TASK.format(
         number=number,
         is_open=" open" if is_open else "",
-        label=text(cut(task.label, room.short(LABEL_CHARACTERS))),
+        label=text(label),
         badge=badge_of(task),
-        brief=text(brief[: room.short(BRIEF_CHARACTERS)]),
+        brief=text(brief[:most]),
         seconds=text(_seconds(task)),
         body="".join(body),
     )
 
 
+def _brief(task: TaskView) -> str:
+    """Return what a folded task shows: its problem, else how its answer begins."""
+    problem = problem_of(task.document)
+    if problem:
+        return problem
+    begin = task.answer[:TEXT_CHARACTERS]
+    return " ".join(begin.split())
+
+
+def _notes(task: TaskView, most: int) -> Iterator[tuple[str, str]]:
+    """Yield (standing, words) of what is wrong, what is missing, and every warning."""
+    document = task.document
+    faults = document.get("valueErrors", ())
+    problem = problem_of(document)
+    if problem and not faults:
+        yield task.standing, problem
+    for fault in faults[:most]:
+        yield "invalid", "the value " + fault_text(fault)
+    for name in document.get("missing", ())[:most]:
+        yield "failed", "missing: %s" % name
+    for item in document.get("refused", ())[:most]:
+        if isinstance(item, dict):
+            name = item.get("name")
+            reason = item.get("reason")
+            yield "failed", "refused: %s, %s" % (name, reason)
+    for warning in document.get("warnings", ())[:most]:
+        yield "canceled", "note: %s" % warning
+
+
 def _why(task: TaskView, room: Room) -> str:
     """Return why it failed, what it asks, what is missing, and every warning."""
-    document = task.document
-    lines = []
-    problem = problem_of(document)
-    if problem and not document.get("valueErrors"):
-        lines.append((task.standing, problem))
-    for fault in document.get("valueErrors", ())[: room.items]:
-        lines.append(("invalid", "the value " + fault_text(fault)))
-    for name in document.get("missing", ())[: room.items]:
-        lines.append(("failed", "missing: %s" % name))
-    for item in document.get("refused", ())[: room.items]:
-        if isinstance(item, dict):
-            lines.append(
-                ("failed", "refused: %s, %s" % (item.get("name"), item.get("reason")))
-            )
-    for warning in document.get("warnings", ())[: room.items]:
-        lines.append(("canceled", "note: %s" % warning))
     shown = []
     left = room.notes
-    for kind, words in lines:
+    for kind, words in _notes(task, room.items):
         if left < 0:
             break
         short = cut(words, room.text)
         left -= len(short)
-        shown.append(templates.WHY.format(text(kind), text(short)))
+        line = templates.WHY.format(text(kind), text(short))
+        shown.append(line)
     return "".join(shown)
 
 
 def _answer(task: TaskView, room: Room) -> str:
     if not task.answer:
         return ""
-    shown = templates.HEADING.format("Answer") + templates.PRE.format(
-        text(cut(task.answer, room.answer))
-    )
+    begin = cut(task.answer, room.answer)
+    shown = templates.HEADING.format("Answer")
+    shown += templates.PRE.format(text(begin))
     if len(task.answer) > room.answer and task.has(ANSWER_FILE):
-        address = path_address(task.folder, ANSWER_FILE)
-        shown += "<p>%s</p>" % templates.FILE.format(address, "the whole answer")
+        shown += _whole_file(task, ANSWER_FILE, "the whole answer")
     return shown
+
+
+def _whole_file(task: TaskView, name: str, words: str) -> str:
+    """Return the link to a file that was shown only in part."""
+    address = path_address(task.folder, name)
+    whole = templates.FILE.format(address, words)
+    return "<p>%s</p>" % whole
 
 
 def _value(task: TaskView, room: Room) -> str:
@@ -247,35 +300,49 @@ def _value(task: TaskView, room: Room) -> str:
 def _files(task: TaskView, room: Room) -> str:
     if not task.files:
         return ""
-    pictures: list[str] = []
-    rows: list[str] = []
-    for file in task.files[: max(room.items, PICTURES_MOST)]:
-        address = path_address(task.folder, FILES_FOLDER, file.name)
-        is_picture = file.name.lower().endswith(PICTURES)
-        if file.is_here and is_picture and len(pictures) < PICTURES_MOST:
-            name = text(cut(file.name, room.short(LABEL_CHARACTERS)))
-            pictures.append(templates.PICTURE.format(address, name))
-        rows.append("<li>%s</li>" % _file(file, address, room))
-    more = len(task.files) - len(rows)
+    most = max(room.items, PICTURES_MOST)
+    files = task.files[:most]
+    shown = templates.HEADING.format("Files")
+    pictures = list(filter(_is_picture, files))
+    if pictures:
+        images = [_picture(task, file, room) for file in pictures[:PICTURES_MOST]]
+        shown += '<div class="pictures">%s</div>' % "".join(images)
+    rows = [_file(task, file, room) for file in files]
+    more = len(task.files) - len(files)
     if more > 0:
         rows.append("<li>and %d more</li>" % more)
-    shown = templates.HEADING.format("Files")
-    if pictures:
-        shown += '<div class="pictures">%s</div>' % "".join(pictures)
-    return shown + '<ul class="plain">%s</ul>' % "".join(rows)
+    shown += '<ul class="plain">%s</ul>' % "".join(rows)
+    return shown
 
 
-def _file(file: FileView, address: str, room: Room) -> str:
-    name = text(cut(file.name, room.short(LABEL_CHARACTERS)))
+def _is_picture(file: FileView) -> bool:
+    """Tell whether a file lies here and a browser can show it."""
+    if not file.is_here:
+        return False
+    name = file.name.lower()
+    return name.endswith(PICTURES)
+
+
+def _picture(task: TaskView, file: FileView, room: Room) -> str:
+    address = path_address(task.folder, FILES_FOLDER, file.name)
+    name = cut(file.name, room.short(LABEL_CHARACTERS))
+    return templates.PICTURE.format(address, text(name))
+
+
+def _file(task: TaskView, file: FileView, room: Room) -> str:
+    """Return one line of the list of files."""
+    short = cut(file.name, room.short(LABEL_CHARACTERS))
+    name = text(short)
     notes = []
     if file.size is not None:
         notes.append("%d bytes" % file.size)
     if file.is_here:
+        address = path_address(task.folder, FILES_FOLDER, file.name)
         name = templates.FILE.format(address, name)
     else:
         notes.append("not brought home")
     told = text(", ".join(notes))
-    return '%s <span class="soft">%s</span>' % (name, told)
+    return '<li>%s <span class="soft">%s</span></li>' % (name, told)
 
 
 def _changes(task: TaskView, room: Room) -> str:
@@ -283,24 +350,43 @@ def _changes(task: TaskView, room: Room) -> str:
     changes = task.document.get("changes")
     if not changes:
         return ""
-    figures = "%s files, +%s &minus;%s lines, on the branch %s" % tuple(
-        text(cut(str(changes.get(key, "?")), room.short(LABEL_CHARACTERS)))
-        for key in ("files", "added", "removed", "branch")
-    )
-    shown = templates.HEADING.format("Changes of code") + "<p>%s</p>" % figures
+    shown = templates.HEADING.format("Changes of code")
+    shown += _change_figures(changes, room)
     sensitive = changes.get("sensitive")
     if isinstance(sensitive, list):
         for path in sensitive[: room.items]:
-            words = "look first, this may run by itself: %s" % path
-            shown += templates.WHY.format("failed", text(cut(words, room.text)))
-    for path in task.document.get("conflicts", ())[: room.items]:
-        words = cut("conflict: %s" % path, room.text)
-        shown += templates.WHY.format("failed", text(words))
-    if task.diff:
-        shown += templates.FOLDED.format("the diff", text(cut(task.diff, room.diff)))
-        if len(task.diff) > room.diff:
-            address = path_address(task.folder, DIFF_FILE)
-            shown += "<p>%s</p>" % templates.FILE.format(address, "the whole diff")
+            shown += _alarm("look first, this may run by itself: %s" % path, room)
+    conflicts = task.document.get("conflicts", ())
+    for path in conflicts[: room.items]:
+        shown += _alarm("conflict: %s" % path, room)
+    return shown + _diff(task, room)
+
+
+def _change_figures(changes: Json, room: Room) -> str:
+    """Return how many files and lines were changed, and on which branch."""
+    most = room.short(LABEL_CHARACTERS)
+    figures = []
+    for key in ("files", "added", "removed", "branch"):
+        figure = str(changes.get(key, "?"))
+        short = cut(figure, most)
+        figures.append(text(short))
+    words = "%s files, +%s &minus;%s lines, on the branch %s" % tuple(figures)
+    return "<p>%s</p>" % words
+
+
+def _alarm(words: str, room: Room) -> str:
+    short = cut(words, room.text)
+    return templates.WHY.format("failed", text(short))
+
+
+def _diff(task: TaskView, room: Room) -> str:
+    """Return the diff, folded; "" where there is none."""
+    if not task.diff:
+        return ""
+    begin = cut(task.diff, room.diff)
+    shown = templates.FOLDED.format("the diff", text(begin))
+    if len(task.diff) > room.diff:
+        shown += _whole_file(task, DIFF_FILE, "the whole diff")
     return shown
 
 
@@ -308,31 +394,47 @@ def _about(task: TaskView, room: Room) -> str:
     """Return the last line: who, how long, how much, and where the rest lies."""
     document = task.document
     facts = []
-    if document.get("url"):
-        facts.append(link(document["url"], "live page", room.address))
+    url = document.get("url")
+    if url:
+        facts.append(link(url, "live page", room.address))
     if task.has(TRANSCRIPT_FILE):
         address = path_address(task.folder, TRANSCRIPT_FILE)
         facts.append(templates.FILE.format(address, "transcript"))
     for key in ("executor", "model", "service"):
-        if document.get(key):
-            facts.append(text(cut(document[key], room.name)))
-    if document.get("repaired"):
-        facts.append(counted(document["repaired"], "repair"))
-    if task.timeline.tools:
-        facts.append(counted(task.timeline.tools, "tool call"))
+        facts += _short_fact(document, key, room)
+    repaired = document.get("repaired")
+    if repaired:
+        facts.append(counted(repaired, "repair"))
+    tools = task.timeline.tools
+    if tools:
+        facts.append(counted(tools, "tool call"))
     if "costUsd" in document:
-        facts.append(text("$%.4f" % document["costUsd"]))
-    facts += _usage(document.get("usage", {}), room)
-    if document.get("id"):
-        facts.append(text(cut(document["id"], room.name)))
-    return '<p class="soft">%s</p>' % " &middot; ".join(facts)
+        cost = "$%.4f" % document["costUsd"]
+        facts.append(text(cost))
+    usage = document.get("usage", {})
+    facts += _usage(usage, room)
+    facts += _short_fact(document, "id", room)
+    line = " &middot; ".join(facts)
+    return '<p class="soft">%s</p>' % line
+
+
+def _short_fact(document: Json, key: str, room: Room) -> list[str]:
+    """Return what a document tells under a key, as a list of one; empty where it tells nothing."""
+    told = document.get(key)
+    if not told:
+        return []
+    short = cut(told, room.name)
+    return [text(short)]
 
 
 def _usage(usage: Json, room: Room) -> list[str]:
     most = room.short(USAGE_CHARACTERS)
+    figures = list(usage.items())
     found = []
-    for name, number in list(usage.items())[:USAGE_MOST]:
-        if is_number(number):
-            figure = "%s %s" % (cut(name, most), cut(str(number), most))
-            found.append(text(figure))
+    for name, number in figures[:USAGE_MOST]:
+        if not is_number(number):
+            continue
+        what = cut(name, most)
+        many = cut(str(number), most)
+        found.append(text("%s %s" % (what, many)))
     return found
