@@ -39,12 +39,17 @@ def find_faults(schema: Schema, value: Any) -> list[Fault]:
 
     `at` and `wanted` hold words of the schema alone; `came` may hold foreign text, shortened.
     """
-    return _first(_faults(_Judging(schema.root), schema.root, value, ""))
+    root = schema.root
+    judging = _Judging(root)
+    faults = _faults(judging, root, value, "")
+    return _first(faults)
 
 
 def is_fit(root: Any, part: Any, value: Any) -> bool:
     """Tell whether a value fits a part of a document of schemas."""
-    return next(_faults(_Judging(root), part, value, ""), None) is None
+    judging = _Judging(root)
+    faults = _faults(judging, part, value, "")
+    return next(faults, None) is None
 
 
 class _Judging:
@@ -68,7 +73,8 @@ class _Judging:
             return _faults(self, definition, value, at)
         key = (id(definition), at)
         if key not in self._found:
-            self._found[key] = _first(_faults(self, definition, value, at))
+            faults = _faults(self, definition, value, at)
+            self._found[key] = _first(faults)
         return self._found[key]
 
 
@@ -111,7 +117,8 @@ def has_type(value: Any, word: str) -> bool:
     """Tell whether a value is of a type of JSON Schema; an integer has no fraction."""
     if word == "integer":
         return is_number(value) and value == int(value)
-    return KINDS[word](value)
+    is_kind = KINDS[word]
+    return is_kind(value)
 
 
 KINDS: dict[str, Callable[[Any], bool]] = {
@@ -155,8 +162,11 @@ def _check_enum(
 def _check_const(
     judging: _Judging, schema: Json, value: Any, at: str
 ) -> Iterator[Fault]:
-    if not is_same(value, schema["const"]):
-        yield fault(at, "just " + _short(schema["const"]), shown(value))
+    constant = schema["const"]
+    if is_same(value, constant):
+        return
+    wanted = "just " + _short(constant)
+    yield fault(at, wanted, shown(value))
 
 
 def _check_required(
@@ -187,10 +197,14 @@ def _check_others(
     if schema["additionalProperties"] or not isinstance(value, dict):
         return
     names = schema.get("properties", {})
-    wanted = "no property but %s" % ", ".join(list(names)[:NAMES_SHOWN])
+    wanted = "no property"
+    if names:
+        known = ", ".join(islice(names, NAMES_SHOWN))
+        wanted = "no property but %s" % known
     for name in value:
         if name not in names:
-            yield fault(at, wanted if names else "no property", _short(name))
+            came = _short(name)
+            yield fault(at, wanted, came)
 
 
 def _check_items(
@@ -230,15 +244,19 @@ def _check_size(
 def _check_minimum(
     judging: _Judging, schema: Json, value: Any, at: str
 ) -> Iterator[Fault]:
-    if is_number(value) and value < schema["minimum"]:
-        yield fault(at, "at least " + _short(schema["minimum"]), _short(value))
+    least = schema["minimum"]
+    if is_number(value) and value < least:
+        wanted = "at least " + _short(least)
+        yield fault(at, wanted, _short(value))
 
 
 def _check_maximum(
     judging: _Judging, schema: Json, value: Any, at: str
 ) -> Iterator[Fault]:
-    if is_number(value) and value > schema["maximum"]:
-        yield fault(at, "at most " + _short(schema["maximum"]), _short(value))
+    most = schema["maximum"]
+    if is_number(value) and value > most:
+        wanted = "at most " + _short(most)
+        yield fault(at, wanted, _short(value))
 
 
 CHECKS: dict[str, Check] = {
