@@ -219,10 +219,8 @@ def harmless(text: str) -> str:
     """Return a text that no spreadsheet takes for a formula."""
     # Some programs drop what cannot be seen, and then take what follows for a formula.
     seen = text.lstrip(UNSEEN)
-    for begin in (text, seen):
-        if begin.startswith(FORMULA_BEGINS):
-            return "'" + text
-    return text
+    is_formula = text.startswith(FORMULA_BEGINS) or seen.startswith(FORMULA_BEGINS)
+    return "'" + text if is_formula else text
 
 
 def choose(records: Sequence[Record], rule: str, prop: str) -> list[Record]:
