@@ -16,7 +16,7 @@ from rebyte_wire.errors import InputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from rebyte_flows.values.schema import Schema
@@ -47,7 +47,9 @@ def check_possible(schema: Schema) -> None:
 
 def find_contradiction(schema: Schema) -> Contradiction | None:
     """Return (JSON pointer, why) where a schema certainly allows no value, else None."""
-    return _Finder(schema.root).find(schema.root, "")
+    root = schema.root
+    finder = _Finder(root)
+    return finder.find(root, "")
 
 
 class _Finder:
@@ -72,24 +74,27 @@ class _Finder:
         return self._found[key]
 
     def _find(self, schema: Json, place: str) -> Contradiction | None:
-        levels: Levels = []
-        part: Any = schema
-        while isinstance(part, dict):
-            levels.append((place, part))
-            if "$ref" not in part:
-                break
-            reference = part["$ref"]
+        levels = list(self._levels(schema, place))
+        end, last = levels[-1]
+        if last is False:
+            return self.find(last, end)
+        objects = [level for level in levels if isinstance(level[1], dict)]
+        for choices, at in _choices(objects):
+            for choice in choices:
+                if is_fit(self._root, schema, choice):
+                    return None
+            count = len(choices)
+            return at, "none of its %d values fits the rest of the schema" % count
+        return self._find_in_types(objects)
+
+    def _levels(self, schema: Any, place: str) -> Iterator[tuple[str, Any]]:
+        """Yield a schema, and what its reference stands for, to the end."""
+        yield place, schema
+        while isinstance(schema, dict) and "$ref" in schema:
+            reference = schema["$ref"]
             place = unquote(reference[1:])
-            part = target_of(self._root, reference)
-        if part is False:
-            return self.find(part, place)
-        for choices, at in _choices(levels):
-            if any(is_fit(self._root, schema, choice) for choice in choices):
-                return None
-            return at, "none of its %d values fits the rest of the schema" % len(
-                choices
-            )
-        return self._find_in_types(levels)
+            schema = target_of(self._root, reference)
+            yield place, schema
 
     def _find_in_types(self, levels: Levels) -> Contradiction | None:
         left = set(TYPES)
@@ -97,9 +102,14 @@ class _Finder:
             left &= _types_of(words)
             if not left:
                 return pointer(place, "type"), "the types exclude each other"
-        found = [self._find_in_type(word, levels) for word in sorted(left)]
-        # One type that allows a value is enough.
-        return found[0] if all(found) else None
+        found = []
+        for word in sorted(left):
+            contradiction = self._find_in_type(word, levels)
+            if contradiction is None:
+                # One type that allows a value is enough.
+                return None
+            found.append(contradiction)
+        return found[0]
 
     def _find_in_type(self, word: str, levels: Levels) -> Contradiction | None:
         if word == "array":
@@ -107,25 +117,32 @@ class _Finder:
         if word == "object":
             return self._find_in_object(levels)
         bounds = BOUNDS.get(word)
-        return bounds(levels) if bounds else None
+        if bounds is None:
+            return None
+        return bounds(levels)
 
     def _find_in_array(self, levels: Levels) -> Contradiction | None:
         found = _find_in_bounds("minItems", "maxItems", levels)
         if found:
             return found
-        if not any(count > 0 for count, _ in _arguments(levels, "minItems")):
+        counts = [count for count, _ in _arguments(levels, "minItems")]
+        if not any(counts):
             return None
-        return _first(
-            self.find(items, pointer(place, "items"))
-            for items, place in _arguments(levels, "items")
-        )
+        for items, place in _arguments(levels, "items"):
+            at = pointer(place, "items")
+            found = self.find(items, at)
+            if found:
+                return found
+        return None
 
     def _find_in_object(self, levels: Levels) -> Contradiction | None:
-        return _first(
-            self._find_in_property(name, pointer(place, "required"), levels)
-            for names, place in _arguments(levels, "required")
-            for name in names
-        )
+        for names, place in _arguments(levels, "required"):
+            at = pointer(place, "required")
+            for name in names:
+                found = self._find_in_property(name, at, levels)
+                if found:
+                    return found
+        return None
 
     def _find_in_property(
         self, name: str, at: str, levels: Levels
@@ -134,18 +151,15 @@ class _Finder:
         for place, level in levels:
             properties = level.get("properties", {})
             if name in properties:
-                part = pointer(pointer(place, "properties"), name)
-                found = self.find(properties[name], part)
+                below = pointer(place, "properties")
+                part = properties[name]
+                found = self.find(part, pointer(below, name))
                 if found:
                     return found
             elif level.get("additionalProperties") is False:
                 shown = name[:NAME_CHARACTERS]
                 return at, "%s is required, and additionalProperties forbids it" % shown
         return None
-
-
-def _first(found: Iterable[Contradiction | None]) -> Contradiction | None:
-    return next(filter(None, found), None)
 
 
 def _arguments(levels: Levels, keyword: str) -> Iterator[tuple[Any, str]]:
@@ -160,8 +174,9 @@ def _choices(levels: Levels) -> Iterator[tuple[list[Any], str]]:
     for value, place in _arguments(levels, "const"):
         yield [value], pointer(place, "const")
     for values, place in _arguments(levels, "enum"):
-        if len(values) <= CHOICES_MOST:
-            yield values, pointer(place, "enum")
+        if len(values) > CHOICES_MOST:
+            continue
+        yield values, pointer(place, "enum")
 
 
 def _types_of(words: Any) -> set[str]:
