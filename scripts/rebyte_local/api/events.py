@@ -65,38 +65,42 @@ class StreamFault:
         if self._faults.is_on("renumber"):
             lines = self._renumber(json.loads(line))
         self.sent += len(lines)
-        is_third = self._index % DUPLICATE_EVERY == DUPLICATE_EVERY - 1
-        if is_third and self._faults.is_on("duplicates"):
+        if self._is_twice():
             lines.append(lines[-1])
         return lines
+
+    def _is_twice(self) -> bool:
+        """Return True for each third event while duplicates is on."""
+        place = self._index % DUPLICATE_EVERY
+        is_third = place == DUPLICATE_EVERY - 1
+        return is_third and self._faults.is_on("duplicates")
 
     def _renumber(self, event: JsonObject) -> list[str]:
         """Insert late rows before the second event, one more on each connect."""
         late_rows = min(self._connect, LATE_ROWS)
         rows = []
-        for number in range(late_rows if self._index == 1 else 0):
-            rows.append(
-                dict(
-                    event,
-                    seq=1 + number,
-                    eventType="thinking",
-                    payload={"content": "late row %d" % (number + 1)},
-                )
-            )
-        shift = late_rows if self._index > 0 else 0
-        rows.append(dict(event, seq=self._index + shift))
+        if self._index == 1:
+            rows = [_late_row(event, number) for number in range(1, late_rows + 1)]
+        shift = 0
+        if self._index > 0:
+            shift = late_rows
+        moved = dict(event, seq=self._index + shift)
+        rows.append(moved)
         return [_without_key(row) for row in rows]
 
     def silence_seconds(self) -> float:
         """Return how long to be silent now: only after the first event of the first connect."""
         is_first = self._connect == 0 and self._index == 0
-        return self._faults.value("silence") if is_first else 0.0
+        if not is_first:
+            return 0.0
+        return self._faults.value("silence")
 
     def loses_the_rest(self) -> bool:
         """Return True when the events after this one, and the end, are never sent."""
-        return self._faults.is_on("lost-end") and self._index + 1 >= self._faults.value(
-            "lost-end"
-        )
+        if not self._faults.is_on("lost-end"):
+            return False
+        kept = self._faults.value("lost-end")
+        return self._index + 1 >= kept
 
     def cuts_now(self) -> bool:
         """Return True when this connect has sent so many events that no earlier one did."""
@@ -107,6 +111,12 @@ class StreamFault:
         return True
 
 
+def _late_row(event: JsonObject, number: int) -> JsonObject:
+    """Return an event that comes before one that was sent already."""
+    payload = {"content": "late row %d" % number}
+    return dict(event, seq=number, eventType="thinking", payload=payload)
+
+
 def _without_key(event: JsonObject) -> str:
     kept = {name: value for name, value in event.items() if name != "eventKey"}
     return json.dumps(kept, separators=(",", ":"))
@@ -114,14 +124,16 @@ def _without_key(event: JsonObject) -> str:
 
 def stream_events(service: Service, request: Request) -> Response:
     """GET /tasks/:id/events: the latest prompt's events from the start, then as they happen."""
-    prompt_id = service.tasks.prompts(task_of(service, request)["id"])[-1]["id"]
+    task = task_of(service, request)
+    latest = service.tasks.prompts(task["id"])[-1]
     service.stopping.wait(service.faults.value("held-stream"))
     if service.faults.is_on("no-stream"):
         raise ApiError(404, "not_found", "Not found")
-    frames = _disturbed_frames if service.faults.is_on(*STREAM_FAULTS) else _frames
-    return StreamResponse(
-        frames(service, prompt_id), EVENT_STREAM, dict(STREAM_HEADERS)
-    )
+    frames = _frames
+    if service.faults.is_on(*STREAM_FAULTS):
+        frames = _disturbed_frames
+    body = frames(service, latest["id"])
+    return StreamResponse(body, EVENT_STREAM, dict(STREAM_HEADERS))
 
 
 def _event_frame(line: str) -> bytes:
@@ -130,32 +142,38 @@ def _event_frame(line: str) -> bytes:
 
 def _done_frame(status: str, last_seq: int, final_result: str) -> bytes:
     data = {"status": status, "lastSeq": last_seq, "finalResult": final_result}
-    return b"event: done\ndata: %s\n\n" % json.dumps(data).encode("ascii")
+    text = json.dumps(data)
+    return b"event: done\ndata: %s\n\n" % text.encode("ascii")
 
 
 def _end_frame(service: Service, prompt_id: str, count: int) -> bytes:
     prompt = service.tasks.prompt(prompt_id)
     if prompt["status"] in OPEN_STATUSES:
         raise DropConnection  # the server stops, the prompt has not ended
-    return _done_frame(prompt["status"], count - 1, prompt.get("final", ""))
+    final = prompt.get("final", "")
+    return _done_frame(prompt["status"], count - 1, final)
 
 
 def heartbeat_seconds(service: Service) -> float:
     """Return how long a stream may be silent before a heartbeat is sent."""
-    return max(LEAST_SECONDS, service.faults.value("heartbeats", HEARTBEAT_SECONDS))
+    seconds = service.faults.value("heartbeats", HEARTBEAT_SECONDS)
+    return max(LEAST_SECONDS, seconds)
 
 
 def _endless_heartbeats(service: Service) -> Generator[bytes, None, None]:
-    while not service.stopping.wait(heartbeat_seconds(service)):
+    seconds = heartbeat_seconds(service)
+    while not service.stopping.wait(seconds):
         yield HEARTBEAT
     raise DropConnection
 
 
 def _frames(service: Service, prompt_id: str) -> Generator[bytes, None, None]:
     count = 0
-    for lines in service.events.follow(prompt_id, heartbeat_seconds(service)):
+    seconds = heartbeat_seconds(service)
+    for lines in service.events.follow(prompt_id, seconds):
         count += len(lines)
-        yield b"".join(map(_event_frame, lines)) or HEARTBEAT
+        frames = b"".join(map(_event_frame, lines))
+        yield frames or HEARTBEAT
     yield _end_frame(service, prompt_id, count)
 
 
@@ -164,14 +182,17 @@ def _disturbed_frames(service: Service, prompt_id: str) -> Generator[bytes, None
     if fault.says_done_early():
         yield _done_frame("succeeded", -1, "")
         return
-    for lines in service.events.follow(prompt_id, heartbeat_seconds(service)):
+    seconds = heartbeat_seconds(service)
+    for lines in service.events.follow(prompt_id, seconds):
         if not lines:
             yield HEARTBEAT
         for line in lines:
-            yield from map(_event_frame, fault.lines_for(line))
+            sent = fault.lines_for(line)
+            yield from map(_event_frame, sent)
             if service.faults.is_on("ping-events"):
                 yield PING_FRAME
-            service.stopping.wait(fault.silence_seconds())
+            silence = fault.silence_seconds()
+            service.stopping.wait(silence)
             if fault.cuts_now():
                 raise DropConnection
             if fault.loses_the_rest():
@@ -180,16 +201,24 @@ def _disturbed_frames(service: Service, prompt_id: str) -> Generator[bytes, None
         yield _end_frame(service, prompt_id, fault.sent)
 
 
+def _open_object(head: JsonObject) -> bytes:
+    """Return a JSON object without its last brace, so that more can follow."""
+    text = json.dumps(head)
+    return text.encode("ascii")[:-1]
+
+
 def _with_events(
     service: Service, head: JsonObject, prompt_id: str
 ) -> Generator[bytes, None, None]:
     """Yield the pieces of a JSON object that ends with a prompt's events."""
-    yield json.dumps(head).encode("ascii")[:-1] + b', "events": ['
+    yield _open_object(head) + b', "events": ['
     comma = ""
     for lines in service.events.read(prompt_id):
         if service.faults.is_on("renumber"):
-            lines = [_without_key(json.loads(line)) for line in lines]
-        yield (comma + ",".join(lines)).encode("ascii")
+            events = map(json.loads, lines)
+            lines = [_without_key(event) for event in events]
+        piece = comma + ",".join(lines)
+        yield piece.encode("ascii")
         comma = ","
     yield b"]}"
 
@@ -199,11 +228,11 @@ def list_prompt_events(service: Service, request: Request) -> Response:
     task = task_of(service, request)
     prompt_id = request.params[1].lower()
     prompts = service.tasks.prompts(task["id"])
-    or_404(
-        next((prompt for prompt in prompts if prompt["id"] == prompt_id), None),
-        "Prompt",
-    )
-    return StreamResponse(_with_events(service, {"promptId": prompt_id}, prompt_id))
+    named = [prompt for prompt in prompts if prompt["id"] == prompt_id]
+    or_404(next(iter(named), None), "Prompt")
+    head = {"promptId": prompt_id}
+    body = _with_events(service, head, prompt_id)
+    return StreamResponse(body)
 
 
 def get_content(service: Service, request: Request) -> Response:
@@ -211,23 +240,30 @@ def get_content(service: Service, request: Request) -> Response:
     task = task_of(service, request)
     status = service.tasks.status(task["id"])[0]
     # The raw word of prompts, as it was seen on the real service.
-    status = show_status(service, "succeeded" if status == "completed" else status)
-    head = label_rehearsal({"id": task["id"], "status": status}, task)
-    has_events = "events" in request.query.get("include", "").split(",")
-    return StreamResponse(_content(service, head, has_events))
+    if status == "completed":
+        status = "succeeded"
+    told = {"id": task["id"], "status": show_status(service, status)}
+    head = label_rehearsal(told, task)
+    included = request.query.get("include", "")
+    has_events = "events" in included.split(",")
+    body = _content(service, head, has_events)
+    return StreamResponse(body)
 
 
 def _content(
     service: Service, head: JsonObject, has_events: bool
 ) -> Generator[bytes, None, None]:
-    yield json.dumps(head).encode("ascii")[:-1] + b', "prompts": ['
-    for index, prompt in enumerate(service.tasks.prompts(head["id"])):
+    yield _open_object(head) + b', "prompts": ['
+    prompts = service.tasks.prompts(head["id"])
+    for index, prompt in enumerate(prompts):
         shown = show_prompt(service, prompt)
-        shown.update(userPrompt=prompt["text"], response=prompt.get("response"))
+        shown["userPrompt"] = prompt["text"]
+        shown["response"] = prompt.get("response")
         if index:
             yield b", "
         if has_events:
             yield from _with_events(service, shown, prompt["id"])
         else:
-            yield json.dumps(shown).encode("ascii")
+            text = json.dumps(shown)
+            yield text.encode("ascii")
     yield b"]}"
