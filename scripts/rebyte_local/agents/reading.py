@@ -46,10 +46,14 @@ class Limits:
 def _of_retries(
     is_refused: bool, limit: float, status: float | None, reason: str
 ) -> str:
-    verb = "refused it" if is_refused else "did not answer"
-    words = "its model service %s for %d seconds: %s"
-    words = words % (verb, limit, reason or "no reason was given")
-    return "%s (status %d)" % (words, status) if status else words
+    verb = "did not answer"
+    if is_refused:
+        verb = "refused it"
+    reason = reason or "no reason was given"
+    words = "its model service %s for %d seconds: %s" % (verb, limit, reason)
+    if status:
+        words += " (status %d)" % status
+    return words
 
 
 class TurnReader:
@@ -152,19 +156,22 @@ class TurnReader:
 
     def _take_session(self, payload: JsonObject) -> None:
         self.model = payload.get("model") or self.model
-        is_id = SESSION_ID.fullmatch(payload["id"])  # it goes into a command line later
-        if is_id and payload["id"] != self.session:
-            self.session = payload["id"]
-            self._on_session(self.session)
+        session = payload["id"]
+        is_id = SESSION_ID.fullmatch(session)  # it goes into a command line later
+        if is_id and session != self.session:
+            self.session = session
+            self._on_session(session)
 
     def _take_text(self, payload: JsonObject) -> None:
-        if not payload["content"]:
+        content = payload["content"]
+        if not content:
             return
-        if payload.get("is_delta") and self._is_open:
-            self._pieces[-1] += payload["content"]
+        is_delta = bool(payload.get("is_delta"))
+        if is_delta and self._is_open:
+            self._pieces[-1] += content
         else:
-            self._pieces.append(payload["content"])
-        self._is_open = bool(payload.get("is_delta"))
+            self._pieces.append(content)
+        self._is_open = is_delta
 
     def _take_tool_use(self, payload: JsonObject) -> None:
         self.tools += 1
@@ -189,13 +196,15 @@ class TurnReader:
         """Add to what earlier parts cost, or take the new total where the program counts on."""
         usage = payload.get("usage") or {}
         cost = payload.get("cost")
-        if not self._program.is_usage_cumulative:
-            usage = {name: n + self.usage.get(name, 0) for name, n in usage.items()}
-        if cost is not None and not self._program.is_cost_cumulative:
+        for name, count in usage.items():
+            if not self._program.is_usage_cumulative:
+                count += self.usage.get(name, 0)
+            self.usage[name] = count
+        if cost is None:
+            return
+        if not self._program.is_cost_cumulative:
             cost += self.cost or 0.0
-        self.usage.update(usage)
-        if cost is not None:
-            self.cost = cost
+        self.cost = cost
 
     def _take_end(self, payload: JsonObject) -> None:
         self._end = payload
@@ -205,22 +214,29 @@ class TurnReader:
     @property
     def words(self) -> str:
         """What was said after the last use of a tool."""
-        said = [piece for piece in self._pieces if piece.strip()]
-        return "\n\n".join(piece.strip("\n") for piece in said)
+        said = []
+        for piece in self._pieces:
+            if piece.strip():
+                said.append(piece.strip("\n"))
+        return "\n\n".join(said)
 
     def overdue(self) -> str | None:
         """Return why the turn is to be ended now, None while it may go on."""
         now = self._clock()
-        quiet = now - self._progress_at
         limits = self._limits
-        if now - self._began > limits.turn:
+        quiet = now - self._progress_at
+        took = now - self._began
+        if took > limits.turn:
             return "it ran for more than %d seconds" % limits.turn
         if self._retry is not None:
             status = self._retry.get("status")
             is_refused = status in REFUSALS
-            limit = limits.refusals if is_refused else limits.retries
+            limit = limits.retries
+            if is_refused:
+                limit = limits.refusals
             if quiet > limit:
-                return _of_retries(is_refused, limit, status, self._retry["reason"])
+                reason = self._retry["reason"]
+                return _of_retries(is_refused, limit, status, reason)
         if self._end is not None and quiet > END_SECONDS:
             return "it said that it was done, and did not end"
         if quiet > limits.silence:
@@ -232,10 +248,11 @@ class TurnReader:
 
         The program's own last word outranks its exit code; without one it did not end well.
         """
-        if self._end is not None and not self._end["is_error"]:
+        if self._has_ended_well():
             return None
-        if self._end is not None and self._end["words"]:
-            return str(self._end["words"])
+        last_word = self._last_word()
+        if last_word:
+            return last_word
         if self.failure and self._told:
             return "%s (%s)" % (self.failure, self._told)
         if self.failure:
@@ -249,22 +266,34 @@ class TurnReader:
 
     def answer(self) -> str:
         """Return what it finally said."""
-        return self.words or (self._end["words"] if self._end else "")
+        return self.words or self._last_word()
+
+    def _last_word(self) -> str:
+        """Return what its end says, empty without an end."""
+        if self._end is None:
+            return ""
+        return str(self._end["words"] or "")
 
     def warnings(self, code: int) -> list[str]:
         """Return what an honest reader wants to know of a turn besides its answer."""
-        found = [*self._warnings_of_end(code), *self._warnings_of_tools()]
-        if self._has_ended_well() and not self.answer().strip():
+        found = self._warnings_of_end(code)
+        found += self._warnings_of_tools()
+        is_empty = not self.answer().strip()
+        if is_empty and self._has_ended_well():
             found.append("its answer is empty")
         return [words[:WARNING_CHARACTERS] for words in found]
 
     def _has_ended_well(self) -> bool:
-        return self._end is not None and not self._end["is_error"]
+        if self._end is None:
+            return False
+        return not self._end["is_error"]
 
     def _warnings_of_end(self, code: int) -> list[str]:
         if code == 0 or not self._has_ended_well():
             return []
-        how = "exit code %d" % code if code > 0 else "signal %d" % -code
+        how = "exit code %d" % code
+        if code < 0:
+            how = "signal %d" % -code
         return ["it said that it was done, and ended with " + how]
 
     def _warnings_of_tools(self) -> list[str]:
@@ -272,7 +301,9 @@ class TurnReader:
         if self._denied:
             names = list(self._denied.values())
             shown = ", ".join(names[:DENIALS_SHOWN])
-            found.append("%d uses of tools were denied: %s" % (len(names), shown))
-        if self.tools and self.failed_tools >= self.tools:
+            count = len(names)
+            found.append("%d uses of tools were denied: %s" % (count, shown))
+        has_failed = self.failed_tools >= self.tools
+        if self.tools and has_failed:
             found.append("none of its %d uses of tools went well" % self.tools)
         return found
