@@ -8,7 +8,7 @@ import threading
 import time
 from functools import partial
 
-from rebyte_commands.mcp import documents, protocol, task_states
+from rebyte_commands.mcp import documents, protocol, refusals, task_states
 from rebyte_commands.mcp.calls import NO_DOCUMENT, Call, Child, Starts
 from rebyte_commands.mcp.protocol import Message, ProtocolError
 from rebyte_commands.mcp.tools import (
@@ -22,7 +22,7 @@ from rebyte_commands.mcp.tools import (
     check_arguments,
     usage_hint,
 )
-from rebyte_wire.errors import GuardRefused, RebyteError
+from rebyte_wire.errors import RebyteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,19 +34,11 @@ if TYPE_CHECKING:
     from rebyte_types import Json
 
 CALLS_AT_ONCE = 64
-# Codes of errors that say that no such task is known, or none can be meant.
-REQUEST_FAULTS = ("not_found", "invalid_input", "usage", "no_question")
 # When the input has ended, commands that only wait are ended; that takes a moment.
 LEAVE_SECONDS = 3
 LEAVE_POLL_SECONDS = 0.02
 TOO_MANY = -32000
 ROOTS_ID = "rebyte-roots"
-TIME_IS_OVER = {
-    "code": "deadline",
-    "message": "the time of this call was over before the service had answered",
-    "hint": "make the same call again",
-    "retryable": True,
-}
 STILL_STARTING = {
     "status": "starting",
     "next": [
@@ -143,7 +135,8 @@ class McpServer:
         try:
             message = protocol.read_message(line)
         except ProtocolError as problem:
-            self._write(protocol.error_line(problem.id, problem))
+            refusal = protocol.error_line(problem.id, problem)
+            self._write(refusal)
             return
         if message.method is None:
             if message.id == ROOTS_ID:
@@ -159,9 +152,9 @@ class McpServer:
         if slow is None:
             self._answer(message, partial(self._quick, message))
             return
-        if len(self._calls) >= CALLS_AT_ONCE or message.id in self._calls:
-            problem = ProtocolError(TOO_MANY, "too many calls at once, or an id twice")
-            self._write(protocol.error_line(message.id, problem))
+        is_full = len(self._calls) >= CALLS_AT_ONCE
+        if is_full or message.id in self._calls:
+            self._refuse(message, "too many calls at once, or an id twice")
             return
         call = Call()
         self._calls[message.id] = call
@@ -173,23 +166,28 @@ class McpServer:
         except RuntimeError as problem:
             # The machine has no room for one more thread; the session goes on.
             self._calls.pop(message.id, None)
-            failure = ProtocolError(TOO_MANY, str(problem))
-            self._write(protocol.error_line(message.id, failure))
+            self._refuse(message, str(problem))
+
+    def _refuse(self, message: Message, reason: str) -> None:
+        problem = ProtocolError(TOO_MANY, reason)
+        line = protocol.error_line(message.id, problem)
+        self._write(line)
 
     def _quick(self, message: Message) -> Json:
         protocol.check_version(message)
-        method = self._methods.get(message.method or "")
+        name = message.method or ""
+        method = self._methods.get(name)
         if method is None:
-            raise ProtocolError(
-                protocol.METHOD_NOT_FOUND, "there is no method %.80s" % message.method
-            )
+            words = "there is no method %.80s" % name
+            raise ProtocolError(protocol.METHOD_NOT_FOUND, words)
         return method(message)
 
     def _run(
         self, message: Message, call: Call, work: Callable[[Message, Call], Json]
     ) -> None:
+        checked = partial(self._checked, message, call, work)
         try:
-            self._answer(message, partial(self._checked, message, call, work), call)
+            self._answer(message, checked, call)
         finally:
             self._calls.pop(message.id, None)
 
@@ -204,11 +202,12 @@ class McpServer:
     ) -> None:
         """Do what a request asks for and write the answer; who cancelled gets none."""
         try:
-            line = protocol.result_line(message, work(), self.info)
+            result = work()
+            line = protocol.result_line(message, result, self.info)
         except ProtocolError as problem:
             line = protocol.error_line(message.id, problem)
         except RebyteError as problem:
-            failure = _task_error({"error": problem.as_dict()})
+            failure = refusals.task_error({"error": problem.as_dict()})
             line = protocol.error_line(message.id, failure)
         except Exception as problem:
             words = "%s: %s" % (type(problem).__name__, problem)
@@ -232,7 +231,8 @@ class McpServer:
     # Quick methods
 
     def _initialize(self, message: Message) -> Json:
-        version = protocol.agreed_version(message.params.get("protocolVersion"))
+        asked = message.params.get("protocolVersion")
+        version = protocol.agreed_version(asked)
         capabilities = message.params.get("capabilities")
         has_roots = isinstance(capabilities, dict) and "roots" in capabilities
         if has_roots and self.roots.are_open:
@@ -257,38 +257,44 @@ class McpServer:
         }
 
     def _list_tools(self, message: Message) -> Json:
-        listed: Json = {"tools": [tool.listed(name) for name, tool in TOOLS.items()]}
+        tools = [tool.listed(name) for name, tool in TOOLS.items()]
+        listed: Json = {"tools": tools}
         if message.is_modern:
             listed.update(ttlMs=0, cacheScope="private")
         return listed
 
     def _notice(self, message: Message) -> None:
         if message.method == "notifications/cancelled":
-            id = message.params.get("requestId")
-            call = self._calls.get(id) if isinstance(id, (str, int)) else None
-            if call is not None:
-                call.cancel()
+            self._cancel_waiting(message.params.get("requestId"))
         elif message.method in ROOTS_NOTICES and self.roots.is_asked_for:
             # Those that were told before may be gone.
             self.roots.expect()
             request = {"id": ROOTS_ID, "method": "roots/list"}
             self._write(protocol.to_line(request))
 
+    def _cancel_waiting(self, id: Any) -> None:
+        """Stop the waiting of a call; one that is not known has ended, or never was."""
+        if not isinstance(id, (str, int)):
+            return
+        call = self._calls.get(id)
+        if call is not None:
+            call.cancel()
+
     # Calls of tools
 
     def _call_tool(self, message: Message, call: Call) -> Json:
         name = message.params.get("name")
-        tool = TOOLS.get(name) if isinstance(name, str) else None
-        if tool is None:
+        if not isinstance(name, str) or name not in TOOLS:
             words = "there is no tool %.80s; there are %s" % (name, ", ".join(TOOLS))
             raise ProtocolError(protocol.INVALID_PARAMS, words)
-        hint = usage_hint(str(name))
+        tool = TOOLS[name]
+        hint = usage_hint(name)
         try:
             arguments = check_arguments(tool, message.params.get("arguments"))
             if name == LOOK:
                 arguments = self._with_schema(arguments)
             line = tool.line_for(arguments, self.roots)
-            document = self._document(str(name), line, message, call)
+            document = self._document(name, line, message, call)
         except RebyteError as problem:
             return documents.error_result(problem, hint)
         if name == START and document.get("id"):
@@ -301,24 +307,32 @@ class McpServer:
     def _with_schema(self, arguments: Json) -> Json:
         """Return the arguments of a look with the shape that its one task was started for."""
         ids = arguments["ids"]
-        schema = self._schemas.get(ids[0]) if len(ids) == 1 else None
-        return {"schema": schema, **arguments} if schema else arguments
+        if len(ids) > 1:
+            return arguments
+        schema = self._schemas.get(ids[0])
+        if not schema:
+            return arguments
+        return {"schema": schema, **arguments}
 
     def _document(self, name: str, line: Line, message: Message, call: Call) -> Json:
         """Return the document of the command that a call stands for."""
         if name in (START, REPLY):
-            return self._paid(line, message, call, new=1 if name == START else 0)
+            new = int(name == START)
+            return self._paid(line, message, call, new=new)
         child = self._child(line)
         if not call.wait_for(child, self._ticker(message)):
             child.stop()
         document = child.document()
-        is_cut = (document.get("error") or {}).get("code") == NO_DOCUMENT
-        return {"error": TIME_IS_OVER} if is_cut and call.is_over else document
+        error = document.get("error") or {}
+        is_cut = error.get("code") == NO_DOCUMENT
+        if is_cut and call.is_over:
+            return {"error": refusals.TIME_IS_OVER}
+        return document
 
     def _paid(self, line: Line, message: Message, call: Call, *, new: int) -> Json:
         """Begin what costs money, or wait for the same one under way; it is never ended by us."""
         if new and not self.settings.may_start:
-            raise _no_limit()
+            raise refusals.no_limit()
         child = self.starts.join(line, partial(self._paid_child, line), new=new)
         if not call.wait_for(child, self._ticker(message)):
             return STILL_STARTING
@@ -327,9 +341,11 @@ class McpServer:
         return document
 
     def _paid_child(self, line: Line, may_start: bool) -> Child:
-        # The command's own guard still gives what the same words have started before.
-        guard = [] if may_start else ["--max-tasks=0"]
-        return self._child(Line([*line.words, *guard], line.stdin))
+        words = list(line.words)
+        if not may_start:
+            # The command's own guard still gives what the same words have started before.
+            words.append("--max-tasks=0")
+        return self._child(Line(words, line.stdin))
 
     def _child(self, line: Line) -> Child:
         words = [*self.settings.flags, "--json", *line.words]
@@ -338,11 +354,14 @@ class McpServer:
     def _ticker(self, message: Message) -> Callable[[float, str], None]:
         """Return what tells progress where the request asked for it by a token."""
         token = message.meta.get("progressToken")
-        return _ignore if token is None else partial(self._tell_progress, token)
+        if token is None:
+            return _ignore
+        return partial(self._tell_progress, token)
 
     def _tell_progress(self, token: Any, seconds: float, text: str) -> None:
         params = {"progressToken": token, "progress": round(seconds), "message": text}
-        self._write(protocol.notice_line("notifications/progress", params))
+        notice = protocol.notice_line("notifications/progress", params)
+        self._write(notice)
 
     # The tasks extension: the state of a task is the ledger's and the service's
 
@@ -356,7 +375,7 @@ class McpServer:
         # Who could not ask does not know that it runs.
         is_known = document.get("status", "running") != "running"
         if not is_known and ("error" in document or "status" not in document):
-            raise _task_error(document)
+            raise refusals.task_error(document)
         return document
 
     def _get_task(self, message: Message, call: Call) -> Json:
@@ -396,41 +415,16 @@ class McpServer:
     def _cancel_task(self, message: Message, call: Call) -> Json:
         id = self._look_at(message, call)["id"]
         line = TOOLS[CANCEL].line_for({"ids": [id]}, self.roots)
-        self._raise_error_of(self._document(CANCEL, line, message, call))
+        answer = self._document(CANCEL, line, message, call)
+        self._raise_error_of(answer)
         return {}
 
     def _raise_error_of(self, document: Json) -> None:
         if document.get("error"):
-            raise _task_error(document)
+            raise refusals.task_error(document)
 
 
 ROOTS_NOTICES = ("notifications/initialized", "notifications/roots/list_changed")
-
-
-def _task_error(document: Json) -> ProtocolError:
-    """Return the protocol's error for a task that could not be looked at or changed: the request's
-    fault, or the network's and the service's, which may pass.
-    """
-    error = documents.without_flags(document.get("error") or {})
-    is_request = error.get("code") in REQUEST_FAULTS
-    code = protocol.INVALID_PARAMS if is_request else protocol.INTERNAL_ERROR
-    return ProtocolError(code, str(error.get("message") or "no such task"), error)
-
-
-def _no_limit() -> GuardRefused:
-    problem = GuardRefused(
-        "the owner has set no limit, so nothing is started here",
-        code="guard_no_limit",
-        hint="set REBYTE_MAX_TASKS_PER_DAY, or begin the server with a limit of its own",
-    )
-    problem.next = [
-        {
-            "why": "starts cost money, and nobody stands beside each of them here",
-            "ask": "Please set REBYTE_MAX_TASKS_PER_DAY for this MCP server, or give it"
-            " mcp --max-tasks N.",
-        }
-    ]
-    return problem
 
 
 def _nothing(message: Message) -> Json:
