@@ -659,6 +659,7 @@ def test_a_cancelled_look_is_not_answered_and_its_task_runs_on(host, server):
     slow = host.send("tools/call", {"name": "look", "arguments": {"ids": [made["id"]]}})
     host.tell("notifications/cancelled", requestId=slow)
     host.tell("notifications/cancelled", requestId=[slow])
+    host.tell("notifications/cancelled", requestId=slow)
     host.tell("notifications/cancelled", requestId="no such")
     wait_until(lambda: not host.server._calls)
     assert host.answered(slow) is None
@@ -666,6 +667,18 @@ def test_a_cancelled_look_is_not_answered_and_its_task_runs_on(host, server):
         host.document("look", ids=[made["id"]], wait_seconds=0)["status"] == "running"
     )
     host.document("cancel_task", ids=[made["id"]])
+
+
+def test_a_cancel_of_what_was_not_read_or_has_ended_cancels_nothing():
+    host = Host()
+    calls_of = host.server._calls
+    for id in (2, True, 1.0, None, {}):
+        calls_of[1] = calls.Call()
+        host.tell("notifications/cancelled", requestId=id)
+        assert not calls_of.pop(1).is_cancelled
+    assert host.call("look")["result"]["isError"]
+    host.tell("notifications/cancelled", requestId=host.number)
+    assert host.ask("ping")["result"] == {}
 
 
 def test_no_call_outlasts_its_time(host, monkeypatch):

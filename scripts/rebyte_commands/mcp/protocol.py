@@ -100,10 +100,10 @@ def read_message(line: bytes) -> Message:
     if not isinstance(fields, dict):
         raise ProtocolError(INVALID_REQUEST, NO_MESSAGE)
     id = fields.get("id")
-    known = id if _is_id(id) and "method" in fields else None
+    known = id if is_id(id) and "method" in fields else None
     if fields.get("jsonrpc") != "2.0":
         raise ProtocolError(INVALID_REQUEST, NO_MESSAGE, id=known)
-    has_no_id = "id" in fields and not _is_id(id)
+    has_no_id = "id" in fields and not is_id(id)
     if has_no_id or not _is_well_formed(fields):
         words = "no valid request, response or notice"
         raise ProtocolError(INVALID_REQUEST, words, id=known)
@@ -121,7 +121,8 @@ def _finite(word: str) -> float:
     return number
 
 
-def _is_id(value: object) -> bool:
+def is_id(value: object) -> bool:
+    """Tell whether a value can be the id of a request."""
     return isinstance(value, (str, int)) and not isinstance(value, bool)
 
 

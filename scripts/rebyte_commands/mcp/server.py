@@ -274,7 +274,7 @@ class McpServer:
 
     def _cancel_waiting(self, id: Any) -> None:
         """Stop the waiting of a call; one that is not known has ended, or never was."""
-        if not isinstance(id, (str, int)):
+        if not protocol.is_id(id):
             return
         call = self._calls.get(id)
         if call is not None:
