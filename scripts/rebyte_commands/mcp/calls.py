@@ -14,7 +14,7 @@ import time
 from contextlib import ExitStack
 
 from rebyte_commands.shell.environment import CLI_PATH
-from rebyte_wire.errors import InputError, RebyteError
+from rebyte_wire.errors import GuardRefused, InputError, RebyteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ HINT = "shorten its arguments, or correct them"
 NO_DOCUMENT = "no_document"
 # After such an error nobody knows whether a task was made.
 UNSURE = ("outcome_unknown", "not_recorded", "interrupted", "deadline", NO_DOCUMENT)
+TIME_IS_OVER = {
+    "code": "deadline",
+    "message": "the time of this call was over before the service had answered",
+    "hint": "make the same call again",
+    "retryable": True,
+}
 
 
 class Child:
@@ -226,6 +232,23 @@ class Starts:
         new = self._new.pop(key)
         if document.get("reused") or _made_nothing(document):
             self._count -= new
+
+
+def no_limit() -> GuardRefused:
+    """Return the refusal of a start where the owner has set no limit."""
+    problem = GuardRefused(
+        "the owner has set no limit, so nothing is started here",
+        code="guard_no_limit",
+        hint="set REBYTE_MAX_TASKS_PER_DAY, or begin the server with a limit of its own",
+    )
+    problem.next = [
+        {
+            "why": "starts cost money, and nobody stands beside each of them here",
+            "ask": "Please set REBYTE_MAX_TASKS_PER_DAY for this MCP server, or give it"
+            " mcp --max-tasks N.",
+        }
+    ]
+    return problem
 
 
 def _key_of(line: Line) -> str:

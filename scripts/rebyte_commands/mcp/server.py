@@ -8,8 +8,15 @@ import threading
 import time
 from functools import partial
 
-from rebyte_commands.mcp import documents, protocol, refusals, task_states
-from rebyte_commands.mcp.calls import NO_DOCUMENT, Call, Child, Starts
+from rebyte_commands.mcp import documents, protocol, task_states
+from rebyte_commands.mcp.calls import (
+    NO_DOCUMENT,
+    TIME_IS_OVER,
+    Call,
+    Child,
+    Starts,
+    no_limit,
+)
 from rebyte_commands.mcp.protocol import Message, ProtocolError
 from rebyte_commands.mcp.tools import (
     CANCEL,
@@ -207,7 +214,7 @@ class McpServer:
         except ProtocolError as problem:
             line = protocol.error_line(message.id, problem)
         except RebyteError as problem:
-            failure = refusals.task_error({"error": problem.as_dict()})
+            failure = task_states.task_error({"error": problem.as_dict()})
             line = protocol.error_line(message.id, failure)
         except Exception as problem:
             words = "%s: %s" % (type(problem).__name__, problem)
@@ -326,13 +333,13 @@ class McpServer:
         error = document.get("error") or {}
         is_cut = error.get("code") == NO_DOCUMENT
         if is_cut and call.is_over:
-            return {"error": refusals.TIME_IS_OVER}
+            return {"error": TIME_IS_OVER}
         return document
 
     def _paid(self, line: Line, message: Message, call: Call, *, new: int) -> Json:
         """Begin what costs money, or wait for the same one under way; it is never ended by us."""
         if new and not self.settings.may_start:
-            raise refusals.no_limit()
+            raise no_limit()
         child = self.starts.join(line, partial(self._paid_child, line), new=new)
         if not call.wait_for(child, self._ticker(message)):
             return STILL_STARTING
@@ -375,7 +382,7 @@ class McpServer:
         # Who could not ask does not know that it runs.
         is_known = document.get("status", "running") != "running"
         if not is_known and ("error" in document or "status" not in document):
-            raise refusals.task_error(document)
+            raise task_states.task_error(document)
         return document
 
     def _get_task(self, message: Message, call: Call) -> Json:
@@ -421,7 +428,7 @@ class McpServer:
 
     def _raise_error_of(self, document: Json) -> None:
         if document.get("error"):
-            raise refusals.task_error(document)
+            raise task_states.task_error(document)
 
 
 ROOTS_NOTICES = ("notifications/initialized", "notifications/roots/list_changed")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-from rebyte_commands.mcp.documents import tool_result
+from rebyte_commands.mcp import protocol
+from rebyte_commands.mcp.documents import tool_result, without_flags
+from rebyte_commands.mcp.protocol import ProtocolError
 from rebyte_wire.status import dict_items, parse_timestamp
 
 TYPE_CHECKING = False
@@ -22,6 +24,8 @@ STATES = {
     "canceled": "cancelled",
 }
 ANSWER = "answer"
+# Codes of errors that say that no such task is known, or none can be meant.
+REQUEST_FAULTS = ("not_found", "invalid_input", "usage", "no_question")
 TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ"
 # What the service tells of a task and its turns.
 MOMENTS = ("createdAt", "submittedAt", "completedAt")
@@ -89,6 +93,18 @@ def reply_to(document: Json, responses: Any) -> Json | None:
         return {"id": document["id"], "say": str(answer)}
     chosen = answer if isinstance(answer, list) else [answer]
     return {"id": document["id"], "option": [str(label) for label in chosen]}
+
+
+def task_error(document: Json) -> ProtocolError:
+    """Return the protocol's error for a task that could not be looked at or changed: the request's
+    fault, or the network's and the service's, which may pass.
+    """
+    error = without_flags(document.get("error") or {})
+    words = str(error.get("message") or "no such task")
+    code = protocol.INTERNAL_ERROR
+    if error.get("code") in REQUEST_FAULTS:
+        code = protocol.INVALID_PARAMS
+    return ProtocolError(code, words, error)
 
 
 def _accepted(response: Any) -> Any:
