@@ -331,7 +331,7 @@ MUTANTS = (
     ("rebyte_local/agents/reading.py", "if quiet > limit:", "if False:", AGENTS),
     (
         "rebyte_local/agents/reading.py",
-        'if self._end is not None and not self._end["is_error"]:',
+        "if self._has_ended_well():",
         "if code == 0:",
         AGENTS,
     ),
