@@ -58,3 +58,14 @@ def test_one_definition_is_judged_at_each_place_by_itself():
     rows = [{"a": [1]}, {"a": [1, "x"]}, {"b": 1}, {"a": [1, "x"]}]
     found = [fault["at"] for fault in find_faults(schema, rows)]
     assert found == ["/1/a/1", "/2/a", "/3/a/1"]
+
+
+def test_a_long_enum_is_looked_up_in_a_long_array():
+    schema = read_schema(json.dumps({"items": {"enum": list(range(9000))}}))
+    begin = time.monotonic()
+    assert find_faults(schema, [8999.0] * 100_000) == []
+    assert time.monotonic() - begin < SECONDS_MOST
+    assert [fault["at"] for fault in find_faults(schema, [1, True, "1"])] == [
+        "/1",
+        "/2",
+    ]

@@ -61,6 +61,7 @@ class _Judging:
     def __init__(self, root: Any) -> None:
         self._root = root
         self._found: dict[tuple[int, str], list[Fault]] = {}
+        self._scalars: dict[int, frozenset[tuple[bool, Any]]] = {}
 
     def __repr__(self) -> str:
         return "_Judging(%d places)" % len(self._found)
@@ -76,6 +77,26 @@ class _Judging:
             faults = _faults(self, definition, value, at)
             self._found[key] = _first(faults)
         return self._found[key]
+
+    def is_choice(self, choices: list[Any], value: Any) -> bool:
+        """Tell whether a value is one of the choices of an enum."""
+        if isinstance(value, (dict, list)):
+            return any(is_same(value, choice) for choice in choices)
+        # A long array may hold a scalar of a long enum at each place.
+        scalars = self._scalars.get(id(choices))
+        if scalars is None:
+            scalars = frozenset(
+                _scalar_key(choice)
+                for choice in choices
+                if not isinstance(choice, (dict, list))
+            )
+            self._scalars[id(choices)] = scalars
+        return _scalar_key(value) in scalars
+
+
+def _scalar_key(value: Any) -> tuple[bool, Any]:
+    """Return what is equal for scalars that are the same JSON: 1 is 1.0, and neither is true."""
+    return isinstance(value, bool), value
 
 
 def _first(faults: Iterator[Fault]) -> list[Fault]:
@@ -153,7 +174,7 @@ def _check_enum(
     judging: _Judging, schema: Json, value: Any, at: str
 ) -> Iterator[Fault]:
     choices = schema["enum"]
-    if any(is_same(value, choice) for choice in choices):
+    if judging.is_choice(choices, value):
         return
     wanted = "one of " + _short(choices)
     yield fault(at, wanted, shown(value))
