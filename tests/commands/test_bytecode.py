@@ -39,6 +39,8 @@ def call(tmp_path, monkeypatch):
     """Run a command that keeps its bytecode below tmp_path, and return what it printed."""
     monkeypatch.delenv("PYTHONPYCACHEPREFIX")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # Else it would tell of what this user started from other folders as well.
+    monkeypatch.setenv("REBYTE_STATE_DIR", str(tmp_path / "state"))
 
     def run():
         done = subprocess.run(
