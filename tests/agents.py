@@ -523,6 +523,9 @@ def main() -> int:
     parser.add_argument("--cases", default=",".join(CASES), help="some of: %(default)s")
     parser.add_argument("--keep", action="store_true", help="leave the folders")
     options = parser.parse_args()
+    unknown = [spec for spec in options.names if spec.partition(":")[0] not in PACKAGES]
+    if unknown:
+        parser.error("no such program: %s" % ", ".join(unknown))
     # Not below the temporary directory: Codex refuses to keep its helpers there.
     cache = os.path.expanduser("~/.cache")
     try:
@@ -536,7 +539,9 @@ def main() -> int:
         packages = [PACKAGES[name] for name in names]
         place = os.path.join(base, "npm")
         binaries = options.bin or harnesses.install(place, packages)
-        LEVELS.update((spec.partition(":")[0], spec) for spec in options.names)
+        LEVELS.update(
+            (spec.partition(":")[0], spec) for spec in options.names if ":" in spec
+        )
         LEVELS.setdefault("pi", "pi:full")
         found = [name for name in names if os.path.exists(os.path.join(binaries, name))]
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
