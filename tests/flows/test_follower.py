@@ -16,7 +16,7 @@ from rebyte_flows.state import StateFolder
 from rebyte_wire.errors import AnswerUnreadable, ServerError
 from rebyte_wire.requests import Deadline
 
-from .service import WORK, Service, event, frames
+from .service import WORK, Service, Stream, event, frames
 
 
 @pytest.fixture
@@ -142,6 +142,13 @@ def test_the_answer_comes_from_content_where_the_stream_has_none(follow):
     assert document["answer"] == "from content"
     document, _ = follow(Service([frames(WORK[:3])]))
     assert "answer" not in document and "nothing to show" in document["warnings"][0]
+
+
+def test_a_look_that_failed_after_the_end_was_known_is_no_warning(follow):
+    down = ServerError("down")
+    streams = [Stream(frames(WORK[:2]), cut=True), frames(WORK)]
+    document, _ = follow(Service(streams, ["completed", down]))
+    assert document["status"] == "completed" and "warnings" not in document
 
 
 @pytest.mark.parametrize(

@@ -434,10 +434,14 @@ class Follower:
 
 
 def _told_by(state: StatusPoller) -> list[str]:
-    """Return what looks at the status leave to be said: an odd word, or that none succeeded."""
+    """Return what looks at the status leave to be said: an odd word, or that the last one failed
+    of a task whose end is not known.
+    """
     if state.word:
         return [UNDOCUMENTED % state.word]
-    return [UNREACHED % state.problem.message] if state.problem else []
+    if state.problem is None or state.status is not None:
+        return []
+    return [UNREACHED % state.problem.message]
 
 
 def _listed(item: Any) -> FileHome:
