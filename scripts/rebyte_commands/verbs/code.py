@@ -46,6 +46,8 @@ PATHS_AT_ONCE = 500
 NOTHING_CHANGED_AT = (
     "nothing changed at %s; a path is given as seen from the root of the repository"
 )
+NOT_HOME = "no code of this task has come home, so nothing is known of its changes"
+NOTHING_CHANGED = "the task changed nothing in the code"
 DIFF_EXAMPLES = """examples:
   rebyte_cli.py diff @dates
   rebyte_cli.py diff @dates src/dates.py --field diff
@@ -68,11 +70,14 @@ def add_diff_flags(parser: ArgumentParser) -> None:
 def diff(context: Context, options: Namespace) -> Outcome:
     """Return what a task changed in the code that was sent."""
     task_id, record, repository = _code_of(context, options.id)
+    absent = _not_home(context, task_id, record, repository)
+    if absent:
+        return absent
     warnings = recover_cut_off(repository)
-    if record.result is None:
-        warnings.append("no changes of this task have come home")
     result = record.result or record.base
     changes = changes_between(repository, record.base, result)
+    if not changes:
+        warnings.append(NOTHING_CHANGED)
     if options.path:
         changes, said = _wanted(changes, options.path)
         warnings += said
@@ -173,11 +178,15 @@ def apply(context: Context, options: Namespace) -> Outcome:
             "--undo goes alone: it takes back what apply wrote last", code="usage"
         )
     task_id, record, repository = _code_of(context, options.id)
-    if record.result is None:
+    # What was written can be taken back whatever has become of the result.
+    absent = None if options.undo else _not_home(context, task_id, record, repository)
+    if absent:
+        return absent
+    if record.result is None and not options.undo:
         raise InputError(
-            "no changes of the task %s have come home" % task_id,
+            NOTHING_CHANGED,
             code="no_changes",
-            hint="see how it stands: %s" % context.command_line("result", task_id),
+            hint="what it said: %s" % context.command_line("result", task_id),
         )
     with locked(repository), context.interrupts.held_off():
         warnings = recover(repository)
@@ -329,15 +338,39 @@ def _code_of(context: Context, word: str) -> tuple[str, CodeRecord, Repository]:
     record = record_of(context, task_id)
     if record is None:
         raise _unknown(context, task_id)
-    repository = find_repository(record.repository, record.base)
+    return task_id, record, find_repository(record.repository, record.base)
+
+
+def _not_home(
+    context: Context, task_id: str, record: CodeRecord, repository: Repository
+) -> Outcome | None:
+    """Return the document for code that has not come home, without figures that would look like
+    nothing changed; None where it is here. Raises NotFound for what git has lost.
+    """
+    line = context.command_line("result", task_id)
     if record.result is not None and repository.commit_of(record.result) is None:
         raise NotFound(
             "what came home of the task %s is not in %s any more"
             % (task_id, repository.root),
             code="no_changes",
-            hint="bring it home again: %s" % context.command_line("result", task_id),
+            hint="bring it home again: %s" % line,
         )
-    return task_id, record, repository
+    if record.is_home:
+        return None
+    why = "this brings it home, or says why it did not come"
+    document: Json = {
+        "id": task_id,
+        "repository": repository.root,
+        "missing": [record.home_name],
+        "warnings": [*recover_cut_off(repository), NOT_HOME],
+        "next": [{"why": why, "run": line}],
+    }
+    return Outcome(document, text=_notes_text, code=EXIT_SOME_FAILED)
+
+
+def _notes_text(document: Json) -> str:
+    notes = ["note: %s" % text for text in document["warnings"]]
+    return "\n".join(notes + next_lines(document))
 
 
 def _unknown(context: Context, task_id: str) -> NotFound:

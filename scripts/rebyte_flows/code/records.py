@@ -62,6 +62,11 @@ class CodeRecord:
         return "CodeRecord(%s at %s)" % (self.name, self.base[:8])
 
     @property
+    def is_home(self) -> bool:
+        """True once an archive of this tree was taken, whatever it changed."""
+        return self.changes is not None
+
+    @property
     def home_name(self) -> str:
         """The name of the archive that is to come home."""
         return self.name + HOME_ENDING

@@ -47,6 +47,24 @@ def test_what_was_only_started_comes_home_with_wait_and_result(repo, rebyte, ver
     assert git(repo, "show", "rebyte/fix:added.txt") == b"new\n"
 
 
+def test_code_that_did_not_come_home_is_never_told_as_unchanged(repo, rebyte):
+    started = rebyte("create", "--code", ".", MEND, "--once", "fix")
+    for verb in ("diff", "apply"):
+        absent = rebyte(verb, "@fix")
+        assert absent.code == 9 and absent["missing"] == ["demo-home.zip"]
+        assert "files" not in absent.document and "changes" not in absent.document
+        assert rebyte(verb, "@fix", "--field", "files").code == 9
+        shown = rebyte(verb, "@fix", "--text")
+        assert shown.code == 9 and "no code" in shown.out and started["id"] in shown.out
+    assert " result " in absent["next"][0]["run"]
+    assert rebyte("wait", "@fix").code == 0
+    assert rebyte("apply", "@fix").code == 0
+    # A tree sent anew has none either, and what was applied before can be taken back.
+    rebyte("follow-up", "@fix", "Nothing.", "--code", ".", "--wait")
+    assert rebyte("diff", "@fix").code == rebyte("apply", "@fix").code == 9
+    assert rebyte("apply", "@fix", "--undo")["undone"] == ["added.txt", "calc.py"]
+
+
 def test_wait_says_that_the_code_did_not_come(repo, rebyte):
     started = rebyte("create", "--code", ".", "Nothing.")
     done = rebyte("wait", started["id"])

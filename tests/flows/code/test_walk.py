@@ -80,6 +80,8 @@ def test_that_nothing_changed_is_said_whatever_the_answer_claims(repo, rebyte):
     assert done.code == 0 and done["changes"]["files"] == 0
     assert any("nothing in the code was changed" in text for text in done["warnings"])
     assert git(repo, "branch", "--list", "rebyte/*") == b""
+    shown = rebyte("diff", done["id"])
+    assert shown.code == 0 and shown["files"] == 0 and "nothing" in shown["warnings"][0]
     assert rebyte("apply", done["id"]).error["code"] == "no_changes"
 
 
