@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from itertools import islice
+from operator import gt, lt
 
 from rebyte_flows.values.schema import is_number, pointer, target_of
 from rebyte_flows.values.strict_json import children_of, is_same
@@ -239,45 +239,31 @@ def _check_items(
         yield from _faults(judging, part, item, place)
 
 
-def _size_check(keyword: str, kind: type, noun: str, word: str) -> Check:
-    """Return the check of a keyword that bounds how much an array or a string holds."""
-    return partial(_check_size, keyword, kind, "at %s %%d %s" % (word, noun))
-
-
-def _check_size(
+def _bound_check(
     keyword: str,
-    kind: type,
-    words: str,
-    judging: _Judging,
-    schema: Json,
-    value: Any,
-    at: str,
-) -> Iterator[Fault]:
-    if not isinstance(value, kind):
-        return
-    excess = len(value) - schema[keyword]  # type: ignore[arg-type]
+    has_size: Callable[[Any], bool],
+    size_of: Callable[[Any], Any],
+    noun: str,
+) -> Check:
+    """Return the check of a keyword that bounds a number, or how much something holds."""
+    word = "most"
+    is_beyond = gt
     if keyword.startswith("min"):
-        excess = -excess
-    if excess > 0:
-        yield fault(at, words % schema[keyword], "%d" % len(value))  # type: ignore[arg-type]
+        word = "least"
+        is_beyond = lt
+
+    def check(judging: _Judging, schema: Json, value: Any, at: str) -> Iterator[Fault]:
+        """Yield a fault where a size is beyond the bound."""
+        bound: Any = schema[keyword]
+        if has_size(value) and is_beyond(size_of(value), bound):
+            wanted = "at %s %s%s" % (word, _short(bound), noun)
+            yield fault(at, wanted, _short(size_of(value)))
+
+    return check
 
 
-def _check_minimum(
-    judging: _Judging, schema: Json, value: Any, at: str
-) -> Iterator[Fault]:
-    least = schema["minimum"]
-    if is_number(value) and value < least:
-        wanted = "at least " + _short(least)
-        yield fault(at, wanted, _short(value))
-
-
-def _check_maximum(
-    judging: _Judging, schema: Json, value: Any, at: str
-) -> Iterator[Fault]:
-    most = schema["maximum"]
-    if is_number(value) and value > most:
-        wanted = "at most " + _short(most)
-        yield fault(at, wanted, _short(value))
+def _itself(value: Any) -> Any:
+    return value
 
 
 CHECKS: dict[str, Check] = {
@@ -289,10 +275,10 @@ CHECKS: dict[str, Check] = {
     "properties": _check_properties,
     "additionalProperties": _check_others,
     "items": _check_items,
-    "minItems": _size_check("minItems", list, "items", "least"),
-    "maxItems": _size_check("maxItems", list, "items", "most"),
-    "minLength": _size_check("minLength", str, "characters", "least"),
-    "maxLength": _size_check("maxLength", str, "characters", "most"),
-    "minimum": _check_minimum,
-    "maximum": _check_maximum,
+    "minItems": _bound_check("minItems", KINDS["array"], len, " items"),
+    "maxItems": _bound_check("maxItems", KINDS["array"], len, " items"),
+    "minLength": _bound_check("minLength", KINDS["string"], len, " characters"),
+    "maxLength": _bound_check("maxLength", KINDS["string"], len, " characters"),
+    "minimum": _bound_check("minimum", is_number, _itself, ""),
+    "maximum": _bound_check("maximum", is_number, _itself, ""),
 }
