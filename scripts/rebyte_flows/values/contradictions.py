@@ -7,7 +7,6 @@ Only what is certain is told. A keyword speaks of values of its own type alone: 
 from __future__ import annotations
 
 import math
-from functools import partial
 from urllib.parse import unquote
 
 from rebyte_flows.values.schema import NAME_CHARACTERS, TYPES, pointer, target_of
@@ -16,7 +15,7 @@ from rebyte_wire.errors import InputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from rebyte_flows.values.schema import Schema
@@ -27,6 +26,13 @@ if TYPE_CHECKING:
     # What holds at one place of a value at once: (JSON pointer, schema).
     Levels = list[tuple[str, Json]]
 
+# The keywords that bound the values of a type.
+BOUNDS = {
+    "array": ("minItems", "maxItems"),
+    "integer": ("minimum", "maximum"),
+    "number": ("minimum", "maximum"),
+    "string": ("minLength", "maxLength"),
+}
 # More values of an enum than this are not tried.
 CHOICES_MOST = 200
 
@@ -112,19 +118,14 @@ class _Finder:
         return found[0]
 
     def _find_in_type(self, word: str, levels: Levels) -> Contradiction | None:
-        if word == "array":
-            return self._find_in_array(levels)
+        found = _find_in_bounds(word, levels)
+        if found is None and word == "array":
+            found = self._find_in_items(levels)
         if word == "object":
-            return self._find_in_object(levels)
-        bounds = BOUNDS.get(word)
-        if bounds is None:
-            return None
-        return bounds(levels)
+            found = self._find_in_required(levels)
+        return found
 
-    def _find_in_array(self, levels: Levels) -> Contradiction | None:
-        found = _find_in_bounds("minItems", "maxItems", levels)
-        if found:
-            return found
+    def _find_in_items(self, levels: Levels) -> Contradiction | None:
         counts = [count for count, _ in _arguments(levels, "minItems")]
         if not any(counts):
             return None
@@ -135,7 +136,7 @@ class _Finder:
                 return found
         return None
 
-    def _find_in_object(self, levels: Levels) -> Contradiction | None:
+    def _find_in_required(self, levels: Levels) -> Contradiction | None:
         for names, place in _arguments(levels, "required"):
             at = pointer(place, "required")
             for name in names:
@@ -187,26 +188,16 @@ def _types_of(words: Any) -> set[str]:
     return found
 
 
-def _find_in_bounds(least: str, most: str, levels: Levels) -> Contradiction | None:
-    """Return that a least is over a most."""
+def _find_in_bounds(word: str, levels: Levels) -> Contradiction | None:
+    """Return that nothing lies between the bounds that hold for a type."""
+    least, most = BOUNDS.get(word, ("", ""))
     low = max(_arguments(levels, least), default=None)
     high = min(_arguments(levels, most), default=None)
-    if low is None or high is None or low[0] <= high[0]:
+    if low is None or high is None:
         return None
-    return pointer(low[1], least), "%s is over %s" % (least, most)
-
-
-def _find_in_integers(levels: Levels) -> Contradiction | None:
-    """Return that no integer lies between a minimum and a maximum."""
-    low = max(_arguments(levels, "minimum"), default=None)
-    high = min(_arguments(levels, "maximum"), default=None)
-    if low is None or high is None or math.ceil(low[0]) <= math.floor(high[0]):
-        return None
-    return pointer(low[1], "minimum"), "no integer lies between it and maximum"
-
-
-BOUNDS: dict[str, Callable[[Levels], Contradiction | None]] = {
-    "integer": _find_in_integers,
-    "number": partial(_find_in_bounds, "minimum", "maximum"),
-    "string": partial(_find_in_bounds, "minLength", "maxLength"),
-}
+    at = pointer(low[1], least)
+    if low[0] > high[0]:
+        return at, "%s is over %s" % (least, most)
+    if word == "integer" and math.ceil(low[0]) > math.floor(high[0]):
+        return at, "no integer lies between it and %s" % most
+    return None
