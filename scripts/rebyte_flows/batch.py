@@ -16,7 +16,7 @@ from rebyte_flows.files.atomic import open_folder, remove_stale
 from rebyte_flows.following.follower import Follower
 from rebyte_flows.following.result import task_document
 from rebyte_flows.results import RESULTS, Results
-from rebyte_flows.starting.rows import START
+from rebyte_flows.values.contradictions import check_possible
 from rebyte_flows.values.validation import find_faults
 from rebyte_wire.errors import (
     AuthError,
@@ -113,13 +113,16 @@ class Batch:
     def run(self) -> None:
         """Run until every entry has ended or the client's deadline is over.
 
-        Raises GuardRefused before anything is sent.
+        Raises GuardRefused, and InputError for a schema that no value can fit, before anything is
+        sent; lines that were all started before go on.
         """
         open_folder(self.out)
         remove_stale(self.out)
         self._recall()
         self._queue = [entry for entry in self.entries if entry.document is None][::-1]
         new = sum(1 for entry in self._queue if self._starts_anew(entry))
+        if new and self.results.schema:
+            check_possible(self.results.schema)
         self.submitter.check_guards(new)
         width = min(self.concurrency, len(self._queue))
         threads = [
@@ -179,10 +182,9 @@ class Batch:
 
     def _starts_anew(self, entry: Entry) -> bool:
         """Tell whether this line starts anew by the table of reruns."""
-        move = self.submitter.move_for(
+        return self.submitter.starts_anew(
             entry.request, name=entry.name, again=self._again(entry)
         )
-        return move == START
 
     def _again(self, entry: Entry) -> bool:
         has_failed = entry.row is not None and entry.row.status == "failed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import partial
 
 from rebyte_flows.code.git import open_repository
 from rebyte_flows.code.home.homecoming import homecoming_of
@@ -69,8 +70,6 @@ def run(
     paid turns may send the errors back, 2 at the most.
     """
     expected = None if schema is None else read_schema(json.dumps(schema))
-    if expected:
-        check_possible(expected)
     state = state or find_state(os.environ)
     if out:
         open_folder(out)
@@ -90,6 +89,11 @@ def run(
         )
         guards = Guards(owners_limit(os.environ), None, state.lasting, state.is_found)
         submitter = Submitter(client, ledger, guards=guards)
+        if expected:
+            check_possible(
+                expected,
+                partial(submitter.starts_anew, order, name=once, again=again),
+            )
         started = submitter.submit(order, name=once, again=again)
         row = started.row
         expectation = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
@@ -314,3 +315,48 @@ def test_no_line_pays_for_a_value_that_cannot_exist(rebyte, server, world):
     # What is paid for already is only looked at.
     told = rebyte("result", ran["id"], "--schema", IMPOSSIBLE)
     assert told.code == 9 and told["valueErrors"]
+
+
+ASKING = "```ask run\nWhich?\n- a\n- b\n```\n" * 2
+
+
+def test_a_start_made_before_its_schema_was_refused_goes_on_and_no_new_one_is_made(
+    rebyte, server, world, monkeypatch
+):
+    (world / "lines.jsonl").write_text(json.dumps({"prompt": saying([])}) + "\n")
+    lines = {
+        "run": ["run", saying(GOOD), "--repair", "1"],
+        "create": ["create", saying(BAD), "--once", "made"],
+        "batch": ["batch", "lines.jsonl"],
+        "follow-up": ["follow-up", "@made", "And now?", "--once", "turn"],
+    }
+
+    def run(verb, *more):
+        return rebyte(*lines[verb], "--schema", IMPOSSIBLE, *more)
+
+    def all_ids(ran):
+        tasks = ran.document.get("tasks", [ran.document])
+        return [(one.get("id"), one.get("promptId")) for one in tasks]
+
+    asked = rebyte("run", ASKING)
+    pasted = shlex.split(asked["next"][0]["run"])[2:]
+    lines["reply"] = [word for word in pasted if word != "--wait"]
+
+    with monkeypatch.context() as patch:
+        # As an earlier version, which did not look yet.
+        find = "rebyte_flows.values.contradictions._Finder.find"
+        patch.setattr(find, lambda *schema: None)
+        before = {verb: all_ids(run(verb)) for verb in lines}
+    paid = [seen["path"] for seen in server.requests if seen["method"] == "POST"]
+    assert len(paid) == len(lines) + 2, "a question and a repair as well"
+    for verb in lines:
+        assert all_ids(run(verb)) == before[verb], verb
+        for flag in ("--again", "--dry-run") if verb != "reply" else ():
+            refused = run(verb, flag)
+            assert refused.code == 2 and refused.error["code"] == "schema_refused"
+    # The same words to another question were not paid for.
+    assert rebyte("result", asked["id"], "--wait")["question"]
+    line = ["reply", asked["id"], "--option", "1", "--schema", IMPOSSIBLE]
+    assert rebyte(*line).error["code"] == "schema_refused"
+    now = [seen["path"] for seen in server.requests if seen["method"] == "POST"]
+    assert now == paid

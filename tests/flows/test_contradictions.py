@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-from rebyte_flows.job import run
 from rebyte_flows.values.contradictions import check_possible, find_contradiction
 from rebyte_flows.values.schema import read_schema
 from rebyte_flows.values.validation import find_faults
@@ -181,8 +180,3 @@ def test_what_is_met_twice_at_every_level_is_looked_at_once():
     begin = time.monotonic()
     check_possible(schema)
     assert time.monotonic() - begin < SECONDS_MOST
-
-
-def test_a_start_in_python_is_refused_before_anything_is_asked_of_the_client():
-    with pytest.raises(InputError, match="no value can fit"):
-        run(None, "Sum it.", schema={"type": "string", "const": 3})

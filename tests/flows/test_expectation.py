@@ -83,6 +83,13 @@ def test_a_repair_that_was_paid_for_is_told_whatever_is_allowed_now(move, is_tol
     assert bool(turn) == is_told
 
 
+@pytest.mark.parametrize("move, is_told", [(RESUME, True), (START, False)])
+def test_no_repair_is_paid_for_where_no_value_can_fit(move, is_told):
+    submitter = Submitter(move=move)
+    expectation = Expectation(read_schema('{"enum": []}'), submitter, 2)
+    assert bool(expectation.next_turn(row(), document())) == is_told
+
+
 def test_the_name_of_a_repair_is_made_from_the_turn_and_the_errors():
     names = []
     for prompt_id in ("p1", "p1", "p2"):

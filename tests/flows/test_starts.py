@@ -267,6 +267,22 @@ def test_the_owners_limit_holds_for_python_programs_too(
         run(client, "hello", state=state)
 
 
+def test_a_start_in_python_is_refused_and_one_that_was_made_goes_on(
+    server, client, state, monkeypatch
+):
+    schema = {"type": "string", "const": 3}
+    with monkeypatch.context() as patch:
+        # As an earlier version, which did not look yet.
+        find = "rebyte_flows.values.contradictions._Finder.find"
+        patch.setattr(find, lambda *schema: None)
+        first = run(client, "Sum it.", schema=schema, state=state)
+    assert run(client, "Sum it.", schema=schema, state=state)["id"] == first["id"]
+    seen = len(server.requests)
+    with pytest.raises(InputError, match="no value can fit"):
+        run(client, "Sum that.", schema=schema, state=state)
+    assert len(server.requests) == seen
+
+
 # What typing the same line again means: the table, row by row.
 
 NOW = 1_000_000.0

@@ -10,9 +10,11 @@ from rebyte_wire.errors import InputError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable
 
     from rebyte_commands.shell.context import Context
     from rebyte_flows.following.expectation import Expectation
+    from rebyte_flows.starting.requests import StartRequest
     from rebyte_flows.values.schema import Schema
     from rebyte_types import Json
 
@@ -78,20 +80,35 @@ def read_shape(context: Context, options: Namespace) -> Schema | None:
     return read_schema(text)
 
 
-def read_paid_shape(context: Context, options: Namespace) -> Schema | None:
-    """Return the same for a line that pays for an answer; see check_payable."""
-    schema = read_shape(context, options)
-    check_payable(schema)
-    return schema
-
-
-def check_payable(schema: Schema | None) -> None:
+def check_payable(
+    schema: Schema | None, is_new: Callable[[], bool] | None = None
+) -> None:
     """Raise InputError for a schema that no value can fit: an answer would be paid in vain."""
     if schema is None:
         return
     from rebyte_flows.values.contradictions import check_possible
 
-    check_possible(schema)
+    check_possible(schema, is_new)
+
+
+def check_new_start(
+    context: Context,
+    options: Namespace,
+    request: StartRequest,
+    name: str | None,
+    schema: Schema | None,
+) -> None:
+    """Raise the same, unless the line goes on with a start that was made before."""
+
+    def is_new() -> bool:
+        """Tell whether the line pays for a start, or shows one."""
+        from rebyte_commands.jobs.start import submitter_for
+
+        return options.dry_run or submitter_for(context, options).starts_anew(
+            request, name=name, again=options.again
+        )
+
+    check_payable(schema, is_new)
 
 
 def _check_repair(options: Namespace) -> None:

@@ -16,16 +16,13 @@ from rebyte_commands.jobs.next_steps import bringing_steps, reply_steps
 from rebyte_commands.jobs.pages import keep_diff, write_page
 from rebyte_commands.jobs.record_place import tell_place
 from rebyte_commands.jobs.shape import (
+    check_payable,
     expectation_of,
     read_keep,
-    read_paid_shape,
+    read_shape,
     value_keys,
 )
-from rebyte_commands.jobs.start import (
-    add_task_flags,
-    add_turn_flags,
-    submitter_for,
-)
+from rebyte_commands.jobs.start import add_task_flags, add_turn_flags, submitter_for
 from rebyte_commands.shell.arguments import count, positive
 from rebyte_commands.shell.interrupts import Interrupted
 from rebyte_commands.shell.outcome import Outcome
@@ -166,13 +163,14 @@ def _line_of(field: str, value: str) -> Json:
 
 def batch(context: Context, options: Namespace) -> Outcome:
     """Run every line as one task and return counts, failures, paths and one next line."""
-    schema = read_paid_shape(context, options)
+    schema = read_shape(context, options)
     keep = read_keep(options, schema)
     entries = read_entries(context, options, schema)
     if options.attempts is not None:
         entries = attempts_at(entries, options.attempts)
     number_equals(entries)
     if options.dry_run:
+        check_payable(schema)
         return _dry_run(entries)
     out = expand_user(options.out) if options.out else _folder_of(context, entries)
     run = Batch(

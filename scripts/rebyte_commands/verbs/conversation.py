@@ -7,7 +7,12 @@ import time
 from rebyte_commands.jobs.code import go_on_lines
 from rebyte_commands.jobs.follow import deliver_replies, follow
 from rebyte_commands.jobs.next_steps import go_on_line, label_text, reply_steps
-from rebyte_commands.jobs.shape import add_shape_flags, read_paid_shape
+from rebyte_commands.jobs.shape import (
+    add_shape_flags,
+    check_new_start,
+    check_payable,
+    read_shape,
+)
 from rebyte_commands.jobs.start import (
     add_list_flag,
     add_once_flag,
@@ -83,12 +88,13 @@ def follow_up(context: Context, options: Namespace) -> Outcome:
     """Send one more prompt to a task; with --wait return that turn's document."""
     task_id = resolve(context, options.id)
     prompt = read_prompt(context, options)
-    schema = read_paid_shape(context, options)
+    schema = read_shape(context, options)
     parts = turn_parts(context, options, schema)
     if options.code is None:
         parts["lines"] = [*parts["lines"], *go_on_lines(context, task_id)]
     request = follow_up_request(task_id, prompt, **parts)
     name = once_name(options)
+    check_new_start(context, options, request, name, schema)
     if options.dry_run:
         return dry_run(request, name)
     if not options.anyway:
@@ -168,12 +174,15 @@ def reply(context: Context, options: Namespace) -> Outcome:
         raise InputError("a reply needs --option N or --say TEXT", code="usage")
     if options.out:
         open_folder(options.out)
-    schema = read_paid_shape(context, options)
+    schema = read_shape(context, options)
     digest = digest_of_part([options.option, options.say])
+    if not _replies(context, task_id, "digest = ?", digest):
+        check_payable(schema)
     question = standing(context.client, task_id, context.ledger.answered(task_id))
     earlier = _earlier_reply(context, task_id, options, digest, question)
     prompt_id = earlier.prompt_id if earlier else None
     if earlier is None and question is not None:
+        check_payable(schema)
         prompt_id = _send_answer(context, task_id, question, options, digest)
     row = row_of(context, task_id)
     row.prompt_id = prompt_id

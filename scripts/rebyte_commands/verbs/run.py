@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rebyte_commands.jobs.follow import follow
 from rebyte_commands.jobs.next_steps import go_on_line
-from rebyte_commands.jobs.shape import read_paid_shape
+from rebyte_commands.jobs.shape import check_new_start, read_shape
 from rebyte_commands.jobs.start import (
     add_once_flag,
     add_prompt_flags,
@@ -68,9 +68,10 @@ def add_create_flags(parser: ArgumentParser) -> None:
 
 def run(context: Context, options: Namespace) -> Outcome:
     """Start one task (or go on with it), follow it, and return its document."""
-    schema = read_paid_shape(context, options)
+    schema = read_shape(context, options)
     request = request_from(context, options, schema)
     name = once_name(options)
+    check_new_start(context, options, request, name, schema)
     if options.dry_run:
         return dry_run(request, name)
     _check_field(options.field)
@@ -109,8 +110,10 @@ def create(context: Context, options: Namespace) -> Outcome:
             "--cancel-after and --cancel-on-interrupt need --wait: nobody stays to cancel",
             code="usage",
         )
-    request = request_from(context, options, read_paid_shape(context, options))
+    schema = read_shape(context, options)
+    request = request_from(context, options, schema)
     name = once_name(options)
+    check_new_start(context, options, request, name, schema)
     if options.dry_run:
         return dry_run(request, name)
     started = submit(context, request, name, options)

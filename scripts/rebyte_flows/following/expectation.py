@@ -7,6 +7,7 @@ import re
 
 from rebyte_flows.starting.requests import digest_of_part, follow_up_request
 from rebyte_flows.starting.rows import RESUME, REUSE, START
+from rebyte_flows.values.contradictions import find_contradiction
 from rebyte_flows.values.prompts import repair_prompt
 from rebyte_flows.values.reader import ARCHIVE_BYTES_MOST, read_value_or_archive
 from rebyte_flows.values.validation import fault
@@ -100,8 +101,8 @@ class Expectation:
     def next_turn(self, row: Row, document: TaskDocument) -> Row | None:
         """Pay for the turn that sends the errors of a document back, and return its row.
 
-        None where no more may be paid for; one that was paid for before is gone on with whatever
-        is allowed now. Raises what Submitter.submit raises.
+        None where no more may be paid for, or none can be right; one that was paid for before is
+        gone on with whatever is allowed now. Raises what Submitter.submit raises.
         """
         submitter = self._submitter
         if submitter is None or self._is_unread or not document.get("valueErrors"):
@@ -114,6 +115,8 @@ class Expectation:
         name = "@repair-%d-%s-%s" % (number, row.task_id[:ID_CHARACTERS], mark)
         move = submitter.move_for(request, name=name, again=False)
         if number > self.repairs and move not in (REUSE, RESUME):
+            return None
+        if move == START and find_contradiction(self.schema):
             return None
         if submitter.client.deadline.expired:
             raise DeadlineReached("the time is over, and the errors were not sent back")

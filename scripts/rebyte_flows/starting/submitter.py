@@ -130,6 +130,12 @@ class Submitter:
         earlier = self.ledger.find_previous(request, name)
         return self.ledger.move_for(earlier, request, name=name, again=again)
 
+    def starts_anew(
+        self, request: StartRequest, *, name: str | None, again: bool
+    ) -> bool:
+        """Tell whether `submit` would pay for a new start now."""
+        return self.move_for(request, name=name, again=again) == START
+
     def check_guards(self, new: int) -> None:
         """Raise GuardRefused when `new` starts are too many; counts nothing."""
         self.guards.check(new, self.ledger.count_today(), self.ledger.count_own())

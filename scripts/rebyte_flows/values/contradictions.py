@@ -15,7 +15,7 @@ from rebyte_wire.errors import InputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from rebyte_flows.values.schema import Schema
@@ -37,10 +37,14 @@ BOUNDS = {
 CHOICES_MOST = 200
 
 
-def check_possible(schema: Schema) -> None:
-    """Raise InputError, with the place and the reason, where no value can fit a schema."""
+def check_possible(schema: Schema, is_new: Callable[[], bool] | None = None) -> None:
+    """Raise InputError, with the place and the reason, where no value can fit a schema.
+
+    `is_new()`, asked only then, tells whether an answer would be paid for: what goes on with an
+    earlier start is not refused.
+    """
     found = find_contradiction(schema)
-    if found is None:
+    if found is None or (is_new and not is_new()):
         return
     place, why = found
     raise InputError(
