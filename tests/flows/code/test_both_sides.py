@@ -11,7 +11,8 @@ import stat
 import pytest
 
 from rebyte_flows.code.applying import application
-from rebyte_flows.code.applying.journal import recover
+from rebyte_flows.code.applying.journal import Journal, recover
+from rebyte_wire.errors import RebyteError
 
 from .conftest import far, git, make_repository, write
 from .far_side import TASK, Trip
@@ -144,6 +145,31 @@ def test_what_lies_beside_already_is_not_told_as_written(tmp_path):
     write(folder, {"z.txt": "mine\n"})
     assert trip.apply(beside=True).steps
     assert trip.apply(beside=True).steps == []
+
+
+@pytest.mark.parametrize("how", ["undone", "failed"])
+def test_a_second_result_fits_again_after_it_was_taken_back(tmp_path, monkeypatch, how):
+    folder = repository(tmp_path)
+    trip = Trip(folder, tmp_path)
+    for text in (b"first\n", b"second\n"):
+        trip.files["z.txt"] = text
+        trip.home()
+        if text == b"second\n" and how == "failed":
+            with monkeypatch.context() as patch, pytest.raises(RebyteError):
+                patch.setattr(Journal, "finish", fail)
+                trip.apply()
+        else:
+            assert trip.apply().steps
+    assert how == "failed" or trip.undo() == []
+    assert (folder / "z.txt").read_bytes() == b"first\n"
+    found = trip.apply()
+    assert found.conflicts == {} and (folder / "z.txt").read_bytes() == b"second\n"
+    assert trip.undo() == trip.undo() == []
+    assert (folder / "z.txt").read_bytes() == b"z\n"
+
+
+def fail(journal):
+    raise OSError("the disk is full")
 
 
 def test_an_undo_goes_alone(repo, rebyte):

@@ -69,9 +69,7 @@ class Journal:
     def _read(self) -> None:
         """Read what was written down; raises what a spoiled file raises, and then takes nothing."""
         found = json.loads(read_plain(self._path))
-        applied: dict[str, Held] = {}
-        for path, held in found["applied"].items():
-            applied[path] = tuple(held) if held else None
+        applied = {path: _held(one) for path, one in found["applied"].items()}
         operations = [
             dict(one, state=one["state"], steps=one["steps"])
             for one in found["operations"]
@@ -103,7 +101,9 @@ class Journal:
             {"path": step.path, "old": old, "new": new}
             for step, old, new in zip(steps, olds, news)
         ]
-        self.operations.append({"state": BEGUN, "steps": rows})
+        # What an undo lets count again.
+        earlier = {path: self.applied[path] for path in applied if path in self.applied}
+        self.operations.append({"state": BEGUN, "steps": rows, "earlier": earlier})
         self.applied.update(applied)
         self._write()
 
@@ -111,8 +111,7 @@ class Journal:
         """Write down that an operation will be taken back."""
         operation["state"] = UNDONE
         rows = _turned_back(operation["steps"])
-        for row in rows:
-            self.applied.pop(row["path"], None)
+        self._forget(operation, [row["path"] for row in rows])
         self.operations.append({"state": BEGUN, "steps": rows, "undoes": True})
         self._write()
 
@@ -130,9 +129,16 @@ class Journal:
         """Put back what an operation that cannot be finished has written."""
         operation = self.operations.pop()
         self._carry_out(_turned_back(operation["steps"]))
-        for path in applied:
-            self.applied.pop(path, None)
+        self._forget(operation, applied)
         self._write()
+
+    def _forget(self, operation: Json, paths: Iterable[str]) -> None:
+        """Let what was brought before an operation count again at some of its paths."""
+        earlier = operation.get("earlier", {})
+        for path in paths:
+            self.applied.pop(path, None)
+            if path in earlier:
+                self.applied[path] = _held(earlier[path])
 
     @property
     def is_begun(self) -> bool:
@@ -212,9 +218,11 @@ class Journal:
         return held
 
     def _write(self) -> None:
+        found = {"operations": self.operations, "applied": self.applied}
         temporary = "%s.%s.part" % (self._path, os.urandom(4).hex())
         with open_private(temporary) as file:
-            json.dump({"operations": self.operations, "applied": self.applied}, file)
+            # Not dump(): it writes piece by piece, many times slower.
+            file.write(json.dumps(found))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self._path)
@@ -223,6 +231,11 @@ class Journal:
 def _turned_back(rows: list[Json]) -> list[Json]:
     """Return the rows of an operation that takes another one back."""
     return [{"path": row["path"], "old": row["new"], "new": row["old"]} for row in rows]
+
+
+def _held(found: Any) -> Held:
+    """Return what stands for a content, as it is after it was read from a file."""
+    return tuple(found) if found else None
 
 
 def _is_written(row: Json) -> bool:
