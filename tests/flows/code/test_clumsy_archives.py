@@ -94,3 +94,16 @@ def test_what_git_keeps_encrypted_is_a_secret_in_the_clear(tmp_path):
         Trip(folder, tmp_path)
     sent = Trip(folder, tmp_path, leave=["vault"])
     assert set(sent.files) == set(FILES) | {".gitattributes"}
+
+
+def test_what_lies_behind_a_link_that_git_ignores_is_ignored(trip, tmp_path):
+    folder = trip.repository.root
+    write(folder, {".git/info/exclude": "node_modules\n"})
+    os.symlink(str(tmp_path), os.path.join(folder, "node_modules"))
+    trip.files.update({"node_modules/%d/x.js" % n: b"x" for n in range(3)})
+    changes = trip.home()["changes"]
+    assert (changes["files"], changes["ignored"]) == (1, 3)
+    os.symlink(str(tmp_path), os.path.join(folder, "plain"))
+    trip.files["plain/x.js"] = b"x"
+    changes = trip.home()["changes"]
+    assert (changes["files"], changes["ignored"]) == (1, 3)

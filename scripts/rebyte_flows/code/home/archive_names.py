@@ -74,13 +74,13 @@ def collisions(paths: Iterable[str], known: Collection[str]) -> list[tuple[str, 
     found: list[tuple[str, str]] = []
     every = sorted(paths)
     for path in every:
-        for place in [*_folders(path), path]:
+        for place in [*folders_above(path), path]:
             other = spelled.setdefault(_folded(place), place)
             if other != place and not _both_known(other, place, known):
                 found.append((other, path))
         files.add(_folded(path))
     for path in every:
-        for place in _folders(path):
+        for place in folders_above(path):
             if _folded(place) in files:
                 found.append((place, path))
     return found
@@ -90,7 +90,8 @@ def _folded(path: str) -> str:
     return "/".join(map(fold, path.split("/")))
 
 
-def _folders(path: str) -> list[str]:
+def folders_above(path: str) -> list[str]:
+    """Return the folders above a path, the outermost first."""
     parts = path.split("/")[:-1]
     return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
@@ -115,7 +116,7 @@ def common_root(paths: Collection[str], sent: Collection[str], name: str) -> str
     best = ""
     most = _fitting(paths, sent, best)
     is_named = False
-    for folder in os.path.commonprefix(list(map(_folders, paths))):
+    for folder in os.path.commonprefix(list(map(folders_above, paths))):
         has_name = _own_name(folder) == name
         if is_named and not has_name:
             break
@@ -148,7 +149,7 @@ def _root_beside_others(
     """Return the folder called `name` that holds most of what was sent, "" where none does."""
     found: Counter[str] = Counter()
     for path in paths:
-        for folder in _folders(path):
+        for folder in folders_above(path):
             prefix = folder + "/"
             if _own_name(folder) == name and path[len(prefix) :] in sent:
                 found[prefix] += 1
@@ -177,12 +178,12 @@ def left_behind(missing: Collection[str], returned: Iterable[str]) -> set[str]:
     """
     there: set[str] = set()
     for path in returned:
-        there.update(_folders(path))
+        there.update(folders_above(path))
     return {path for path in missing if _is_left_behind(path, there)}
 
 
 def _is_left_behind(path: str, there: set[str]) -> bool:
     return any(
         _own_name(folder) in LEFT_BEHIND and folder not in there
-        for folder in _folders(path)
+        for folder in folders_above(path)
     )

@@ -8,8 +8,12 @@ import os
 
 from rebyte_flows.code.git import LINK_MODE, blob_id, fields_of
 from rebyte_flows.code.home.archive import Spoiled, find_bomb
-from rebyte_flows.code.home.archive_names import bad_path, collisions, common_root
-from rebyte_wire.errors import RebyteError
+from rebyte_flows.code.home.archive_names import (
+    bad_path,
+    collisions,
+    common_root,
+    folders_above,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,14 +137,15 @@ class Selection:
         """
         known = self._known
         inside = self._in_submodules(members)
+        stayed = set(filter(known.stayed_home, members))
+        apart = inside | stayed
         fresh = [path for path in members if path not in known.entries]
-        asked = [path for path in fresh if path not in inside]
+        asked = [path for path in fresh if path not in apart]
         ignored = ignored_paths(known.repository, asked)
         self.ignored = len(ignored)
-        stayed = set(filter(known.stayed_home, members))
         if stayed:
             self.warnings.append(STAYED_HOME % len(stayed))
-        apart = inside | ignored | stayed
+        apart |= ignored
         return {path: member for path, member in members.items() if path not in apart}
 
     def _in_submodules(self, members: dict[str, Member]) -> set[str]:
@@ -206,18 +211,21 @@ def _place_behind(link: str, target: str) -> str:
 def ignored_paths(repository: Repository, paths: list[str]) -> set[str]:
     """Return those of some paths that git ignores in this working tree.
 
-    One path behind a link makes git refuse them all: then they are asked for by halves.
+    git refuses them all for one behind a link: of such a path the link is asked for.
     """
-    if not paths:
-        return set()
-    data = b"".join(os.fsencode(path) + b"\0" for path in paths)
+    links: dict[str, bool] = {}
+    places = {path: _up_to_link(repository.root, path, links) for path in paths}
+    data = b"".join(os.fsencode(place) + b"\0" for place in set(places.values()))
     words = ("check-ignore", "--no-index", "--stdin", "-z")
-    try:
-        out = repository.run(*words, data=data, codes=(0, 1))
-        return set(fields_of(out))
-    except RebyteError:
-        if len(paths) == 1:
-            return set()
-    middle = len(paths) // 2
-    first = ignored_paths(repository, paths[:middle])
-    return first | ignored_paths(repository, paths[middle:])
+    ignored = set(fields_of(repository.run(*words, data=data, codes=(0, 1))))
+    return {path for path, place in places.items() if place in ignored}
+
+
+def _up_to_link(root: str, path: str, links: dict[str, bool]) -> str:
+    """Return the first link above a path in the working tree, the path itself where none is."""
+    for folder in folders_above(path):
+        if folder not in links:
+            links[folder] = os.path.islink(os.path.join(root, folder))
+        if links[folder]:
+            return folder
+    return path
