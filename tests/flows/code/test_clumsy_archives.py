@@ -94,6 +94,10 @@ def test_what_git_keeps_encrypted_is_a_secret_in_the_clear(tmp_path):
         Trip(folder, tmp_path)
     sent = Trip(folder, tmp_path, leave=["vault"])
     assert set(sent.files) == set(FILES) | {".gitattributes"}
+    write(folder, {"vault/new.yml": "user: nobody\n", "new.txt": "new\n"})
+    sent = Trip(folder, tmp_path, leave=["vault/plain.yml"])
+    assert set(sent.files) == set(FILES) | {".gitattributes", "new.txt"}
+    assert sent.record.left_out["vault/new.yml"] == "git keeps it encrypted"
 
 
 def test_what_lies_behind_a_link_that_git_ignores_is_ignored(trip, tmp_path):

@@ -226,6 +226,11 @@ def test_a_submodule_comes_along_and_keeps_its_place(folder, tmp_path):
     found = trip.home()
     assert found["changes"]["files"] == 0
     assert any("submodule" in text for text in found["warnings"])
+    # What is kept encrypted in it is a secret there as well.
+    write(folder / "lib", {".gitattributes": "lib.c filter=git-crypt\n"})
+    git(folder / "lib", "config", "filter.git-crypt.smudge", "cat")
+    with pytest.raises(RebyteError, match=r"lib/lib.c \(git keeps it encrypted"):
+        Trip(folder, tmp_path)
 
 
 def test_a_submodule_that_is_not_checked_out_is_named(folder, tmp_path):

@@ -58,6 +58,7 @@ class Item:
         self.why_not: str | None = None
         self.submodule: str | None = None
         self.is_here = True
+        self.is_encrypted = False
 
     def __repr__(self) -> str:
         return "Item(%r, %s)" % (self.path, self.why_not or self.mode)
@@ -81,6 +82,7 @@ def list_tree(repository: Repository) -> list[Item]:
             if not has_modes and item.mode in FILE_MODES:
                 item.mode = item.tracked[0] if item.tracked else FILE_MODE
     _judge_links(found)
+    _judge_filters(repository, found)
     return sorted(found, key=lambda item: os.fsencode(item.path))
 
 
@@ -96,9 +98,9 @@ def _read_as_link(root: str, item: Item) -> None:
     item.mode = LINK_MODE
 
 
-def encrypted_paths(repository: Repository) -> set[str]:
-    """Return the tracked paths that git keeps encrypted, by a filter like that of git-crypt, and
-    that lie here in the clear. Nothing is asked where no such filter is set up.
+def _judge_filters(repository: Repository, items: list[Item]) -> None:
+    """Note what git keeps encrypted, by a filter like that of git-crypt, and what lies here in the
+    clear. Nothing is asked where no such filter is set up.
     """
     words = ("config", "--name-only", "-z", "--get-regexp", ENCRYPTING)
     drivers = {
@@ -106,10 +108,11 @@ def encrypted_paths(repository: Repository) -> set[str]:
         for name in fields_of(repository.run(*words, codes=(0, 1)))
     }
     if not drivers:
-        return set()
-    tracked = fields_of(repository.run("ls-files", "-z"))
-    found = repository.attributes(tracked, ("filter",))
-    return {path for path, values in found.items() if values["filter"] in drivers}
+        return
+    files = [item for item in items if item.mode in FILE_MODES]
+    own = {item.path: item for item in files if item.submodule is None}
+    for path, values in repository.attributes(own, ("filter",)).items():
+        own[path].is_encrypted = values["filter"] in drivers
 
 
 def _judge_links(items: list[Item]) -> None:

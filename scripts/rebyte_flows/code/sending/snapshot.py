@@ -12,7 +12,7 @@ from rebyte_flows.code.git import (
 )
 from rebyte_flows.code.line_ends import BINARY, CRLF
 from rebyte_flows.code.paths import matches, unmatched
-from rebyte_flows.code.sending.listing import encrypted_paths, list_tree
+from rebyte_flows.code.sending.listing import list_tree
 from rebyte_flows.code.sending.secrets import SecretScanner, secret_name
 from rebyte_flows.code.sending.tree_archive import PIECE_BYTES, changed
 from rebyte_wire.errors import GuardRefused, InputError
@@ -116,13 +116,12 @@ class _Reader:
         self._repository = repository
         self._digits = _digits(repository)
         self._own_keys = own_keys
-        self._encrypted = encrypted_paths(repository)
 
     def read(self, item: Item) -> str | None:
         """Read a file and return why it looks like a secret, None if it does not."""
         scanner = SecretScanner(self._own_keys)
         self.file = read(item, self._repository, self._digits, scanner)
-        if item.path in self._encrypted:
+        if item.is_encrypted:
             return ENCRYPTED
         return secret_name(item.path) or scanner.found
 
