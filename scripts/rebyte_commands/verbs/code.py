@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from rebyte_types import Json, Step
 
 PATHS_SHOWN = 100
-PATHS_AT_ONCE = 500
+PATHS_AT_ONCE = 100
 NOTHING_CHANGED_AT = (
     "nothing changed at %s; a path is given as seen from the root of the repository"
 )
@@ -78,10 +78,11 @@ def diff(context: Context, options: Namespace) -> Outcome:
     changes = changes_between(repository, record.base, result)
     if not changes:
         warnings.append(NOTHING_CHANGED)
+    paths = None
     if options.path:
         changes, said = _wanted(changes, options.path)
         warnings += said
-    paths = [change.path for change in changes]
+        paths = [change.path for change in changes]
     text = _unified(repository, record, paths)
     document: Json = {
         "id": task_id,
@@ -117,9 +118,14 @@ def _row(change: Change) -> Json:
     )
 
 
-def _unified(repository: Repository, record: CodeRecord, paths: list[str]) -> str:
+def _unified(
+    repository: Repository, record: CodeRecord, paths: list[str] | None
+) -> str:
+    """Return the diff of some paths, of all for None."""
     words = ["diff-tree", "-p", "-r", "--no-ext-diff", "--no-textconv", "--full-index"]
     words += [record.base, record.result or record.base, "--"]
+    if paths is None:
+        return repository.run(*words).decode("utf-8", "replace")
     places = [":(top,literal)" + path for path in paths]
     # A system takes only so many words at once.
     groups = range(0, len(places), PATHS_AT_ONCE)

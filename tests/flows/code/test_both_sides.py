@@ -133,8 +133,10 @@ def test_a_change_of_more_paths_than_one_line_takes_is_shown(repo, rebyte, monke
     monkeypatch.setattr(code, "PATHS_AT_ONCE", 2)
     script = "for n in 1 2 3 4 5; do echo $n > n$n.txt; done"
     rebyte("run", "--code", ".", far(script), "--once", "fix")
-    shown = rebyte("diff", "@fix")
-    assert shown["diff"].count("diff --git") == shown["files"] == 5
+    for words in ([], ["n*"]):
+        shown = rebyte("diff", "@fix", *words)
+        assert shown["diff"].count("diff --git") == shown["files"] == 5
+    assert "diff" not in rebyte("diff", "@fix", "nowhere").document
 
 
 def test_what_lies_beside_already_is_not_told_as_written(tmp_path):
