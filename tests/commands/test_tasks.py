@@ -6,13 +6,15 @@ import contextlib
 import json
 import os
 import shlex
+import socket
 import sqlite3
 import time
 from pathlib import Path
 
 import pytest
 
-from rebyte_wire.errors import RequestRefused
+from rebyte_client import RebyteClient
+from rebyte_wire.errors import DeadlineReached, RequestRefused
 
 from .conftest import DOOR, SUM, ask, posts, sh, with_agent
 
@@ -765,3 +767,33 @@ def test_who_could_not_ask_does_not_say_only_that_it_runs(shell):
     ran = shell("result", task, "--max-wait", "2", env=away)
     assert ran.code == 75
     assert any("could not be asked" in text for text in ran["warnings"])
+
+
+@pytest.mark.parametrize("words", ["result", "result --wait", "wait", "wait --any"])
+def test_a_look_that_learned_nothing_says_so(rebyte, monkeypatch, words):
+    tasks = [rebyte("create", sh("sleep 30; echo %d" % number)) for number in range(2)]
+    ids = [task["id"] for task in tasks][: 1 + words.startswith("wait")]
+    line = [*words.split(), "--max-wait=1", *ids]
+    assert "could not be asked" not in rebyte(*line).out
+    with monkeypatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as away:
+        patch.setenv("REBYTE_BASE_URL", "http://127.0.0.1:%d" % away.getsockname()[1])
+        ran = rebyte(*line)
+    assert ran.code == 75
+    for row in ran.document.get("tasks", [ran.document]):
+        assert "could not be asked just now" in " ".join(row["warnings"])
+    rebyte("cancel", *ids)
+
+
+def test_a_start_that_was_made_before_and_cannot_be_asked_for_says_so(
+    rebyte, monkeypatch
+):
+    def refuse(client, task_id):
+        raise DeadlineReached("the time is over")
+
+    made = rebyte("create", sh("sleep 30"))["id"]
+    with monkeypatch.context() as patch:
+        patch.setattr(RebyteClient, "get_task", refuse)
+        ran = rebyte("run", sh("sleep 30"))
+    assert (ran.code, ran["id"], ran["reused"]) == (75, made, True)
+    assert "could not be asked just now" in " ".join(ran["warnings"])
+    rebyte("cancel", made)

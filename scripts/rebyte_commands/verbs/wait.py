@@ -24,6 +24,7 @@ from rebyte_commands.shell.output import (
 from rebyte_commands.verb_table import Command
 from rebyte_flows.following.ending import Outcome as Ending
 from rebyte_flows.following.result import cut_off_error, task_document
+from rebyte_flows.following.stream import TOLD_NOTHING
 from rebyte_flows.following.waiting import wait as wait_for
 from rebyte_flows.values.table import standing_of
 from rebyte_wire.errors import (
@@ -38,7 +39,7 @@ from rebyte_wire.status import FINAL
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from typing import Any
 
     from rebyte_commands.jobs.gathering import Gathering
@@ -81,12 +82,13 @@ def wait(context: Context, options: Namespace) -> Outcome:
     ids = list(dict.fromkeys(resolve(context, word) for word in options.id))
     gathering = gathering_of(context, options, ids, schema)
     ended: list[Ending] = []
-    ended_by, error = _collect(context, ids, options, ended, gathering)
+    told: set[str] = set()
+    ended_by, error = _collect(context, ids, options, ended, gathering, told)
     running = sorted(set(ids) - {end.id for end in ended}, key=ids.index)
     # Without --all the first end is enough, and the others are not left.
     waits_on = [] if options.any and ended else running
     tasks: list[Any] = [_document(context, end, len(ids), gathering) for end in ended]
-    tasks += [{"id": task_id, "status": "running"} for task_id in running]
+    tasks += [_still_running(task_id, told) for task_id in running]
     report: Json = {"tasks": tasks, "counts": _counts(tasks)}
     if gathering:
         report.update(gathering.told())
@@ -110,11 +112,19 @@ def _collect(
     options: Namespace,
     ended: list[Ending],
     gathering: Gathering | None,
+    told: set[str],
 ) -> tuple[int | None, RebyteError | None]:
-    """Add each task to `ended` as it ends; return the exit code and error of what came first."""
+    """Add each task to `ended` as it ends; return the exit code and error of what came first.
+
+    `told` gets the ids of all that the service told anything of.
+    """
     try:
         for end in wait_for(
-            context.client, ids, any_of=options.any, answered=context.answered
+            context.client,
+            ids,
+            any_of=options.any,
+            answered=context.answered,
+            on_told=told.add,
         ):
             ended.append(end)
             context.info(
@@ -130,6 +140,12 @@ def _collect(
         context.error(problem.message)
         return problem.exit_code, problem
     return None, None
+
+
+def _still_running(task_id: str, told: Collection[str]) -> Json:
+    """Return the row of a task that has not ended, as far as is known."""
+    row: Json = {"id": task_id, "status": "running"}
+    return row if task_id in told else {**row, "warnings": [TOLD_NOTHING]}
 
 
 def _exit_code(

@@ -18,7 +18,7 @@ from rebyte_flows.following.answer import (
 from rebyte_flows.following.costs import costs_in, turn_told, warnings_in
 from rebyte_flows.following.ending import Outcome
 from rebyte_flows.following.result import cut_off_error, task_document
-from rebyte_flows.following.stream import Watch
+from rebyte_flows.following.stream import TOLD_NOTHING, UNDOCUMENTED, Watch
 from rebyte_flows.following.turns import (
     error_of,
     is_latest,
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from rebyte_client import RebyteClient
     from rebyte_flows.code.home.homecoming import Homecoming
     from rebyte_flows.following.expectation import Expectation
-    from rebyte_flows.following.polling import StatusPoller
     from rebyte_flows.starting.requests import StartRequest
     from rebyte_flows.starting.rows import Row
     from rebyte_flows.state import StateFolder
@@ -68,8 +67,6 @@ ANOTHERS_FOLDER = (
 )
 # What leaves it unknown what a task said, and may be gone at the next attempt.
 UNREAD = (AnswerUnreadable, NetworkError, RateLimited, ServerError)
-UNREACHED = "how it stands could not be asked just now: %s"
-UNDOCUMENTED = "the service says %s, which is not documented"
 NO_WORKSPACE = (
     "the workspace of this task is not known here, so its files cannot be listed;"
     " result ID --workspace WORKSPACE lists them"
@@ -241,7 +238,11 @@ class Follower:
         is_later = self.row.kind_value.is_turn
         if not (self._known["reused"] and is_task) or is_later or self.row.prompt_id:
             return
-        turns = turns_of(self.client.get_task(self.row.task_id))
+        try:
+            turns = turns_of(self.client.get_task(self.row.task_id))
+        except DeadlineReached:
+            self._warnings.append(TOLD_NOTHING)
+            raise
         if len(turns) > 1 and is_id(turns[0].get("id")):
             self.row.prompt_id = turns[0]["id"]
 
@@ -272,7 +273,7 @@ class Follower:
                     self.on_event(seen)
         finally:
             self._warnings += transcript.close()
-            self._warnings += _told_by(watch.state)
+            self._warnings += watch.warnings()
         raise AssertionError("a watch ends with an Outcome")
 
     def _age(self) -> float:
@@ -431,17 +432,6 @@ class Follower:
         if took is None and row.claimed_at and row.delivered_at is None:
             took = time.time() - row.claimed_at
         return None if took is None else max(round(took, 1), 0.1)
-
-
-def _told_by(state: StatusPoller) -> list[str]:
-    """Return what looks at the status leave to be said: an odd word, or that the last one failed
-    of a task whose end is not known.
-    """
-    if state.word:
-        return [UNDOCUMENTED % state.word]
-    if state.problem is None or state.status is not None:
-        return []
-    return [UNREACHED % state.problem.message]
 
 
 def _listed(item: Any) -> FileHome:

@@ -44,6 +44,9 @@ POLL_SECONDS = 12
 LEAST_POLL_SECONDS = 1
 QUESTION_GRACE_SECONDS = 1.5
 DRAIN_POLL_SECONDS = 5
+UNREACHED = "how it stands could not be asked just now: %s"
+TOLD_NOTHING = UNREACHED % "the time was over before the service told anything of it"
+UNDOCUMENTED = "the service says %s, which is not documented"
 QUESTION = "question"
 WORDS = SPOKEN + ("result",)
 
@@ -111,6 +114,18 @@ class Watch:
             self.sleep(self._bounded(pause))
             self._check_deadline()
 
+    def warnings(self) -> list[str]:
+        """Return what looks at the status leave to be said: an odd word, or that the last one failed
+        or none succeeded of a task whose end is not known.
+        """
+        state = self.state
+        if state.word:
+            return [UNDOCUMENTED % state.word]
+        if state.problem and state.status is None:
+            return [UNREACHED % state.problem.message]
+        has_told = self.streaming or state.task
+        return [] if has_told else [TOLD_NOTHING]
+
     def _status_to_end_with(
         self,
         connect: Connect,
@@ -174,8 +189,8 @@ class Watch:
                     if self.seen.highest_seq > highest:
                         self.progress_at = self.clock()
         finally:
+            self.streaming = reader.opened
             reader.close()
-        self.streaming = reader.opened
         if isinstance(reader.problem, (AuthError, DeadlineReached)):
             raise reader.problem
         return self._connect(reader, done, was_left)

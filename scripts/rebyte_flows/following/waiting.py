@@ -40,15 +40,17 @@ def wait(
     any_of: bool = False,
     answered: Callable[[str], Collection[str]] | None = None,
     sleep: Callable[[float], object] = time.sleep,
+    on_told: Callable[[str], object] = lambda task_id: None,
 ) -> Iterator[Outcome]:
     """Yield an Outcome for each task as it ends; with `any_of` of the first look that finds one.
 
     One list a tick says whom to ask first, the others are asked in turn, within 1.1 requests a
     second. A question counts as ended, and so does a task the service does not know. `answered`
-    gives the message ids of a task's questions that were answered. Raises DeadlineReached when
-    time is over; single failures are forgiven, a refused key is not.
+    gives the message ids of a task's questions that were answered. `on_told(task_id)` is called
+    whenever the service says how a task stands. Raises DeadlineReached when time is over; single
+    failures are forgiven, a refused key is not.
     """
-    ring = Ring(client, task_ids, answered or (lambda task_id: ()), sleep)
+    ring = Ring(client, task_ids, answered or (lambda task_id: ()), sleep, on_told)
     yield from ring.outcomes(any_of)
 
 
@@ -61,10 +63,12 @@ class Ring:
         task_ids: Iterable[str],
         answered: Callable[[str], Collection[str]],
         sleep: Callable[[float], object],
+        on_told: Callable[[str], object],
     ) -> None:
         self._client = client
         self._answered = answered
         self._sleep = sleep
+        self._on_told = on_told
         self._left = dict.fromkeys(task_ids)
         self._ring = deque((task_id, look) for look in LOOKS for task_id in self._left)
         self._hinted: dict[str, None] = {}
@@ -111,6 +115,8 @@ class Ring:
         except RebyteError as problem:
             self._count_failure(problem)
             return
+        for item in items:
+            self._on_told(item["id"])
         over = {item["id"] for item in items if item.get("completedAt")}
         self._hinted.update(
             (task_id, None) for task_id in self._left if task_id in over
@@ -135,6 +141,7 @@ class Ring:
         try:
             content = self._content(task_id) if look == CONTENT else None
             task = self._task(task_id) if content is None else content
+            self._on_told(task_id)
             status = terminal_status(task.get("status"))
             if status:
                 return self._ended(task_id, status, task, content)
