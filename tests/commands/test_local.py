@@ -86,6 +86,19 @@ def test_a_start_with_the_settings_of_the_running_server_says_that_it_runs(
     assert again["reused"] and again["pid"] == first["pid"] and "reused" not in first
 
 
+def test_a_start_that_another_one_overtakes_does_not_say_that_its_settings_hold(
+    state, monkeypatch
+):
+    first = subprocess.Popen(
+        LINE + ["local", "start", "--width", "2"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    ran = run_quietly(LINE + ["local", "start", "--width", "3"])
+    first.communicate(timeout=60)
+    assert sorted((ran.returncode, first.returncode)) == [0, 2]
+
+
 def test_a_program_that_the_owner_switched_on_answers_the_named_executor(
     state, monkeypatch, tmp_path
 ):

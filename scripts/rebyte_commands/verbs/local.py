@@ -128,12 +128,13 @@ def start(context: Context, options: Namespace) -> Outcome:
     """Start the server unless it runs, and tell how to reach it."""
     _check(options)
     words = _serve_words(options)
-    server = running_server(context)
-    if server:
-        _check_same(context, server, words)
+    known = running_server(context)
+    server = known or start_server(context, words)
+    # Another command may have started one at the same moment.
+    _check_same(context, server, words)
+    document = _told(context, server)
+    if known:
         context.info(RUNS_ALREADY)
-    document = _told(context, server or start_server(context, words))
-    if server:
         document["reused"] = True
     if options.agents and not document.get("agents"):
         document["warnings"] = [NONE_FOUND]
