@@ -735,6 +735,9 @@ def test_many_files_wait_together_for_folders_that_no_client_names(monkeypatch):
     monkeypatch.setattr(roots, "ANSWER_SECONDS", 0.2)
     asked = Roots([])
     asked.expect()
+    asked.take({"roots": [{"uri": "file:///"}]})
+    assert asked.path("a") == "/a"
+    asked.expect()
     began = time.monotonic()
     for _ in range(20):
         with pytest.raises(GuardRefused):

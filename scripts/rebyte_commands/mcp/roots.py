@@ -43,8 +43,12 @@ class Roots:
         return not self._is_owners
 
     def expect(self) -> None:
-        """Note that the client can name its roots; calls that need one wait a little for them."""
+        """Note that the client can name its roots; calls that need one wait a little for them.
+
+        Those that it named before count no more.
+        """
         self.is_asked_for = True
+        self._folders = []
         self._until = time.monotonic() + ANSWER_SECONDS
         self._answered.clear()
 
@@ -68,24 +72,26 @@ class Roots:
         what is no path.
         """
         self._answered.wait(max(0.0, self._until - time.monotonic()))
-        if not self._folders:
+        # Another answer of the client may replace them meanwhile.
+        folders = self._folders
+        if not folders:
             raise GuardRefused(
                 "no folder was named that files may come from or go to",
                 code="outside_roots",
                 hint=HINT,
             )
-        path = os.path.join(self._folders[0], os.path.expanduser(word))
+        path = os.path.join(folders[0], os.path.expanduser(word))
         try:
             os.fsencode(path)
             real = os.path.realpath(path)
         except ValueError as problem:
             raise InputError("%r is no path: %s" % (word, problem)) from problem
-        for folder in self._folders:
+        for folder in folders:
             if real == folder or real.startswith(folder.rstrip(os.sep) + os.sep):
                 return real
         raise GuardRefused(
             "%s lies outside of the folders that were named: %s"
-            % (word, ", ".join(self._folders)),
+            % (word, ", ".join(folders)),
             code="outside_roots",
             hint=HINT,
         )
