@@ -39,6 +39,8 @@ HINT = "shorten its arguments, or correct them"
 NO_DOCUMENT = "no_document"
 # After such an error nobody knows whether a task was made.
 UNSURE = ("outcome_unknown", "not_recorded", "interrupted", "deadline", NO_DOCUMENT)
+# How a command ends that only waits and was stopped.
+STOPPED = ("interrupted", NO_DOCUMENT)
 TIME_IS_OVER = {
     "code": "deadline",
     "message": "the time of this call was over before the service had answered",

@@ -10,7 +10,7 @@ from functools import partial
 
 from rebyte_commands.mcp import documents, protocol, task_states
 from rebyte_commands.mcp.calls import (
-    NO_DOCUMENT,
+    STOPPED,
     TIME_IS_OVER,
     Call,
     Child,
@@ -331,8 +331,7 @@ class McpServer:
             child.stop()
         document = child.document()
         error = document.get("error") or {}
-        is_cut = error.get("code") == NO_DOCUMENT
-        if is_cut and call.is_over:
+        if error.get("code") in STOPPED and call.is_over:
             return {"error": TIME_IS_OVER}
         return document
 
