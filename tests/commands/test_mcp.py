@@ -15,7 +15,7 @@ import pytest
 
 from commands.conftest import DOOR, ask, posts, sh, wait_until
 from measure import run_quietly
-from rebyte_commands.mcp import calls, documents, protocol, roots, task_states
+from rebyte_commands.mcp import calls, documents, protocol, roots, task_states, tools
 from rebyte_commands.mcp import server as server_module
 from rebyte_commands.mcp.calls import Starts
 from rebyte_commands.mcp.roots import Roots
@@ -717,6 +717,21 @@ def test_no_call_outlasts_its_time_where_the_service_takes_it_and_stays_silent(
     for child in host.server.starts._under_way.values():
         child.stop()
         child.document()
+
+
+def test_a_host_is_told_that_how_a_task_stands_could_not_be_asked(world, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("REBYTE_BASE_URL", "http://127.0.0.1:%d" % port)
+        monkeypatch.setattr(tools, "LOOK_SECONDS", 1)
+        host = Host(environ=dict(os.environ))
+        seen = host.document("look", ids=[SOME_ID], wait_seconds=0)
+        both = host.document("look", ids=[SOME_ID, "1" + SOME_ID[1:]], wait_seconds=1)
+        monkeypatch.setattr(calls, "CALL_SECONDS", 2)
+        task = host.ask("tasks/get", {"taskId": SOME_ID})["result"]
+    told = [row["warnings"][0] for row in (seen, *both["tasks"])]
+    for words in (*told, task["statusMessage"]):
+        assert "how it stands could not be asked just now" in words
 
 
 def test_a_service_that_is_away_changes_nothing_about_when_a_task_was_made(

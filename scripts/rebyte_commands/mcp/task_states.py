@@ -129,8 +129,11 @@ def _task(id: str, status: str, document: Json, moments: Moments) -> Json:
         "ttlMs": None,
         "pollIntervalMs": POLL_INTERVAL_MILLISECONDS,
     }
+    told = list(document.get("warnings", []))
     if document.get("url"):
-        task["statusMessage"] = "live: %s" % document["url"]
+        told.append("live: %s" % document["url"])
+    if told:
+        task["statusMessage"] = "; ".join(told)
     return task
 
 
