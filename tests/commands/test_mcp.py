@@ -254,6 +254,17 @@ def test_a_wrong_call_says_what_to_do_in_words_of_the_tools(
     assert "--" not in error["message"] + error["hint"]
 
 
+def test_of_several_tasks_each_says_what_to_call_next(host):
+    prompts = (WHICH, sh("exit 3"), sh("printf %06000d 1"))
+    ids = [host.document("start_task", prompt=prompt)["id"] for prompt in prompts]
+    seen = host.document("look", ids=ids)["tasks"]
+    steps = {row["id"]: row["next"][0] for row in seen}
+    assert {id: step["arguments"] for id, step in steps.items()} == {
+        id: {"ids": [id]} for id in ids
+    }
+    assert "rebyte_cli" not in json.dumps(seen)
+
+
 def test_an_answer_to_a_task_that_asks_nothing_says_what_to_call(host):
     made = host.document("start_task", prompt=sh("echo hi"))
     host.document("look", ids=[made["id"]])

@@ -46,18 +46,24 @@ def tool_result(document: Json, hint: str = "") -> Json:
 
     `hint` says what a wrong call should have been, where the error says nothing of its own.
     """
-    shown = _without_next(document)
-    if "error" in shown:
-        shown["error"] = _with_hint(without_flags(shown["error"]), hint)
-    steps = [_step(step) for step in document.get("next", [])]
-    if steps:
-        shown["next"] = steps
+    shown = _translated(document, hint)
+    if "tasks" in shown:
+        shown["tasks"] = [_translated(row, hint) for row in shown["tasks"]]
     shown = _within_budget(shown)
     return {
         "content": [{"type": "text", "text": _text(shown)}],
         "structuredContent": shown,
         "isError": "error" in shown,
     }
+
+
+def _translated(document: Json, hint: str) -> Json:
+    """Return a document, or one task's row of it, with its error and its steps in our words."""
+    shown = _without_next(document)
+    if "error" in shown:
+        shown["error"] = _with_hint(without_flags(shown["error"]), hint)
+    steps = [_step(step) for step in document.get("next", [])]
+    return {**shown, "next": steps} if steps else shown
 
 
 def error_result(problem: RebyteError, hint: str) -> Json:
