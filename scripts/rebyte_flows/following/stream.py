@@ -115,8 +115,8 @@ class Watch:
             self._check_deadline()
 
     def warnings(self) -> list[str]:
-        """Return what looks at the status leave to be said: an odd word, or that the last one failed
-        or none succeeded of a task whose end is not known.
+        """Return what looks at the status leave to be said: an odd word, or of a task whose end is
+        not known that the last one failed or none told anything.
         """
         state = self.state
         if state.word:
