@@ -7,6 +7,7 @@ import shlex
 
 import pytest
 
+from rebyte_commands.shell.output import BUDGET_BYTES, to_json, truncate
 from rebyte_flows.following.result import task_document
 
 from .conftest import posts, with_agent
@@ -289,6 +290,26 @@ def test_a_small_value_is_whole_beside_an_answer_that_is_cut(rebyte):
     words = "word " * 5000 + "\n" + json.dumps(value)
     ran = rebyte("run", "x\n```python run\nprint(%r)\n```" % words, "--json-answer")
     assert ran["value"] == value and len(ran.out) < 8000 and ran["answerPath"]
+
+
+@pytest.mark.parametrize("step_bytes, is_kept", [(3800, False), (100, True)])
+def test_a_document_without_room_tells_its_task_before_it_tells_a_line(
+    step_bytes, is_kept
+):
+    faults = [{"at": "/a" * 99, "wanted": "w" * 99, "came": "c" * 60}] * 10
+    document = {
+        "id": "1" * 36,
+        "status": "completed",
+        "next": [{"run": "x" * step_bytes}],
+        "answer": "y" * 9000,
+        "candidate": "v" * 2900,
+        "valueErrors": faults,
+        "files": [{"name": "f" * 80, "path": "p" * 150}] * 9,
+    }
+    shown = truncate(document, lambda whole: "kept")
+    assert len(to_json(shown)) <= BUDGET_BYTES and ("next" in shown) == is_kept
+    for key in ("id", "status", "candidate"):
+        assert shown[key] == document[key]
 
 
 IMPOSSIBLE = json.dumps(

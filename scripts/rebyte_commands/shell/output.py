@@ -169,14 +169,26 @@ def truncate(document: Any, save: Save) -> Any:
         apart = ("next", *VALUE_KEYS)
         document = {key: item for key, item in document.items() if key not in apart}
     kept["cut"] = {"bytes": len(whole), "path": save(whole)}
+    smaller = _fit(document, kept)
+    if smaller is None and kept.pop("next", None):
+        # Which task it is, and how it stands, matter more than a line to paste.
+        smaller = _fit(document, kept)
+    return smaller or kept
+
+
+def _fit(document: Any, kept: Json) -> Json | None:
+    """Return a document cut as little as it has to be, beside what is kept; None where it is not
+    small enough.
+    """
     for text_limit, list_limit in LIMITS:
         smaller = _shorten(document, text_limit, list_limit, 0)
         if not isinstance(smaller, dict):
             smaller = {"data": smaller}
         smaller.update(kept)
         if len(to_json(smaller)) <= BUDGET_BYTES:
-            return smaller
-    return kept
+            found: Json = smaller
+            return found
+    return None
 
 
 def _whole_or_not(document: Json) -> Json:
