@@ -6,7 +6,7 @@ from copy import copy
 
 from rebyte_flows.starting.rows import check_name
 from rebyte_flows.values.table import Record, standing_of
-from rebyte_wire.errors import InputError, OutcomeUnknown
+from rebyte_wire.errors import InputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,12 +49,8 @@ class Entry:
     @property
     def status(self) -> str:
         """completed, failed, canceled, question, running, unknown, error or waiting."""
-        if self.document is None:
-            return "waiting"
-        if "status" in self.document:
-            return str(self.document["status"])
-        is_unknown = self.document["error"].get("code") == OutcomeUnknown.default_code
-        return "unknown" if is_unknown else "error"
+        told = (self.document or {}).get("status")
+        return str(told or self.standing)
 
     @property
     def standing(self) -> str:

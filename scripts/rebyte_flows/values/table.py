@@ -6,6 +6,8 @@ import csv
 import io
 import json
 
+from rebyte_wire.errors import OutcomeUnknown
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -78,7 +80,7 @@ def standing_of(document: Json) -> str:
     `invalid` is completed without the value that was asked for, `unknown` a paid start that
     nobody can tell of, `error` what could not be started or read, `waiting` what is not started.
     """
-    if document.get("error", {}).get("code") == "outcome_unknown":
+    if document.get("error", {}).get("code") == OutcomeUnknown.default_code:
         return "unknown"
     if document.get("status") == "completed" and document.get("valueErrors"):
         return "invalid"
