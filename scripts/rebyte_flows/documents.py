@@ -36,12 +36,16 @@ KINDS: dict[str, Any] = {
     "valueErrors": list,
     "repaired": int,
     "warnings": list,
+    "requested": dict,
     "executor": str,
     "model": str,
     "usage": dict,
     "costUsd": NUMBER,
     "seconds": NUMBER,
+    "events": list,
     "transcriptPath": str,
+    "reused": bool,
+    "recovered": bool,
     "service": str,
     "rehearsal": bool,
     "error": dict,
@@ -54,7 +58,7 @@ PARTS = {
 }
 FAULT_PARTS = ("at", "wanted", "came")
 LISTS_OF_TEXTS = ("missing", "warnings", "conflicts")
-LISTS_OF_OBJECTS = ("next", "files", "refused")
+LISTS_OF_OBJECTS = ("next", "files", "refused", "events")
 
 
 def has_kind(key: str, item: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rebyte_flows.documents import KINDS, is_sound
+from rebyte_flows.following.result import KEYS
 
 WHOLE = {
     "id": "1",
@@ -24,14 +25,21 @@ WHOLE = {
 }
 
 
+# Those that hold one of the odd things by right.
+FREE = {"value", "candidate", "usage", "changes", "requested"}
+YES_OR_NO = {"reused", "recovered", "rehearsal"}
+
+
+def test_every_key_of_a_document_is_known():
+    assert list(KINDS) == list(KEYS)
+
+
 def test_a_document_as_it_was_written_is_sound():
     assert is_sound(WHOLE) and is_sound({})
 
 
 @pytest.mark.parametrize("odd", [None, True, float("nan"), -1, 10**400, [1], {"a": 1}])
-@pytest.mark.parametrize(
-    "key", sorted(set(KINDS) - {"value", "candidate", "usage", "changes", "rehearsal"})
-)
+@pytest.mark.parametrize("key", sorted(set(KINDS) - FREE - YES_OR_NO))
 def test_a_document_that_was_written_to_is_not(key, odd):
     assert not is_sound({**WHOLE, key: odd})
 
@@ -47,6 +55,9 @@ def test_a_document_that_was_written_to_is_not(key, odd):
         ("warnings", ["x", 1]),
         ("seconds", "1"),
         ("rehearsal", 1),
+        ("reused", "yes"),
+        ("recovered", {}),
+        ("requested", []),
         ("usage", []),
         ("changes", "x"),
     ],
