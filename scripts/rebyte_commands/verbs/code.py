@@ -9,7 +9,7 @@ from rebyte_commands.jobs.code import record_of
 from rebyte_commands.jobs.start import add_list_flag
 from rebyte_commands.shell.identifiers import resolve
 from rebyte_commands.shell.outcome import Outcome
-from rebyte_commands.shell.output import escape_controls, next_lines
+from rebyte_commands.shell.output import next_lines
 from rebyte_commands.verb_table import Command
 from rebyte_flows.code.applying.application import plan, write_beside
 from rebyte_flows.code.applying.journal import (
@@ -142,7 +142,7 @@ def _without_none(document: Json) -> Json:
 
 
 def _diff_text(document: Json) -> str:
-    lines = [escape_controls(document.get("diff", "")).rstrip("\n")]
+    lines = [document.get("diff", "").rstrip("\n")]
     lines.append(
         "%d files, %d lines added, %d removed"
         % (document["files"], document["added"], document["removed"])
@@ -200,7 +200,7 @@ def apply(context: Context, options: Namespace) -> Outcome:
         if options.undo:
             return _undo(context, task_id, journal, warnings)
         if options.worktree:
-            return _beside(context, options, task_id, record, repository)
+            return _beside(context, options, task_id, record, repository, warnings)
         found = plan(
             repository,
             record,
@@ -274,12 +274,10 @@ def _steps(
 
 
 def _apply_text(document: Json) -> str:
-    lines = ["wrote %s" % escape_controls(path) for path in document.get("applied", [])]
+    lines = ["wrote %s" % path for path in document.get("applied", [])]
     for key, word in (("held", "held back"), ("reasons", "conflict")):
         for item in document.get(key, []):
-            lines.append(
-                "%s: %s, %s" % (word, escape_controls(item["path"]), item["why"])
-            )
+            lines.append("%s: %s, %s" % (word, item["path"], item["why"]))
     lines += ["note: %s" % text for text in document.get("warnings", [])]
     lines = lines or ["nothing to do: the tree has it all, or was changed since"]
     return "\n".join(lines + next_lines(document))
@@ -323,6 +321,7 @@ def _beside(
     task_id: str,
     record: CodeRecord,
     repository: Repository,
+    warnings: list[str],
 ) -> Outcome:
     folder = os.path.abspath(expand_user(options.worktree))
     if os.path.lexists(folder):
@@ -331,7 +330,12 @@ def _beside(
             hint="name one that is not there",
         )
     held = write_beside(repository, folder, record, options.allow)
-    document: Json = {"id": task_id, "worktree": folder, "held": held}
+    document: Json = {
+        "id": task_id,
+        "worktree": folder,
+        "held": held,
+        "warnings": warnings,
+    }
     if held:
         why = "held back, since it may run by itself: look at it first"
         document["next"] = [{"why": why, "run": context.command_line("diff", task_id)}]

@@ -174,6 +174,18 @@ def fail(journal):
     raise OSError("the disk is full")
 
 
+def test_what_a_cut_off_apply_left_is_told_beside_another_working_tree(
+    repo, rebyte, monkeypatch
+):
+    rebyte("run", "--code", ".", far("echo new > new.txt"), "--once", "fix")
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "finish", None)
+        assert rebyte("apply", "@fix").code == 1
+    told = rebyte("apply", "@fix", "--worktree", "../side")
+    assert told.code == 0 and "cut off" in told["warnings"][0]
+    assert (repo / "new.txt").read_text() == "new\n"
+
+
 def test_an_undo_goes_alone(repo, rebyte):
     for words in (["--allow", "x"], ["--worktree", "../x"], ["--theirs-beside"]):
         refused = rebyte("apply", "@fix", "--undo", *words)
