@@ -12,6 +12,8 @@ import pytest
 
 from rebyte_flows.code.applying import application
 from rebyte_flows.code.applying.journal import Journal, recover
+from rebyte_flows.code.records import CodeRecord, read_record, write_record
+from rebyte_flows.state import StateFolder
 from rebyte_wire.errors import RebyteError
 
 from .conftest import far, git, make_repository, write
@@ -237,3 +239,13 @@ def test_a_journal_that_somebody_spoiled_stops_nothing(tmp_path, text):
     write(folder, {".git/rebyte/%s.json" % TASK: text})
     assert recover(trip.repository) == []
     assert trip.apply().steps
+
+
+def test_of_two_places_that_know_a_task_the_one_counts_that_knows_more(tmp_path):
+    places = [str(tmp_path / name) for name in ("usual", "sandbox")]
+    for place, results in zip(places, ([], ["b" * 40])):
+        values = {"repository": "/", "name": "x", "base": "a" * 40, "results": results}
+        write_record(StateFolder(place), TASK, CodeRecord(values))
+    for first, second in (places, places[::-1]):
+        record = read_record(StateFolder(first, others=[second]), TASK)
+        assert record.results == ["b" * 40]

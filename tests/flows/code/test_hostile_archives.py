@@ -300,6 +300,14 @@ def test_a_new_path_that_collides_with_one_that_was_kept_is_refused(sent, tmp_pa
     assert "collides" in bring(sent, tmp_path, partial)["refused"][0]["reason"]
 
 
+def test_names_collide_also_where_git_ignores_them(tmp_path):
+    folder = make_repository(tmp_path / "demo", dict(FILES, **{".gitignore": "*.o\n"}))
+    data = zipped(
+        entry("x.o"), entry("X.o"), files=dict(EVERY, **{".gitignore": "*.o\n"})
+    )
+    assert "collides" in bring(folder, tmp_path, data)["refused"][0]["reason"]
+
+
 def test_a_name_that_was_sent_may_be_what_it_is():
     known = {"aux.c", "Readme", "README", "a\nb"}
     assert collisions(known, known) == []
