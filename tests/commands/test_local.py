@@ -13,6 +13,7 @@ import pytest
 from agent_programs import make_programs, plan
 from measure import SCRIPTS, run_quietly
 from rebyte_commands.shell import local_server
+from rebyte_commands.verbs import local
 from rebyte_wire.errors import NetworkError
 
 LINE = [sys.executable, os.path.join(SCRIPTS, "rebyte_cli.py")]
@@ -84,6 +85,14 @@ def test_a_start_with_the_settings_of_the_running_server_says_that_it_runs(
         return
     assert ran.returncode == 0 and b"already with these settings" in ran.stderr
     assert again["reused"] and again["pid"] == first["pid"] and "reused" not in first
+
+
+def test_a_server_that_ends_by_itself_while_it_is_stopped_is_stopped(monkeypatch):
+    child = subprocess.Popen(["true"])
+    child.wait()
+    found = iter([{"pid": child.pid}, None])
+    monkeypatch.setattr(local, "running_server", lambda context: next(found))
+    assert local.stop(None, None).document == {"running": False, "stopped": True}
 
 
 def test_a_start_that_another_one_overtakes_does_not_say_that_its_settings_hold(

@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import time
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from rebyte_commands.jobs.start import add_list_flag
@@ -193,7 +194,8 @@ def stop(context: Context, options: Namespace) -> Outcome:
     """End the server and what it runs."""
     server = running_server(context)
     if server:
-        os.kill(server["pid"], signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.kill(server["pid"], signal.SIGTERM)
         until = time.monotonic() + STOP_SECONDS
         while is_process(server["pid"]) and time.monotonic() < until:
             time.sleep(POLL_SECONDS)
