@@ -636,6 +636,9 @@ def test_what_is_of_use_only_whole_is_not_cut(answer):
     steps[0]["run"] += "y" * 9000
     shown = documents.tool_result({**document, "next": steps})["structuredContent"]
     assert "next" not in shown and shown["answerPath"].startswith("/ddd")
+    result = documents.tool_result({**document, "answerPath": path * 30})
+    assert len(result["content"][0]["text"]) <= 8192
+    assert result["structuredContent"]["id"] == SOME_ID
 
 
 def test_a_slow_look_holds_up_nothing_quick(host):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -194,6 +195,19 @@ def test_a_file_that_finds_no_room_in_the_store_costs_no_answer(
     _, events, done = api.run(order, executor="claude")
     assert (done["status"], done["finalResult"]) == ("succeeded", "There are 3.")
     assert "No space left" in api.words(events, "stderr")[-1]
+
+
+def test_a_folder_of_results_that_was_locked_costs_no_answer(
+    start, programs, monkeypatch
+):
+    def refuse(workspace):
+        raise PermissionError(13, "Permission denied")
+
+    api = start(agents="claude")
+    monkeypatch.setattr(api.server._service.artifacts, "published_folder", refuse)
+    _, events, done = api.run(plan(say="There are 3."), executor="claude")
+    assert (done["status"], done["finalResult"]) == ("succeeded", "There are 3.")
+    assert "cannot be read any more" in api.words(events, "stderr")[-1]
 
 
 def test_a_program_that_does_not_heed_its_end_is_killed_with_its_tools(
@@ -389,22 +403,47 @@ def test_what_became_of_the_folder_of_a_turn_is_told_as_it_is(
     assert "files_changed" not in [event["eventType"] for event in events]
 
 
-def test_files_in_a_folder_that_was_locked_are_not_told_as_deleted(
-    tmp_path, monkeypatch
-):
-    (tmp_path / "closed").mkdir()
-    (tmp_path / "closed" / "kept").write_text("x")
-    before = Snapshot(str(tmp_path))
+def close_folder(monkeypatch, error):
+    """Let no folder be read any more whose name is "closed"."""
     look = os.scandir
 
     def refuse(path):
         if str(path).endswith("closed"):
-            raise PermissionError(13, "Permission denied", str(path))
+            raise OSError(error, os.strerror(error), str(path))
         return look(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    assert before.changes() == []
-    assert "what it changed in closed is not known" in before.trouble
+
+
+CLOSED = "what it changed in closed is not known"
+
+
+@pytest.mark.parametrize(
+    "error, changes, trouble",
+    [
+        (errno.EACCES, [], CLOSED),
+        (errno.ENOENT, [{"path": "closed/kept", "kind": "deleted"}], "None"),
+    ],
+)
+def test_files_are_told_as_deleted_only_where_their_folder_is_gone(
+    tmp_path, monkeypatch, error, changes, trouble
+):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "kept").write_text("x")
+    before = Snapshot(str(tmp_path))
+    close_folder(monkeypatch, error)
+    assert before.changes() == changes
+    assert trouble in str(before.trouble)
+
+
+def test_a_turn_in_whose_folder_something_is_locked_is_not_told_as_idle(
+    start, programs, monkeypatch
+):
+    api = start(agents="claude")
+    close_folder(monkeypatch, errno.EACCES)
+    task, _, _ = api.run(plan(run=["mkdir closed"], say="did"), executor="claude")
+    words = " ".join(latest(api, task)["warnings"])
+    assert CLOSED in words and "no file in its folder changed" not in words
 
 
 @pytest.mark.parametrize(
