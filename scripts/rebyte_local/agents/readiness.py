@@ -23,6 +23,8 @@ VERSION_SECONDS = 5
 ANSWER_BYTES = 1024 * 1024
 VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 BOX_CHECK = ("bwrap", "--ro-bind", "/", "/", "true")
+UNFENCED = "%s cannot be kept in its folder, because %s cannot be found; install that"
+OR_FULL = ", or `local start --agents %s:full` lets it do all that you may"
 NO_BOX = (
     "%s cannot be kept in its folder, because bwrap does not work here: it needs user namespaces,"
     " which this system or a container around it does not allow"
@@ -67,18 +69,10 @@ def _login_problem(agent: Agent, env: Environment) -> str | None:
 
 def _cannot_fence(agent: Agent, missing: str) -> str:
     name = agent.program.name
-    words = (
-        "%s cannot be kept in its folder, because %s cannot be found; install that"
-        % (
-            agent.spelled,
-            missing,
-        )
-    )
+    words = UNFENCED % (agent.spelled, missing)
     if agent.level == BOXED:
         return words
-    return (
-        words + ", or `local start --agents %s:full` lets it do all that you may" % name
-    )
+    return words + OR_FULL % name
 
 
 def _fails(words: tuple[str, ...], env: Mapping[str, str]) -> bool:

@@ -12,9 +12,8 @@ from rebyte_local.agents.records import parse_line
 from rebyte_local.formats import JsonObject
 
 # Limits of a turn. Some programs never end by themselves when their service is away.
-SILENCE_SECONDS = (
-    1200.0  # without a line that says that it gets on; a tool may take long
-)
+# Without a line that says that it gets on; a tool may take long.
+SILENCE_SECONDS = 1200.0
 RETRY_SECONDS = 120.0  # while it only tries its service again
 REFUSED_SECONDS = 10.0  # while its service refuses it, which no try will change
 TURN_SECONDS = 7200.0  # in all

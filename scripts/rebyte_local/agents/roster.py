@@ -93,9 +93,8 @@ def missing_needs(agent: Agent) -> list[str]:
     if agent.level == BOXED:
         needs = ("bwrap",)
     elif agent.level == DEFAULT and sys.platform.startswith("linux"):
-        needs = (
-            agent.program.needs
-        )  # elsewhere the system itself has what is called for
+        # Elsewhere the system itself has what is called for.
+        needs = agent.program.needs
     return [name for name in needs if not find_command(name)]
 
 

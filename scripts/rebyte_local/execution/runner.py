@@ -116,9 +116,8 @@ class Runner:
             if not run.task["deleted"] and service.tasks.start_prompt(prompt_id):
                 service.deliveries.send_running(task_id)
                 run_prompt(run)
-        except (
-            Exception
-        ) as error:  # a full disk or our own bug must not leave the task running
+        except Exception as error:
+            # A full disk or our own bug must not leave the task running.
             log_exception()
             self._fail(prompt_id, _reason_of(error, run.path))
         finally:

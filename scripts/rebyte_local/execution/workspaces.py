@@ -195,9 +195,8 @@ def _publish_file(run: PromptRun, folder: int, name: str) -> str | None:
         return "it cannot be read as a plain file (%s)" % error.strerror
     try:
         return _publish_handle(run, handle, name)
-    except (
-        OSError
-    ) as error:  # a full disk, most of all: the answer is kept all the same
+    except OSError as error:
+        # A full disk, most of all: the answer is kept all the same.
         return "it cannot be kept (%s)" % error.strerror
     finally:
         os.close(handle)
