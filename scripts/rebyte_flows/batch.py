@@ -4,20 +4,17 @@ typed.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
 from contextlib import suppress
 
-from rebyte_flows.documents import is_sound
 from rebyte_flows.entries import Entry
 from rebyte_flows.files.atomic import open_folder, remove_stale
 from rebyte_flows.following.follower import Follower
 from rebyte_flows.following.result import task_document
-from rebyte_flows.results import RESULTS, Results
+from rebyte_flows.results import Results
 from rebyte_flows.values.contradictions import check_possible
-from rebyte_flows.values.validation import find_faults
 from rebyte_wire.errors import (
     AuthError,
     DeadlineReached,
@@ -161,24 +158,14 @@ class Batch:
         """Take over what an earlier call brought to its end, so that nothing is asked or fetched
         twice.
         """
-        kept = kept_documents(os.path.join(self.out, RESULTS))
+        kept = self.results.kept()
         for entry in self.entries:
             entry.row = self.submitter.ledger.find_previous(entry.request, entry.name)
             if entry.row is None or not entry.row.is_started():
                 continue
             found = kept.get(entry.row.task_id)
-            if found and self._is_whole(found) and not self._starts_anew(entry):
+            if found and self.results.is_whole(found) and not self._starts_anew(entry):
                 entry.document = found
-
-    def _is_whole(self, document: Json) -> bool:
-        """Tell whether nothing more can come of a document; a value has to fit this very schema."""
-        schema = self.results.schema
-        if not is_sound(document):
-            # Somebody else wrote in it: it is asked for again, and not paid for again.
-            return False
-        if document.get("status") != "completed" or schema is None:
-            return document.get("status") in FINAL
-        return "value" in document and not find_faults(schema, document["value"])
 
     def _starts_anew(self, entry: Entry) -> bool:
         """Tell whether this line starts anew by the table of reruns."""
@@ -355,30 +342,6 @@ class Batch:
         )
         found: Json = document
         return found
-
-
-def kept_documents(path: str) -> dict[str, Json]:
-    """Return the task documents in a results.jsonl by task id; lines that are none are passed
-    over.
-    """
-    kept: dict[str, Json] = {}
-    # A pipe of that name would be waited for.
-    if not os.path.isfile(path):
-        return kept
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.readlines()
-    except OSError:
-        return kept
-    for line in lines:
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(found, dict) and isinstance(found.get("id"), str):
-            found.pop("index", None)
-            kept[found["id"]] = found
-    return kept
 
 
 def _discard(entry: Entry) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 
+from rebyte_flows.documents import is_sound
 from rebyte_flows.files.atomic import write_whole
 from rebyte_flows.values.table import choose, table_text, values_text
+from rebyte_flows.values.validation import find_faults
+from rebyte_wire.status import FINAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
     from rebyte_flows.values.schema import Schema
     from rebyte_flows.values.table import Record
+    from rebyte_types import Json
 
 RESULTS = "results.jsonl"
 VALUES = "values.jsonl"
@@ -54,6 +58,24 @@ class Results:
         paths["table"] = self._write(TABLE, table_text(chosen, self.schema))
         return paths
 
+    def kept(self) -> dict[str, Json]:
+        """Return the task documents that an earlier call wrote, by task id."""
+        return _documents_in(os.path.join(self.folder, RESULTS))
+
+    def is_whole(self, document: Json) -> bool:
+        """Tell whether nothing more can come of a document; a value has to fit this very schema."""
+        if not is_sound(document):
+            # Somebody else wrote in it: it is asked for again, and not paid for again.
+            return False
+        if document.get("status") != "completed":
+            return document.get("status") in FINAL
+        if "answer" not in document:
+            # It may be that it could not be read.
+            return False
+        if self.schema is None:
+            return True
+        return "value" in document and not find_faults(self.schema, document["value"])
+
     def chosen(self, records: Sequence[Record]) -> Sequence[Record]:
         """Return the records that stand in the table."""
         if self.keep is None:
@@ -65,3 +87,27 @@ class Results:
         path = os.path.join(self.folder, name)
         write_whole(path, text)
         return os.path.abspath(path)
+
+
+def _documents_in(path: str) -> dict[str, Json]:
+    """Return the task documents in a results.jsonl by task id; lines that are none are passed
+    over.
+    """
+    kept: dict[str, Json] = {}
+    # A pipe of that name would be waited for.
+    if not os.path.isfile(path):
+        return kept
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.readlines()
+    except OSError:
+        return kept
+    for line in lines:
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict) and isinstance(found.get("id"), str):
+            found.pop("index", None)
+            kept[found["id"]] = found
+    return kept

@@ -194,6 +194,38 @@ def test_wait_brings_what_was_started_one_by_one_into_one_table(rebyte, server):
     assert one.code == 9 and Path(one["table"]).is_file(), one
 
 
+def test_a_wait_goes_on_with_what_it_had_brought(rebyte, server):
+    """Else the same line would bring all from the start in each slice, and never come to its end."""
+    for name in "ab":
+        prompt = price(name, 1, "open('artifacts/%s.csv', 'w').write('1')\n" % name)
+        assert rebyte("create", prompt, "--once", name).code == 0
+    line = ["wait", "@a", "@b", "--schema", SCHEMA, "--out", "out"]
+
+    def heard():
+        """Type the line; return its document, and the names of the tasks it listened to."""
+        before = len(server.requests)
+        ran = rebyte(*line)
+        names = {task["id"]: task["once"] for task in ran["tasks"]}
+        paths = [seen["path"] for seen in server.requests[before:]]
+        return ran, sorted(
+            names[id] for id in names if any(id + "/events" in path for path in paths)
+        )
+
+    first, names = heard()
+    assert first.code == 0 and names == ["a", "b"]
+    again, names = heard()
+    assert again.code == 0 and names == []
+    assert sorted(again["tasks"], key=str) == sorted(first["tasks"], key=str)
+    os.remove("out/0002-b/files/b.csv")
+    assert heard()[1] == ["b"] and Path("out/0002-b/files/b.csv").is_file()
+    assert rebyte("follow-up", "@a", price("c", 2), "--wait").code == 0
+    more, names = heard()
+    assert names == ["a"] and table("out")[0]["city"] == "c"
+    line[4] = json.dumps({"type": "object", "required": ["other"]})
+    other, names = heard()
+    assert other.code == 9 and names == ["a", "b"]
+
+
 def test_a_batch_that_is_killed_leaves_a_whole_table_and_pays_once(
     rebyte, server, world
 ):

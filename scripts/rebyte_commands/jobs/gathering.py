@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # What one of many tells of its folder, beside its end.
 SHOWN_KEYS = ("missing", "refused", "answerPath", "changes")
+PATH_KEYS = ("answerPath", "transcriptPath")
 ID_CHARACTERS = 8
 
 
@@ -44,7 +45,6 @@ class Gathering:
         schema: Schema | None,
     ) -> None:
         self.folder = folder
-        self.documents: dict[str, Json] = {}
         self._context = context
         self._options = options
         self._schema = schema
@@ -55,6 +55,8 @@ class Gathering:
         self.is_written = True
         open_folder(folder)
         remove_stale(folder)
+        # What an earlier slice brought stays; else many tasks would never all be brought.
+        self.documents = self._kept_documents()
         self._write()
 
     def __repr__(self) -> str:
@@ -65,11 +67,42 @@ class Gathering:
 
         Raises what following it raises; a task that is gone is told as such.
         """
+        if self._is_brought(end):
+            return
         if end.error is not None:
             self.documents[end.id] = _gone(end)
         else:
             self.documents[end.id] = self._follow(end.id)
         self._write()
+
+    def _kept_documents(self) -> dict[str, Json]:
+        """Return what an earlier call brought whole into this folder, by task id."""
+        return {
+            id: document
+            for id, document in self._results.kept().items()
+            if id in self._rows
+            and self._results.is_whole(document)
+            and self._lies_here(id, document)
+        }
+
+    def _lies_here(self, id: str, document: Json) -> bool:
+        """Tell whether all that a document names was brought into the folder of its task."""
+        if document.get("missing") or document.get("refused"):
+            return False
+        folder = os.path.abspath(os.path.join(self.folder, self._folder_name(id)))
+        paths = [str(file.get("path")) for file in document.get("files", ())]
+        paths += [document[key] for key in PATH_KEYS if key in document]
+        return all(
+            path.startswith(folder + os.sep) and os.path.isfile(path) for path in paths
+        )
+
+    def _is_brought(self, end: Ending) -> bool:
+        """Tell whether an earlier call brought just this end; a task may have had more turns."""
+        document = self.documents.get(end.id)
+        if document is None or end.error is not None:
+            return False
+        told = (document.get("status"), document.get("promptId"))
+        return told == (end.status, end.prompt_id)
 
     def _follow(self, id: str) -> Json:
         context = self._context

@@ -41,7 +41,6 @@ OPEN_MOST = 4
 MANY = 40
 PICTURES_MOST = 12
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif", ".bmp", ".svg")
-GOOD = ("completed", "running", "waiting")
 
 
 def write_report(folder: str) -> str:

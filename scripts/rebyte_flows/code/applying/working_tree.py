@@ -57,21 +57,6 @@ def _has_real_folders(root: str, path: str) -> bool:
     return True
 
 
-def may_write(root: str, path: str) -> bool:
-    """Say whether a path can be written without going through a link or over a folder."""
-    place = root
-    for part in path.split("/")[:-1]:
-        place = os.path.join(place, part)
-        try:
-            if not stat.S_ISDIR(os.lstat(place).st_mode):
-                return False
-        except FileNotFoundError:
-            return True
-        except NotADirectoryError:
-            return False
-    return True
-
-
 def write_path(root: str, path: str, content: Content) -> None:
     """Let a path hold a content, or nothing; another program sees the old or the new, never half.
 
