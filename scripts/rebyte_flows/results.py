@@ -7,6 +7,7 @@ import os
 
 from rebyte_flows.documents import is_sound
 from rebyte_flows.files.atomic import write_whole
+from rebyte_flows.following.events import parse_object
 from rebyte_flows.values.table import choose, table_text, values_text
 from rebyte_flows.values.validation import find_faults
 from rebyte_wire.status import FINAL
@@ -103,11 +104,8 @@ def _documents_in(path: str) -> dict[str, Json]:
     except OSError:
         return kept
     for line in lines:
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(found, dict) and isinstance(found.get("id"), str):
+        found = parse_object(line)
+        if found and isinstance(found.get("id"), str):
             found.pop("index", None)
             kept[found["id"]] = found
     return kept

@@ -51,14 +51,14 @@ def parse_json(text: str) -> Any:
 
 def refuse_constant(word: str) -> None:
     """Raise ValueError for NaN and Infinity, which Python reads and JSON does not know."""
-    raise ValueError(word)
+    raise ValueError("%s is no JSON" % word)
 
 
 def finite_float(digits: str) -> float:
     """Return a number; ValueError for one such as 1e999, which would be written as Infinity."""
     number = float(digits)
     if math.isinf(number):
-        raise ValueError(digits)
+        raise ValueError("%.20s is too large" % digits)
     return number
 
 

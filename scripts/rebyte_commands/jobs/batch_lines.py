@@ -21,6 +21,7 @@ from rebyte_flows.entries import Entry
 from rebyte_flows.files.uploads import STREAM
 from rebyte_flows.starting.requests import task_request
 from rebyte_flows.starting.rows import check_name
+from rebyte_flows.values.strict_json import decode
 from rebyte_wire.errors import InputError, RebyteError
 
 TYPE_CHECKING = False
@@ -205,19 +206,10 @@ def _json_lines(text: str) -> list[Line]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line, object_pairs_hook=_object_of)
-            lines.append(Line(number, value))
-        except (ValueError, RecursionError) as problem:
+            lines.append(Line(number, decode(line)))
+        except ValueError as problem:
             lines.append(Line(number, problem="not JSON: %s" % problem))
     return lines
-
-
-def _object_of(pairs: list[tuple[str, Any]]) -> Json:
-    """Return the object of some pairs; ValueError for a key that stands there twice."""
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        raise ValueError("a key stands there twice")
-    return value
 
 
 def _filled(template: str, row: Line, once_field: str | None) -> Line:

@@ -8,12 +8,13 @@ era. Source: modelcontextprotocol.io/specification/2025-11-25 and /2026-07-28.
 from __future__ import annotations
 
 import json
-import math
+
+from rebyte_wire.payloads import parse_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import IO, Any, NoReturn, Union
+    from typing import IO, Any, Union
 
     from rebyte_types import Json
 
@@ -92,9 +93,7 @@ def read_message(line: bytes) -> Message:
     Such an error has the id of the request where that can be read, so that nobody waits for it.
     """
     try:
-        # Some hosts begin with a byte order mark.
-        text = line.decode("utf-8-sig")
-        fields = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        fields = parse_json(line.decode("utf-8"))
     except (ValueError, RecursionError) as problem:
         raise ProtocolError(PARSE_ERROR, "not JSON: %s" % problem) from problem
     if not isinstance(fields, dict):
@@ -108,17 +107,6 @@ def read_message(line: bytes) -> Message:
         words = "no valid request, response or notice"
         raise ProtocolError(INVALID_REQUEST, words, id=known)
     return Message(fields)
-
-
-def _no_constant(word: str) -> NoReturn:
-    raise ValueError("%s is no JSON" % word)
-
-
-def _finite(word: str) -> float:
-    number = float(word)
-    if math.isinf(number):
-        raise ValueError("%.20s is too large" % word)
-    return number
 
 
 def is_id(value: object) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import re
 import stat
@@ -18,6 +17,7 @@ from rebyte_flows.files.out_folder import (
     MANIFEST_FILE,
     TRANSCRIPT_FILE,
 )
+from rebyte_flows.following.events import parse_object
 from rebyte_flows.report.timeline import Timeline, read_timeline
 from rebyte_flows.results import RESULTS, TABLE
 from rebyte_flows.values.table import COLUMNS, VALUE, properties_under, standing_of
@@ -248,7 +248,7 @@ def _documents_in(path: str) -> tuple[list[Json], int]:
     unread = 0
     text = _read_text(path, RESULTS_BYTES_MOST)
     for line in text.split("\n"):
-        value = _object_of(line)
+        value = parse_object(line)
         if value is not None:
             found.append(_numbered(value))
         elif line.strip():
@@ -264,18 +264,9 @@ def _numbered(value: Json) -> Json:
     return document
 
 
-def _object_of(line: str) -> Json | None:
-    """Return the object in a text, None where it holds anything else."""
-    with suppress(ValueError, RecursionError):
-        value = json.loads(line)
-        if isinstance(value, dict):
-            return value
-    return None
-
-
 def _object_in(path: str) -> Json | None:
-    text = _read_text(path, RESULTS_BYTES_MOST)
-    return _object_of(text)
+    found: Json | None = parse_object(_read_text(path, RESULTS_BYTES_MOST))
+    return found
 
 
 def plain_document(value: Json) -> Json:

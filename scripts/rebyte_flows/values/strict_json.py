@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from rebyte_wire.payloads import finite_float, refuse_constant
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -24,17 +26,6 @@ def _object_of(pairs: list[tuple[str, Any]]) -> Json:
     return found
 
 
-def _refuse_constant(word: str) -> Any:
-    raise ValueError("%s is no JSON" % word)
-
-
-def _float_of(digits: str) -> float:
-    number = float(digits)
-    if number - number != 0:
-        raise ValueError("%s is beyond any number" % digits[:20])
-    return number
-
-
 def _integer_of(digits: str) -> int:
     if len(digits) > INTEGER_DIGITS_MOST:
         raise ValueError("a number has %d digits" % len(digits))
@@ -43,8 +34,8 @@ def _integer_of(digits: str) -> int:
 
 DECODER = json.JSONDecoder(
     object_pairs_hook=_object_of,
-    parse_constant=_refuse_constant,
-    parse_float=_float_of,
+    parse_constant=refuse_constant,
+    parse_float=finite_float,
     parse_int=_integer_of,
 )
 
