@@ -76,7 +76,7 @@ class Gathering:
         self._write()
 
     def _kept_documents(self) -> dict[str, Json]:
-        """Return what an earlier call brought whole into this folder, by task id."""
+        """Return what an earlier call brought whole into this folder."""
         return {
             id: document
             for id, document in self._results.kept().items()
@@ -86,7 +86,7 @@ class Gathering:
         }
 
     def _lies_here(self, id: str, document: Json) -> bool:
-        """Tell whether all that a document names was brought into the folder of its task."""
+        """Tell whether all that a document names lies in the folder of its task."""
         if document.get("missing") or document.get("refused"):
             return False
         folder = os.path.abspath(os.path.join(self.folder, self._folder_name(id)))

@@ -142,9 +142,8 @@ def values_text(records: Sequence[Record]) -> str:
 
 def _line(record: Record) -> Json:
     document = record.document
-    line: Json = {"name": record.name}
-    line["id"] = document.get("id")
-    line["status"] = record.standing
+    known = {"id": document.get("id"), "status": record.standing}
+    line: Json = {"name": record.name, **known}
     if "value" in document:
         line["value"] = document["value"]
     else:
