@@ -91,9 +91,7 @@ class Results:
 
 
 def _documents_in(path: str) -> dict[str, Json]:
-    """Return the task documents in a results.jsonl by task id; lines that are none are passed
-    over.
-    """
+    """Return the task documents in a results.jsonl by task id, without lines that are none."""
     kept: dict[str, Json] = {}
     # A pipe of that name would be waited for.
     if not os.path.isfile(path):

@@ -264,9 +264,8 @@ def _numbered(value: Json) -> Json:
     return document
 
 
-def _object_in(path: str) -> Json | None:
-    found: Json | None = parse_object(_read_text(path, RESULTS_BYTES_MOST))
-    return found
+def _object_in(path: str) -> Any:
+    return parse_object(_read_text(path, RESULTS_BYTES_MOST))
 
 
 def plain_document(value: Json) -> Json:
